@@ -1,0 +1,94 @@
+"""Entry point of ``cas``.
+
+Verbs are imported on use: ``cas --help`` must not wait for torch. Every module named below defines
+``app``, a :class:`typer.Typer`, holding either one command or a group of them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any, Final
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from cas_metric.errors import CasError
+
+#: verb -> (module, one-line help); the order is that of a user's work.
+VERBS: Final[dict[str, tuple[str, str]]] = {
+    "score": ("score", "Score every generated image against its real reference."),
+    "demo": ("demo", "Score three sets of known quality on the embedded world."),
+    "doctor": ("doctor", "Tell what works on this machine and what is missing."),
+    "compare": ("compare", "Compare runs of several methods: tables, tails, tests."),
+    "preference": ("preference", "Bradley-Terry scores and agreement from rankings."),
+    "correlate": ("correlate", "Correlate method-level scores with another quantity."),
+    "memorization": ("memorization", "Near-duplicates and nearest neighbours of training images."),
+    "leakage": ("leakage", "Duplicates and shared patients between two splits."),
+    "diversity": ("diversity", "LPIPS and embedding diversity of the samples of a prompt."),
+    "fidelity": ("fidelity", "FID, KID and precision/recall on any encoder's features."),
+    "check": ("check", "Recompute what a published results table lets one derive."),
+    "domains": ("domains", "List, show, create and validate domain packs."),
+    "encoders": ("encoders", "List encoders, check one, show what its tokenizer sees."),
+    "datasets": ("datasets", "Prepare the clinical data sets, or draw phantom ones."),
+}
+
+
+class LazyGroup(TyperGroup):
+    """A group whose help needs no import of its verbs."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:
+        """The verbs, in the order of a user's work."""
+        return list(VERBS)
+
+    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:
+        """Import the module of a verb and hand out its command."""
+        if cmd_name not in VERBS:
+            return None
+        if _only_lists_verbs():
+            return TyperCommand(cmd_name, help=VERBS[cmd_name][1])
+        module = importlib.import_module(f"cas_metric.cli.{VERBS[cmd_name][0]}")
+        command = typer.main.get_command(module.app)
+        command.name = cmd_name
+        return command
+
+
+def _only_lists_verbs() -> bool:
+    """Whether this call ends with the list of verbs, so that none of them needs importing."""
+    words = [word for word in sys.argv[1:] if word not in ("--help", "-h")]
+    return not words
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Clinical Alignment Score (CAS): how clinically faithful is every synthetic image?",
+)
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
+    if version:
+        from cas_metric import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run ``cas``; a :class:`CasError` becomes its message on stderr and its exit code."""
+    # Only one tokenizer call is in flight at a time here, and forked decoding workers would warn.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        app()
+    except CasError as error:
+        typer.echo(f"cas: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()
