@@ -38,11 +38,11 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
 class LazyGroup(TyperGroup):
     """A group whose help needs no import of its verbs."""
 
-    def list_commands(self, ctx: typer.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         """The verbs, in the order of a user's work."""
         return list(VERBS)
 
-    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Import the module of a verb and hand out its command."""
         if cmd_name not in VERBS:
             return None
