@@ -1,0 +1,38 @@
+# make demo   scores three sets of known quality and names the report it wrote
+# make test   the whole test suite
+# make lint   ruff (lint, format) and mypy
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PROJECTS := packages/cas-metric packages/craft-trainer
+
+.PHONY: demo test lint format clean
+
+$(STAMP): constraints.txt requirements-dev.txt $(addsuffix /pyproject.toml,$(PROJECTS))
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 …")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet uv || true
+	$(BIN)/python -m uv --version >/dev/null 2>&1 \
+	  && $(BIN)/python -m uv pip install --quiet --python $(BIN)/python -c constraints.txt -r requirements-dev.txt \
+	  || $(BIN)/python -m pip install --quiet -c constraints.txt -r requirements-dev.txt
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/cas demo --out demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -q -m "not slow and not network" $(PYTEST_ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Benchmarks: training of the embedded models, performance, the paper's tables."""

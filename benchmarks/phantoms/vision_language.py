@@ -1,0 +1,226 @@
+"""Train phantom-siglip, phantom-medsiglip or phantom-metaclip on drawn phantoms.
+
+``python -m benchmarks.phantoms.vision_language phantom-siglip SCRATCH OUT``
+
+Every batch comes from one domain, so that the negatives are hard. Two losses: images against
+their own prompts (pairwise sigmoid for SigLIP, InfoNCE for CLIP), and images against the
+checklists and names of all classes of all domains (cross-entropy). Identical prompts count as
+positives of each other. Checkpoints go to OUT each few hundred steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from benchmarks.phantoms.architectures import TOKEN_LIMIT, build, save
+from benchmarks.phantoms.corpus import COUNTS, Corpus, read_corpus
+from cas_metric.domains import load_domain
+
+#: Model -> seed of its weights and of its corpus: the critic never sees the evaluator's data.
+SEEDS = {"phantom-siglip": 0, "phantom-medsiglip": 1, "phantom-metaclip": 2}
+#: Share of the steps that each domain gets; twenty classes need more than two.
+SHARES = {
+    "phantom-chexpert": 0.25,
+    "phantom-fitzpatrick17k": 0.35,
+    "phantom-breakhis": 0.2,
+    "phantom-origa": 0.2,
+}
+
+
+@dataclass(frozen=True)
+class ClassTexts:
+    """Token ids of every class of every domain: ``(C, L)`` for checklists and for names."""
+
+    checklists: Tensor
+    names: Tensor
+    offset: dict[str, int]
+
+
+def class_name_text(domain: str, label: str) -> str:
+    """The shortest description of a class: modality and name."""
+    return f"{load_domain(domain).modality} of {label}"
+
+
+def tokenize(tokenizer: PreTrainedTokenizerFast, texts: list[str], limit: int) -> Tensor:
+    """Token ids ``(N, limit)``, cut and padded to ``limit``."""
+    batch = tokenizer(
+        texts, padding="max_length", max_length=limit, truncation=True, return_tensors="pt"
+    )
+    return batch["input_ids"]
+
+
+def class_texts(tokenizer: PreTrainedTokenizerFast, limit: int) -> ClassTexts:
+    """Tokenize checklist and name of the classes of all domains."""
+    checklists: list[str] = []
+    names: list[str] = []
+    offset = {}
+    for name in COUNTS:
+        domain = load_domain(name)
+        offset[name] = len(names)
+        checklists += [domain.checklist_text(label) for label in domain.class_names]
+        names += [class_name_text(name, label) for label in domain.class_names]
+    return ClassTexts(
+        tokenize(tokenizer, checklists, limit), tokenize(tokenizer, names, limit), offset
+    )
+
+
+def augment(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Shift, brightness, contrast and noise; no mirroring, since sides carry meaning.
+
+    Args:
+        images: ``(B, 3, H, W)`` in [0, 1].
+        generator: Source of the randomness.
+    """
+    batch, _, height, width = images.shape
+    dy, dx = torch.randint(-3, 4, (2,), generator=generator).tolist()
+    padded = F.pad(images, (3, 3, 3, 3), mode="replicate")
+    images = padded[:, :, 3 + dy : 3 + dy + height, 3 + dx : 3 + dx + width]
+    gain = 1 + 0.15 * torch.randn(batch, 1, 1, 1, generator=generator)
+    shift = 0.04 * torch.randn(batch, 1, 1, 1, generator=generator)
+    noise = 0.02 * torch.randn(images.shape, generator=generator)
+    return ((images - 0.5) * gain + 0.5 + shift + noise).clamp(0, 1)
+
+
+def prompt_loss(image: Tensor, text: Tensor, same: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+    """Pairwise sigmoid loss (SigLIP), with ``same`` ``(B, B)`` marking equal prompts."""
+    logits = image @ text.T * scale.exp() + bias
+    return -F.logsigmoid(torch.where(same, logits, -logits)).sum() / len(image)
+
+
+def info_nce(image: Tensor, text: Tensor, same: Tensor, scale: Tensor) -> Tensor:
+    """Symmetric InfoNCE (CLIP); equal prompts share the target mass."""
+    logits = image @ text.T * scale.exp()
+    target = same.float() / same.sum(dim=1, keepdim=True)
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+
+def unit(features: object) -> Tensor:
+    """Pooled features of a transformers output, normalised."""
+    return F.normalize(features.pooler_output, dim=-1)  # type: ignore[attr-defined]
+
+
+class Trainer:
+    """One model, its data and its optimizer; ``run`` is the recipe."""
+
+    def __init__(self, name: str, scratch: Path, scale: float, batch: int) -> None:
+        seed = SEEDS[name]
+        self.batch = batch
+        self.corpora = {
+            domain: read_corpus(scratch, domain, int(count * scale), seed)
+            for domain, count in COUNTS.items()
+        }
+        texts = [text for corpus in self.corpora.values() for text in corpus.prompts]
+        for domain in COUNTS:
+            pack = load_domain(domain)
+            for label in pack.class_names:
+                texts += [pack.checklist_text(label), class_name_text(domain, label)] * 50
+        self.model, self.processors = build(name, seed, texts)
+        self.limit = TOKEN_LIMIT[name]
+        tokenizer = self.processors[0]
+        self.tokens = {
+            domain: tokenize(tokenizer, list(corpus.prompts), self.limit).to(torch.int16)
+            for domain, corpus in self.corpora.items()
+        }
+        self.classes = class_texts(tokenizer, self.limit)
+        self.rng = np.random.default_rng(seed)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.mean_std = (
+            torch.tensor(self.processors[1].image_mean),
+            torch.tensor(self.processors[1].image_std),
+        )
+
+    def images(self, corpus: Corpus, rows: np.ndarray) -> Tensor:
+        """Augmented and normalised images ``(B, 3, H, W)`` of some rows of a corpus."""
+        pixels = torch.from_numpy(corpus.images[np.sort(rows)]).permute(0, 3, 1, 2) / 255
+        mean, std = (value.view(1, 3, 1, 1) for value in self.mean_std)
+        return (augment(pixels, self.generator) - mean) / std
+
+    def loss(self) -> tuple[Tensor, float]:
+        """One step's loss and its training accuracy over the classes."""
+        domain = self.rng.choice(list(SHARES), p=list(SHARES.values()))
+        corpus = self.corpora[domain]
+        rows = np.sort(self.rng.choice(len(corpus.labels), self.batch, replace=False))
+        model: PreTrainedModel = self.model
+        with torch.autocast("cpu", torch.bfloat16):
+            image = unit(model.get_image_features(pixel_values=self.images(corpus, rows)))
+            tokens = self.tokens[domain][rows].long()
+            table = self.classes.checklists if self.rng.random() < 0.6 else self.classes.names
+            text = unit(model.get_text_features(input_ids=torch.cat([tokens, table])))
+        image, text = image.float(), text.float()
+        prompts, classes = text[: self.batch], text[self.batch :]
+        same = (tokens[:, None] == tokens[None]).all(dim=-1)
+        if hasattr(model, "logit_bias"):
+            loss = prompt_loss(image, prompts, same, model.logit_scale, model.logit_bias)
+        else:
+            loss = info_nce(image, prompts, same, model.logit_scale)
+        labels = torch.from_numpy(corpus.labels[rows]) + self.classes.offset[domain]
+        logits = image @ classes.T * model.logit_scale.exp()
+        accuracy = (logits.argmax(dim=1) == labels).float().mean().item()
+        return loss + F.cross_entropy(logits, labels), accuracy
+
+    def run(self, steps: int, rate: float, out: Path) -> None:
+        """Train for ``steps`` steps: 200 of warm-up, then a cosine to zero."""
+        with torch.no_grad():
+            self.model.logit_scale.fill_(math.log(10.0))
+            if hasattr(self.model, "logit_bias"):
+                self.model.logit_bias.fill_(-10.0)
+        optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=rate, weight_decay=0.05, betas=(0.9, 0.98)
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer,
+            lambda step: min(1, (step + 1) / 200) * (0.5 + 0.5 * math.cos(math.pi * step / steps)),
+        )
+        started, log = time.time(), []
+        for step in range(1, steps + 1):
+            loss, accuracy = self.loss()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            log.append((loss.item(), accuracy))
+            if step % 100 == 0:
+                means = np.mean(log[-100:], axis=0)
+                speed = step * self.batch / (time.time() - started)
+                print(
+                    f"{step}/{steps} loss {means[0]:.3f} acc {means[1]:.3f} {speed:.0f}/s",
+                    flush=True,
+                )
+            if step % 500 == 0:
+                save(self.model, self.processors, out)
+        save(self.model, self.processors, out)
+        record = {"steps": steps, "batch": self.batch, "learning_rate": rate}
+        (out / "training.json").write_text(json.dumps(record, indent=2) + "\n")
+
+
+def main() -> None:
+    """Train one model."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", choices=list(SEEDS))
+    parser.add_argument("scratch", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--scale", type=float, default=1.0, help="size of the corpora")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    trainer = Trainer(options.name, options.scratch, options.scale, options.batch)
+    trainer.run(options.steps, options.rate, options.out)
+
+
+if __name__ == "__main__":
+    main()
