@@ -173,7 +173,7 @@ def fill(distance: Array, edge: float = 0.0, pixel: float = 2 / 64) -> Array:
 
 def strokes(
     size: int,
-    paths: Iterable[tuple[Sequence[Point], float | Sequence[float]]],
+    paths: Iterable[tuple[Sequence[Point] | Array, float | Sequence[float] | Array]],
     supersample: int = 4,
 ) -> Array:
     """Mask of many thin curves, by rasterising at ``supersample`` times the size.
