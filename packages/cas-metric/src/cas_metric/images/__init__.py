@@ -1,0 +1,31 @@
+"""Image files to RGB pixels, faithfully: whatever was done to the values is on record.
+
+Every reader either returns the whole image, or raises :class:`~cas_metric.errors.ImageError`
+naming the file, the cause and the fix. Nothing is rescaled to its own minimum and maximum: values
+are mapped by the full range of their type, by a display window that the file itself states
+(DICOM), or by the window that the caller gives.
+"""
+
+from cas_metric.images.reading import IMAGE_SUFFIXES, load_image, probe_header
+from cas_metric.images.values import (
+    MAX_PIXELS,
+    MIN_SIDE,
+    LoadedImage,
+    Window,
+    sha256_file,
+    to_tensor,
+    to_uint8,
+)
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "MAX_PIXELS",
+    "MIN_SIDE",
+    "LoadedImage",
+    "Window",
+    "load_image",
+    "probe_header",
+    "sha256_file",
+    "to_tensor",
+    "to_uint8",
+]
