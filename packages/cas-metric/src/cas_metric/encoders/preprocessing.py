@@ -1,0 +1,189 @@
+"""From pixels to model input: as the authors of a checkpoint do it, and differentiably.
+
+Scores use the official way, the checkpoint's own image processor on its PIL backend (results of
+the torchvision backend depend on its version and device). Rewards use the differentiable way,
+which a test holds within a bound of the official one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from cas_metric.errors import InputError
+
+#: PIL's resampling codes, as processors store them, and torch's names.
+_INTERPOLATION = {2: "bilinear", 3: "bicubic"}
+
+Geometry = Literal["squash", "crop"]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """One checkpoint's way from pixels to model input.
+
+    Attributes:
+        processor: The checkpoint's image processor, PIL backend.
+        size: Side of the model input in pixels.
+        geometry: ``squash`` resizes both sides to ``size`` whatever the aspect ratio; ``crop``
+            resizes the shortest side to ``shortest_side`` and cuts out the centre.
+        shortest_side: See ``geometry``; equal to ``size`` for ``squash``.
+        interpolation: ``bicubic`` or ``bilinear``.
+        mean: Of the normalisation, per channel, for values in [0, 1].
+        std: Of the normalisation, per channel.
+        quick_start: MedSigLIP's published resize: bilinear without antialiasing, cut to uint8.
+    """
+
+    processor: Any
+    size: int
+    geometry: Geometry
+    shortest_side: int
+    interpolation: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    quick_start: bool = False
+
+    def official(self, images: Sequence[np.ndarray]) -> Tensor:
+        """``(H, W, 3)`` uint8 arrays, or float in [0, 1], to ``(B, 3, S, S)`` float32 on the CPU.
+
+        Float arrays are rounded to 8 bits first, which is what every published pipeline sees.
+        """
+        arrays = [to_uint8(image) for image in images]
+        if self.quick_start:
+            arrays = [resize_like_tensorflow(array, self.size) for array in arrays]
+        pictures = [Image.fromarray(array) for array in arrays]
+        return self.processor(images=pictures, return_tensors="pt")["pixel_values"]
+
+    def differentiable(self, images: Tensor) -> Tensor:
+        """``(B, 3, H, W)`` float in [0, 1] to ``(B, 3, S, S)`` float32; gradients flow."""
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise InputError(
+                f"images must be (B, 3, H, W) in [0, 1], not of shape {tuple(images.shape)}"
+            )
+        resized = F.interpolate(
+            images.float(),
+            size=self._resized(images.shape[-2], images.shape[-1]),
+            mode=self.interpolation,
+            align_corners=False,
+            antialias=not self.quick_start,
+        ).clamp(0.0, 1.0)  # bicubic overshoots; 8-bit pipelines clip it
+        mean = torch.tensor(self.mean, device=images.device).view(1, 3, 1, 1)
+        std = torch.tensor(self.std, device=images.device).view(1, 3, 1, 1)
+        return (self._cropped(resized) - mean) / std
+
+    def describe(self) -> dict[str, Any]:
+        """What the fingerprint records, and ``cas encoders check`` prints."""
+        return {
+            "size": self.size,
+            "geometry": self.geometry,
+            "shortest_side": self.shortest_side,
+            "interpolation": self.interpolation,
+            "antialias": not self.quick_start,
+            "resize": "tensorflow, cut to uint8" if self.quick_start else "pil",
+            "mean": list(self.mean),
+            "std": list(self.std),
+        }
+
+    def _resized(self, height: int, width: int) -> tuple[int, int]:
+        if self.geometry == "squash":
+            return self.size, self.size
+        side = self.shortest_side
+        if height <= width:
+            return side, int(side * width / height)
+        return int(side * height / width), side
+
+    def _cropped(self, images: Tensor) -> Tensor:
+        top = (images.shape[-2] - self.size) // 2
+        left = (images.shape[-1] - self.size) // 2
+        return images[..., top : top + self.size, left : left + self.size]
+
+
+def from_processor(
+    processor: Any, *, quick_start: bool = False, full_frame: bool = False
+) -> Preprocessing:
+    """Read a :class:`Preprocessing` off a transformers image processor.
+
+    Args:
+        processor: As ``AutoImageProcessor`` loads it on the PIL backend.
+        quick_start: Replace its resize by MedSigLIP's published one.
+        full_frame: Squash the whole frame to the processor's crop size where it would crop.
+
+    Raises:
+        InputError: The processor resizes in a way that no supported family does.
+    """
+    size, crop = dict(processor.size), dict(getattr(processor, "crop_size", None) or {})
+    crops = bool(getattr(processor, "do_center_crop", False))
+    if crops and full_frame:
+        size, crops = crop, False
+        processor.size, processor.do_center_crop = crop, False
+    frame = crop if crops else size
+    side = int(frame.get("height") or 0)
+    shortest = int(size.get("shortest_edge") or 0) if crops else side
+    if side == 0 or side != frame.get("width") or shortest < side:
+        raise InputError(
+            f"the image processor resizes to {size}, crop {crop}: not a square model input",
+            fix="check preprocessor_config.json: size height and width, or shortest_edge and "
+            "a crop_size within it",
+        )
+    if processor.resample not in _INTERPOLATION:
+        raise InputError(f"the image processor resamples by PIL filter {processor.resample}")
+    return Preprocessing(
+        processor=processor,
+        size=side,
+        geometry="crop" if crops else "squash",
+        shortest_side=shortest,
+        interpolation="bilinear" if quick_start else _INTERPOLATION[int(processor.resample)],
+        mean=tuple(processor.image_mean),
+        std=tuple(processor.image_std),
+        quick_start=quick_start,
+    )
+
+
+def to_uint8(image: np.ndarray) -> np.ndarray:
+    """``(H, W, 3)`` uint8 as it is; float in [0, 1] rounded to 8 bits."""
+    if image.dtype == np.uint8:
+        return image
+    return np.clip(np.rint(image * 255.0), 0, 255).astype(np.uint8)
+
+
+def resize_like_tensorflow(image: np.ndarray, size: int) -> np.ndarray:
+    """``tf.image.resize(image, [size, size], "bilinear", antialias=False)``, cut to uint8.
+
+    MedSigLIP's model card resizes like this. The order of the operations is that of TensorFlow's
+    kernel: because the result is cut, not rounded, a weighted sum that lands a hair below an
+    integer would lose a grey level.
+
+    Args:
+        image: ``(H, W, 3)`` uint8.
+        size: Side of the result.
+
+    Returns:
+        ``(size, size, 3)`` uint8.
+    """
+    top, bottom, down = _neighbours(image.shape[0], size)
+    left, right, along = _neighbours(image.shape[1], size)
+    along, down = along[None, :, None], down[:, None, None]
+    pixels = image.astype(np.float32)
+
+    def blend_columns(rows: np.ndarray) -> np.ndarray:
+        return rows[:, left] + (rows[:, right] - rows[:, left]) * along
+
+    upper, lower = blend_columns(pixels[top]), blend_columns(pixels[bottom])
+    return (upper + (lower - upper) * down).astype(np.uint8)
+
+
+def _neighbours(length: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Lower and upper source index and the weight of the upper, half-pixel centres."""
+    scale = np.float32(length) / np.float32(size)
+    position = (np.arange(size, dtype=np.float32) + np.float32(0.5)) * scale - np.float32(0.5)
+    floor = np.floor(position)
+    lower = np.maximum(floor, 0).astype(np.int64)
+    upper = np.minimum(np.ceil(position), length - 1).astype(np.int64)
+    return lower, upper, position - floor

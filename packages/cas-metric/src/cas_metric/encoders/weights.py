@@ -1,0 +1,145 @@
+"""The files behind an encoder: what is there, whether it may be loaded, and its digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from cas_metric.errors import InputError, ModelUnavailable
+
+#: Tokenizer files whose bytes decide a text embedding.
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "vocab.json",
+    "merges.txt",
+    "special_tokens_map.json",
+)
+#: Keys of config.json that record how the file was written, not what the model computes.
+_BOOKKEEPING = {"transformers_version", "_name_or_path", "torch_dtype", "dtype", "architectures"}
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """``config.json`` of a model directory; raises :class:`InputError` naming the file."""
+    path = directory / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelUnavailable(
+            f"{directory}: no config.json, so this is no model directory in the hub's format",
+            fix="point at the directory that holds config.json and model.safetensors",
+        ) from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise InputError(f"{path}: holds no JSON object")
+    return config
+
+
+def weight_files(directory: Path) -> list[Path]:
+    """The safetensors files of a model directory, every shard of them.
+
+    Raises:
+        ModelUnavailable: Only pickled weights, no weights, or a shard is missing.
+    """
+    index = directory / "model.safetensors.index.json"
+    if index.is_file():
+        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        missing = [name for name in shards if not (directory / name).is_file()]
+        if missing:
+            raise ModelUnavailable(
+                f"{directory}: missing {', '.join(missing)}, named in {index.name}",
+                fix="copy every shard into the directory",
+            )
+        return [directory / name for name in shards]
+    single = directory / "model.safetensors"
+    if single.is_file():
+        return [single]
+    pickles = sorted(path.name for pattern in _PICKLES for path in directory.glob(pattern))
+    if pickles:
+        raise ModelUnavailable(
+            f"{directory}: only pickled weights ({', '.join(pickles)}), which can run code when "
+            "they are loaded and are refused",
+            fix="take a revision with model.safetensors, or convert the file with safetensors",
+        )
+    raise ModelUnavailable(
+        f"{directory}: no model.safetensors", fix="copy the weights into the directory"
+    )
+
+
+def content_digest(directory: Path) -> str:
+    """sha256 over weights, configuration and tokenizer of a model directory, as hex."""
+    config = read_config(directory)
+    tokenizer = [directory / name for name in _TOKENIZER_FILES]
+    return digest_of(
+        {
+            "config": _without_bookkeeping(config),
+            "weights": [digest_file(path) for path in weight_files(directory)],
+            "tokenizer": {path.name: digest_file(path) for path in tokenizer if path.is_file()},
+        }
+    )
+
+
+def digest_of(description: Any) -> str:
+    """sha256, as hex, of a JSON-able description, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """sha256 of a file's content, as hex; remembered by path, size and modification time.
+
+    Weights are gigabytes: the digest is kept in the user's cache directory, and recomputed when
+    the file has changed or the cache cannot be read.
+    """
+    real = path.resolve()
+    status = real.stat()
+    key = f"{real}|{status.st_size}|{status.st_mtime_ns}"
+    memory = _digest_cache() / f"{hashlib.sha256(key.encode()).hexdigest()}.txt"
+    with suppress(OSError):
+        remembered = memory.read_text(encoding="ascii").strip()
+        if len(remembered) == 64:
+            return remembered
+    with real.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    with suppress(OSError):  # a read-only home costs time, not correctness
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        partial = memory.with_suffix(f".{os.getpid()}")
+        partial.write_text(digest, encoding="ascii")
+        partial.replace(memory)
+    return digest
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Silence transformers' progress bars and advice while a model loads."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _without_bookkeeping(config: Any) -> Any:
+    if not isinstance(config, dict):
+        return config
+    kept = {key: value for key, value in config.items() if key not in _BOOKKEEPING}
+    return {key: _without_bookkeeping(value) for key, value in kept.items()}
+
+
+def _digest_cache() -> Path:
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "cas-metric" / "digests"
