@@ -76,6 +76,21 @@ def grid(size: int) -> Grid:
     return Grid(x, y, 2.0 / size)
 
 
+def place(
+    points: Sequence[Point] | Array,
+    *,
+    angle: float = 0.0,
+    scale: float = 1.0,
+    shift: Point = (0.0, 0.0),
+    aspect: float = 1.0,
+) -> Array:
+    """Frame coordinates ``(N, 2)`` of scene points under a pose: the inverse of ``Grid.posed``."""
+    p = np.asarray(points, dtype=np.float64)
+    x, y = p[:, 0] * scale * np.sqrt(aspect), p[:, 1] * scale / np.sqrt(aspect)
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.stack([x * cos - y * sin + shift[0], x * sin + y * cos + shift[1]], axis=1)
+
+
 # -- shapes: signed distances, negative inside ----------------------------------------------------
 
 
@@ -200,7 +215,7 @@ def strokes(
 
 def curve(points: Sequence[Point], samples: int = 12) -> Array:
     """A smooth curve (quadratic or cubic Bézier) as ``(samples, 2)``; 3 or 4 control points."""
-    t = np.linspace(0, 1, samples)[:, None]
+    t = np.arange(samples)[:, None] / (samples - 1)
     p = np.asarray(points, dtype=np.float64)
     if len(p) == 3:
         return (1 - t) ** 2 * p[0] + 2 * t * (1 - t) * p[1] + t**2 * p[2]

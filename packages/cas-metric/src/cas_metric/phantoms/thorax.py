@@ -34,12 +34,7 @@ def draw_film(spec: FindingSpec, size: int) -> Array:
     finding, nuisance = spec.finding, spec.nuisance
     rng = np.random.default_rng(spec.seed)
     frame = draw.grid(size)
-    g = frame.posed(
-        angle=nuisance["angle"],
-        scale=nuisance["scale"],
-        shift=(nuisance["dx"], nuisance["dy"]),
-        aspect=nuisance["aspect"],
-    )
+    g = frame.posed(**_pose(nuisance))
     anatomy = Grid(-g.x, g.y, g.pixel) if finding["dextrocardia"] else g
     dome = nuisance["diaphragm"]
     heart = _heart(anatomy, finding["ctr"], finding["heart"], dome, _push(finding))
@@ -156,20 +151,20 @@ def _markings(g: Grid, nuisance: Truth, rng: np.random.Generator) -> Array:
             start = np.array([0.17 * side, 0.0])
             middle = start + 0.5 * reach * np.array([side * np.cos(bend), np.sin(bend)])
             end = start + reach * np.array([side * np.cos(target), 1.2 * np.sin(target)])
-            points = _to_frame(np.stack([start, middle, end]), nuisance)
+            points = draw.place(np.stack([start, middle, end]), **_pose(nuisance))
             paths.append((points, (0.045, 0.028, 0.012)))
     vessels = draw.blur(draw.strokes(g.size, paths, 2), 0.018)
     return 0.24 * vessels + 0.035 * draw.fractal_noise(rng, g.size, 10, 2)
 
 
-def _to_frame(points: Array, nuisance: Truth) -> Array:
-    """Scene coordinates to frame coordinates: the inverse of ``Grid.posed``."""
-    stretch = np.sqrt(nuisance["aspect"])
-    x = points[:, 0] * nuisance["scale"] * stretch
-    y = points[:, 1] * nuisance["scale"] / stretch
-    cos, sin = np.cos(nuisance["angle"]), np.sin(nuisance["angle"])
-    turned = np.stack([x * cos - y * sin, x * sin + y * cos], axis=1)
-    return turned + np.array([nuisance["dx"], nuisance["dy"]])
+def _pose(nuisance: Truth) -> dict[str, Any]:
+    """How the patient stands: keywords of ``Grid.posed`` and ``draw.place``."""
+    return {
+        "angle": nuisance["angle"],
+        "scale": nuisance["scale"],
+        "shift": (nuisance["dx"], nuisance["dy"]),
+        "aspect": nuisance["aspect"],
+    }
 
 
 def _breasts(g: Grid, amount: float) -> Array | float:
@@ -207,7 +202,7 @@ def _bronchi(
     for turn in (-0.55, 0.1, 0.7):
         heading = turn + rng.uniform(-0.2, 0.2)
         tip = root + 1.6 * radius * np.array([side * np.cos(heading), np.sin(heading)])
-        paths.append((_to_frame(np.stack([root, tip]), nuisance), (0.055, 0.03)))
+        paths.append((draw.place(np.stack([root, tip]), **_pose(nuisance)), (0.055, 0.03)))
     return draw.strokes(g.size, paths)
 
 
@@ -235,16 +230,17 @@ def _devices(film: Array, g: Grid, nuisance: Truth) -> Array:
         box = draw.ellipse(g, (0.50, -0.42), (0.13, 0.10), 0.4)
         film = draw.blend(film, 1.25, draw.fill(box, 0.02, g.pixel))
         lead = draw.curve([(0.42, -0.38), (0.10, -0.62), (-0.14, -0.1), (0.18, 0.30)], 10)
-        mask = draw.strokes(g.size, [(_to_frame(lead, nuisance), 0.028)])
+        mask = draw.strokes(g.size, [(draw.place(lead, **_pose(nuisance)), 0.028)])
         film = draw.blend(film, 1.2, 0.9 * mask)
     elif device == "picc line":
         line = draw.curve([(-0.98, -0.25), (-0.60, -0.62), (-0.06, -0.62), (-0.08, 0.02)], 10)
-        mask = draw.strokes(g.size, [(_to_frame(line, nuisance), 0.028)])
+        mask = draw.strokes(g.size, [(draw.place(line, **_pose(nuisance)), 0.028)])
         film = draw.blend(film, 1.15, 0.8 * mask)
     elif device == "ECG leads":
         ends = np.array([(-0.55, -0.45), (0.60, -0.40), (0.58, 0.30)])
         wires = [draw.curve([end, (end[0] * 0.8, 0.6), (0.1, 1.1)], 8) for end in ends]
-        mask = draw.strokes(g.size, [(_to_frame(wire, nuisance), 0.016) for wire in wires])
+        pose = _pose(nuisance)
+        mask = draw.strokes(g.size, [(draw.place(wire, **pose), 0.016) for wire in wires])
         film = draw.blend(film, 1.1, 0.6 * mask)
         for end in ends:
             pad = draw.ellipse(g, (end[0], end[1]), (0.05, 0.05))
