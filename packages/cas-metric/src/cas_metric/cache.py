@@ -1,0 +1,240 @@
+"""Content-addressed store of embeddings: what was embedded once is never embedded again.
+
+An entry is found by what was embedded (the bytes of a file, a text) and by everything that decides
+the result (the encoder's fingerprint), never by a file's name: copies share an entry, and a file
+that changed has another one. The store is LMDB (https://www.symas.com/lmdb): one file, several
+processes at once, and a killed process leaves the last committed state behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import struct
+import tempfile
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Literal, NamedTuple, Self
+
+import lmdb
+import numpy as np
+
+from cas_metric.errors import CasError, InputError
+
+#: Changes whenever the layout of a value does; an older store is then left alone.
+STORE: Final = "embeddings-v1.lmdb"
+#: Value that stands for "no store on disk" on the command line.
+NO_CACHE: Final = "none"
+
+_FIRST_MAP: Final = 64 << 20
+#: CRC-32 of all that follows; tokens of a text (0 for an image); whether the text was cut.
+_HEADER: Final = struct.Struct("<IIB")
+
+Kind = Literal["image", "text"]
+
+
+class Entry(NamedTuple):
+    """One stored embedding.
+
+    Attributes:
+        vector: ``(D,)`` float32.
+        tokens: Tokens of the whole text; 0 for an image.
+        truncated: Whether some of the text lay beyond the encoder's limit.
+    """
+
+    vector: np.ndarray
+    tokens: int = 0
+    truncated: bool = False
+
+
+def default_directory() -> Path:
+    """``$CAS_CACHE``, else ``cas-metric`` under ``$XDG_CACHE_HOME``, else ``~/.cache/cas-metric``.
+
+    See https://specifications.freedesktop.org/basedir-spec/latest/.
+    """
+    if own := os.environ.get("CAS_CACHE"):
+        return Path(own).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "cas-metric"
+
+
+def key(content: bytes, fingerprint: str, kind: Kind) -> bytes:
+    """Key of an entry.
+
+    Args:
+        content: 32-byte sha256 of a file's bytes or of a text in UTF-8.
+        fingerprint: Of the encoder.
+        kind: An image and a text of the same bytes are different things.
+
+    Returns:
+        64 bytes; entries of one encoder are neighbours in the store.
+    """
+    return hashlib.sha256(f"{kind}\0{fingerprint}".encode()).digest() + content
+
+
+def text_key(text: str, fingerprint: str) -> bytes:
+    """Key of a text's entry."""
+    return key(hashlib.sha256(text.encode()).digest(), fingerprint, "text")
+
+
+class EmbeddingCache:
+    """The store in a directory; a context manager.
+
+    Args:
+        directory: Created where it does not exist. ``None`` takes :func:`default_directory`,
+            ``"none"`` a temporary directory that is removed on :meth:`close`.
+
+    Raises:
+        InputError: The directory cannot be used, or the store in it is damaged.
+    """
+
+    def __init__(self, directory: str | Path | None = None) -> None:
+        self._temporary = None
+        if directory == NO_CACHE:
+            self._temporary = tempfile.TemporaryDirectory(prefix="cas-cache-")
+            directory = self._temporary.name
+        self.directory = Path(directory or default_directory()).expanduser()
+        self.path = self.directory / STORE
+        with self._explained():
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._env = lmdb.open(
+                str(self.path),
+                map_size=max(_FIRST_MAP, _size(self.path)),
+                # Losing the very last commit to a power cut is harmless, an fsync each is not.
+                metasync=False,
+                readahead=False,
+                max_readers=1024,
+            )
+            self._env.reader_check()  # frees the slots of killed processes
+            self._restore_length()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the store; a temporary one is removed."""
+        self._env.close()
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    def __len__(self) -> int:
+        """Number of entries, of all encoders."""
+        with self._reading() as transaction:
+            return transaction.stat()["entries"]
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk."""
+        return _size(self.path)
+
+    def get_many(self, keys: Sequence[bytes]) -> list[Entry | None]:
+        """Entries in the order of ``keys``; ``None`` where there is none."""
+        with self._reading() as transaction:
+            return [self._unpack(transaction.get(one)) for one in keys]
+
+    def missing(self, keys: Sequence[bytes]) -> list[bool]:
+        """For each key whether it has no entry."""
+        with self._reading() as transaction:
+            return [transaction.get(one) is None for one in keys]
+
+    def put_many(self, items: Iterable[tuple[bytes, Entry]]) -> None:
+        """Store entries in one transaction: all of them or, after a crash, none.
+
+        An entry that exists is left as it is.
+        """
+        packed = [(one, _pack(entry)) for one, entry in items]
+        with self._explained():
+            while True:
+                try:
+                    with self._begin(write=True) as transaction:
+                        for one, value in packed:
+                            transaction.put(one, value, overwrite=False)
+                    return
+                except lmdb.MapFullError:
+                    self._env.set_mapsize(2 * self._env.info()["map_size"])
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[lmdb.Transaction]:
+        with self._explained(), self._begin(write=False) as transaction:
+            yield transaction
+
+    def _begin(self, *, write: bool) -> lmdb.Transaction:
+        """Begin a transaction, adopting a map that another process has let grow."""
+        try:
+            return self._env.begin(write=write, buffers=not write)
+        except lmdb.MapResizedError:
+            self._env.set_mapsize(0)
+            return self._env.begin(write=write, buffers=not write)
+
+    def _restore_length(self) -> None:
+        """Bring a cut-off file back to its length.
+
+        Pages beyond the end of a mapped file kill the process that reads them; pages of zeros are
+        recognised as damage. The write lock keeps other processes from growing the file meanwhile.
+        """
+        with self._begin(write=True):
+            length = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
+            if _size(self.path) < length:
+                os.truncate(self.path / "data.mdb", length)
+
+    def _unpack(self, value: memoryview | None) -> Entry | None:
+        if value is None:
+            return None
+        checksum, tokens, truncated = _HEADER.unpack_from(value)
+        if zlib.crc32(value[4:]) != checksum:
+            raise self._damaged("an entry does not match its checksum")
+        # A copy: the buffer belongs to the transaction.
+        vector = np.frombuffer(value, dtype="<f4", offset=_HEADER.size).astype(np.float32)
+        return Entry(vector, tokens, bool(truncated))
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn the store's errors into what is wrong and what to do."""
+        elsewhere = "choose another directory with --cache DIR or CAS_CACHE, or --cache none"
+        try:
+            yield
+        except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.PageNotFoundError, struct.error) as e:
+            raise self._damaged(str(e)) from e
+        except lmdb.VersionMismatchError as e:
+            raise self._damaged("written by an incompatible LMDB") from e
+        except (lmdb.DiskError, lmdb.Error, OSError) as e:
+            if isinstance(e, lmdb.DiskError) or getattr(e, "errno", None) == errno.ENOSPC:
+                raise CasError(
+                    f"no space left for the embedding cache in {self.directory}",
+                    fix=f"free some, then run the same command again: what was embedded is kept; "
+                    f"or {elsewhere}",
+                ) from e
+            raise InputError(
+                f"the embedding cache in {self.directory} cannot be used: {e}", fix=elsewhere
+            ) from e
+
+    def _damaged(self, cause: str) -> InputError:
+        return InputError(
+            f"the embedding cache in {self.path} is damaged: {cause}",
+            fix=f"delete the directory {self.path}; the next run embeds its images again",
+        )
+
+
+def _pack(entry: Entry) -> bytes:
+    vector = np.ascontiguousarray(entry.vector, dtype="<f4")
+    body = _HEADER.pack(0, entry.tokens, entry.truncated)[4:] + vector.tobytes()
+    return struct.pack("<I", zlib.crc32(body)) + body
+
+
+def _size(path: Path) -> int:
+    try:
+        return (path / "data.mdb").stat().st_size
+    except FileNotFoundError:
+        return 0
