@@ -154,15 +154,12 @@ def _cup(eye: Grid, finding: Truth, oval: float, rng: np.random.Generator) -> Ar
 
 # -- vessels --------------------------------------------------------------------------------------
 
-#: (heading of the exit from the disc, end point) of each main branch, in disc coordinates.
-_BRANCHES: Final = (
-    ((0.10, -1.0), (3.4, -2.3)),
-    ((0.10, 1.0), (3.4, 2.3)),
-    ((-0.45, -0.9), (-2.9, -2.5)),
-    ((-0.45, 0.9), (-2.9, 2.5)),
-)
-
-
+#: Where each main branch leaves the disc (x, y), and where it ends: two temporal arcades, two
+#: nasal vessels.
+_EXITS: Final = np.array([(0.10, -1.0), (0.10, 1.0), (-0.45, -0.9), (-0.45, 0.9)])
+_ENDS: Final = np.array([(3.4, -2.3), (3.4, 2.3), (-2.9, -2.5), (-2.9, 2.5)])
+#: How far to the nasal edge of the disc the trunk lies.
+_TRUNK: Final = {"regular": -0.12, "nasalised": -0.58, "bayoneting": -0.32}
 #: Calibre of a side branch along its points, relative to the main vessel.
 _TAPER: Final = np.array([0.60, 0.50, 0.40, 0.30])
 
@@ -170,62 +167,56 @@ _TAPER: Final = np.array([0.60, 0.50, 0.40, 0.30])
 def _vessels(
     retina: Array, size: int, finding: Truth, nuisance: Truth, rng: np.random.Generator
 ) -> Array:
-    """Arteries and veins of four quadrants, with side branches."""
+    """Veins and, over them, arteries of four quadrants, each with a side branch."""
     for colour, width, offset in ((_VEIN, 0.112, 0.10), (_ARTERY, 0.082, -0.10)):
-        paths: list[tuple[Array, Array]] = []
-        for exit_point, end in _BRANCHES:
-            main = _branch(exit_point, end, offset, finding, rng)
-            calibre = width * nuisance["calibre"] * nuisance["disc"] * rng.uniform(0.85, 1.15)
-            fork = int(rng.integers(4, 7))
-            both = _place(np.concatenate([main, _side_branch(main, fork, rng)]), nuisance)
-            paths.append(
-                (both[: len(main)], calibre * (1 - 0.4 * np.arange(len(main)) / len(main)))
-            )
-            paths.append((both[len(main) :], calibre * _TAPER))
-        mask = draw.strokes(size, paths, 3)
+        mains = _main_branches(offset, finding, rng)
+        points = np.concatenate([mains, _side_branches(mains, rng)], axis=1)
+        placed = _place(points.reshape(-1, 2), nuisance).reshape(points.shape)
+        calibres = width * nuisance["calibre"] * nuisance["disc"] * rng.uniform(0.85, 1.15, 4)
+        n = mains.shape[1]
+        narrowing = 1 - 0.4 * np.arange(n) / n
+        paths = [(p[:n], c * narrowing) for p, c in zip(placed, calibres, strict=True)]
+        paths += [(p[n:], c * _TAPER) for p, c in zip(placed, calibres, strict=True)]
         shade = colour * np.float32(1.05 - 0.35 * nuisance["pigment"])
-        retina = draw.blend(retina, shade, 0.80 * mask)
+        retina = draw.blend(retina, shade, 0.80 * draw.strokes(size, paths, 3))
     return retina
 
 
-def _branch(
-    exit_point: tuple[float, float],
-    end: tuple[float, float],
-    offset: float,
-    finding: Truth,
-    rng: np.random.Generator,
-) -> Array:
-    """One main vessel: out of the disc at its pole, then arching away.
+def _main_branches(offset: float, finding: Truth, rng: np.random.Generator) -> Array:
+    """Four vessels ``(4, N, 2)``: out of the disc at its poles, then arching away.
 
-    In a nasalised disc the trunk lies at the nasal edge; in a bayoneting one the vessel runs
-    along the cup, breaks at its edge and continues shifted.
+    In a nasalised disc the trunk lies at the nasal edge; in a bayoneting one the vessels run
+    along the cup, break at its edge and continue to one side.
     """
-    pole = np.sign(exit_point[1])
-    nasal = {"regular": -0.12, "nasalised": -0.58, "bayoneting": -0.32}[finding["vessels"]]
-    trunk = np.array([nasal + 0.4 * offset, -0.05 * pole])
-    leave = np.array([exit_point[0] + 0.6 * nasal + offset, exit_point[1]])
-    leave += rng.normal(0, 0.07, 2)
-    far = np.array(end) + rng.normal(0, 0.35, 2) + (0, 2 * offset * pole)
+    pole, nasal = np.sign(_EXITS[:, 1:]), _TRUNK[finding["vessels"]]
+    trunk = np.concatenate([np.full((4, 1), nasal + 0.4 * offset), -0.05 * pole], axis=1)
+    leave = _EXITS + np.array([0.6 * nasal + offset, 0.0]) + rng.normal(0, 0.07, (4, 2))
+    far = _ENDS + rng.normal(0, 0.35, (4, 2)) + 2 * offset * pole * (0, 1)
     inside = [trunk, leave]
     if finding["vessels"] == "bayoneting":
-        break_at = trunk + (leave - trunk) * rng.uniform(0.55, 0.70)
-        step = np.array([0.30 * np.sign(exit_point[0]), 0.10 * pole])
+        break_at = trunk + (leave - trunk) * rng.uniform(0.55, 0.70, (4, 1))
+        step = np.concatenate([0.30 * np.sign(_EXITS[:, :1]), 0.10 * pole], axis=1)
         inside = [trunk, break_at, break_at + step, leave + 0.5 * step * (1, 0)]
-    knee = inside[-1] + np.array([0.15 * end[0], 1.35 * pole]) + rng.normal(0, 0.15, 2)
-    outside = draw.curve([tuple(inside[-1]), tuple(knee), tuple(far)], 8)
-    return np.concatenate([inside, outside[1:]])
+    knee = inside[-1] + np.concatenate([0.15 * _ENDS[:, :1], 1.35 * pole], axis=1)
+    knee += rng.normal(0, 0.15, (4, 2))
+    t = np.arange(1, 8)[:, None, None] / 7
+    outside = (1 - t) ** 2 * inside[-1] + 2 * t * (1 - t) * knee + t**2 * far
+    return np.concatenate([np.stack(inside), outside]).transpose(1, 0, 2)
 
 
-def _side_branch(main: Array, start: int, rng: np.random.Generator) -> Array:
-    """A thinner vessel leaving ``main`` at point ``start`` to one side."""
-    heading = main[start + 1] - main[start]
-    heading = heading / (np.hypot(*heading) + 1e-6)
-    across = np.array([-heading[1], heading[0]]) * rng.choice([-1.0, 1.0])
-    reach = rng.uniform(0.7, 1.3)
-    middle = main[start] + 0.5 * reach * (heading + 0.5 * across)
-    return draw.curve(
-        [tuple(main[start]), tuple(middle), tuple(middle + reach * (0.3 * heading + across))], 4
-    )
+def _side_branches(mains: Array, rng: np.random.Generator) -> Array:
+    """A thinner vessel ``(4, 4, 2)`` forking off each main one, to either side."""
+    vessel = np.arange(4)
+    fork = rng.integers(4, mains.shape[1] - 2, 4)
+    root = mains[vessel, fork]
+    heading = mains[vessel, fork + 1] - root
+    heading /= np.hypot(heading[:, :1], heading[:, 1:]) + 1e-6
+    across = np.stack([-heading[:, 1], heading[:, 0]], axis=1) * rng.choice([-1.0, 1.0], (4, 1))
+    reach = rng.uniform(0.7, 1.3, (4, 1))
+    middle = root + 0.5 * reach * (heading + 0.5 * across)
+    tip = middle + reach * (0.3 * heading + across)
+    t = np.arange(4)[:, None, None] / 3
+    return ((1 - t) ** 2 * root + 2 * t * (1 - t) * middle + t**2 * tip).transpose(1, 0, 2)
 
 
 # -- camera ---------------------------------------------------------------------------------------
