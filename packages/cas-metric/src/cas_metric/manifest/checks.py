@@ -1,0 +1,112 @@
+"""Everything that is wrong with the inputs, found before any model is loaded."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from cas_metric.errors import CasError, InputError, MissingDependency
+from cas_metric.images import probe_header
+from cas_metric.manifest.pairing import duplicates, match
+from cas_metric.manifest.rows import Manifest
+
+if TYPE_CHECKING:
+    from cas_metric.domains import Domain
+
+#: Text that a missing number turns into on its way through a table.
+NAN_SPELLINGS = frozenset({"nan", "<na>", "none", "null"})
+
+
+def preflight(generated: Manifest, real: Manifest, domain: Domain | None) -> list[str]:
+    """List every problem of a pair of manifests, one line each; empty if there is none.
+
+    Files that exist but cannot be decoded are no problem here: they become failed rows.
+
+    Args:
+        generated: Images to score.
+        real: Their real partners.
+        domain: Classes and checklists that the labels must belong to; None leaves labels as they
+            are.
+    """
+    problems: list[str] = []
+    for side, manifest in (("generated", generated), ("real", real)):
+        problems += _file_problems(side, manifest)
+        problems += _nan_problems(side, manifest)
+        if domain is not None:
+            problems += _label_problems(side, manifest, domain)
+    problems += duplicates(generated, real)
+    positions, unmatched = match(generated, real)
+    problems += unmatched
+    problems += _contradictions(generated, real, positions, domain)
+    return problems
+
+
+def _file_problems(side: str, manifest: Manifest) -> Iterator[str]:
+    """Missing files, paths that lead out of the folder, formats without their reader."""
+    probed: set[str] = set()
+    for row, key in enumerate(manifest.rows["id"]):
+        try:
+            path = manifest.path(row)
+            if not path.is_file():
+                yield f"{side} {key!r}: no such file: {path}"
+                continue
+        except (CasError, OSError, ValueError) as error:
+            yield f"{side} {key!r}: {getattr(error, 'problem', error)}"
+            continue
+        if path.suffix.lower() not in probed:  # one file of a kind tells whether its reader is here
+            probed.add(path.suffix.lower())
+            try:
+                probe_header(path)
+            except MissingDependency as error:
+                yield f"{side} {key!r}: {error.problem}; {error.fix}"
+            except CasError:
+                pass
+
+
+def _nan_problems(side: str, manifest: Manifest) -> Iterator[str]:
+    for name in ("id", "label", "prompt", "reference"):
+        spelt = manifest.rows[name].str.lower().isin(NAN_SPELLINGS)
+        for key, value in manifest.rows.loc[spelt, ["id", name]].itertuples(index=False):
+            yield f"{side} {key!r}: {name} is {value!r}, a missing value in disguise"
+
+
+def _label_problems(side: str, manifest: Manifest, domain: Domain) -> Iterator[str]:
+    """Labels that are missing, unknown, or without the checklist that other classes have."""
+    has_checklists = any(domain.checklist_text(name) for name in domain.class_names)
+    for label, rows in manifest.rows.groupby("label", sort=True):
+        where = f"{len(rows)} images, first {rows['id'].iloc[0]!r}"
+        if not label:
+            yield f"{side}: no label ({where})"
+            continue
+        canonical = _canonical(domain, label)
+        if canonical is None:
+            near = difflib.get_close_matches(label, domain.class_names, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            yield f"{side}: unknown label {label!r} in domain {domain.name} ({where}){hint}"
+        elif has_checklists and not domain.checklist_text(canonical):
+            yield f"{side}: label {label!r} has no checklist in domain {domain.name} ({where})"
+
+
+def _contradictions(
+    generated: Manifest, real: Manifest, positions: list[int], domain: Domain | None
+) -> Iterator[str]:
+    """Generated images whose label differs from that of their reference."""
+    labels = zip(generated.rows["id"], generated.rows["label"], positions, strict=True)
+    for key, label, position in labels:
+        if position < 0 or not label:
+            continue
+        theirs = real.rows["label"].iloc[position]
+        if theirs and _same(domain, label) != _same(domain, theirs):
+            yield f"generated {key!r}: label {label!r}, but its reference is {theirs!r}"
+
+
+def _same(domain: Domain | None, label: str) -> str:
+    return label if domain is None else _canonical(domain, label) or label
+
+
+def _canonical(domain: Domain, label: str) -> str | None:
+    try:
+        return domain.canonical(label)
+    except InputError:
+        return None

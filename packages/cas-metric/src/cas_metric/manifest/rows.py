@@ -1,0 +1,80 @@
+"""The manifest itself: rows with fixed columns, and paths that stay inside their folder."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING, Final
+
+from cas_metric.errors import InputError
+from cas_metric.manifest.config import FolderConfig
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Columns of every manifest. Only ``image`` must be given; missing text is "".
+COLUMNS: Final = ("id", "image", "label", "prompt", "reference", "patient", "method", "seed")
+
+
+@dataclass(frozen=True, eq=False)
+class Manifest:
+    """Images and what is known about each.
+
+    Attributes:
+        root: Folder that the images' paths are relative to.
+        rows: One row an image, all of :data:`COLUMNS`; text, but ``seed`` is nullable Int64.
+        config: The ``cas.yaml`` beside the table, where there is one.
+        allow_absolute: Whether images may lie outside of ``root``.
+        notes: What the reader left out and a person should hear of: one sentence each.
+    """
+
+    root: Path
+    rows: pd.DataFrame
+    config: FolderConfig | None = None
+    allow_absolute: bool = False
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def path(self, row: int) -> Path:
+        """Absolute path of the image of a row, by position.
+
+        Raises:
+            InputError: It leads out of ``root``, also through a symbolic link.
+        """
+        image = self.rows["image"].iloc[row]
+        path = Path(self.root, image)
+        if not self.allow_absolute:
+            _refuse_escape(self.root, path, image)
+        return path
+
+    def paths(self) -> list[Path]:
+        """:meth:`path` of every row, in order."""
+        return [self.path(row) for row in range(len(self))]
+
+
+def path_problem(image: str) -> str:
+    """Why the text of an image path is refused by itself; empty if it is not.
+
+    Absolute paths of both POSIX and Windows count, whatever machine this is.
+    """
+    windows = PureWindowsPath(image)
+    if PurePosixPath(image).is_absolute() or windows.drive or windows.root:
+        return "is an absolute path"
+    if ".." in PurePosixPath(image).parts or ".." in windows.parts:
+        return "leads out of its folder by '..'"
+    return ""
+
+
+def _refuse_escape(root: Path, path: Path, image: str) -> None:
+    """Refuse a path that a symbolic link leads out of ``root``."""
+    inside = os.path.realpath(root)
+    real = os.path.realpath(path)
+    if os.path.commonpath([inside, real]) != inside:
+        raise InputError(
+            f"{image!r} is a link that leads out of {root}, to {real}",
+            fix="copy the image, name its folder as `root`, or set `allow_absolute: true` in "
+            "cas.yaml if you trust the links",
+        )

@@ -1,0 +1,95 @@
+"""Manifests to files, atomically."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from cas_metric.errors import InputError
+from cas_metric.manifest.reading import FILE_NAME
+from cas_metric.manifest.rows import COLUMNS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Columns that are written even where they are empty.
+ALWAYS: Final = ("id", "image", "label")
+
+
+def write_manifest(rows: pd.DataFrame, path: str | Path) -> Path:
+    """Write rows so that :func:`read_manifest` gives them back.
+
+    Args:
+        rows: Any of :data:`COLUMNS`, ``image`` among them; missing values become empty text.
+        path: ``.csv``, ``.jsonl``, ``.parquet``, or a folder, whose ``metadata.csv`` is written in
+            the imagefolder convention.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        InputError: Columns outside of :data:`COLUMNS`, no ``image``, no rows, unknown suffix.
+    """
+    path = Path(path)
+    table = _normalised(rows)
+    if path.is_dir():
+        path = path / "metadata.csv"
+        table = table.rename(columns={"image": FILE_NAME})
+    writers: dict[str, Callable[[Path], object]] = {
+        ".csv": lambda file: table.to_csv(file, index=False, lineterminator="\n"),
+        ".jsonl": lambda file: table.to_json(file, orient="records", lines=True, force_ascii=False),
+        ".parquet": lambda file: table.to_parquet(file, index=False),
+    }
+    writer = writers.get(path.suffix.lower())
+    if writer is None:
+        raise InputError(
+            f"{path}: a manifest cannot be written as {path.suffix or 'a file without suffix'}",
+            fix="name it .csv, .jsonl or .parquet, or name an existing folder",
+        )
+    _write_atomically(path, writer)
+    return path
+
+
+def _normalised(rows: pd.DataFrame) -> pd.DataFrame:
+    """Known columns in order, text but for ``seed``, without optional ones that are empty."""
+    import pandas as pd
+
+    for name in rows.columns:
+        if name not in COLUMNS:
+            near = difflib.get_close_matches(str(name), COLUMNS, n=1)
+            raise InputError(
+                f"a manifest has no column {name!r}",
+                fix=f"did you mean {near[0]!r}?" if near else f"columns: {', '.join(COLUMNS)}",
+            )
+    if "image" not in rows or rows.empty:
+        raise InputError("a manifest needs at least one row with an image", fix="add 'image'")
+    table = pd.DataFrame(index=range(len(rows)))
+    for name in COLUMNS:
+        if name not in rows:
+            continue
+        values = rows[name].reset_index(drop=True)
+        if name == "seed":
+            table[name] = values.astype("Int64")
+        else:
+            table[name] = values.where(values.notna(), "").astype(str)
+    kept = [c for c in table if c in ALWAYS or not (table[c].isna() | (table[c] == "")).all()]
+    return table[kept]
+
+
+def _write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Write beside the target and move over it, so that no reader sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        temporary.chmod(0o644)  # mkstemp makes files private
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
