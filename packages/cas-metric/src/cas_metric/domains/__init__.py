@@ -1,0 +1,28 @@
+"""Domain packs: the classes, checklists and prompt schema of a modality, in one YAML file.
+
+A pack is data: anyone who holds images of another modality writes one file and scores with it.
+"""
+
+from cas_metric.domains.loading import (
+    DomainSummary,
+    list_domains,
+    load_domain,
+    parse_domain,
+    user_directory,
+)
+from cas_metric.domains.model import Domain, DomainClass
+from cas_metric.domains.prompts import PromptField, PromptSchema
+from cas_metric.domains.template import new_pack
+
+__all__ = [
+    "Domain",
+    "DomainClass",
+    "DomainSummary",
+    "PromptField",
+    "PromptSchema",
+    "list_domains",
+    "load_domain",
+    "new_pack",
+    "parse_domain",
+    "user_directory",
+]

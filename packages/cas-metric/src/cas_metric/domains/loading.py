@@ -1,0 +1,221 @@
+"""Finding and reading domain packs: shipped ones, those in the user's directory, and paths."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from cas_metric.domains.model import Domain
+from cas_metric.domains.reading import Document, nearest, parse_yaml, read_text
+from cas_metric.errors import InputError
+
+_SUFFIXES = (".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class DomainSummary:
+    """One line of ``cas domains list``.
+
+    Attributes:
+        name: Name by which commands call the pack (for a broken one: the file's stem).
+        title: Name for people.
+        modality: Kind of image.
+        classes: Number of classes.
+        embedded: Whether its images are phantoms.
+        origin: ``shipped`` or ``user``.
+        path: The file.
+        problem: Why it cannot be used; empty for a good pack.
+    """
+
+    name: str
+    title: str
+    modality: str
+    classes: int
+    embedded: bool
+    origin: str
+    path: Path
+    problem: str = ""
+
+
+def user_directory() -> Path:
+    """Where a user keeps packs of their own.
+
+    ``$CAS_DOMAINS``, else ``$XDG_CONFIG_HOME/cas/domains``, else ``~/.config/cas/domains``.
+    """
+    if chosen := os.environ.get("CAS_DOMAINS"):
+        return Path(chosen).expanduser()
+    config = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    return Path(config).expanduser() / "cas" / "domains"
+
+
+def load_domain(spec: str | Path) -> Domain:
+    """Read a domain pack.
+
+    Args:
+        spec: Name of a shipped pack or of one in :func:`user_directory`, or the path of a
+            ``.yaml`` file.
+
+    Raises:
+        InputError: Unknown name, or a file that is no valid pack; names line and fix.
+    """
+    return _read(find_pack(spec))
+
+
+def find_pack(spec: str | Path) -> Path:
+    """File of the pack that ``spec`` means, whether or not it is valid.
+
+    Raises:
+        InputError: No pack has that name, or two have.
+    """
+    text = str(spec)
+    if isinstance(spec, Path) or text.endswith(_SUFFIXES) or os.sep in text:
+        path = Path(text).expanduser()
+        if not path.is_file():
+            raise InputError(
+                f"the domain pack {path} does not exist",
+                fix="'cas domains new NAME' writes a template; 'cas domains list' shows the others",
+            )
+        return path
+    named = [path for _, path in _packs() if path.stem == text]
+    if len(named) > 1:
+        raise InputError(
+            f"two packs are called {text!r}: {named[0]} and {named[1]}",
+            fix="rename yours, or pass its path",
+        )
+    if not named:
+        known = [path.stem for _, path in _packs()]
+        raise InputError(
+            f"there is no domain called {text!r}",
+            fix=f"{nearest(text, known)}known: {', '.join(known)}; "
+            f"a pack of your own is found by its path or in {user_directory()}",
+        )
+    return named[0]
+
+
+def list_domains() -> list[DomainSummary]:
+    """Every pack that can be called by name; a broken one is listed with its problem."""
+    return [_summary(origin, path) for origin, path in _packs()]
+
+
+def parse_domain(text: str, source: str = "domain pack") -> Domain:
+    """Check the text of a pack.
+
+    Args:
+        text: YAML.
+        source: Name of the file, for messages.
+
+    Raises:
+        InputError: Every problem found, each with its line.
+    """
+    document = parse_yaml(text, source)
+    if not isinstance(document.values, dict):
+        raise InputError(
+            f"{source} holds no keys, so it is no domain pack",
+            fix="'cas domains new NAME' writes a template",
+        )
+    try:
+        return Domain.model_validate(_without_nulls(document.values))
+    except ValidationError as error:
+        problems = sorted(set(_problems(document, error)))
+    raise InputError(
+        "\n".join(
+            [f"{source} is no valid domain pack:", *(f"  line {n}: {text}" for n, text in problems)]
+        ),
+        fix="'cas domains show chexpert --yaml' prints a complete example",
+    )
+
+
+def _read(path: Path) -> Domain:
+    domain = parse_domain(read_text(path), str(path))
+    if path.parent in (_shipped_directory(), user_directory()) and domain.name != path.stem:
+        raise InputError(
+            f"{path} calls itself {domain.name!r}",
+            fix=f"name the file {domain.name}.yaml, or set name: {path.stem}",
+        )
+    return domain
+
+
+def _shipped_directory() -> Path:
+    return Path(str(resources.files("cas_metric.domains"))) / "packs"
+
+
+def _packs() -> Iterator[tuple[str, Path]]:
+    for origin, directory in (("shipped", _shipped_directory()), ("user", user_directory())):
+        if directory.is_dir():
+            for path in sorted(directory.iterdir()):
+                if path.suffix in _SUFFIXES and path.is_file():
+                    yield origin, path
+
+
+def _summary(origin: str, path: Path) -> DomainSummary:
+    try:
+        domain = _read(path)
+    except InputError as error:
+        return DomainSummary(path.stem, "", "", 0, False, origin, path, error.problem)
+    return DomainSummary(
+        domain.name,
+        domain.title,
+        domain.modality,
+        len(domain.classes),
+        domain.embedded,
+        origin,
+        path,
+    )
+
+
+def _without_nulls(values: Any) -> Any:
+    """The same values without the keys that were left empty, so that defaults hold."""
+    if isinstance(values, dict):
+        return {key: _without_nulls(item) for key, item in values.items() if item is not None}
+    if isinstance(values, list):
+        return [_without_nulls(item) for item in values]
+    return values
+
+
+def _problems(document: Document, error: ValidationError) -> Iterator[tuple[int, str]]:
+    for item in error.errors():
+        path = tuple(part for part in item["loc"] if part != "[key]")
+        yield document.line(path), _explain(path, item["type"], item["msg"])
+
+
+def _explain(path: Sequence[str | int], kind: str, message: str) -> str:
+    """One validation error in the words of the file, not of the library that found it."""
+    key = str(path[-1]) if path else "the file"
+    where = ".".join(str(part + 1 if isinstance(part, int) else part) for part in path)
+    if kind == "extra_forbidden":
+        known = _model_at(path[:-1]).model_fields
+        return f"unknown key {key!r}: {nearest(key, known)}known keys: {', '.join(known)}"
+    if kind == "model_type":
+        keys = ", ".join(_model_at(path).model_fields)
+        return f"{where} must hold keys, such as {keys}"
+    words = {
+        "missing": f"{where} is missing",
+        "string_type": f"{where} must be text",
+        "string_too_short": f"{where} is empty",
+        "tuple_type": f"{where} must be a list",
+        "mapping_type": f"{where} must hold keys with a text each",
+        "too_short": f"{where} lists too few: {message[:1].lower()}{message[1:]}",
+        "string_pattern_mismatch": f"{where} may hold lower-case letters, digits, dots and hyphens",
+    }
+    return words.get(kind, f"{where}: {message.removeprefix('Value error, ')}")
+
+
+def _model_at(path: Sequence[str | int]) -> type[BaseModel]:
+    """The model that describes the part of a pack at ``path``."""
+    model: type[BaseModel] = Domain
+    for part in path:
+        if isinstance(part, str) and part in model.model_fields:
+            model = _inner_model(model.model_fields[part].annotation) or model
+    return model
+
+
+def _inner_model(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_inner_model, get_args(annotation))), None)

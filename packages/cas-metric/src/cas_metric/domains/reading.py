@@ -1,0 +1,144 @@
+"""YAML with line numbers: text to plain values, and where in the file each of them stands.
+
+No object is ever constructed from the file: the node tree is walked, scalars stay text, and types
+are given by the model that reads them. So a class called ``No`` is not the boolean false, and a
+tag can do nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cas_metric.errors import InputError
+
+#: No pack is longer: the largest shipped one has 20 classes and 15 kB.
+MAX_BYTES = 1_000_000
+
+#: Plain scalars that mean "nothing given", besides the empty one.
+_NULLS = {"", "~", "null"}
+
+
+@dataclass
+class Document:
+    """Values of a YAML file and the line (from 1) of each, by its path of keys and indices."""
+
+    source: str
+    values: Any = None
+    lines: dict[tuple[str | int, ...], int] = field(default_factory=dict)
+
+    def line(self, path: Sequence[str | int]) -> int:
+        """Line of the value at ``path``, or of the nearest thing around it that the file holds."""
+        for end in range(len(path), -1, -1):
+            if tuple(path[:end]) in self.lines:
+                return self.lines[tuple(path[:end])]
+        return 1
+
+    def error(self, path: Sequence[str | int], problem: str, fix: str = "") -> InputError:
+        """An error that names file, line and key."""
+        return InputError(f"{self.source}, line {self.line(path)}: {problem}", fix=fix)
+
+
+def read_text(path: Path) -> str:
+    """Text of a small UTF-8 file.
+
+    Raises:
+        InputError: It is missing, a folder, unreadable, too large or not UTF-8.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{path} is larger than {MAX_BYTES:,} bytes, so it is no domain pack")
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist") from None
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path} is not UTF-8 text (byte {error.start})", fix="save it as UTF-8"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from None
+
+
+def parse_yaml(text: str, source: str) -> Document:
+    """Parse one YAML document.
+
+    Args:
+        text: The document.
+        source: Name of the file, for messages.
+
+    Raises:
+        InputError: Not YAML, more than one document, a repeated key, a tag or an alias. The
+            message names the line.
+    """
+    document = Document(source)
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise InputError(
+                f"{source} uses a YAML alias (*name)", fix="write the text out where it is needed"
+            )
+        root = yaml.compose(text, yaml.SafeLoader)
+        if root is not None:
+            document.values = _convert(root, (), document)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f", line {mark.line + 1}" if mark else ""
+        raise InputError(
+            f"{source}{where}: not valid YAML: {error.problem or error.context}",
+            fix="check indentation, quotes and colons there; text that holds ': ' needs quotes",
+        ) from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{source}: not valid YAML: {error}") from None
+    except RecursionError:
+        raise InputError(f"{source}: nested too deeply to be a domain pack") from None
+    return document
+
+
+def _convert(node: yaml.Node, path: tuple[str | int, ...], document: Document) -> Any:
+    document.lines[path] = node.start_mark.line + 1
+    if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.count("/"):
+        raise document.error(path, f"the tag {node.tag} is not allowed", "write plain text")
+    if isinstance(node, yaml.MappingNode):
+        return _convert_mapping(node, path, document)
+    if isinstance(node, yaml.SequenceNode):
+        return [_convert(item, (*path, i), document) for i, item in enumerate(node.value)]
+    assert isinstance(node, yaml.ScalarNode)
+    return None if _is_null(node) else node.value
+
+
+def _is_null(node: yaml.ScalarNode) -> bool:
+    """Whether a scalar stands for nothing: quoted or block text never does."""
+    return node.style is None and node.value.lower() in _NULLS
+
+
+def _convert_mapping(
+    node: yaml.MappingNode, path: tuple[str | int, ...], document: Document
+) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        if not isinstance(key_node, yaml.ScalarNode):
+            document.lines[path] = key_node.start_mark.line + 1
+            raise document.error(path, "a key must be text")
+        key = key_node.value
+        line = key_node.start_mark.line + 1
+        if key in values:
+            first = document.lines[(*path, key)]
+            document.lines[(*path, key)] = line
+            raise document.error(
+                (*path, key),
+                f"the key {key!r} is already given in line {first}",
+                "remove one of the two",
+            )
+        values[key] = _convert(value_node, (*path, key), document)
+        document.lines[(*path, key)] = line
+    return values
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """``did you mean 'x'? `` for the most similar known word, or an empty string."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}? " if near else ""
