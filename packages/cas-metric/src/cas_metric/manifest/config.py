@@ -7,7 +7,6 @@ which split this is and how it was made.
 from __future__ import annotations
 
 import datetime
-import difflib
 import json
 import os
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, Final
 import yaml
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
+from cas_metric.domains.reading import Document, nearest, parse_yaml
 from cas_metric.errors import InputError
 from cas_metric.manifest.text import read_text
 
@@ -60,11 +60,11 @@ def read_folder_config(folder: str | Path) -> FolderConfig | None:
     path = Path(folder) / CONFIG_NAME
     if not path.is_file():
         return None
-    data, lines = _load_yaml(path)
+    values, document = _load_yaml(path)
     try:
-        config = FolderConfig.model_validate(data)
+        config = FolderConfig.model_validate(values)
     except ValidationError as error:
-        raise _explain(path, error, lines) from error
+        raise _explain(error, document) from error
     return _map_paths(config, lambda value: (path.parent / value).resolve())
 
 
@@ -99,61 +99,42 @@ def _map_paths(config: FolderConfig, change: Any) -> FolderConfig:
     return config.model_copy(update=update)
 
 
-def _load_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
-    """The mapping in a YAML file, and the line of each of its keys."""
+def _load_yaml(path: Path) -> tuple[Any, Document]:
+    """The values in a YAML file, and where they stand.
+
+    ``parse_yaml`` refuses repeated keys, aliases and foreign tags; ``safe_load`` gives provenance
+    its numbers and truth values back, which the former leaves as text.
+    """
     text = read_text(path)
-    fix = "see the documentation of cas.yaml; every `cas datasets` verb writes one"
+    document = parse_yaml(text, str(path))
     try:
-        if any(isinstance(e, yaml.AliasEvent) for e in yaml.parse(text, yaml.SafeLoader)):
-            raise InputError(f"{path}: YAML aliases are not read", fix="write the value out")
-        node = yaml.compose(text, yaml.SafeLoader)
-        data = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f"{path}, line {mark.line + 1}" if mark else str(path)
-        raise InputError(f"{where}: not readable as YAML: {error.problem}", fix=fix) from error
-    except InputError:
-        raise
+        values = _without_dates(yaml.safe_load(text))
+        json.dumps(values, ensure_ascii=False, default=repr).encode()
     except Exception as error:  # explicit tags such as "!!int x" raise nearly anything
         cause = str(error).split("\n")[0]
-        raise InputError(f"{path}: not readable as YAML: {cause}", fix=fix) from error
-    if not isinstance(data, dict) or not isinstance(node, yaml.MappingNode):
-        raise InputError(f"{path}: does not hold `key: value` lines", fix=fix)
-    lines: dict[str, int] = {}
-    for key, _ in node.value:
-        if key.value in lines:
-            line = key.start_mark.line + 1
-            raise InputError(f"{path}, line {line}: {key.value!r} is given twice", fix="keep one")
-        lines[key.value] = key.start_mark.line + 1
-    return _plain(path, data), lines
+        raise InputError(f"{path}: a value cannot be read: {cause}", fix="quote it") from error
+    return values, document
 
 
-def _plain(path: Path, data: dict[Any, Any]) -> dict[str, Any]:
-    """YAML's dates as text; text that no file can hold refused."""
-
-    def convert(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: convert(item) for key, item in value.items()}
-        if isinstance(value, list):
-            return [convert(item) for item in value]
-        return value.isoformat() if isinstance(value, datetime.date) else value
-
-    plain = convert(data)
-    try:
-        json.dumps(plain, ensure_ascii=False, default=repr).encode()
-    except (UnicodeEncodeError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: {error}", fix="use plain text and numbers") from error
-    return plain
+def _without_dates(value: Any) -> Any:
+    """YAML's dates as the text that they were written as, for JSON."""
+    if isinstance(value, dict):
+        return {key: _without_dates(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_dates(item) for item in value]
+    return value.isoformat() if isinstance(value, datetime.date) else value
 
 
-def _explain(path: Path, error: ValidationError, lines: dict[str, int]) -> InputError:
-    """The first complaint of pydantic, with the line and the nearest known key."""
+def _explain(error: ValidationError, document: Document) -> InputError:
+    """The first complaint of pydantic, with its line and the nearest known key."""
     detail = error.errors()[0]
-    key = str(detail["loc"][0]) if detail["loc"] else ""
-    where = f"{path}, line {lines[key]}" if key in lines else str(path)
-    if detail["type"] in ("extra_forbidden", "invalid_key"):
+    location = detail["loc"]
+    if not location:
+        return document.error((), "does not hold `key: value` lines", "see `cas datasets --help`")
+    key = str(location[0])
+    if detail["type"] == "extra_forbidden":
         known = list(FolderConfig.model_fields)
-        near = difflib.get_close_matches(key, known, n=1)
-        fix = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
-        return InputError(f"{where}: unknown key {key!r}", fix=fix)
-    return InputError(f"{where}: {key}: {detail['msg']}", fix="correct the value")
+        fix = nearest(key, known) or f"known keys: {', '.join(known)}"
+        return document.error(location, f"unknown key {key!r}", fix.strip())
+    where = ".".join(str(part) for part in location)
+    return document.error(location, f"{where}: {detail['msg']}", "correct the value")
