@@ -1,0 +1,127 @@
+"""The back of a report: text beyond the encoder's limit, failures, and where the run comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from cas_metric.report.content import Cell, Column, Entry, Table, TableRow
+from cas_metric.report.format import MISSING, count, is_number, share
+
+#: Lines that the failures table shows; the rest is counted and left to per_image.csv.
+MAX_FAILURES = 200
+
+
+def prompt_table(methods: Sequence[Entry], limit: int | None) -> Table | None:
+    """How many prompts of each method were cut at the encoder's limit; None without prompts."""
+    rows = []
+    for entry in methods:
+        tokens = entry.rows["prompt_tokens"].dropna()
+        if tokens.empty:
+            continue
+        cut = int(entry.rows["prompt_truncated"].fillna(False).astype(bool).sum())
+        figures = (len(tokens), cut, float(tokens.median()), int(tokens.max()))
+        cells = [Cell(entry.name, entry.name), *(Cell(count(v), v) for v in figures)]
+        cells.insert(3, Cell(share(cut / len(tokens)), cut / len(tokens)))
+        rows.append(TableRow(tuple(cells), entry.ink))
+    columns = (
+        Column("Method", numeric=False),
+        Column("prompts"),
+        Column("cut", f"Prompts longer than the {limit} tokens that the encoder reads."),
+        Column("share cut"),
+        Column("median tokens"),
+        Column("most tokens"),
+    )
+    return Table("prompts", _limit("Prompts", limit), columns, tuple(rows)) if rows else None
+
+
+def checklist_table(rows: pd.DataFrame, limit: int | None) -> Table | None:
+    """Length of each class's checklist and whether it was cut; None without checklists."""
+    known = rows.dropna(subset=["checklist_tokens"])
+    if known.empty:
+        return None
+    lines = []
+    for label, group in known.groupby("label", sort=True):
+        tokens = int(group["checklist_tokens"].max())
+        cut = bool(group["checklist_truncated"].fillna(False).astype(bool).any())
+        unread = max(tokens - limit, 0) if cut and is_number(limit) else 0
+        cells = (Cell(str(label), str(label)), Cell(count(tokens), tokens))
+        words = Cell("cut" if cut else "whole", "cut" if cut else "whole")
+        lines.append(TableRow((*cells, words, Cell(count(unread), unread))))
+    columns = (
+        Column("Class", numeric=False),
+        Column("tokens"),
+        Column("read", numeric=False),
+        Column("tokens unread"),
+    )
+    return Table("checklists", _limit("Checklists", limit), columns, tuple(lines))
+
+
+def _limit(what: str, limit: int | None) -> str:
+    return f"{what} against the encoder's limit of {limit} tokens" if limit else what
+
+
+def failure_table(rows: pd.DataFrame) -> tuple[Table | None, int]:
+    """Images that were not, or not wholly, scored, with the reason.
+
+    Returns:
+        The table (None when nothing failed), and how many lines it leaves out.
+    """
+    troubled = rows[rows["status"] != "ok"].sort_values(["method", "image"], kind="stable")
+    if troubled.empty:
+        return None, 0
+    shown = troubled.head(MAX_FAILURES)
+    lines = tuple(
+        TableRow(
+            (
+                Cell(_text(row["image"]), _text(row["image"]), code=True),
+                Cell(_text(row["method"]), _text(row["method"])),
+                Cell(_text(row["status"]), _text(row["status"])),
+                Cell(_text(row["error"]), _text(row["error"])),
+            )
+        )
+        for row in shown.to_dict("records")
+    )
+    columns = tuple(
+        Column(title, numeric=False) for title in ("File", "Method", "Status", "Reason")
+    )
+    table = Table("failures", "Images that could not be scored in full", columns, lines)
+    return table, len(troubled) - len(shown)
+
+
+def _text(value: Any) -> str:
+    return "" if value is None or pd.isna(value) else str(value)
+
+
+def provenance(summary: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Everything that the run's summary says about how it was made, as titled lists.
+
+    ``timing`` is left out: it differs between two runs over the same inputs, and a report must not.
+    """
+    protocol = {
+        "version": summary.get("protocol"),
+        "departures": summary.get("departures") or "none",
+        "domain": summary.get("domain"),
+    }
+    groups: dict[str, Any] = {"protocol": protocol, "encoder": summary.get("encoder") or {}}
+    made: Mapping[str, Any] = summary.get("provenance") or {}
+    plain = {key: value for key, value in made.items() if not isinstance(value, (dict, list))}
+    groups["run"] = plain
+    groups |= {key: value for key, value in made.items() if key not in plain}
+    listed = [(key.replace("_", " "), list(_leaves(value))) for key, value in groups.items()]
+    return [(title, items) for title, items in listed if items]
+
+
+def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
+    """The leaves of nested mappings and lists with the path to each."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _leaves(item, (*path, str(key).replace("_", " ")))
+    elif isinstance(value, (list, tuple)) and any(isinstance(v, (dict, list)) for v in value):
+        for index, item in enumerate(value, start=1):
+            yield from _leaves(item, (*path, str(index)))
+    else:
+        text = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+        yield " · ".join(path), MISSING if text in (None, "") else str(text)

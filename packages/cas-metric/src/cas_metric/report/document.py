@@ -1,0 +1,214 @@
+"""One self-contained HTML file out of a run directory."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from cas_metric.errors import InputError
+from cas_metric.report import content, details, glossary, palette
+from cas_metric.report.format import count
+from cas_metric.report.gallery import make_cards, ranking, worst
+
+FILE_NAME: Final = "report.html"
+GALLERY: Final = 24
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What a run directory holds: rows of the methods, of Real and of the floor, the summary."""
+
+    rows: pd.DataFrame
+    real: pd.DataFrame | None
+    floor: pd.DataFrame | None
+    summary: Mapping[str, Any]
+
+
+def write_report(
+    run_dir: str | Path,
+    *,
+    gallery: int = GALLERY,
+    generated_root: str | Path | None = None,
+    real_root: str | Path | None = None,
+) -> Path:
+    """Write ``report.html`` into a run directory.
+
+    The file needs no network and no neighbour: styles, script and pictures are inside it. The same
+    run and the same images give the same bytes.
+
+    Args:
+        run_dir: Directory that ``cas score`` wrote: rows and ``summary.json``.
+        gallery: How many of the lowest-scoring images to show.
+        generated_root: Folder against which the rows' ``image`` paths are read; by default the
+            one that the run's summary names.
+        real_root: The same for the ``reference`` paths.
+
+    Returns:
+        Path of the report.
+
+    Raises:
+        InputError: If ``run_dir`` holds no run.
+    """
+    folder = Path(run_dir)
+    tables = read_tables(folder)
+    roots = _roots(tables.summary, generated_root, real_root)
+    target = folder / FILE_NAME
+    page = render(build_context(tables, gallery=gallery, roots=roots))
+    target.write_text(page, encoding="utf-8", newline="\n")
+    return target
+
+
+def read_tables(folder: Path) -> Tables:
+    """Read rows and summary of a run directory.
+
+    Raises:
+        InputError: If the rows or the summary are not there.
+    """
+    for name in ("per_image.parquet", "summary.json"):
+        if not (folder / name).is_file():
+            raise InputError(
+                f"{folder}: no {name}, so this is not the directory of a finished run",
+                fix="give the directory that cas score wrote to (its --out)",
+            )
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    tables = [folder / f"{name}_per_image.parquet" for name in ("real", "floor")]
+    real, floor = (pd.read_parquet(path) if path.is_file() else None for path in tables)
+    return Tables(pd.read_parquet(folder / "per_image.parquet"), real, floor, summary)
+
+
+def build_context(
+    tables: Tables, *, gallery: int, roots: tuple[Path | None, Path | None]
+) -> dict[str, Any]:
+    """Everything that the template shows, by the name that it uses."""
+    summary, rows = tables.summary, tables.rows
+    methods, references = content.entries(rows, tables.real, tables.floor, summary)
+    tau, encoder = summary.get("tau"), summary.get("encoder") or {}
+    limit = encoder.get("token_limit")
+    failures, failures_left = details.failure_table(rows)
+    lowest = worst(rows, gallery)
+    inks = {method.name: method.ink for method in methods}
+    cards = make_cards(lowest, inks, _locator(roots[0], "image"), _locator(roots[1], "reference"))
+    text = (details.prompt_table(methods, limit), details.checklist_table(rows, limit))
+    context = {
+        "embedded_world": bool(summary.get("embedded_world")),
+        "domain": summary.get("domain") or "scoring run",
+        "encoder": encoder.get("name") or "unknown encoder",
+        "protocol": summary.get("protocol") or "custom",
+        "departures": summary.get("departures") or [],
+        "headline": content.headline(methods, references),
+        "counts": _counts(methods),
+        "intervals": content.interval_chart(methods, references),
+        "summary_table": content.summary_table(methods, references),
+        "references": [getattr(glossary, one.ink.upper()) for one in references],
+        "terms": glossary.TERMS,
+        "low_rate": glossary.LOW_RATE,
+        "p10": glossary.P10,
+        "ecdf": content.ecdf_chart(methods, references, tau),
+        "tail_notes": content.tail_notes(methods),
+        "primitives": content.primitive_charts(methods, references),
+        "class_tables": content.class_tables(methods, references, tau),
+        "cards": cards,
+        "card_labels": _options(card.label for card in cards),
+        "card_methods": _options(card.method for card in cards),
+        "ranked_by": (ranking(rows) or "").upper(),
+        "text_tables": [table for table in text if table],
+        "failures": failures,
+        "failures_left": failures_left,
+        "provenance": details.provenance(summary),
+    }
+    return context | {"sections": _sections(context)}
+
+
+def render(context: Mapping[str, Any]) -> str:
+    """The page as HTML. Text is escaped; only the package's own styles and scripts are not.
+
+    A content security policy forbids every load from elsewhere, and every script but those two.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("cas_metric.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    scripts = {name: _static(f"{name}.js") for name in ("theme", "report")}
+    allowed = " ".join(f"'sha256-{_digest(text)}'" for text in scripts.values())
+    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {allowed}"
+    return environment.get_template("report.html.j2").render(
+        context,
+        policy=policy,
+        css=Markup(palette.style_sheet() + _static("report.css")),  # noqa: S704  the package's own file
+        theme_js=Markup(scripts["theme"]),  # noqa: S704  the package's own file
+        js=Markup(scripts["report"]),  # noqa: S704  the package's own file
+    )
+
+
+def _static(name: str) -> str:
+    return files("cas_metric.report").joinpath("static", name).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+
+
+def _counts(methods: Sequence[content.Entry]) -> list[str]:
+    """Badges of the headline: how many images of how many methods, and how many failed."""
+    scored = sum(int(m.summary.get("n") or 0) for m in methods)
+    failed = sum(int(m.summary.get("n_failed") or 0) for m in methods)
+    words = [f"{count(scored)} images", f"{len(methods)} method{'s' if len(methods) != 1 else ''}"]
+    return [*words, f"{count(failed)} failed"] if failed else words
+
+
+def _options(values: Any) -> list[tuple[str, int]]:
+    return sorted(Counter(values).items())
+
+
+def _sections(context: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Anchors of the navigation: the sections that this report has."""
+    every = (
+        ("summary", "Summary", True),
+        ("distribution", "Distribution", context["ecdf"]),
+        ("primitives", "Scores", context["primitives"]),
+        ("classes", "Classes", context["class_tables"]),
+        ("worst", "Lowest images", context["cards"]),
+        ("text", "Text", context["text_tables"]),
+        ("failures", "Failures", True),
+        ("provenance", "Provenance", True),
+    )
+    return [(name, title) for name, title, shown in every if shown]
+
+
+def _roots(
+    summary: Mapping[str, Any], generated: str | Path | None, real: str | Path | None
+) -> tuple[Path | None, Path | None]:
+    """Folders of the generated and the real images: as given, else as the summary names them."""
+    inputs = (summary.get("provenance") or {}).get("inputs") or {}
+    named = (inputs.get(name) or {} for name in ("generated", "real"))
+    given = zip((generated, real), named, strict=True)
+    first, second = (Path(g or n["root"]) if g or n.get("root") else None for g, n in given)
+    return first, second
+
+
+def _locator(root: Path | None, column: str) -> Callable[[Mapping[str, Any]], Path | None]:
+    """Finds the file that a row names in ``column``; absolute paths need no root."""
+
+    def locate(row: Mapping[str, Any]) -> Path | None:
+        name = row.get(column)
+        if not isinstance(name, str) or not name:
+            return None
+        if root is None and not Path(name).is_absolute():
+            return None
+        return (root or Path()) / name
+
+    return locate

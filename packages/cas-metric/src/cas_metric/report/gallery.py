@@ -1,0 +1,108 @@
+"""The images that deserve a look first: those with the lowest scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+
+from cas_metric.protocol import PRIMITIVES
+from cas_metric.report.format import is_number, number
+from cas_metric.report.thumbnails import Thumbnail, thumbnail
+
+#: Scores by which images may be ranked, the first that the run has.
+RANKINGS: Final = ("cas", "sfs", "vdc", "ccs", "dd_prob")
+
+Locate = Callable[[Mapping[str, Any]], "Path | None"]
+
+
+@dataclass(frozen=True)
+class Score:
+    """One score of an image: the bar is ``width`` percent long."""
+
+    name: str
+    text: str
+    value: float | None
+    width: float
+
+
+@dataclass(frozen=True)
+class Card:
+    """One image of the gallery."""
+
+    rank: int
+    id: str
+    method: str
+    ink: str
+    seed: str
+    label: str
+    prompt: str
+    wrong: bool
+    scores: tuple[Score, ...]
+    image: Thumbnail
+    reference: Thumbnail
+    file: str
+
+
+def ranking(rows: pd.DataFrame) -> str | None:
+    """The score that ranks this run's images: CAS, or the first that is there without it."""
+    return next((key for key in RANKINGS if rows[key].notna().any()), None)
+
+
+def worst(rows: pd.DataFrame, count: int) -> pd.DataFrame:
+    """The ``count`` images with the lowest score, worst first; equal ones by method, seed and id.
+
+    Images without the score (failed ones) are not among them: they are listed as failures.
+    """
+    key = ranking(rows)
+    if key is None:
+        return rows.head(0)
+    scored = rows[rows[key].notna()]
+    return scored.sort_values([key, "method", "seed", "id"], kind="stable").head(count)
+
+
+def make_cards(
+    rows: pd.DataFrame, inks: Mapping[str, str], image_of: Locate, reference_of: Locate
+) -> list[Card]:
+    """Gallery cards of ``rows``, in their order.
+
+    Args:
+        rows: Rows of the run, as :func:`worst` hands them out.
+        inks: Style of each method.
+        image_of: Finds the file of a row's generated image.
+        reference_of: Finds the file of a row's reference image.
+    """
+    return [
+        _card(rank, row, inks, thumbnail(image_of(row)), thumbnail(reference_of(row)))
+        for rank, row in enumerate(rows.to_dict("records"), start=1)
+    ]
+
+
+def _card(
+    rank: int, row: Mapping[Any, Any], inks: Mapping[str, str], image: Thumbnail, ref: Thumbnail
+) -> Card:
+    method = str(row["method"] or "generated")
+    return Card(
+        rank=rank,
+        id=str(row["id"]),
+        method=method,
+        ink=inks.get(method, "m0"),
+        seed=str(int(row["seed"])) if pd.notna(row["seed"]) else "",
+        label=str(row["label"]),
+        prompt=str(row.get("prompt") or ""),
+        wrong=is_number(row["dd"]) and row["dd"] < 0.5,
+        scores=tuple(_score(key, row[key]) for key in ("cas", *PRIMITIVES)),
+        image=image,
+        reference=ref,
+        file=str(row["image"]),
+    )
+
+
+def _score(key: str, value: Any) -> Score:
+    known = is_number(value)
+    text = number(value, 0 if key == "dd" else 3)
+    width = round(100 * min(max(float(value), 0.0), 1.0), 1) if known else 0.0
+    return Score(key.upper(), text, float(value) if known else None, width)
