@@ -1,0 +1,332 @@
+"""Figures for publication: arrays in, a matplotlib figure out.
+
+Drawn without pyplot, so that no window, backend or global state is involved. Sizes are those of a
+two-column article (3.5 and 7 inches), text is 8 points, methods differ in colour, line pattern and
+marker at once. :func:`save_figure` writes the same bytes every time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+from numpy.typing import ArrayLike
+from scipy.stats import linregress, t
+
+from cas_metric.errors import InputError
+from cas_metric.protocol import CONFIDENCE
+from cas_metric.report.palette import FLOOR, REAL, Ink, ink
+from cas_metric.statistics.uncertainty import Interval
+
+COLUMN: Final = 3.5
+SUFFIXES: Final = (".svg", ".pdf", ".png")
+
+STYLE: Final = Path(__file__).parent / "static" / "publication.mplstyle"
+
+
+def ecdf(
+    methods: Mapping[str, ArrayLike],
+    real: ArrayLike,
+    *,
+    tau: float,
+    floor: ArrayLike | None = None,
+    title: str = "",
+) -> Figure:
+    """Distribution of per-image CAS against Real, shaded below tau (Fig. 4 of the paper).
+
+    Args:
+        methods: Name to ``(N,)`` CAS of its images; NaN is left out.
+        real: ``(M,)`` CAS of the real images.
+        tau: Threshold of low alignment.
+        floor: ``(M,)`` CAS of real images against another real image of their class.
+        title: Name of the data set.
+    """
+    with mpl.rc_context(fname=STYLE):
+        figure, axes = _canvas(title, height=2.7)
+        axes.ecdf(_finite(real), color=REAL.light, linewidth=2.2, label="Real")
+        if floor is not None:
+            axes.ecdf(_finite(floor), color=FLOOR.light, linestyle=_dash(FLOOR), label="Floor")
+        for index, (name, values) in enumerate(methods.items()):
+            kept = _finite(values)
+            rate = float((kept < tau).mean())
+            style = ink(index)
+            axes.ecdf(
+                kept, color=style.light, linestyle=_dash(style), label=f"{name} ({rate:.0%} below)"
+            )
+        left = axes.get_xlim()[0]
+        axes.axvspan(left, tau, color="#c44f00", alpha=0.08, linewidth=0)
+        axes.axvline(tau, color="#1c2127", linewidth=0.8, linestyle=(0, (3, 3)))
+        axes.annotate(
+            f"τ = {tau:.3f}", (tau, 1.0), (0, 2), textcoords="offset points",
+            ha="center", va="bottom",
+        )  # fmt: skip
+        axes.set(xlabel="CAS of an image", ylabel="images at or below", xlim=(left, None))
+        axes.set_ylim(0, 1)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.grid(axis="y")
+        _legend_below(figure, axes)
+        return figure
+
+
+def forest(
+    rows: Mapping[str, Interval],
+    *,
+    real: Interval | None = None,
+    label: str = "mean CAS",
+    title: str = "",
+) -> Figure:
+    """Means with their intervals, one line each, in the order given; Real as a band.
+
+    Args:
+        rows: Name to estimate and interval.
+        real: Estimate and interval of the real images.
+        label: Name of the horizontal axis.
+        title: Name of the data set.
+    """
+    with mpl.rc_context(fname=STYLE):
+        figure, axes = _canvas(title, height=0.75 + 0.28 * len(rows))
+        if real is not None:
+            axes.axvspan(real.low, real.high, color=REAL.light, alpha=0.18, linewidth=0)
+            axes.axvline(real.estimate, color=REAL.light, linewidth=1.0)
+            axes.annotate(
+                "Real", (real.estimate, 1), (0, 2), xycoords=("data", "axes fraction"),
+                textcoords="offset points", ha="center", va="bottom", color=REAL.light,
+            )  # fmt: skip
+        for index, interval in enumerate(rows.values()):
+            style = ink(index)
+            axes.plot([interval.low, interval.high], [index, index], color=style.light)
+            axes.plot(interval.estimate, index, style.marker, color=style.light, markersize=5)
+            axes.annotate(
+                f"{interval.estimate:.3f}", (interval.estimate, index), (0, 4),
+                textcoords="offset points", ha="center", va="bottom", fontsize=7,
+            )  # fmt: skip
+        axes.set_yticks(range(len(rows)), list(rows))
+        axes.set_ylim(len(rows) - 0.5, -0.7)
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.set_xlabel(f"{label} ({_level(rows)} interval)")
+        axes.grid(axis="x")
+        return figure
+
+
+def scatter(
+    x: ArrayLike,
+    y: ArrayLike,
+    names: Sequence[str],
+    *,
+    x_label: str,
+    y_label: str,
+    note: str = "",
+    title: str = "",
+) -> Figure:
+    """Two quantities of each method with the least-squares line and its band (Fig. 5).
+
+    Args:
+        x: ``(M,)`` one quantity, e.g. the mean CAS of each method.
+        y: ``(M,)`` the other, e.g. the Bradley-Terry score.
+        names: ``(M,)`` names of the methods.
+        x_label: Name of the horizontal axis.
+        y_label: Name of the vertical axis.
+        note: Set in a corner, e.g. the coefficient with its p-value.
+        title: Name of the data set.
+
+    Raises:
+        InputError: If fewer than three pairs are given, or all of ``x`` is equal.
+    """
+    across, up = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    if across.size < 3 or np.ptp(across) == 0:
+        raise InputError("a regression line needs three methods of different values")
+    with mpl.rc_context(fname=STYLE):
+        figure, axes = _canvas(title, height=2.8)
+        _regression(axes, across, up)
+        heights = _apart(up, 0.065 * np.ptp(axes.get_ylim()))
+        for index, name in enumerate(names):
+            style = ink(index)
+            axes.plot(across[index], up[index], style.marker, color=style.light, markersize=6)
+            flip = across[index] > np.mean(axes.get_xlim())
+            axes.annotate(
+                name, (across[index], heights[index]), (-7 if flip else 7, 0),
+                textcoords="offset points", ha="right" if flip else "left", va="center",
+            )  # fmt: skip
+        axes.set(xlabel=x_label, ylabel=y_label)
+        if note:
+            axes.text(0.03, 0.97, note, transform=axes.transAxes, va="top")
+        axes.grid()
+        return figure
+
+
+def rank_distribution(shares: Mapping[str, Sequence[float]], *, title: str = "") -> Figure:
+    """Share of the cases in which each method took each place, as stacked bars (Fig. 7).
+
+    Args:
+        shares: Name to shares of first, second, … place; each sums to 1.
+        title: Name of the data set.
+    """
+    table = np.array(list(shares.values()), dtype=float)
+    with mpl.rc_context(fname=STYLE):
+        figure, axes = _canvas(title, height=0.95 + 0.3 * len(table))
+        shades = mpl.colormaps["cividis"](np.linspace(0.08, 0.92, table.shape[1]))
+        starts = np.cumsum(table, axis=1) - table
+        for place, shade in enumerate(shades):
+            bars = axes.barh(
+                range(len(table)), table[:, place], left=starts[:, place], height=0.68,
+                color=shade, edgecolor="white", linewidth=0.8, label=f"rank {place + 1}",
+            )  # fmt: skip
+            dark = float(np.dot(shade[:3], (0.299, 0.587, 0.114))) < 0.55
+            words = [f"{v:.0%}" if v >= 0.07 else "" for v in table[:, place]]
+            axes.bar_label(bars, words, label_type="center", color="white" if dark else "#1c2127")
+        axes.set_yticks(range(len(table)), list(shares))
+        axes.invert_yaxis()
+        axes.tick_params(axis="y", length=0)
+        axes.set(xlim=(0, 1), xlabel="share of cases")
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        _legend_below(figure, axes, columns=table.shape[1], length=1.0)
+        return figure
+
+
+def top1(rates: Mapping[str, Interval], *, chance: float | None = None, title: str = "") -> Figure:
+    """Share of the cases in which each method came first, with intervals (Fig. 6a).
+
+    Args:
+        rates: Name to rate and interval, shares of one.
+        chance: Rate of a blind choice, drawn as a line.
+        title: Name of the data set.
+    """
+    with mpl.rc_context(fname=STYLE):
+        figure, axes = _canvas(title, height=2.5)
+        for index, interval in enumerate(rates.values()):
+            error = [[interval.estimate - interval.low], [interval.high - interval.estimate]]
+            axes.bar(index, interval.estimate, width=0.62, color=ink(index).light, alpha=0.8)
+            axes.errorbar(
+                index, interval.estimate, yerr=error, color="#1c2127", capsize=3, linewidth=1.0
+            )
+            axes.annotate(
+                f"{interval.estimate:.0%}", (index, interval.high), (0, 3),
+                textcoords="offset points", ha="center", va="bottom",
+            )  # fmt: skip
+        if chance is not None:
+            axes.axhline(chance, color=REAL.light, linewidth=0.9, linestyle=(0, (3, 3)))
+            axes.annotate(
+                "chance", (1, chance), (2, 0), xycoords=("axes fraction", "data"),
+                textcoords="offset points", va="center", color=REAL.light,
+            )  # fmt: skip
+        axes.set_xticks(range(len(rates)), list(rates))
+        axes.set_ylabel(f"ranked first ({_level(rates)} interval)")
+        axes.set_ylim(0, min(1.0, 1.15 * max(interval.high for interval in rates.values())))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        return figure
+
+
+def stability(
+    curves: Mapping[str, Sequence[tuple[float, float, float]]],
+    *,
+    quantile: float = 0.25,
+    title: str = "",
+) -> Figure:
+    """Low-alignment rate of each method against the quantile of Real that makes tau.
+
+    Args:
+        curves: Name to ``(quantile, tau, rate)`` triples.
+        quantile: The quantile that the protocol uses, marked by a line.
+        title: Name of the data set.
+    """
+    with mpl.rc_context(fname=STYLE):
+        figure, axes = _canvas(title, height=2.7)
+        limits = [triple[0] for curve in curves.values() for triple in curve]
+        ends = (min(limits), max(limits))
+        axes.plot(ends, ends, color=REAL.light, linewidth=2.2, label="Real")
+        for index, (name, curve) in enumerate(curves.items()):
+            quantiles, _, rates = np.array(curve, dtype=float).T
+            style = ink(index)
+            axes.plot(
+                quantiles, rates, color=style.light, linestyle=_dash(style), label=name,
+                marker=style.marker, markersize=3.5,
+            )  # fmt: skip
+        axes.axvline(quantile, color="#1c2127", linewidth=0.8, linestyle=(0, (3, 3)))
+        axes.set(xlabel="quantile of Real at which τ is set", ylabel="images below τ", ylim=(0, 1))
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.grid(axis="y")
+        _legend_below(figure, axes)
+        return figure
+
+
+def save_figure(figure: Figure, path: str | Path) -> tuple[Path, ...]:
+    """Write a figure as SVG, PDF and PNG (300 dpi), without dates, the same bytes every time.
+
+    Args:
+        figure: What to write.
+        path: Where to, without a suffix; its folder is made.
+
+    Returns:
+        Paths of the three files.
+    """
+    base = Path(path)
+    base.parent.mkdir(parents=True, exist_ok=True)
+    undated: dict[str, dict[str, Any]] = {
+        ".svg": {"Date": None},
+        ".pdf": {"CreationDate": None, "ModDate": None},
+        ".png": {},
+    }
+    written = tuple(base.with_name(base.name + suffix) for suffix in SUFFIXES)
+    with mpl.rc_context(fname=STYLE):
+        for target in written:
+            figure.savefig(target, metadata=undated[target.suffix])
+    return written
+
+
+def _canvas(title: str, *, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(COLUMN, height), layout="constrained")
+    axes = figure.add_subplot()
+    if title:
+        axes.set_title(title, pad=14)
+    return figure, axes
+
+
+def _regression(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
+    """Least-squares line and the pointwise confidence band of its mean."""
+    fit = linregress(x, y)
+    margin = 0.12 * np.ptp(x)
+    grid = np.linspace(x.min() - margin, x.max() + margin, 100)
+    line = fit.intercept + fit.slope * grid
+    axes.plot(grid, line, color=REAL.light, linewidth=1.0)
+    residual = np.sqrt(((y - fit.intercept - fit.slope * x) ** 2).sum() / (x.size - 2))
+    leverage = 1 / x.size + (grid - x.mean()) ** 2 / ((x - x.mean()) ** 2).sum()
+    half = t.ppf(0.5 + CONFIDENCE / 2, x.size - 2) * residual * np.sqrt(leverage)
+    axes.fill_between(grid, line - half, line + half, color=REAL.light, alpha=0.12, linewidth=0)
+    axes.set_xlim(grid[0], grid[-1])
+
+
+def _apart(heights: np.ndarray, room: float) -> np.ndarray:
+    """Heights moved up just so far that any two are at least ``room`` apart, order kept."""
+    order = np.argsort(heights, kind="stable")
+    steps = room * np.arange(heights.size)
+    moved = np.empty_like(heights)
+    moved[order] = np.maximum.accumulate(heights[order] - steps) + steps
+    return moved
+
+
+def _legend_below(figure: Figure, axes: Axes, *, columns: int = 2, length: float = 2.8) -> None:
+    handles, _ = axes.get_legend_handles_labels()
+    figure.legend(
+        handles=handles, loc="outside lower left", ncols=columns, fontsize=7.5, handlelength=length
+    )
+
+
+def _dash(style: Ink) -> Any:
+    return (0, style.dash) if style.dash else "-"
+
+
+def _level(rows: Mapping[str, Interval]) -> str:
+    return f"{next(iter(rows.values())).level:.0%}"
+
+
+def _finite(values: ArrayLike) -> np.ndarray:
+    array = np.asarray(values, dtype=float)
+    return array[np.isfinite(array)]
