@@ -148,7 +148,8 @@ def _sample_nuisance(rng: np.random.Generator) -> dict[str, Any]:
         "dy": _uniform(rng, -0.12, 0.12),
         "pigment": _uniform(rng, 0, 1),
         "hue": _uniform(rng, -1, 1),
-        "pallor": _uniform(rng, 0.35, 1.0),
+        "rim": _uniform(rng, 0.72, 1.04),
+        "pallor": _uniform(rng, 0.25, 1.0),
         "exposure": _uniform(rng, 0.78, 1.12),
         "light_angle": _uniform(rng, 0, 2 * np.pi),
         "light": _uniform(rng, 0.02, 0.22),
@@ -156,9 +157,9 @@ def _sample_nuisance(rng: np.random.Generator) -> dict[str, Any]:
         "vignette": _uniform(rng, 0.1, 0.5),
         "calibre": _uniform(rng, 0.75, 1.30),
         "tessellation": _uniform(rng, 0, 1),
-        "blur": _uniform(rng, 0.0, 0.032),
+        "blur": _uniform(rng, 0.0, 0.038),
         "reflection": _uniform(rng, 0.15, 0.5) if rng.random() < 0.3 else 0.0,
-        "noise": _uniform(rng, 0.006, 0.035),
+        "noise": _uniform(rng, 0.006, 0.05),
     }
 
 

@@ -21,7 +21,7 @@ from cas_metric.phantoms.draw import Array
 from cas_metric.phantoms.thorax import SIDES, ZONES, draw_film
 
 _SIZES: Final = {"small": (0.15, 0.19), "moderate": (0.21, 0.26), "large": (0.29, 0.36)}
-_DENSITIES: Final = {"hazy ground-glass": (0.50, 0.62), "dense": (0.82, 0.95)}
+_DENSITIES: Final = {"hazy ground-glass": (0.55, 0.68), "dense": (0.82, 0.95)}
 _VOLUMES: Final = {"small": (0.30, 0.38), "moderate": (0.50, 0.68), "large": (0.98, 1.30)}
 _DEVICES: Final = {"none": 0.64, "pacemaker": 0.12, "picc line": 0.12, "ECG leads": 0.12}
 

@@ -183,7 +183,8 @@ def _opacity(g: Grid, finding: Truth, nuisance: Truth, rng: np.random.Generator)
     """Share of the air that a consolidation has replaced: patchy, with ill-defined borders."""
     side, radius = SIDES[finding["side"]], finding["radius"]
     height = ZONES[finding["zone"]] + nuisance["diaphragm"] - 0.34
-    centre = (side * (0.40 + rng.uniform(-0.07, 0.07)), height + rng.uniform(-0.06, 0.06))
+    beside = 0.46 if finding["zone"] == "lower" and side > 0 else 0.40  # clear of the heart
+    centre = (side * (beside + rng.uniform(-0.07, 0.07)), height + rng.uniform(-0.06, 0.06))
     outline = draw.blob(g, centre, radius * draw.wobble(rng, 9, 0.16))
     clouds = draw.fractal_noise(rng, g.size, 7, 3)
     patch = draw.fill(outline + 0.08 * clouds, 0.18, g.pixel)
