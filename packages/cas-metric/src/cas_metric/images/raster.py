@@ -9,7 +9,7 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
@@ -18,9 +18,11 @@ from cas_metric.errors import ImageError
 from cas_metric.images.values import LoadedImage, Window, check_size, grey_to_rgb, naming
 
 #: Formats that are read. Others that Pillow knows call external programs or are no pictures.
-FORMATS: Final = ("PNG", "JPEG", "MPO", "TIFF", "WEBP", "BMP", "GIF", "JPEG2000")
+#: A JPEG may turn out to be a camera's MPO.
+FORMATS: Final = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "JPEG2000")
 BITS_PER_SAMPLE: Final = 258  # TIFF tag
 PHOTOMETRIC: Final = 262  # TIFF tag; 0 is MinIsWhite
+SAVE_AS_PNG: Final = "save it as 16-bit PNG, or install the decoder that is named, if one is"
 REWRITE: Final = "write the image again; if it was copied, the copy is incomplete or damaged"
 
 
@@ -43,22 +45,23 @@ def load_raster(
         steps = _choose_frame(path, image, frame)
         if image.format == "PNG":
             _verify_checksums(path)
-        deep = _deep_colour(path, image)
+        is_deep = _is_deep_colour(image)  # before getexif(), which decodes a PNG
+        tags = dict(getattr(image, "tag_v2", {}))
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-        image.load()
-        if deep is not None:
+        image.load()  # also where the pixels come from elsewhere: it refuses truncated files
+        if is_deep:
             _refuse_window(path, window)
-            pixels, done = _composite(deep, background), ["16-bit scaled by 1/65535"]
-            if deep.shape[2] in (2, 4) and deep[..., -1].min() < 1:
-                done.append(_background_step(background))
-            pixels = _transpose(pixels, orientation)
+            values = _decode_deep_colour(path, image)
+            pixels = _transpose(_composite(values, background), orientation)
+            steps += ["16-bit scaled by 1/65535", *_background_steps(values, background)]
         else:
-            # A TIFF is already turned by load(); its tag is gone then and this does nothing.
-            turned = ImageOps.exif_transpose(image)
-            pixels, done = _to_rgb(path, turned, window, background)
+            # A TIFF is already turned by load(), and its tag gone, so that this does nothing.
+            upright = ImageOps.exif_transpose(image)
+            pixels, done = _to_rgb(path, upright, tags, window, background)
+            steps += done
     if orientation in range(2, 9):
         steps.append(f"EXIF orientation {orientation} applied")
-    return LoadedImage(np.ascontiguousarray(pixels), (*steps, *done))
+    return LoadedImage(np.ascontiguousarray(pixels), tuple(steps))
 
 
 @contextmanager
@@ -69,8 +72,15 @@ def opened(path: Path) -> Iterator[Image.Image]:
         ImageError: The content is no image of a format in :data:`FORMATS`, or Pillow takes it
             for a decompression bomb.
     """
+    # A file object, not the path: by path Pillow maps grey TIFFs into memory, and garbles those
+    # that it then turns by their orientation.
+    with path.open("rb") as file, _identify(path, file) as image:
+        yield image
+
+
+def _identify(path: Path, file: BinaryIO) -> Image.Image:
     try:
-        image = Image.open(path, formats=FORMATS)
+        return Image.open(file, formats=FORMATS)
     except UnidentifiedImageError as error:
         raise ImageError(
             f"{path}: the content is no readable image, whatever the name says",
@@ -80,10 +90,8 @@ def opened(path: Path) -> Iterator[Image.Image]:
         raise ImageError(
             f"{path}: too large: {error}", fix="crop or downsample the image"
         ) from error
-    except Exception as error:
+    except Exception as error:  # as in `naming`: a damaged header raises nearly anything
         raise ImageError(f"{path}: the header cannot be read: {error}", fix=REWRITE) from error
-    with image:
-        yield image
 
 
 def _choose_frame(path: Path, image: Image.Image, frame: int | None) -> list[str]:
@@ -113,16 +121,18 @@ def _verify_checksums(path: Path) -> None:
         image.verify()
 
 
-def _deep_colour(path: Path, image: Image.Image) -> np.ndarray | None:
-    """``(H, W, 2..4)`` float32 in [0, 1] where the file has 16-bit colour or alpha, else None.
+def _is_deep_colour(image: Image.Image) -> bool:
+    """Whether the file has 16-bit colour or alpha, of which Pillow would keep the upper byte."""
+    if image.mode.startswith(("I", "F")):
+        return False
+    if image.format == "TIFF":
+        return max(getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, (1,))) > 8
+    tiles = getattr(image, "tile", [])
+    return bool(tiles) and ";16" in str(tiles[0].args)
 
-    Pillow would keep the upper byte only. PNG is decoded by torchvision, TIFF by tifffile.
-    """
-    assert isinstance(image, ImageFile.ImageFile)  # it was opened from a file
-    arguments = image.tile[0].args if image.tile else ""
-    raw_mode = str(arguments[0] if isinstance(arguments, tuple) else arguments)
-    if ";16" not in raw_mode or image.mode.startswith("I"):
-        return None
+
+def _decode_deep_colour(path: Path, image: Image.Image) -> np.ndarray:
+    """``(H, W, 2..4)`` float32 in [0, 1] of a file with 16 bits a channel, not yet turned."""
     if image.format == "PNG":
         import torch
         from torchvision.io import ImageReadMode, decode_image
@@ -132,34 +142,33 @@ def _deep_colour(path: Path, image: Image.Image) -> np.ndarray | None:
     elif image.format == "TIFF" and image.mode in ("RGB", "RGBA"):
         import tifffile
 
-        with tifffile.TiffFile(path) as tiff:
+        with naming(path, SAVE_AS_PNG), tifffile.TiffFile(path) as tiff:
             page = tiff.pages[image.tell()]
             values = page.asarray()
             if page.axes.startswith("S"):  # one plane a colour
                 values = np.moveaxis(values, 0, -1)
     else:
         raise ImageError(
-            f"{path}: 16-bit {image.mode} in {image.format} is not read",
-            fix="save it as 16-bit PNG",
+            f"{path}: {image.mode} of more than 8 bits in {image.format} is not read",
+            fix=SAVE_AS_PNG,
         )
+    if values.dtype != np.uint16:
+        raise ImageError(f"{path}: {values.dtype} colour is not read", fix=SAVE_AS_PNG)
     return values.astype(np.float32) / np.float32(65535)
 
 
 def _to_rgb(
-    path: Path, image: Image.Image, window: Window | None, background: tuple[int, int, int]
+    path: Path,
+    image: Image.Image,
+    tags: dict[int, Any],
+    window: Window | None,
+    background: tuple[int, int, int],
 ) -> tuple[np.ndarray, list[str]]:
     """RGB pixels of a decoded Pillow image and what was done to get them."""
     if image.mode.startswith("I;16"):
-        return _sixteen_bit_grey(image, window)
+        return _sixteen_bit_grey(image, tags, window, background)
     if image.mode in ("I", "F"):
-        values = np.asarray(image)
-        if window is None:
-            kind = "float" if image.mode == "F" else "signed or 32-bit integer"
-            raise ImageError(
-                f"{path}: {kind} values ({values.min():g} to {values.max():g}) have no fixed range",
-                fix="give a window (the values to show black and white), or save as 8 or 16 bits",
-            )
-        return grey_to_rgb(window.apply(values)), [str(window)]
+        return _unbounded_grey(path, image, window)
     if image.mode == "1":
         image = image.convert("L")
     if window is not None:
@@ -168,27 +177,53 @@ def _to_rgb(
         return grey_to_rgb(window.apply(np.asarray(image))), [str(window)]
     image, steps = _to_srgb(image)
     if image.has_transparency_data:
-        pixels = np.asarray(image.convert("RGBA"))
-        if pixels[..., 3].min() < 255:
-            steps.append(_background_step(background))
-        composed = _composite(pixels.astype(np.float32) / 255, background)
-        return np.rint(composed * 255).astype(np.uint8), steps
+        values = np.asarray(image.convert("RGBA")).astype(np.float32) / 255
+        pixels = np.rint(_composite(values, background) * 255).astype(np.uint8)
+        return pixels, [*steps, *_background_steps(values, background)]
     return np.asarray(image.convert("RGB")), steps
 
 
-def _sixteen_bit_grey(image: Image.Image, window: Window | None) -> tuple[np.ndarray, list[str]]:
-    tags = getattr(image, "tag_v2", {})
+def _sixteen_bit_grey(
+    image: Image.Image,
+    tags: dict[int, Any],
+    window: Window | None,
+    background: tuple[int, int, int],
+) -> tuple[np.ndarray, list[str]]:
     bits = int(tags.get(BITS_PER_SAMPLE, (16,))[0])
-    values = np.asarray(image).astype(np.uint16)
+    top = 2**bits - 1
+    stored = np.asarray(image).astype(np.uint16)
     steps = []
+    values = stored
     if tags.get(PHOTOMETRIC) == 0:  # Pillow inverts these at 8 bits only
-        values = np.uint16(2**bits - 1) - values
+        values = np.uint16(top) - stored
         steps.append("MinIsWhite inverted")
     if window is not None:
-        return grey_to_rgb(window.apply(values)), [*steps, str(window)]
-    top = 2**bits - 1
-    steps.append(f"{bits}-bit scaled by 1/{top}")
-    return grey_to_rgb(values.astype(np.float32) / np.float32(top)), steps
+        steps.append(str(window))
+        shown = window.apply(values)
+    else:
+        steps.append(f"{bits}-bit scaled by 1/{top}")
+        shown = values.astype(np.float32) / np.float32(top)
+    if "transparency" not in image.info:
+        return grey_to_rgb(shown), steps
+    opaque = (stored != image.info["transparency"]).astype(np.float32)
+    layered = np.stack([shown, opaque], axis=2)
+    return _composite(layered, background), [*steps, *_background_steps(layered, background)]
+
+
+def _unbounded_grey(
+    path: Path, image: Image.Image, window: Window | None
+) -> tuple[np.ndarray, list[str]]:
+    """Float, signed and 32-bit values, which only a window gives a meaning."""
+    values = np.asarray(image)
+    if window is None:
+        kind = "float" if image.mode == "F" else "signed or 32-bit integer"
+        raise ImageError(
+            f"{path}: {kind} values ({values.min():g} to {values.max():g}) have no fixed range",
+            fix="give a window (the values to show black and white), or save as 8 or 16 bits",
+        )
+    if not np.isfinite(values).all():
+        raise ImageError(f"{path}: holds values that are not finite", fix="replace NaN and inf")
+    return grey_to_rgb(window.apply(values)), [str(window)]
 
 
 def _to_srgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
@@ -232,8 +267,11 @@ def _composite(values: np.ndarray, background: tuple[int, int, int]) -> np.ndarr
     return colour * alpha + behind * (1 - alpha)
 
 
-def _background_step(background: tuple[int, int, int]) -> str:
-    return f"transparency composited on RGB {background}"
+def _background_steps(values: np.ndarray, background: tuple[int, int, int]) -> list[str]:
+    """The record of :func:`_composite`; nothing where no pixel is transparent."""
+    if values.shape[2] in (2, 4) and values[..., -1].min() < 1:
+        return [f"transparency composited on RGB {background}"]
+    return []
 
 
 def _refuse_window(path: Path, window: Window | None) -> None:

@@ -87,6 +87,7 @@ def _existing(path: str | Path) -> Path:
             raise ImageError(f"{path}: {cause}", fix="check the path in the manifest")
         if path.stat().st_size == 0:
             raise ImageError(f"{path}: the file is empty", fix="write the image again")
+        with path.open("rb"):
+            return path
     except (OSError, ValueError) as error:  # no permission; a NUL byte in the name
         raise ImageError(f"{path}: {error}", fix="check the path and its permissions") from error
-    return path
