@@ -166,17 +166,17 @@ class EmbeddingCache:
                     self._env.set_mapsize(2 * self._env.info()["map_size"])
 
     @contextlib.contextmanager
-    def _reading(self) -> Iterator[lmdb.Transaction]:
+    def _reading(self) -> Iterator[lmdb.Transaction[memoryview[int]]]:
         with self._explained(), self._begin(write=False) as transaction:
             yield transaction
 
-    def _begin(self, *, write: bool) -> lmdb.Transaction:
+    def _begin(self, *, write: bool) -> lmdb.Transaction[memoryview[int]]:
         """Begin a transaction, adopting a map that another process has let grow."""
         try:
-            return self._env.begin(write=write, buffers=not write)
+            return self._env.begin(write=write, buffers=True)
         except lmdb.MapResizedError:
             self._env.set_mapsize(0)
-            return self._env.begin(write=write, buffers=not write)
+            return self._env.begin(write=write, buffers=True)
 
     def _restore_length(self) -> None:
         """Bring a cut-off file back to its length.

@@ -1,0 +1,108 @@
+"""Image files to model input, by worker threads that run ahead of the model.
+
+Threads, not processes: reading, hashing, decoding and resizing release the interpreter lock for
+nearly all of their time, and nothing has to be started, forked or copied between processes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+
+from cas_metric.errors import ImageError
+from cas_metric.images import load_image, sha256_file
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cas_metric.encoders import Encoder
+
+#: Files that one task hashes: small ones take less time than handing over a task.
+_HASHED_TOGETHER: Final = 32
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class FileState(NamedTuple):
+    """A file as it was when it was hashed; ``error`` is empty where it could be read."""
+
+    digest: bytes
+    size: int = -1
+    changed: int = -1
+    error: str = ""
+
+
+def default_workers() -> int:
+    """Processors that this process may use, eight at most."""
+    if hasattr(os, "sched_getaffinity"):
+        return min(8, len(os.sched_getaffinity(0)))
+    return min(8, os.cpu_count() or 1)
+
+
+def ordered_map(
+    function: Callable[[Item], Result], items: Iterable[Item], *, workers: int, ahead: int
+) -> Iterator[Result]:
+    """Results of ``function`` in the order of ``items``, at most ``ahead`` of them computed early.
+
+    Unlike :meth:`concurrent.futures.Executor.map` it holds a bounded number of results, however
+    many items there are.
+    """
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[Result]] = deque()
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def hash_files(paths: Sequence[Path], workers: int) -> list[FileState]:
+    """State of every file, in order; an unreadable one carries its reason."""
+    states = ordered_map(_hash_group, _groups(paths), workers=workers, ahead=4 * workers)
+    return list(itertools.chain.from_iterable(states))
+
+
+def decode(path: Path, state: FileState, encoder: Encoder) -> Tensor | str:
+    """Model input ``(3, S, S)`` of one file, or why there is none."""
+    try:
+        pixels = load_image(path).pixels
+        if _stat(path) != (state.size, state.changed):
+            raise ImageError(
+                f"{path}: the file changed while it was being scored",
+                fix="wait until it is complete, then score again",
+            )
+        return encoder.official_preprocess([pixels])[0]
+    except ImageError as error:
+        return error.problem
+
+
+def _groups(paths: Sequence[Path]) -> Iterator[Sequence[Path]]:
+    for start in range(0, len(paths), _HASHED_TOGETHER):
+        yield paths[start : start + _HASHED_TOGETHER]
+
+
+def _hash_group(paths: Sequence[Path]) -> list[FileState]:
+    return [_hash(path) for path in paths]
+
+
+def _hash(path: Path) -> FileState:
+    try:
+        size, changed = _stat(path)
+        return FileState(bytes.fromhex(sha256_file(path)), size, changed)
+    except ImageError as error:
+        return FileState(b"", error=error.problem)
+
+
+def _stat(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise ImageError(f"{path}: {error.strerror}", fix="check the path") from error
+    return status.st_size, status.st_mtime_ns
