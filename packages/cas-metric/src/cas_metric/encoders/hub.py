@@ -1,84 +1,202 @@
-"""Loading parts of a local model directory through transformers, safetensors only."""
+"""Getting a model directory from the hub: cached copy first, then the network, then a clear no.
+
+Nothing here waits for long and nothing half-done is ever used: the listing of a repository is
+asked for once with a short timeout before any file is fetched, and a cached snapshot counts only
+when every file that loading needs is there.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from cas_metric.encoders.weights import quiet_transformers, weight_files
-from cas_metric.errors import InputError, ModelUnavailable
+from cas_metric.errors import ModelUnavailable
 
-#: Parameters that a checkpoint may lack because inference never reads them.
-_UNUSED_PARAMETERS = ("embeddings.mask_token",)
+#: Seconds to wait for the hub's answer before it counts as unreachable.
+TIMEOUT = 8.0
+
+#: Files that the transformers families read. Pickled weights are not among them.
+_TRANSFORMERS_FILES = (
+    "config.json",
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "model-*-of-*.safetensors",
+    "preprocessor_config.json",
+    "processor_config.json",
+)
+#: What open_clip reads in their place.
+_OPENCLIP_FILES = ("open_clip_config.json", "open_clip_model.safetensors")
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "vocab.json",
+    "merges.txt",
+)
+_VOCABULARIES = ("tokenizer.json", "spiece.model", "sentencepiece.bpe.model", "vocab.json")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def load_model(cls: Any, directory: Path) -> Any:
-    """Load ``cls`` in float32 with SDPA attention from safetensors.
+@dataclass(frozen=True)
+class Snapshot:
+    """A repository's files on this machine, and the commit that they are of."""
+
+    directory: Path
+    commit: str
+
+
+def fetch(hub_id: str, revision: str, *, offline: bool = False, openclip: bool = False) -> Snapshot:
+    """Return the files of ``hub_id`` at ``revision``, from the cache or from the hub.
+
+    Args:
+        hub_id: ``owner/name``.
+        revision: Commit, tag or branch. A cached copy of a branch is used as it is.
+        offline: Never use the network; also switched on by ``HF_HUB_OFFLINE=1``.
+        openclip: Take open_clip's files of a repository that has both kinds.
 
     Raises:
-        ModelUnavailable: No safetensors weights.
-        InputError: The weights cannot be read or do not fill the architecture; transformers
-            would only warn and leave the rest random.
+        ModelUnavailable: Not cached and not to be had; the message says what was tried, what is
+            missing and what to do. Nothing is left in the cache.
     """
-    import torch
-    from safetensors import SafetensorError
+    from huggingface_hub import constants
 
-    files = weight_files(directory)
+    cached = find_cached(hub_id, revision, openclip=openclip)
+    if cached is not None:
+        return cached
+    if offline or constants.HF_HUB_OFFLINE:
+        why = "--offline" if offline else "HF_HUB_OFFLINE is set"
+        raise _unavailable(hub_id, revision, f"the network is not to be used ({why})")
+    return _download(hub_id, revision, openclip)
+
+
+def find_cached(hub_id: str, revision: str, *, openclip: bool = False) -> Snapshot | None:
+    """The complete cached copy of a repository, if there is one."""
+    repository = _cache_folder(hub_id)
+    commit = revision
+    if not _COMMIT.fullmatch(revision):
+        reference = repository / "refs" / revision
+        if not reference.is_file():
+            return None
+        commit = reference.read_text(encoding="ascii").strip()
+    directory = repository / "snapshots" / commit
+    if not directory.is_dir() or missing_from(directory, openclip):
+        return None
+    return Snapshot(directory, commit)
+
+
+def is_openclip(names: Iterable[str]) -> bool:
+    """Whether a directory's files are open_clip's and not transformers'."""
+    present = set(names)
+    return "open_clip_config.json" in present and "preprocessor_config.json" not in present
+
+
+def missing_from(directory: Path, openclip: bool = False) -> list[str]:
+    """Which files a cached snapshot lacks, after an interrupted download for example."""
+    names = {path.name for path in directory.iterdir()}
+    missing = missing_files(names, openclip)
+    config = directory / "config.json"
+    has_text = config.is_file() and "text_config" in config.read_text(encoding="utf-8")
+    if has_text and not ("tokenizer_config.json" in names and names & set(_VOCABULARIES)):
+        missing.append("the tokenizer's files")
+    return missing
+
+
+def missing_files(names: Iterable[str], openclip: bool = False) -> list[str]:
+    """Which files a repository's listing lacks before an encoder can be loaded from it."""
+    present = set(names)
+    if openclip or is_openclip(present):
+        return [name for name in _OPENCLIP_FILES if name not in present]
+    missing = [] if "config.json" in present else ["config.json"]
+    if not present & {"preprocessor_config.json", "processor_config.json"}:
+        missing.append("preprocessor_config.json")
+    if "model.safetensors" in present:
+        return missing
+    shards = [name for name in present if re.fullmatch(r"model-\d+-of-\d+\.safetensors", name)]
+    if "model.safetensors.index.json" not in present or not shards:
+        return [*missing, "model.safetensors"]
+    if len(shards) < int(shards[0].split("-of-")[1].split(".")[0]):
+        missing.append("some shards of model.safetensors")
+    return missing
+
+
+def _download(hub_id: str, revision: str, openclip: bool) -> Snapshot:
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    page = f"https://huggingface.co/{hub_id}"
     try:
-        with quiet_transformers():
-            model, loading = cls.from_pretrained(
-                directory,
-                use_safetensors=True,
-                local_files_only=True,
-                dtype=torch.float32,
-                attn_implementation="sdpa",
-                output_loading_info=True,
+        info = HfApi().model_info(hub_id, revision=revision, timeout=TIMEOUT)
+        names = [file.rfilename for file in info.siblings or []]
+        missing = missing_files(names, openclip)
+        if missing:
+            raise ModelUnavailable(
+                f"{hub_id} at {revision} lacks {', '.join(missing)}; only safetensors weights "
+                "are loaded, because pickled ones can run code",
+                fix="take another revision or a converted copy of the model",
             )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        names = ", ".join(path.name for path in files)
-        raise InputError(
-            f"{directory}: {names} cannot be loaded as {cls.__name__}: {error}",
-            fix="copy the files again; compare their sha256 with the hub's",
-        ) from error
-    lacking = sorted(set(loading["missing_keys"]) - set(_UNUSED_PARAMETERS))
-    lacking += sorted(str(key) for key in loading["mismatched_keys"])
-    if lacking:
-        raise InputError(
-            f"{directory}: the weights lack {len(lacking)} parameters of {cls.__name__}, "
-            f"first {lacking[0]}",
-            fix="config.json and model.safetensors must belong to the same model",
+        wanted = _OPENCLIP_FILES if openclip or is_openclip(names) else _TRANSFORMERS_FILES
+        directory = snapshot_download(
+            hub_id,
+            revision=info.sha,
+            allow_patterns=[*wanted, *_TOKENIZER_FILES],
+            etag_timeout=TIMEOUT,
         )
-    return model
-
-
-def load_processor(directory: Path) -> Any:
-    """The checkpoint's image processor on the PIL backend."""
-    from transformers import AutoImageProcessor
-
-    try:
-        with quiet_transformers():
-            return AutoImageProcessor.from_pretrained(
-                directory, backend="pil", local_files_only=True, trust_remote_code=False
-            )
-    except (OSError, ValueError) as error:
+    except ModelUnavailable:
+        raise
+    except GatedRepoError as error:
         raise ModelUnavailable(
-            f"{directory}: no usable preprocessor_config.json: {error}",
-            fix="copy the image processor's configuration of the checkpoint into the directory",
+            f"{hub_id} is gated: the hub gives it only to accounts that accepted its licence",
+            fix=f"accept the terms at {page}, then `hf auth login`; or {_local_copy(hub_id)}",
         ) from error
-
-
-def load_tokenizer(directory: Path) -> Any:
-    """The checkpoint's tokenizer."""
-    from transformers import AutoTokenizer
-
-    try:
-        with quiet_transformers():
-            return AutoTokenizer.from_pretrained(
-                directory, local_files_only=True, trust_remote_code=False
-            )
-    except (OSError, ValueError, ImportError) as error:
+    except RevisionNotFoundError as error:
         raise ModelUnavailable(
-            f"{directory}: no usable tokenizer: {error}",
-            fix="copy tokenizer.json (or spiece.model) and tokenizer_config.json of the "
-            "checkpoint into the directory",
+            f"{hub_id} has no revision {revision}", fix="pass revision='main' (--revision main)"
         ) from error
+    except RepositoryNotFoundError as error:
+        raise ModelUnavailable(
+            f"the hub has no repository {hub_id}, or it is private",
+            fix="check the id; for a private one `hf auth login`",
+        ) from error
+    except Exception as error:
+        # The hub's client raises errors of whichever HTTP library it is built on; each means that
+        # the files could not be had, and a user can do the same about each.
+        raise _unavailable(hub_id, revision, f"the hub did not answer: {error}") from error
+    return Snapshot(Path(directory), str(info.sha))
+
+
+def _cache_folder(hub_id: str) -> Path:
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE) / f"models--{hub_id.replace('/', '--')}"
+
+
+def _unavailable(hub_id: str, revision: str, reason: str) -> ModelUnavailable:
+    snapshots = _cache_folder(hub_id) / "snapshots"
+    held = [path for path in snapshots.glob("*") if path.is_dir()]
+    lacking = "configuration, processor, tokenizer and safetensors weights"
+    if held:
+        lines = [f"{path.name[:12]}: {', '.join(missing_from(path)) or 'nothing'}" for path in held]
+        lacking = f"{lacking}; of cached revisions, {'; '.join(lines)}"
+    return ModelUnavailable(
+        f"cannot load the encoder {hub_id} at revision {revision}\n"
+        f"  tried: the cache {snapshots.parent}; https://huggingface.co/{hub_id}: {reason}\n"
+        f"  missing: {lacking}",
+        fix=f"{_local_copy(hub_id)}. With --offline or HF_HUB_OFFLINE=1 the hub is not asked at "
+        "all. `phantom-siglip` is embedded and needs no download, for trying things out",
+    )
+
+
+def _local_copy(hub_id: str) -> str:
+    return (
+        f"on a machine with a network run `hf download {hub_id} --local-dir DIR`, "
+        "copy DIR here and give its path in place of the name"
+    )

@@ -7,7 +7,7 @@ which a test holds within a bound of the official one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ from cas_metric.errors import InputError
 #: PIL's resampling codes, as processors store them, and torch's names.
 _INTERPOLATION = {2: "bilinear", 3: "bicubic"}
 
-Geometry = Literal["squash", "crop"]
+Geometry = Literal["squash", "crop", "crop-rounded"]
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,11 @@ class Preprocessing:
     """One checkpoint's way from pixels to model input.
 
     Attributes:
-        processor: The checkpoint's image processor, PIL backend.
+        official_transform: The checkpoint's own transform: PIL images to ``(B, 3, S, S)``.
         size: Side of the model input in pixels.
         geometry: ``squash`` resizes both sides to ``size`` whatever the aspect ratio; ``crop``
-            resizes the shortest side to ``shortest_side`` and cuts out the centre.
+            resizes the shortest side to ``shortest_side`` and cuts out the centre, its offset
+            rounded down; ``crop-rounded`` rounds the offset to even, as torchvision does on PIL.
         shortest_side: See ``geometry``; equal to ``size`` for ``squash``.
         interpolation: ``bicubic`` or ``bilinear``.
         mean: Of the normalisation, per channel, for values in [0, 1].
@@ -41,7 +42,7 @@ class Preprocessing:
         quick_start: MedSigLIP's published resize: bilinear without antialiasing, cut to uint8.
     """
 
-    processor: Any
+    official_transform: Callable[[list[Image.Image]], Tensor]
     size: int
     geometry: Geometry
     shortest_side: int
@@ -58,8 +59,7 @@ class Preprocessing:
         arrays = [to_uint8(image) for image in images]
         if self.quick_start:
             arrays = [resize_like_tensorflow(array, self.size) for array in arrays]
-        pictures = [Image.fromarray(array) for array in arrays]
-        return self.processor(images=pictures, return_tensors="pt")["pixel_values"]
+        return self.official_transform([Image.fromarray(array) for array in arrays])
 
     def differentiable(self, images: Tensor) -> Tensor:
         """``(B, 3, H, W)`` float in [0, 1] to ``(B, 3, S, S)`` float32; gradients flow."""
@@ -100,23 +100,30 @@ class Preprocessing:
         return int(side * height / width), side
 
     def _cropped(self, images: Tensor) -> Tensor:
-        top = (images.shape[-2] - self.size) // 2
-        left = (images.shape[-1] - self.size) // 2
+        whole = round if self.geometry == "crop-rounded" else int
+        top = whole((images.shape[-2] - self.size) / 2)
+        left = whole((images.shape[-1] - self.size) / 2)
         return images[..., top : top + self.size, left : left + self.size]
 
 
 def from_processor(
-    processor: Any, *, quick_start: bool = False, full_frame: bool = False
+    processor: Any,
+    *,
+    model_size: int | None = None,
+    quick_start: bool = False,
+    full_frame: bool = False,
 ) -> Preprocessing:
     """Read a :class:`Preprocessing` off a transformers image processor.
 
     Args:
         processor: As ``AutoImageProcessor`` loads it on the PIL backend.
+        model_size: Side of the only input that the model takes, where it takes but one.
         quick_start: Replace its resize by MedSigLIP's published one.
         full_frame: Squash the whole frame to the processor's crop size where it would crop.
 
     Raises:
-        InputError: The processor resizes in a way that no supported family does.
+        InputError: The processor resizes in a way that no supported family does, or to another
+            size than the model takes.
     """
     size, crop = dict(processor.size), dict(getattr(processor, "crop_size", None) or {})
     crops = bool(getattr(processor, "do_center_crop", False))
@@ -132,10 +139,17 @@ def from_processor(
             fix="check preprocessor_config.json: size height and width, or shortest_edge and "
             "a crop_size within it",
         )
+    if model_size is not None and side != model_size:
+        raise InputError(
+            f"the image processor makes {side}-pixel inputs, the model takes {model_size}",
+            fix="take config.json and preprocessor_config.json from the same checkpoint",
+        )
     if processor.resample not in _INTERPOLATION:
         raise InputError(f"the image processor resamples by PIL filter {processor.resample}")
     return Preprocessing(
-        processor=processor,
+        official_transform=lambda images: processor(images=images, return_tensors="pt")[
+            "pixel_values"
+        ],
         size=side,
         geometry="crop" if crops else "squash",
         shortest_side=shortest,

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from cas_metric.encoders.base import Towers
-from cas_metric.encoders.hub import load_model, load_processor, load_tokenizer
+from cas_metric.encoders.checkpoint import load_model, load_processor, load_tokenizer
 from cas_metric.encoders.preprocessing import from_processor
 from cas_metric.encoders.text import HubTokenizer, TextTower
 from cas_metric.encoders.weights import content_digest
@@ -45,7 +45,9 @@ def load(directory: Path, config: dict[str, Any]) -> Towers:
         text=TextTower(tokenizer, text_features),
         dim=model.config.text_config.projection_size,
         preprocessing=from_processor(
-            load_processor(directory), quick_start=is_medsiglip(model.config.vision_config)
+            load_processor(directory),
+            model_size=model.config.vision_config.image_size,
+            quick_start=is_medsiglip(model.config.vision_config),
         ),
         pooling="attention",
         content=content_digest(directory),

@@ -77,15 +77,19 @@ def weight_files(directory: Path) -> list[Path]:
 
 def content_digest(directory: Path) -> str:
     """sha256 over weights, configuration and tokenizer of a model directory, as hex."""
-    config = read_config(directory)
-    tokenizer = [directory / name for name in _TOKENIZER_FILES]
     return digest_of(
         {
-            "config": _without_bookkeeping(config),
+            "config": _without_bookkeeping(read_config(directory)),
             "weights": [digest_file(path) for path in weight_files(directory)],
-            "tokenizer": {path.name: digest_file(path) for path in tokenizer if path.is_file()},
+            "tokenizer": tokenizer_digests(directory),
         }
     )
+
+
+def tokenizer_digests(directory: Path) -> dict[str, str]:
+    """sha256 of each tokenizer file of a model directory, by name."""
+    paths = [directory / name for name in _TOKENIZER_FILES]
+    return {path.name: digest_file(path) for path in paths if path.is_file()}
 
 
 def digest_of(description: Any) -> str:

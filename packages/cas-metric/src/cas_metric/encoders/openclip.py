@@ -1,0 +1,220 @@
+"""Models of open_clip; needs the extra ``cas-metric[openclip]``.
+
+They come from a directory or hub repository with ``open_clip_config.json``, or from a built-in
+architecture and a file of weights.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cas_metric.encoders.base import Towers
+from cas_metric.encoders.preprocessing import Preprocessing
+from cas_metric.encoders.text import TextTower
+from cas_metric.encoders.weights import digest_file, digest_of, tokenizer_digests
+from cas_metric.errors import InputError, MissingDependency, ModelUnavailable
+
+CONFIG = "open_clip_config.json"
+WEIGHTS = "open_clip_model.safetensors"
+_DEFAULT_CONTEXT = 77
+#: What open_clip's published configurations say of the way to the model input.
+_PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
+
+
+def hub_repository(spec: str) -> str:
+    """The hub repository behind ``MODEL/TAG``, e.g. ``ViT-B-32/laion2b_s34b_b79k``.
+
+    Raises:
+        InputError: No such model or tag, or one that is only published as a pickle elsewhere.
+    """
+    open_clip = _require_open_clip()
+    model, _, tag = spec.rpartition("/")
+    known = open_clip.list_pretrained_tags_by_model(model)
+    if tag not in known:
+        raise InputError(
+            f"open_clip has no {spec!r}",
+            fix=f"tags of {model}: {', '.join(known)}"
+            if known
+            else "openclip:MODEL/TAG with names of open_clip.list_pretrained()",
+        )
+    repository, _, file = open_clip.get_pretrained_cfg(model, tag)["hf_hub"].rpartition("/")
+    if not repository or file:
+        raise InputError(
+            f"open_clip publishes {spec!r} only as a pickled file, which is not loaded",
+            fix="convert it to safetensors and give openclip:MODEL@weights.safetensors",
+        )
+    return repository
+
+
+def load_directory(directory: Path) -> Towers:
+    """Load a directory with ``open_clip_config.json`` and ``open_clip_model.safetensors``."""
+    open_clip = _require_open_clip()
+    weights = directory / WEIGHTS
+    if not weights.is_file():
+        raise ModelUnavailable(
+            f"{directory}: no {WEIGHTS}; pickled weights are not loaded",
+            fix="copy the safetensors file of the repository into the directory",
+        )
+    name = f"local-dir:{directory}"
+    preprocess = json.loads((directory / CONFIG).read_text(encoding="utf-8"))["preprocess_cfg"]
+    return _towers(open_clip, name, weights, preprocess, tokenizer_digests(directory))
+
+
+def load_file(model: str, weights: Path) -> Towers:
+    """Load open_clip's built-in architecture ``model`` with the weights of one file."""
+    open_clip = _require_open_clip()
+    if model not in open_clip.list_models():
+        raise InputError(
+            f"open_clip has no architecture {model!r}", fix="see open_clip.list_models()"
+        )
+    if weights.suffix != ".safetensors":
+        raise InputError(f"{weights}: only safetensors files are loaded")
+    if not weights.is_file():
+        raise ModelUnavailable(f"{weights}: no such file", fix="check the path after the @")
+    return _towers(open_clip, model, weights, _published_preprocessing(open_clip, model), {})
+
+
+@dataclass(frozen=True)
+class OpenClipTokenizer:
+    """open_clip's tokenizers: its own byte-pair encoding, or one of transformers behind it."""
+
+    tokenizer: Any
+    limit: int
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each whole text, special tokens included."""
+        inner = getattr(self.tokenizer, "tokenizer", None)
+        if inner is None:
+            return [len(self.tokenizer.encode(text)) + 2 for text in texts]
+        cleaned = [self.tokenizer.clean_fn(text) for text in texts]
+        return [len(ids) for ids in inner(cleaned, truncation=False, verbose=False)["input_ids"]]
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """``(N, limit)`` int64, cut so that the end-of-text token stays."""
+        return self.tokenizer(list(texts), context_length=self.limit)
+
+    def tokens(self, text: str) -> list[str]:
+        """The tokens that the model sees of ``text``, padding left out."""
+        ids = self.encode([text])[0][: self.count([text])[0]].tolist()
+        inner = getattr(self.tokenizer, "tokenizer", None)
+        if inner is not None:
+            return list(inner.convert_ids_to_tokens(ids))
+        return [self.tokenizer.decoder[token] for token in ids]
+
+    def describe(self) -> dict[str, Any]:
+        """What the fingerprint records."""
+        return {"limit": self.limit, "padding": "max_length", "by": "open_clip"}
+
+
+def _towers(
+    open_clip: Any,
+    name: str,
+    weights: Path,
+    preprocess: dict[str, Any],
+    tokenizer_files: dict[str, str],
+) -> Towers:
+    config = open_clip.get_model_config(name)
+    try:
+        model = open_clip.create_model(
+            name,
+            pretrained=None if name.startswith("local-dir:") else str(weights),
+            load_weights=True,
+            pretrained_hf=False,
+        )
+    except (RuntimeError, ValueError, OSError) as error:
+        raise InputError(
+            f"{weights}: does not fit the architecture {name}: {error}",
+            fix="name the architecture that the weights were trained with",
+        ) from error
+
+    def text_features(ids: Tensor) -> Tensor:
+        return model.encode_text(ids.to(next(model.parameters()).device))
+
+    limit = config["text_cfg"].get("context_length", _DEFAULT_CONTEXT)
+    return Towers(
+        model=model,
+        image_features=model.encode_image,
+        text=TextTower(OpenClipTokenizer(_load_tokenizer(open_clip, name), limit), text_features),
+        dim=config["embed_dim"],
+        preprocessing=_preprocessing(model, preprocess),
+        pooling="open_clip",
+        content=digest_of(
+            {
+                "weights": digest_file(weights),
+                "config": config,
+                "tokenizer": tokenizer_files,
+            }
+        ),
+    )
+
+
+def _load_tokenizer(open_clip: Any, name: str) -> Any:
+    try:
+        return open_clip.get_tokenizer(name)
+    except Exception as error:  # whatever the tokenizer's own loader raises for absent files
+        raise ModelUnavailable(
+            f"the tokenizer of open_clip's {name} cannot be had: {error}",
+            fix="use a directory with open_clip_config.json, open_clip_model.safetensors and the "
+            "tokenizer's files",
+        ) from error
+
+
+def _published_preprocessing(open_clip: Any, model: str) -> dict[str, Any]:
+    """How all published weights of an architecture are preprocessed; open_clip's default if none.
+
+    Weights given as a file do not say; where published ones disagree nobody can know.
+    """
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    published = [
+        {key: open_clip.get_pretrained_cfg(model, tag)[key] for key in _PREPROCESSING}
+        for tag in tags
+    ]
+    if not published:
+        default = open_clip.transform.PreprocessCfg()
+        return {key: getattr(default, key) for key in _PREPROCESSING}
+    if any(other != published[0] for other in published):
+        raise InputError(
+            f"published weights of {model} are preprocessed in different ways, and a file of "
+            "weights does not say in which",
+            fix="use a directory with open_clip_config.json beside the weights",
+        )
+    return published[0]
+
+
+def _preprocessing(model: Any, config: dict[str, Any]) -> Preprocessing:
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+
+    height, width = model.visual.image_size
+    if height != width or config.get("resize_mode", "shortest") == "longest":
+        raise InputError("open_clip models with other than square, filled inputs are not supported")
+    known = {
+        key: config[key] for key in ("mean", "std", "interpolation", "resize_mode") if key in config
+    }
+    settings = PreprocessCfg(size=height, **known)
+    transform = image_transform_v2(settings, is_train=False)
+    return Preprocessing(
+        official_transform=lambda images: torch.stack([transform(image) for image in images]),
+        size=height,
+        geometry="squash" if settings.resize_mode == "squash" else "crop-rounded",
+        shortest_side=height,
+        interpolation=settings.interpolation,
+        mean=tuple(settings.mean),
+        std=tuple(settings.std),
+    )
+
+
+def _require_open_clip() -> Any:
+    try:
+        import open_clip
+    except ImportError as error:
+        raise MissingDependency(
+            "open_clip_torch", extra="openclip", purpose="openclip: encoders"
+        ) from error
+    return open_clip
