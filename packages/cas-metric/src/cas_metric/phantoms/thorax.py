@@ -45,7 +45,7 @@ def draw_film(spec: FindingSpec, size: int) -> Array:
     if "volume" in finding:
         air = air * (1 - _effusion(g, finding, dome))
     film = _attenuation(g, air, lung, heart, nuisance, rng)
-    film = _devices(film, g, nuisance)
+    film = _devices(film, g, finding["device"], _pose(nuisance))
     return _expose(film, frame, nuisance, rng)
 
 
@@ -224,23 +224,21 @@ def _effusion(g: Grid, finding: Truth, dome: float) -> Array:
 # -- what lies on the patient and what the detector does ------------------------------------------
 
 
-def _devices(film: Array, g: Grid, nuisance: Truth) -> Array:
+def _devices(film: Array, g: Grid, device: str, pose: Mapping[str, Any]) -> Array:
     """Metal and plastic on or in the patient, whiter than bone."""
-    device = nuisance["device"]
     if device == "pacemaker":
         box = draw.ellipse(g, (0.50, -0.42), (0.13, 0.10), 0.4)
         film = draw.blend(film, 1.25, draw.fill(box, 0.02, g.pixel))
         lead = draw.curve([(0.42, -0.38), (0.10, -0.62), (-0.14, -0.1), (0.18, 0.30)], 10)
-        mask = draw.strokes(g.size, [(draw.place(lead, **_pose(nuisance)), 0.028)])
+        mask = draw.strokes(g.size, [(draw.place(lead, **pose), 0.028)])
         film = draw.blend(film, 1.2, 0.9 * mask)
     elif device == "picc line":
         line = draw.curve([(-0.98, -0.25), (-0.60, -0.62), (-0.06, -0.62), (-0.08, 0.02)], 10)
-        mask = draw.strokes(g.size, [(draw.place(line, **_pose(nuisance)), 0.028)])
+        mask = draw.strokes(g.size, [(draw.place(line, **pose), 0.028)])
         film = draw.blend(film, 1.15, 0.8 * mask)
     elif device == "ECG leads":
         ends = np.array([(-0.55, -0.45), (0.60, -0.40), (0.58, 0.30)])
         wires = [draw.curve([end, (end[0] * 0.8, 0.6), (0.1, 1.1)], 8) for end in ends]
-        pose = _pose(nuisance)
         mask = draw.strokes(g.size, [(draw.place(wire, **pose), 0.016) for wire in wires])
         film = draw.blend(film, 1.1, 0.6 * mask)
         for end in ends:
