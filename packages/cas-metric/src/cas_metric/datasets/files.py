@@ -1,0 +1,206 @@
+"""Finding and reading the files of a data set, whatever the case and depth of its folders."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import gzip
+import io
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cas_metric.datasets.base import Source
+from cas_metric.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Archives often unpack into a folder of their own name inside a folder of their own name.
+_DEPTH = 3
+_SHOWN = 5
+
+
+def require_folder(root: Path, source: Source) -> Path:
+    """``root`` as an absolute path.
+
+    Raises:
+        InputError: It is no folder; says where the data set is obtained.
+    """
+    root = root.expanduser()
+    if not root.is_dir():
+        raise InputError(f"{root} is no folder", fix=source.where)
+    return root.resolve()
+
+
+def find_file(root: Path, names: Sequence[str], source: Source) -> Path:
+    """The file with one of ``names``, in any case, in ``root`` or the folders below it.
+
+    Names earlier in the list win, then the least deep.
+
+    Raises:
+        InputError: There is none.
+    """
+    for name in names:
+        for folder in _folders(root):
+            for entry in _entries(folder):
+                if entry.is_file() and entry.name.casefold() == name.casefold():
+                    return Path(entry.path)
+    raise InputError(f"{' or '.join(names)} was not found in {root}", fix=source.where)
+
+
+def find_folder(root: Path, holds: Callable[[set[str]], bool]) -> Path | None:
+    """The least deep folder whose entries, in lower case, satisfy ``holds``; None without one."""
+    for folder in _folders(root):
+        if holds({entry.name.casefold() for entry in _entries(folder)}):
+            return folder
+    return None
+
+
+def find_images(root: Path, names: Sequence[str]) -> dict[str, Path]:
+    """Paths below ``root`` of the named image files, compared without regard to case.
+
+    Args:
+        root: Folder to search, with everything below it but hidden folders.
+        names: File names without folder, as the table of the data set gives them.
+
+    Returns:
+        The given name to its file; names that were not found are missing.
+    """
+    wanted = {name.casefold(): name for name in names}
+    found: dict[str, Path] = {}
+    for folder, subfolders, files in os.walk(root):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for file in files:
+            name = wanted.get(file.casefold())
+            if name is not None:
+                found.setdefault(name, Path(folder, file))
+    return found
+
+
+def read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Read a CSV file as text, every row checked against the header.
+
+    Args:
+        path: The file; ``.gz`` is unpacked on the way.
+        columns: Columns that must be there. They come back in this spelling, whatever their case.
+
+    Returns:
+        All columns as text, indexed by line number.
+
+    Raises:
+        InputError: It is no UTF-8 CSV, lacks a column, or a row has too many or too few cells;
+            names the line.
+    """
+    import pandas as pd
+
+    rows, lines = [], []
+    try:
+        with _open_text(path) as stream:
+            reader = csv.reader(stream, strict=True)
+            header = _header(path, next(reader, []), columns)
+            for row in reader:
+                if len(row) == len(header):
+                    rows.append(row)
+                    lines.append(reader.line_num)
+                elif row:
+                    raise InputError(
+                        f"{path}, line {reader.line_num}: {len(row)} cells, "
+                        f"but the header has {len(header)}",
+                        fix="check the commas and quotes of that line, or download the file again",
+                    )
+    except (csv.Error, UnicodeDecodeError, OSError, EOFError) as error:
+        raise InputError(
+            f"{path} is no readable CSV: {error}", fix="download the file again"
+        ) from None
+    if not rows:
+        raise InputError(f"{path} holds a header but no rows", fix="download the file again")
+    return pd.DataFrame(rows, columns=header, index=lines, dtype=object)
+
+
+def require_values(
+    table: pd.DataFrame, column: str, allowed: Sequence[str], path: Path, *, shown: str = ""
+) -> None:
+    """Refuse a column that holds something else than ``allowed``.
+
+    Raises:
+        InputError: Names the first line and value.
+    """
+    wrong = table[~table[column].isin(allowed)]
+    if len(wrong):
+        raise InputError(
+            f"{path}, line {wrong.index[0]}: {column} is {wrong[column].iloc[0]!r}, expected "
+            f"{shown or ', '.join(repr(value) for value in allowed)} ({len(wrong)} such rows)",
+            fix="use the file as its publisher gives it",
+        )
+
+
+def require_unique(table: pd.DataFrame, column: str, path: Path) -> None:
+    """Refuse a key that stands in two rows, or is empty.
+
+    Raises:
+        InputError: Names both lines.
+    """
+    empty = table.index[table[column] == ""]
+    if len(empty):
+        raise InputError(f"{path}, line {empty[0]}: {column} is empty")
+    twice = table[table.duplicated(column, keep=False)]
+    if len(twice):
+        value = twice[column].iloc[0]
+        lines = ", ".join(str(line) for line in twice.index[twice[column] == value][:_SHOWN])
+        raise InputError(
+            f"{path}: {column} {value!r} stands in several lines ({lines})",
+            fix="remove the repeated rows, or use the file as its publisher gives it",
+        )
+
+
+def missing_images(root: Path, images: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """Position and reason of every image that is not there, or is empty."""
+    for position, image in enumerate(images):
+        try:
+            size = (root / image).stat().st_size
+        except OSError:
+            yield position, "missing"
+        else:
+            if size == 0:
+                yield position, "empty"
+
+
+def _folders(root: Path) -> Iterator[Path]:
+    """``root`` and the folders below it, breadth first, to a small depth."""
+    level = [root]
+    for _ in range(_DEPTH + 1):
+        yield from level
+        level = [Path(e.path) for folder in level for e in _entries(folder) if e.is_dir()]
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            visible = (entry for entry in entries if not entry.name.startswith("."))
+            return sorted(visible, key=lambda entry: entry.name)
+    except OSError:
+        return []
+
+
+def _open_text(path: Path) -> io.TextIOWrapper:
+    binary = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+    return io.TextIOWrapper(binary, encoding="utf-8-sig", newline="")
+
+
+def _header(path: Path, given: list[str], columns: Sequence[str]) -> list[str]:
+    """The header with the wanted columns in their expected spelling."""
+    spelling = {column.casefold(): column for column in columns}
+    header = [spelling.get(name.strip().casefold(), name.strip()) for name in given]
+    for column in columns:
+        if header.count(column) > 1:
+            raise InputError(f"{path} has the column {column!r} twice")
+        if column not in header:
+            near = difflib.get_close_matches(column, header, n=1)
+            hint = f"is {near[0]!r} meant? " if near else ""
+            raise InputError(
+                f"{path} has no column {column!r}",
+                fix=f"{hint}its columns are: {', '.join(header[:20]) or '(none)'}",
+            )
+    return header
