@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import difflib
 import gzip
-import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 #: Archives often unpack into a folder of their own name inside a folder of their own name.
 _DEPTH = 3
 _SHOWN = 5
+#: A folder with more entries holds images or patients, and no table below it.
+_CROWD = 1000
 
 
 def require_folder(root: Path, source: Source) -> Path:
@@ -97,7 +98,8 @@ def read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
     rows, lines = [], []
     try:
-        with _open_text(path) as stream:
+        opener = gzip.open if path.suffix == ".gz" else open
+        with opener(path, "rt", encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(stream, strict=True)
             header = _header(path, next(reader, []), columns)
             for row in reader:
@@ -172,7 +174,13 @@ def _folders(root: Path) -> Iterator[Path]:
     level = [root]
     for _ in range(_DEPTH + 1):
         yield from level
-        level = [Path(e.path) for folder in level for e in _entries(folder) if e.is_dir()]
+        level = [folder for parent in level for folder in _subfolders(parent)]
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    """The folders in ``folder``; none where it holds the images themselves."""
+    entries = _entries(folder)
+    return [Path(e.path) for e in entries if e.is_dir()] if len(entries) <= _CROWD else []
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -182,11 +190,6 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
             return sorted(visible, key=lambda entry: entry.name)
     except OSError:
         return []
-
-
-def _open_text(path: Path) -> io.TextIOWrapper:
-    binary = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
-    return io.TextIOWrapper(binary, encoding="utf-8-sig", newline="")
 
 
 def _header(path: Path, given: list[str], columns: Sequence[str]) -> list[str]:

@@ -34,7 +34,7 @@ COLUMNS: Final = ("md5hash", "label")
 #: Seed of the public split.
 PUBLIC_SEED: Final = 42
 
-#: sha256 of the public CSV, and of the md5 hashes of either side joined by newlines, one at the end.
+#: sha256 of the public CSV, and of either side's md5 hashes as :func:`list_sha256` joins them.
 CSV_SHA256: Final = "851dfaabf1791c2a8b1c2957619f3e0673cf0002f4ce924a5c02d185c7d4a1cd"
 TRAIN_SHA256: Final = "c74b15b4fdfabd7ad06f4d6ad17f5a4c91e8d65693a8690a9a5a935e78a5b6e8"
 TEST_SHA256: Final = "3f73278eab99d5497d55cc6b0da254a913cd1ed7f4bdb5268c1971af1c31b2ec"

@@ -210,11 +210,11 @@ def _present(
             fix=f"{dataset.source.where}. --allow-missing leaves them out, --metadata-only "
             "prepares the tables without looking at images",
         )
-    kept = [
+    train, test = (
         np.array([i for i in side if i not in gone], dtype=np.int64)
         for side in (partition.train, partition.test)
-    ]
-    return Partition(*kept), [f"left out: {told}"]
+    )
+    return Partition(train, test), [f"left out: {told}"]
 
 
 def _copies(

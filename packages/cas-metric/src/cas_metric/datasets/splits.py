@@ -1,4 +1,4 @@
-"""Seeded splits: with given counts a class, and with whole groups (patients, slides) on one side."""
+"""Seeded splits: by given counts a class, or with whole groups (patients, slides) on one side."""
 
 from __future__ import annotations
 
