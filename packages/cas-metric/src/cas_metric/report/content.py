@@ -16,6 +16,7 @@ from cas_metric.report import charts, glossary
 from cas_metric.report.charts import Chart, Series
 from cas_metric.report.format import between, count, is_number, number, share
 from cas_metric.report.palette import INKS
+from cas_metric.statistics.bimodality import bimodality
 from cas_metric.statistics.tail import low_rate, threshold
 
 
@@ -264,13 +265,32 @@ def primitive_charts(methods: Sequence[Entry], references: Sequence[Entry]) -> l
     return made
 
 
-def tail_notes(methods: Sequence[Entry]) -> list[str]:
-    """What the summary warns of about the tail, e.g. a threshold between the two modes of DD."""
+def tail_notes(references: Sequence[Entry]) -> list[str]:
+    """Warnings about tau, e.g. that it lies on the edge between the two modes of Real."""
+    real = next((one.rows for one in references if one.ink == "real"), None)
+    if real is None or not real["cas"].notna().any():
+        return []
+    message = bimodality(real["cas"], real["dd"]).message
+    return [message] if message else []
+
+
+def above_real(methods: Sequence[Entry], references: Sequence[Entry]) -> list[str]:
+    """Methods whose interval lies above that of Real on a score that Real does not fix at 1."""
+    real = next((one for one in references if one.ink == "real"), None)
+    if real is None:
+        return []
     notes = []
-    for entry in methods:
-        warning = (entry.tail.get("bimodality") or {}).get("warning")
-        if warning:
-            notes.append(f"{entry.name}: {warning}")
+    for method in methods:
+        higher = []
+        for key in ("vdc", "ccs", "dd"):
+            own, other = _interval(method, key), _interval(real, key)
+            if own and other and own[0] > other[1]:
+                higher.append(key.upper())
+        if higher:
+            notes.append(
+                f"{method.name} scores above the real images on {' and '.join(higher)}. That can "
+                "be a sign that it was optimised against the encoder rather than made better."
+            )
     return notes
 
 
