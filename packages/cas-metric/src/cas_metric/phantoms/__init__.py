@@ -66,13 +66,13 @@ def renderer(domain: str) -> Renderer:
     return _load(canonical_domain(domain))
 
 
-def generator(domain: str, label: str, seed: int) -> np.random.Generator:
+def generator(domain: str, label: str, *numbers: int) -> np.random.Generator:
     """Random numbers of one phantom: the same on every machine and in every process.
 
     Args:
         domain: Phantom domain.
         label: One of its classes.
-        seed: Any non-negative integer.
+        numbers: Which phantom of the class: a seed, or several non-negative integers.
 
     Raises:
         InputError: ``label`` is no class of the domain.
@@ -83,7 +83,7 @@ def generator(domain: str, label: str, seed: int) -> np.random.Generator:
         raise InputError(f"{domain} has no class {label!r}", fix=f"one of {', '.join(classes)}")
     # Python's own hash() differs between processes.
     name = int.from_bytes(hashlib.sha256(domain.encode()).digest()[:8], "big")
-    return np.random.default_rng(np.random.SeedSequence([name, classes.index(label), seed]))
+    return np.random.default_rng(np.random.SeedSequence([name, classes.index(label), *numbers]))
 
 
 def make_phantom(domain: str, label: str, seed: int, size: int = 64) -> Phantom:
