@@ -68,6 +68,8 @@ class Encoder(Protocol):
             tokenizer, preprocessing, pooling, dtype and text policy.
         token_limit: Longest text in tokens, special tokens included; 0 without a text tower.
         image_size: Side of the square that the model looks at, in pixels.
+        dtype: Of weights and activations, one of :data:`DTYPES`.
+        text_policy: How texts beyond the limit are treated, one of ``protocol.TEXT_POLICIES``.
         device: Where the model lives.
     """
 
@@ -77,6 +79,8 @@ class Encoder(Protocol):
     fingerprint: str
     token_limit: int
     image_size: int
+    dtype: str
+    text_policy: str
     device: torch.device
 
     def preprocess(self, images: Tensor) -> Tensor:
@@ -97,6 +101,10 @@ class Encoder(Protocol):
 
     def embed_texts(self, texts: Sequence[str]) -> TextEmbeddings:
         """Embed texts under the encoder's text policy. InputError without a text tower."""
+        ...
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each whole text with special tokens, before anything is cut."""
         ...
 
     def show_tokens(self, text: str) -> list[str]:
@@ -173,6 +181,7 @@ class ModelEncoder:
         self.token_limit = towers.text.limit if towers.text else 0
         self.fingerprint = fingerprint(towers, options)
         self.preprocessing = towers.preprocessing
+        self.dtype = options.dtype
         self.text_policy = options.text_policy
         self.pooling = towers.pooling
         self._text = towers.text
@@ -213,6 +222,10 @@ class ModelEncoder:
             tokens=torch.tensor(text.count(texts), dtype=torch.int64),
             truncated=torch.tensor(truncated, dtype=torch.bool),
         )
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """See :meth:`Encoder.count_tokens`."""
+        return self._require_text().count(texts)
 
     def show_tokens(self, text: str) -> list[str]:
         """See :meth:`Encoder.show_tokens`."""
