@@ -205,7 +205,7 @@ def test_palette_with_alpha(tmp_path):
 def test_the_transparent_grey_value_of_a_png(tmp_path, depth):
     path = tmp_path / "a.png"
     if depth == 16:
-        key_chunk = png_chunk(b"tRNS", GREY16[3, 4].astype(">u2").tobytes())
+        key_chunk = png_chunk(b"tRNS", int(GREY16[3, 4]).to_bytes(2, "big"))
         path.write_bytes(png16_bytes(GREY16[:, :, None], extra=key_chunk))
         values, key = GREY16 / 65535, GREY16[3, 4] == GREY16
     else:
@@ -214,6 +214,17 @@ def test_the_transparent_grey_value_of_a_png(tmp_path, depth):
     white = 1.0 if depth == 16 else 255.0
     loaded = load_image(path)
     np.testing.assert_allclose(loaded.pixels[..., 0], np.where(key, white, values), atol=1e-6)
+
+
+def test_the_transparent_colour_of_a_sixteen_bit_png(tmp_path):
+    values = RNG.integers(0, 65536, (12, 10, 3), dtype=np.uint16)
+    values[5:7] = values[3, 4]
+    key = b"".join(int(v).to_bytes(2, "big") for v in values[3, 4])
+    path = tmp_path / "a.png"
+    path.write_bytes(png16_bytes(values, extra=png_chunk(b"tRNS", key)))
+    transparent = (values == values[3, 4]).all(axis=2, keepdims=True)
+    expected = np.where(transparent, 1.0, values / 65535)
+    np.testing.assert_allclose(load_image(path).pixels, expected, atol=1e-6)
 
 
 def test_cmyk_jpeg_is_converted_and_said_so(tmp_path):

@@ -35,15 +35,12 @@ def load_dicom(
     path: Path, *, window: Window | None, frame: int | None, max_pixels: int
 ) -> LoadedImage:
     """Decode one DICOM image; see :func:`cas_metric.images.load_image`."""
-    _require_pydicom()
-    import pydicom
-
     with naming(path, FIX):
-        dataset = pydicom.dcmread(path)
+        dataset = _read(path)
         _check_header(path, dataset, max_pixels)
         index, steps = _choose_frame(path, dataset, frame)
         values = _decode(path, dataset, index)
-        if dataset.get("SamplesPerPixel", 1) > 1 or values.ndim == 3:
+        if values.ndim == 3:
             pixels, done = _colour(dataset, values)
         elif dataset.PhotometricInterpretation == "PALETTE COLOR":
             pixels, done = _palette(dataset, values)
@@ -54,18 +51,22 @@ def load_dicom(
 
 def probe_dicom(path: Path, max_pixels: int) -> tuple[int, int]:
     """Width and height of a DICOM image by its header."""
-    _require_pydicom()
-    import pydicom
-
     with naming(path, FIX):
-        dataset = pydicom.dcmread(path, stop_before_pixels=True)
+        dataset = _read(path, stop_before_pixels=True)
         _check_header(path, dataset, max_pixels)
         return int(dataset.Columns), int(dataset.Rows)
 
 
-def _require_pydicom() -> None:
+def _read(path: Path, *, stop_before_pixels: bool = False) -> Dataset:
     if importlib.util.find_spec("pydicom") is None:
         raise MissingDependency("pydicom", extra="dicom", purpose="reading DICOM images")
+    import pydicom
+    from pydicom.errors import InvalidDicomError
+
+    try:
+        return pydicom.dcmread(path, stop_before_pixels=stop_before_pixels)
+    except InvalidDicomError as error:
+        raise ImageError(f"{path}: has no DICOM header", fix="export the image again") from error
 
 
 def _check_header(path: Path, dataset: Dataset, max_pixels: int) -> None:
@@ -96,18 +97,20 @@ def _decode(path: Path, dataset: Dataset, index: int) -> np.ndarray:
 
     syntax = dataset.file_meta.TransferSyntaxUID
     decoder = get_decoder(syntax)
+    needed = f"install one of: {'; '.join(decoder.missing_dependencies)}"
     if not decoder.is_available:
-        needed = "; or ".join(decoder.missing_dependencies)
-        raise ImageError(
-            f"{path}: no installed package decodes {syntax.name}", fix=f"install one of: {needed}"
-        )
-    return pixel_array(dataset, index=index)
+        raise ImageError(f"{path}: no installed package decodes {syntax.name}", fix=needed)
+    try:
+        return pixel_array(dataset, index=index)
+    except RuntimeError as error:  # every installed decoder tried and failed
+        cause = " ".join(str(error).split())
+        raise ImageError(f"{path}: {syntax.name}: {cause}", fix=needed) from error
 
 
 def _grey(
     path: Path, dataset: Dataset, values: np.ndarray, window: Window | None
 ) -> tuple[np.ndarray, list[str]]:
-    from pydicom.pixels import apply_modality_lut, apply_voi, apply_windowing
+    from pydicom.pixels import apply_modality_lut
 
     steps = []
     rescaled = apply_modality_lut(values, dataset)
@@ -116,25 +119,42 @@ def _grey(
     elif "RescaleSlope" in dataset:
         steps.append(f"rescaled by {dataset.RescaleSlope} and {dataset.RescaleIntercept}")
     if window is not None:
-        shown = window.apply(rescaled)
-        steps.append(str(window))
-    elif dataset.get("VOILUTSequence"):
-        top = 2 ** int(dataset.VOILUTSequence[0].LUTDescriptor[2]) - 1
-        shown = apply_voi(rescaled, dataset).astype(np.float32) / np.float32(top)
-        steps.append("display table of the file applied")
+        shown, step = window.apply(rescaled), str(window)
     else:
-        low, high = _value_range(path, dataset)
-        if "WindowCenter" in dataset and "WindowWidth" in dataset:
-            # pydicom maps the window onto the range of stored values, undone by the line below.
-            rescaled = apply_windowing(rescaled, dataset)
-            steps.append(_window_step(dataset))
-        else:
-            steps.append(f"no window in the file: full range {low:g} to {high:g} shown")
-        shown = ((rescaled.astype(np.float64) - low) / (high - low)).clip(0, 1)
+        shown, step = _show_as_stated(path, dataset, rescaled)
+    steps.append(step)
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         shown = 1 - shown
         steps.append("MONOCHROME1 inverted")
     return grey_to_rgb(shown.astype(np.float32)), steps
+
+
+def _show_as_stated(path: Path, dataset: Dataset, rescaled: np.ndarray) -> tuple[np.ndarray, str]:
+    """Values in [0, 1] by the display table or window of the file; 8 bits need none.
+
+    Deeper images without either are refused: how many of their values carry the picture is not
+    known (a CT uses a twentieth of its 16 bits), and the full range would show flat grey.
+    """
+    from pydicom.pixels import apply_voi, apply_windowing
+
+    if dataset.get("VOILUTSequence"):
+        top = 2 ** int(dataset.VOILUTSequence[0].LUTDescriptor[2]) - 1
+        return apply_voi(rescaled, dataset) / float(top), "display table of the file applied"
+    has_window = "WindowCenter" in dataset and "WindowWidth" in dataset
+    if not has_window and ("PixelData" not in dataset or int(dataset.BitsStored) > 8):
+        raise ImageError(
+            f"{path}: the file does not say which of its values to show "
+            f"({rescaled.min():g} to {rescaled.max():g})",
+            fix="give a window (the values to show black and white)",
+        )
+    low, high = _value_range(dataset)
+    if has_window:
+        # pydicom maps the window onto the range of stored values, which the last line undoes.
+        rescaled = apply_windowing(rescaled, dataset)
+        step = _window_step(dataset)
+    else:
+        step = f"full range {low:g} to {high:g} shown"
+    return ((rescaled.astype(np.float64) - low) / (high - low)).clip(0, 1), step
 
 
 def _window_step(dataset: Dataset) -> str:
@@ -146,12 +166,8 @@ def _window_step(dataset: Dataset) -> str:
     return f"window of the file: centre {center}, width {width}, {function}"
 
 
-def _value_range(path: Path, dataset: Dataset) -> tuple[float, float]:
+def _value_range(dataset: Dataset) -> tuple[float, float]:
     """Smallest and largest value that the stored bits can mean after the rescale."""
-    if "PixelData" not in dataset:
-        raise ImageError(
-            f"{path}: float pixel data have no fixed range", fix="give a window explicitly"
-        )
     if dataset.get("ModalityLUTSequence"):
         return 0.0, 2.0 ** int(dataset.ModalityLUTSequence[0].LUTDescriptor[2]) - 1
     bits = int(dataset.BitsStored)

@@ -1,6 +1,8 @@
 """PNG, JPEG, TIFF, WebP and other raster files, by Pillow; deep colour where Pillow has none.
 
-Pillow's ``draft`` mode, which changes pixels, is never used.
+Pillow's ``draft`` mode, which changes pixels, is never used. A truncated file is always found, and
+damage inside of a PNG too, by its checksums; JPEG carries none, so that damage in the middle of one
+may go unnoticed.
 """
 
 from __future__ import annotations
@@ -139,6 +141,9 @@ def _decode_deep_colour(path: Path, image: Image.Image) -> np.ndarray:
 
         content = torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
         values = decode_image(content, mode=ImageReadMode.UNCHANGED).permute(1, 2, 0).numpy()
+        if "transparency" in image.info:  # one colour stands for transparent
+            opaque = (values != image.info["transparency"]).any(axis=2, keepdims=True)
+            values = np.concatenate([values, opaque * np.uint16(65535)], axis=2)
     elif image.format == "TIFF" and image.mode in ("RGB", "RGBA"):
         import tifffile
 

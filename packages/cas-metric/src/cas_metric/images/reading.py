@@ -32,7 +32,8 @@ def load_image(
     * Float and signed images have no natural range: they need a ``window``.
     * The EXIF orientation is applied; transparent pixels are put on ``background``; CMYK and RGB
       with an embedded colour profile become sRGB.
-    * DICOM: rescale, then ``window`` or the display window of the file, then MONOCHROME1 inverted.
+    * DICOM: rescale, then ``window`` or the display window of the file (one of them is needed
+      beyond 8 bits), then MONOCHROME1 inverted.
 
     Args:
         path: PNG, JPEG, TIFF, WebP, BMP, GIF, JPEG 2000, DICOM or NIfTI.

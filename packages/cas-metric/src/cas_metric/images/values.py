@@ -88,7 +88,7 @@ def naming(path: Path, fix: str) -> Iterator[None]:
     except CasError:
         raise
     except Exception as error:
-        cause = str(error).strip().split("\n")[0] or type(error).__name__
+        cause = " ".join(str(error).split())[:300] or type(error).__name__
         raise ImageError(f"{path}: {cause}", fix=fix) from error
 
 
