@@ -179,9 +179,15 @@ def _without_nulls(values: Any) -> Any:
 
 
 def _problems(document: Document, error: ValidationError) -> Iterator[tuple[int, str]]:
-    for item in error.errors():
-        path = tuple(part for part in item["loc"] if part != "[key]")
-        yield document.line(path), _explain(path, item["type"], item["msg"])
+    found = [
+        (tuple(part for part in item["loc"] if part != "[key]"), item["type"], item["msg"])
+        for item in error.errors()
+    ]
+    for path, kind, message in found:
+        inside = any(len(other) > len(path) and other[: len(path)] == path for other, *_ in found)
+        # Pydantic counts only the valid entries of a list: "too few" then says nothing new.
+        if not (kind == "too_short" and inside):
+            yield document.line(path), _explain(path, kind, message)
 
 
 def _explain(path: Sequence[str | int], kind: str, message: str) -> str:
@@ -200,10 +206,15 @@ def _explain(path: Sequence[str | int], kind: str, message: str) -> str:
         "string_too_short": f"{where} is empty",
         "tuple_type": f"{where} must be a list",
         "mapping_type": f"{where} must hold keys with a text each",
-        "too_short": f"{where} lists too few: {message[:1].lower()}{message[1:]}",
+        "too_short": f"{where} lists too few: {_least(message)}",
         "string_pattern_mismatch": f"{where} may hold lower-case letters, digits, dots and hyphens",
     }
     return words.get(kind, f"{where}: {message.removeprefix('Value error, ')}")
+
+
+def _least(message: str) -> str:
+    """``at least 2 …, not 1`` out of the validator's sentence on the length of a list."""
+    return message[message.index("at least") :].replace(" items after validation", "")
 
 
 def _model_at(path: Sequence[str | int]) -> type[BaseModel]:
