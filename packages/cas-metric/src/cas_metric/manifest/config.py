@@ -10,16 +10,29 @@ import datetime
 import json
 import os
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import yaml
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    FiniteFloat,
+    JsonValue,
+    ValidationError,
+)
 
 from cas_metric.domains.reading import Document, nearest, parse_yaml
 from cas_metric.errors import InputError
 from cas_metric.manifest.text import read_text
 
 CONFIG_NAME: Final = "cas.yaml"
+
+
+def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] >= bounds[1]:
+        raise ValueError("the first number must be below the second")
+    return bounds
 
 
 class FolderConfig(BaseModel):
@@ -32,6 +45,8 @@ class FolderConfig(BaseModel):
         split: Name of this split, e.g. ``test``.
         root: Folder of the images, where it is not the manifest's own.
         allow_absolute: Whether images may lie outside of ``root``: absolute paths, links.
+        window: Lowest and highest value to show, for images whose values have no fixed range
+            (float, deep DICOM without a window of its own). It applies to every image.
         provenance: How the folder was made; any JSON value.
     """
 
@@ -43,6 +58,7 @@ class FolderConfig(BaseModel):
     split: str | None = None
     root: Path | None = None
     allow_absolute: bool = False
+    window: Annotated[tuple[FiniteFloat, FiniteFloat], AfterValidator(_ascending)] | None = None
     provenance: dict[str, JsonValue] = {}
 
 

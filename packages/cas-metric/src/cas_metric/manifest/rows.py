@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Final
 
 from cas_metric.errors import InputError
+from cas_metric.images import Window
 from cas_metric.manifest.config import FolderConfig
 
 if TYPE_CHECKING:
@@ -37,6 +38,12 @@ class Manifest:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def window(self) -> Window | None:
+        """The window that the folder's cas.yaml prescribes for all of its images."""
+        bounds = self.config.window if self.config else None
+        return Window(*bounds) if bounds else None
 
     def path(self, row: int) -> Path:
         """Absolute path of the image of a row, by position.
