@@ -1,0 +1,193 @@
+"""Many small things at once: spots, line segments and cell mosaics as fields over the frame.
+
+Skin lesions come in dozens and tissue consists of cells. Instead of drawing one after another,
+each pixel is given its nearest spot, segment or cell and its position relative to it; what is then
+drawn is a function of those fields.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from cas_metric.phantoms.draw import Array, Grid
+
+
+class Spots(NamedTuple):
+    """The nearest of many spots, at every pixel; all ``(size, size)``.
+
+    Attributes:
+        u: Offset from its centre along its long axis, in its radii.
+        v: Offset across, in its radii.
+        rho: Distance in radii: 1 on the outline.
+        index: Which spot it is.
+        radius: Its radius in scene units.
+    """
+
+    u: Array
+    v: Array
+    rho: Array
+    index: Array
+    radius: Array
+
+    @property
+    def outline(self) -> Array:
+        """Signed distance to the nearest outline in scene units."""
+        return (self.rho - 1) * self.radius
+
+    @property
+    def dome(self) -> Array:
+        """Height of a hemisphere on each spot, in its radii: 1 in the middle, 0 outside."""
+        return np.sqrt(np.clip(1 - self.rho * self.rho, 0, 1))
+
+
+def spots(
+    g: Grid,
+    centres: Array,
+    radii: Array,
+    *,
+    angles: Array | float = 0.0,
+    aspect: Array | float = 1.0,
+) -> Spots:
+    """Field of the nearest of ``N`` ellipses.
+
+    Args:
+        g: Coordinates.
+        centres: ``(N, 2)``.
+        radii: ``(N,)`` geometric means of the half-axes.
+        angles: Clockwise rotation of each long axis in radians.
+        aspect: Long over short axis of each.
+    """
+    n = len(centres)
+    shape = (n, 1, 1)
+    cx, cy = np.asarray(centres, dtype=np.float32).T.reshape(2, *shape)
+    r = np.asarray(radii, dtype=np.float32).reshape(shape)
+    turn = np.broadcast_to(np.asarray(angles, dtype=np.float32), n).reshape(shape)
+    stretch = np.sqrt(np.broadcast_to(np.asarray(aspect, dtype=np.float32), n)).reshape(shape)
+    dx, dy = g.x - cx, g.y - cy
+    cos, sin = np.cos(turn), np.sin(turn)
+    u = (dx * cos + dy * sin) / (r * stretch)
+    v = (dy * cos - dx * sin) * (stretch / r)
+    level = u * u + v * v
+    index = level.argmin(axis=0)
+    choose = index[None]
+    u = np.take_along_axis(u, choose, 0)[0]
+    v = np.take_along_axis(v, choose, 0)[0]
+    return Spots(u, v, np.sqrt(u * u + v * v), index, r.reshape(n)[index])
+
+
+class Segments(NamedTuple):
+    """The nearest of many line segments, at every pixel; all ``(size, size)``.
+
+    Attributes:
+        distance: Signed distance to its ribbon in scene units.
+        across: Distance to its midline.
+        along: Position from its start (0) to its end (1).
+        index: Which segment it is.
+    """
+
+    distance: Array
+    across: Array
+    along: Array
+    index: Array
+
+
+def segments(g: Grid, starts: Array, ends: Array, widths: Array) -> Segments:
+    """Field of the nearest of ``N`` tapered ribbons.
+
+    Args:
+        g: Coordinates.
+        starts: ``(N, 2)``.
+        ends: ``(N, 2)``.
+        widths: ``(N, 2)`` full widths at start and end.
+    """
+    shape = (len(starts), 1, 1)
+    ax, ay = np.asarray(starts, dtype=np.float32).T.reshape(2, *shape)
+    ex, ey = (np.asarray(ends) - np.asarray(starts)).astype(np.float32).T.reshape(2, *shape)
+    w0, w1 = (np.asarray(widths, dtype=np.float32).T / 2).reshape(2, *shape)
+    px, py = g.x - ax, g.y - ay
+    along = np.clip((px * ex + py * ey) / (ex * ex + ey * ey + np.float32(1e-9)), 0, 1)
+    across = np.sqrt((px - along * ex) ** 2 + (py - along * ey) ** 2)
+    distance = across - (w0 + along * (w1 - w0))
+    index = distance.argmin(axis=0)
+    best = [np.take_along_axis(field, index[None], 0)[0] for field in (distance, across, along)]
+    return Segments(best[0], best[1], best[2], index)
+
+
+@dataclass(frozen=True)
+class Mosaic:
+    """A jittered lattice of ``n`` × ``n`` points over the frame, repeated beyond it.
+
+    Attributes:
+        dx: Horizontal offset of each pixel from its nearest point, in scene units.
+        dy: Vertical offset.
+        index: Which point it is, in ``range(n * n)``.
+        wall: Distance to the border with the next cell, in scene units; exact on the border.
+    """
+
+    dx: Array
+    dy: Array
+    index: Array
+    wall: Array
+
+    @property
+    def distance(self) -> Array:
+        """Distance to the nearest point in scene units."""
+        return np.hypot(self.dx, self.dy)
+
+
+_NEIGHBOURS = np.array([(j, i) for j in (-1, 0, 1) for i in (-1, 0, 1)], dtype=np.int32)
+
+
+def mosaic(
+    rng: np.random.Generator, g: Grid, n: int, *, jitter: float = 0.8, warp: Array | float = 0.0
+) -> Mosaic:
+    """Cells around a jittered lattice.
+
+    Args:
+        rng: Consumes the same numbers whatever the size of the frame.
+        g: Coordinates.
+        n: Cells along each axis of the frame.
+        jitter: 0 for a square lattice, 1 for points anywhere in their square.
+        warp: Displacement of the coordinates in scene units, which bends the cells.
+    """
+    offsets = (0.5 + jitter * (rng.random((n, n, 2), dtype=np.float32) - 0.5)).reshape(-1, 2)
+    scale = np.float32(n / 2)
+    u, v = (g.x + warp + 1) * scale, (g.y + warp + 1) * scale
+    column, row = np.floor(u).astype(np.int32), np.floor(v).astype(np.int32)
+    near = _NEIGHBOURS.reshape(9, 2, 1, 1)
+    rows, columns = row + near[:, 0], column + near[:, 1]
+    index = (rows % n) * n + columns % n
+    dx = u - (columns + offsets[index, 0])
+    dy = v - (rows + offsets[index, 1])
+    level = dx * dx + dy * dy
+    first = level.argmin(axis=0)[None]
+    closest = np.take_along_axis(level, first, 0)
+    np.put_along_axis(level, first, np.float32(np.inf), 0)
+    second = level.min(axis=0)
+    wall = (np.sqrt(second) - np.sqrt(closest[0])) / (2 * scale)
+    picked = [np.take_along_axis(field, first, 0)[0] for field in (dx, dy, index)]
+    return Mosaic(picked[0] / scale, picked[1] / scale, picked[2], wall)
+
+
+def scatter(
+    rng: np.random.Generator, count: int, spread: float, *, aspect: float = 1.0, tries: int = 6
+) -> Array:
+    """``(count, 2)`` points in an ellipse, spaced out: each is the loneliest of ``tries`` draws.
+
+    The first points stay where they are when ``count`` grows.
+    """
+    draws = rng.random((count, tries, 2))
+    turn, reach = 2 * np.pi * draws[..., 0], np.sqrt(draws[..., 1])
+    stretch = np.sqrt(aspect)
+    x = spread * stretch * reach * np.cos(turn)
+    y = spread / stretch * reach * np.sin(turn)
+    candidates = np.stack([x, y], axis=-1)
+    chosen = np.empty((count, 2))
+    chosen[0] = candidates[0, 0] * 0.5
+    for i in range(1, count):
+        gaps = ((candidates[i, :, None] - chosen[None, :i]) ** 2).sum(-1).min(1)
+        chosen[i] = candidates[i, gaps.argmax()]
+    return chosen
