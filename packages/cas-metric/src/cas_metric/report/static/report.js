@@ -13,6 +13,11 @@ document.querySelector("button.theme").addEventListener("click", () => {
   try { localStorage.setItem("cas-report-theme", root.dataset.theme); } catch { /* not kept */ }
 });
 
+// On paper nothing can be unfolded.
+addEventListener("beforeprint", () => {
+  for (const details of document.querySelectorAll("details")) details.open = true;
+});
+
 // -- sorting ------------------------------------------------------------------------------------
 // Numbers compare as numbers, text as text; what is missing goes last in either direction.
 function compare(left, right, direction) {
