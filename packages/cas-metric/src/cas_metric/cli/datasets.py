@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cas_metric.cli.common import console_err, console_out, emit_json, progress
+from cas_metric.cli.datasets_phantom import phantom
 
 if TYPE_CHECKING:
     from cas_metric.datasets import Preparation
@@ -151,5 +150,4 @@ def _print(preparation: Preparation, paths: dict[str, Path]) -> None:
     console_err().print(f"Next: cas score GENERATED {paths['test']}", markup=False, soft_wrap=True)
 
 
-if importlib.util.find_spec("cas_metric.cli.datasets_phantom") is not None:
-    app.command("phantom")(importlib.import_module("cas_metric.cli.datasets_phantom").phantom)
+app.command("phantom")(phantom)

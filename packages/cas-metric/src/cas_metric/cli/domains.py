@@ -44,7 +44,7 @@ def list_packs(as_json: AsJson = False) -> None:
     console_out().print(table)
     for pack in packs:
         if pack.problem:
-            console_err().print(pack.problem, style="yellow", markup=False, soft_wrap=True)
+            _advise(pack.problem, style="yellow")
     console_err().print(
         f"Packs of your own are found in {user_directory()}", markup=False, soft_wrap=True
     )
@@ -119,12 +119,17 @@ def validate(
         raise typer.Exit(2)
 
 
+def _advise(text: str, style: str | None = None) -> None:
+    """A line for people on stderr."""
+    console_err().print(text, style=style, markup=False, soft_wrap=True)
+
+
 def _print_verdicts(results: list[dict[str, Any]]) -> None:
     for result in results:
         if result["valid"]:
             typer.echo(f"{result['pack']}: valid, {result['classes']} classes")
             for line in result["advice"]:
-                console_err().print(f"  {line}", style="yellow", markup=False, soft_wrap=True)
+                _advise(f"  {line}", style="yellow")
         else:
             typer.echo(result["problem"], err=True)
 
