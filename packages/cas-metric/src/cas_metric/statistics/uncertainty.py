@@ -168,12 +168,12 @@ def bootstrap_mean(
         All NaN when no value is finite.
     """
     column = np.asarray(values, dtype=np.float64).reshape(-1, 1)
+    codes, _ = cluster_codes(clusters, len(column))
     present = np.isfinite(column[:, 0])
     if not present.any():
         return Interval(float("nan"), float("nan"), float("nan"), level)
-    labels = None if clusters is None else np.asarray(clusters)[present]
     column = column[present]
-    replicates = bootstrap_means(column, clusters=labels, resamples=resamples, seed=seed)
+    replicates = bootstrap_means(column, clusters=codes[present], resamples=resamples, seed=seed)
     return percentile_interval(float(column.mean()), replicates[:, 0], level)
 
 

@@ -1,0 +1,241 @@
+"""Methods against each other on the cases they share.
+
+Two kinds of spread are kept apart. The standard deviation over *generation seeds* says how much the
+sampler's noise moves a mean (Table 5 of the paper); the *case-level* interval says how far the mean
+would move with other test cases. Neither contains the other, and neither holds the variance of
+training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cas_metric.errors import InputError
+from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE, RESAMPLES
+from cas_metric.statistics.aggregate import case_clusters
+from cas_metric.statistics.uncertainty import (
+    Floats,
+    Interval,
+    bootstrap_means,
+    cluster_codes,
+    cluster_sums,
+    percentile_interval,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Up to this many clusters every pattern of signs is enumerated (2^14 of them).
+EXACT_CLUSTERS = 14
+#: Random sign patterns beyond that; the smallest p-value is 1 / (PERMUTATIONS + 1).
+PERMUTATIONS = 20_000
+_BLOCK_SIGNS = 4_000_000
+
+
+class PValue(NamedTuple):
+    """A p-value and whether every arrangement was enumerated for it."""
+
+    value: float
+    exact: bool
+
+
+class SeedSpread(NamedTuple):
+    """Mean over generation seeds.
+
+    Attributes:
+        seeds: Number of seeds.
+        mean: Mean of the per-seed means.
+        std: Sample standard deviation of the per-seed means; NaN with one seed.
+    """
+
+    seeds: int
+    mean: float
+    std: float
+
+
+class PairedDifference(NamedTuple):
+    """One method minus another on their common cases.
+
+    Attributes:
+        left: Name of the method subtracted from.
+        right: Name of the method subtracted.
+        n_cases: Number of common cases.
+        difference: Mean paired difference with its case-level interval.
+        p: Two-sided sign-flip permutation p-value.
+        p_adjusted: The same after Holm's correction over all pairs.
+        win_rate: Share of cases in which ``left`` is higher, a tie counting one half.
+        wins: Cases in which ``left`` is higher.
+        losses: Cases in which ``right`` is higher.
+    """
+
+    left: str
+    right: str
+    n_cases: int
+    difference: Interval
+    p: PValue
+    p_adjusted: float
+    win_rate: Interval
+    wins: int
+    losses: int
+
+
+def case_keys(rows: pd.DataFrame) -> NDArray[Any]:
+    """What identifies a case across methods: the reference image, else the id, ``(N,)``."""
+    if "reference" in rows and len(rows):
+        references = rows["reference"].fillna("").astype(str)
+        if (references != "").all():
+            return references.to_numpy()
+    return rows["id"].astype(str).to_numpy()
+
+
+def case_table(rows: pd.DataFrame, quantity: str = "cas") -> tuple[pd.DataFrame, NDArray[Any]]:
+    """One row a case, one column a method; seeds and samples of a case are averaged first.
+
+    Args:
+        rows: Rows of all methods.
+        quantity: Column of the value.
+
+    Returns:
+        The table (NaN where a method lacks the case), and the cluster label of every case.
+    """
+    long = rows.assign(_case=case_keys(rows), _cluster=case_clusters(rows))
+    table = long.pivot_table(
+        index="_case", columns="method", values=quantity, aggfunc="mean", observed=True
+    )
+    table = table.reindex(columns=list(dict.fromkeys(rows["method"])))
+    clusters = long.groupby("_case")["_cluster"].first().reindex(table.index)
+    return table, clusters.to_numpy()
+
+
+def seed_spread(values: ArrayLike, seeds: ArrayLike) -> SeedSpread:
+    """Mean and standard deviation of the per-seed means.
+
+    Args:
+        values: ``(N,)``; NaN is left out.
+        seeds: ``(N,)`` generation seed of each value.
+    """
+    numbers, labels = np.asarray(values, dtype=np.float64), np.asarray(seeds)
+    kept = np.isfinite(numbers)
+    groups = np.unique(labels[kept])
+    means = np.array([numbers[kept & (labels == group)].mean() for group in groups])
+    if not len(means):
+        return SeedSpread(0, float("nan"), float("nan"))
+    std = float(means.std(ddof=1)) if len(means) > 1 else float("nan")
+    return SeedSpread(len(means), float(means.mean()), std)
+
+
+def sign_flip_test(
+    differences: ArrayLike,
+    *,
+    clusters: Sequence[Any] | NDArray[Any] | None = None,
+    permutations: int = PERMUTATIONS,
+    seed: int = BOOTSTRAP_SEED,
+) -> PValue:
+    """Two-sided permutation test that paired differences are symmetric about zero.
+
+    Under the hypothesis the two methods of a case are exchangeable, so the sign of each cluster's
+    summed difference is a coin toss. All patterns are enumerated for few clusters; otherwise random
+    ones are drawn and the observed pattern counts among them (Phipson and Smyth 2010).
+
+    Args:
+        differences: ``(N,)`` finite.
+        clusters: ``(N,)`` labels of what flips together; None flips cases.
+        permutations: Number of random patterns.
+        seed: Seed of the patterns.
+    """
+    values = np.asarray(differences, dtype=np.float64)
+    codes, count = cluster_codes(clusters, len(values))
+    sums = cluster_sums(values[:, None], codes, count)[:, 0]
+    sums = sums[sums != 0]
+    if not len(sums):
+        return PValue(1.0, exact=True)
+    # A hair below the observed value: patterns that tie with it must count in spite of rounding.
+    bound = abs(sums.sum()) - 1e-12 * np.abs(sums).sum()
+    if len(sums) <= EXACT_CLUSTERS:
+        patterns = np.arange(2 ** len(sums))[:, None] >> np.arange(len(sums)) & 1
+        totals = np.abs((2 * patterns - 1) @ sums)
+        return PValue(float(np.mean(totals >= bound)), exact=True)
+    rng, extreme, done = np.random.default_rng(seed), 0, 0
+    block = max(1, _BLOCK_SIGNS // len(sums))
+    while done < permutations:
+        size = min(block, permutations - done)
+        signs = rng.integers(0, 2, size=(size, len(sums)), dtype=np.int8) * 2.0 - 1.0
+        extreme += int((np.abs(signs @ sums) >= bound).sum())
+        done += size
+    return PValue((extreme + 1) / (permutations + 1), exact=False)
+
+
+def holm(p_values: ArrayLike) -> Floats:
+    """Holm's step-down correction (Holm 1979): adjusted p-values, in the order given."""
+    values = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(values, kind="stable")
+    stepped = values[order] * np.arange(len(values), 0, -1)
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.minimum(np.maximum.accumulate(stepped), 1.0)
+    return adjusted
+
+
+def paired_differences(
+    table: Mapping[str, ArrayLike] | pd.DataFrame,
+    *,
+    clusters: Sequence[Any] | NDArray[Any] | None = None,
+    resamples: int = RESAMPLES,
+    level: float = CONFIDENCE,
+    seed: int = BOOTSTRAP_SEED,
+) -> list[PairedDifference]:
+    """Every pair of methods, each on the cases that both have.
+
+    Args:
+        table: Method to ``(cases,)`` values, NaN where it lacks the case.
+        clusters: ``(cases,)`` labels of what is resampled and flipped together.
+        resamples: Number of resamples.
+        level: Nominal coverage.
+        seed: Seed of the resamples and of the sign patterns.
+
+    Raises:
+        InputError: If two methods have no case in common.
+    """
+    names = [str(name) for name in table]
+    columns = {str(name): np.asarray(table[name], dtype=np.float64) for name in table}
+    pairs = list(combinations(names, 2))
+    if not pairs:
+        return []
+    gaps = np.stack([columns[a] - columns[b] for a, b in pairs], axis=1)
+    for (a, b), gap in zip(pairs, gaps.T, strict=True):
+        if not np.isfinite(gap).any():
+            raise InputError(
+                f"the methods {a!r} and {b!r} have no case in common",
+                fix="score them on the same references (or ids)",
+            )
+    wins = np.where(np.isfinite(gaps), 0.5 * (np.sign(gaps) + 1), np.nan)
+    replicates = bootstrap_means(
+        np.concatenate([gaps, wins], axis=1), clusters=clusters, resamples=resamples, seed=seed
+    )
+    p_values = [_flip_common(gap, clusters, seed) for gap in gaps.T]
+    adjusted = holm([p.value for p in p_values])
+    means, rates = np.nanmean(gaps, axis=0), np.nanmean(wins, axis=0)
+    return [
+        PairedDifference(
+            left=a,
+            right=b,
+            n_cases=int(np.isfinite(gaps[:, k]).sum()),
+            difference=percentile_interval(means[k], replicates[:, k], level),
+            p=p_values[k],
+            p_adjusted=float(adjusted[k]),
+            win_rate=percentile_interval(rates[k], replicates[:, len(pairs) + k], level),
+            wins=int((gaps[:, k] > 0).sum()),
+            losses=int((gaps[:, k] < 0).sum()),
+        )
+        for k, (a, b) in enumerate(pairs)
+    ]
+
+
+def _flip_common(gap: Floats, clusters: Sequence[Any] | NDArray[Any] | None, seed: int) -> PValue:
+    kept = np.isfinite(gap)
+    labels = None if clusters is None else np.asarray(clusters)[kept]
+    return sign_flip_test(gap[kept], clusters=labels, seed=seed)

@@ -1,0 +1,87 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from cas_metric.statistics.aggregate import case_clusters, graded_cas, scored, summarise
+
+
+@pytest.fixture
+def rows():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "id": [f"i{k}" for k in range(60)],
+            "label": ["a"] * 45 + ["b"] * 15,
+            "reference": "",
+            "patient": "",
+            "status": "ok",
+            **{name: rng.random(60) for name in ("vdc", "ccs", "dd_prob", "sfs")},
+            "dd": (rng.random(60) < 0.5).astype(float),
+        }
+    )
+    frame["cas"] = frame[["vdc", "ccs", "dd", "sfs"]].mean(axis=1)
+    return frame
+
+
+def test_means_are_the_plain_means(rows):
+    found = summarise(rows, resamples=300)
+    assert found["n"] == 60
+    assert found["n_failed"] == 0
+    for name in ("vdc", "ccs", "dd", "dd_prob", "sfs", "cas"):
+        assert found["mean"][name] == pytest.approx(rows[name].mean())
+        low, high = found["interval"][name]
+        assert low < found["mean"][name] < high
+
+
+def test_cas_is_the_mean_of_the_mean_primitives(rows):
+    mean = summarise(rows, resamples=10)["mean"]
+    assert mean["cas"] == pytest.approx(np.mean([mean[k] for k in ("vdc", "ccs", "dd", "sfs")]))
+
+
+def test_class_balanced_weighs_classes_alike(rows):
+    found = summarise(rows, resamples=300)
+    by_class = rows.groupby("label")["cas"].mean()
+    assert found["class_balanced"]["cas"] == pytest.approx(by_class.mean())
+    assert found["per_class"]["b"]["n"] == 15
+    assert found["per_class"]["b"]["cas"] == pytest.approx(by_class["b"])
+    low, high = found["class_balanced_interval"]["cas"]
+    assert low < found["class_balanced"]["cas"] < high
+
+
+def test_failed_rows_are_counted_and_left_out(rows):
+    rows.loc[3, ["status", "cas", "vdc"]] = ["failed", np.nan, np.nan]
+    rows.loc[4, ["status", "cas", "sfs"]] = ["partial", np.nan, np.nan]
+    found = summarise(rows, resamples=50)
+    assert (found["n"], found["n_failed"]) == (59, 1)
+    assert found["mean"]["vdc"] == pytest.approx(rows["vdc"].drop(3).mean())
+    assert found["mean"]["cas"] == pytest.approx(rows["cas"].drop([3, 4]).mean())
+    assert len(scored(rows)) == 59
+
+
+def test_a_quantity_that_was_never_measured_is_nan(rows):
+    rows["sfs"] = rows["cas"] = np.nan
+    found = summarise(rows, resamples=50)
+    assert np.isnan(found["mean"]["sfs"])
+    assert np.isnan(found["interval"]["cas"]).all()
+    assert np.isfinite(found["mean"]["vdc"])
+
+
+def test_no_row_scored(rows):
+    found = summarise(rows.assign(status="failed"), resamples=50)
+    assert (found["n"], found["n_failed"], found["per_class"]) == (0, 60, {})
+    assert np.isnan(found["mean"]["cas"])
+
+
+def test_clusters_are_patients_then_references_then_rows(rows):
+    assert list(case_clusters(rows))[:2] == ["i0", "i1"]
+    rows["reference"] = "r"
+    assert set(case_clusters(rows)) == {"r"}
+    rows["patient"] = ["p"] + [""] * 59
+    assert set(case_clusters(rows)) == {"r"}  # a column filled in part is not a unit
+    rows["patient"] = "p"
+    assert set(case_clusters(rows)) == {"p"}
+
+
+def test_graded_cas_takes_the_probability(rows):
+    expected = rows[["vdc", "ccs", "dd_prob", "sfs"]].mean(axis=1)
+    np.testing.assert_allclose(graded_cas(rows), expected)

@@ -1,0 +1,152 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from cas_metric.errors import InputError
+from cas_metric.statistics.comparison import (
+    case_table,
+    holm,
+    paired_differences,
+    seed_spread,
+    sign_flip_test,
+)
+from cas_metric.statistics.exceeds_real import exceeds_real
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+@settings(max_examples=25, deadline=None)
+def test_holm_is_that_of_statsmodels(p_values):
+    np.testing.assert_allclose(holm(p_values), multipletests(p_values, method="holm")[1])
+
+
+@pytest.mark.parametrize("n", [5, 9, 12])
+def test_exact_sign_flips_are_scipys(n):
+    values = np.random.default_rng(n).normal(0.3, 1, n)
+    ours = sign_flip_test(values)
+    theirs = stats.permutation_test(
+        (values,), np.mean, permutation_type="samples", n_resamples=np.inf
+    )
+    assert ours.exact
+    assert ours.value == pytest.approx(theirs.pvalue)
+
+
+def test_random_sign_flips_come_close_to_scipys():
+    values = np.random.default_rng(1).normal(0.15, 1, 120)
+    ours = sign_flip_test(values)
+    theirs = stats.permutation_test(
+        (values,), np.mean, permutation_type="samples", n_resamples=20_000, rng=2, vectorized=True
+    )
+    assert not ours.exact
+    assert ours.value == pytest.approx(theirs.pvalue, abs=0.012)
+
+
+def test_all_of_one_sign_gives_the_smallest_p_value():
+    assert sign_flip_test([1.0, 2.0, 3.0, 4.0]).value == 2 / 2**4
+    assert sign_flip_test([0.0, 0.0]) == (1.0, True)
+
+
+def test_clusters_flip_together():
+    # Four images of one patient say no more than one.
+    values, clusters = np.ones(12), np.repeat(["p", "q", "r"], 4)
+    assert sign_flip_test(values, clusters=clusters).value == 2 / 2**3
+    assert sign_flip_test(values).value == 2 / 2**12
+
+
+def test_p_values_are_uniform_when_nothing_differs():
+    rng = np.random.default_rng(8)
+    p_values = [sign_flip_test(rng.normal(size=10)).value for _ in range(400)]
+    assert stats.kstest(p_values, "uniform").pvalue > 0.01
+
+
+def test_seed_spread_is_of_the_seed_means():
+    found = seed_spread([1.0, 3.0, 2.0, 6.0, np.nan], [0, 0, 1, 1, 2])
+    assert found == (2, 3.0, pytest.approx(np.std([2.0, 4.0], ddof=1)))
+    assert np.isnan(seed_spread([1.0, 2.0], [0, 0]).std)
+
+
+def long_rows(values, references, method, **columns):
+    return pd.DataFrame(
+        {
+            "id": [f"{method}-{k}" for k in range(len(values))],
+            "method": method,
+            "reference": references,
+            "cas": values,
+            **columns,
+        }
+    )
+
+
+def test_case_table_pairs_by_reference_and_averages_seeds():
+    rows = pd.concat(
+        [
+            long_rows([0.1, 0.3, 0.5], ["x", "x", "y"], "A", seed=[0, 1, 0]),
+            long_rows([0.7, 0.9], ["y", "z"], "B", seed=0),
+        ]
+    )
+    table, clusters = case_table(rows)
+    assert list(table.columns) == ["A", "B"]
+    assert table.loc["x", "A"] == pytest.approx(0.2)
+    assert np.isnan(table.loc["x", "B"])
+    assert list(clusters) == ["x", "y", "z"]
+
+
+def test_paired_difference_uses_common_cases_only():
+    rng = np.random.default_rng(2)
+    shared = rng.normal(size=80)
+    table = {"A": shared + 0.1 + rng.normal(0, 0.05, 80), "B": shared.copy(), "C": shared.copy()}
+    table["B"][:10] = np.nan
+    first, _, last = paired_differences(table, resamples=1000)
+    assert (first.left, first.right, first.n_cases) == ("A", "B", 70)
+    assert first.difference.estimate == pytest.approx(np.nanmean(table["A"] - table["B"]))
+    # Pairing removes the variance between cases.
+    assert first.difference.high - first.difference.low < 0.05
+    assert first.p_adjusted >= first.p.value
+    assert first.wins + first.losses == 70
+    assert first.win_rate.estimate == pytest.approx(first.wins / 70)
+    assert (last.wins, last.losses, last.win_rate.estimate, last.p.value) == (0, 0, 0.5, 1.0)
+
+
+def test_methods_without_a_common_case_are_named():
+    with pytest.raises(InputError, match="'A' and 'B' have no case in common"):
+        paired_differences({"A": [1.0, np.nan], "B": [np.nan, 1.0]})
+
+
+def scored_rows(rng, n, dd, vdc=0.15, hot=None):
+    labels = np.array(["a", "b"])[np.arange(n) % 2]
+    correct = (rng.random(n) < dd).astype(float)
+    if hot is not None:
+        correct[labels == hot] = 1.0
+    return pd.DataFrame(
+        {
+            "id": [str(k) for k in range(n)],
+            "label": labels,
+            "dd": correct,
+            "vdc": rng.normal(vdc, 0.02, n),
+            "ccs": rng.normal(0.14, 0.02, n),
+        }
+    )
+
+
+def test_exceeding_real_is_reported_with_the_class_that_carries_it():
+    rng = np.random.default_rng(3)
+    real = scored_rows(rng, 400, dd=0.7)
+    (found,) = exceeds_real(scored_rows(rng, 400, dd=0.7, vdc=0.12, hot="b"), real, resamples=500)
+    assert found.primitive == "dd"
+    assert found.apart
+    assert found.classes[0].label == "b"
+    total = sum(entry.contribution for entry in found.classes)
+    assert total == pytest.approx(found.generated.estimate - found.real.estimate)
+
+
+def test_a_set_like_real_is_not_reported():
+    rng = np.random.default_rng(4)
+    assert (
+        exceeds_real(
+            scored_rows(rng, 400, dd=0.55, vdc=0.14), scored_rows(rng, 400, dd=0.7), resamples=500
+        )
+        == []
+    )

@@ -1,0 +1,265 @@
+import choix
+import evalica
+import krippendorff
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cas_metric.errors import InputError
+from cas_metric.statistics import choice_model
+from cas_metric.statistics.agreement import (
+    agreement,
+    kendall_w,
+    krippendorff_alpha,
+    position_bias,
+)
+from cas_metric.statistics.preference import (
+    Rankings,
+    parse_rankings,
+    preference_scores,
+    rank_distribution,
+    top1_rates,
+)
+
+
+def draw(n_cases=60, raters=2, m=4, seed=0, spread=1.0):
+    rng = np.random.default_rng(seed)
+    utilities = np.linspace(-spread, spread, m) + rng.gumbel(size=(n_cases * raters, m))
+    return Rankings(
+        methods=tuple("ABCDEF"[:m]),
+        cases=np.repeat(np.arange(n_cases).astype(str), raters),
+        raters=np.tile([f"r{k}" for k in range(raters)], n_cases),
+        ranks=np.argsort(np.argsort(-utilities, axis=1), axis=1) + 1.0,
+    )
+
+
+def orders(rankings):
+    return [[int(k) for k in np.argsort(row)] for row in rankings.ranks]
+
+
+def pairs_of(rankings):
+    return [
+        (o[i], o[j]) for o in orders(rankings) for i in range(len(o)) for j in range(i + 1, len(o))
+    ]
+
+
+def fitted(rankings, model, **options):
+    scores = preference_scores(rankings, model=model, resamples=0, **options).scores
+    return np.array([scores[method].estimate for method in rankings.methods])
+
+
+@given(seed=st.integers(0, 10_000), m=st.integers(2, 6))
+@settings(max_examples=15, deadline=None)
+def test_bradley_terry_is_that_of_choix_and_of_evalica(seed, m):
+    rankings = draw(40, 1, m, seed, spread=0.5)
+    pairs = pairs_of(rankings)
+    ours = fitted(rankings, "bradley-terry")
+    by_choix = choix.ilsr_pairwise(m, pairs, alpha=0.0)
+    np.testing.assert_allclose(ours, by_choix - by_choix.mean(), atol=1e-6)
+    winners, losers = zip(*pairs, strict=True)
+    result = evalica.bradley_terry(
+        winners, losers, [evalica.Winner.X] * len(pairs), tolerance=1e-12, limit=10_000
+    )
+    by_evalica = np.log(result.scores.sort_index().to_numpy())
+    np.testing.assert_allclose(ours, by_evalica - by_evalica.mean(), atol=1e-6)
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.3])
+def test_plackett_luce_is_that_of_choix(ridge):
+    rankings = draw(m=5, seed=1)
+    theirs = choix.opt_rankings(5, orders(rankings), alpha=ridge, tol=1e-8)
+    np.testing.assert_allclose(
+        fitted(rankings, "plackett-luce", ridge=ridge), theirs - theirs.mean(), atol=1e-6
+    )
+
+
+def test_partial_rankings_are_choixs():
+    rankings = draw(m=5, seed=2)
+    ranks = rankings.ranks.copy()
+    ranks[::2, 0] = np.nan
+    ranks[1::3, 3] = np.nan
+    partial = rankings._replace(ranks=ranks)
+    data = [[int(k) for k in np.argsort(row) if np.isfinite(row[k])] for row in ranks]
+    theirs = choix.ilsr_rankings(5, data, alpha=0.0)
+    np.testing.assert_allclose(fitted(partial, "plackett-luce"), theirs - theirs.mean(), atol=1e-6)
+
+
+def test_a_tie_counts_half_for_either_side():
+    ranks = np.array([[1.0, 1.0, 2.0], [2.0, 1.0, 3.0], [1.0, 3.0, 2.0], [3.0, 2.0, 1.0]])
+    rankings = Rankings(("A", "B", "C"), np.arange(4).astype(str), np.full(4, "r"), ranks)
+    doubled = []
+    for row in ranks:
+        for i in range(3):
+            for j in range(i + 1, 3):
+                if row[i] == row[j]:
+                    doubled += [(i, j), (j, i)]
+                else:
+                    doubled += [(i, j) if row[i] < row[j] else (j, i)] * 2
+    theirs = choix.ilsr_pairwise(3, doubled, alpha=0.0)
+    np.testing.assert_allclose(fitted(rankings, "bradley-terry"), theirs - theirs.mean(), atol=1e-6)
+
+
+@pytest.mark.parametrize("model", choice_model.MODELS)
+def test_every_resample_is_fitted_as_if_alone(model):
+    rankings = draw(n_cases=25, seed=3)
+    codes = np.unique(rankings.cases, return_inverse=True)[1]
+    choices = choice_model.count_choices(rankings.ranks, codes, model)
+    counts = np.random.default_rng(4).multinomial(25, [1 / 25] * 25, size=8).astype(float)
+    together = choice_model.fit(choices.sets, np.einsum("bc,csm->bsm", counts, choices.counts))
+    for weights, scores in zip(counts, together, strict=True):
+        chosen = np.repeat(np.arange(len(codes)), weights[codes].astype(int))
+        alone = rankings._replace(
+            cases=chosen.astype(str), raters=rankings.raters[chosen], ranks=rankings.ranks[chosen]
+        )
+        np.testing.assert_allclose(scores, fitted(alone, model), atol=1e-9)
+
+
+def test_intervals_are_on_an_identified_scale_and_hold_the_estimate():
+    found = preference_scores(draw(seed=5), resamples=300)
+    assert sum(score.estimate for score in found.scores.values()) == pytest.approx(0, abs=1e-9)
+    assert all(s.low < s.estimate < s.high for s in found.scores.values())
+    assert found.unbounded == 0.0
+
+
+def test_raters_of_a_case_are_not_independent_observations():
+    # Two raters who copy each other add nothing.
+    one = draw(n_cases=80, raters=1, seed=6)
+    two = Rankings(
+        one.methods, np.tile(one.cases, 2), np.repeat(["a", "b"], 80), np.tile(one.ranks, (2, 1))
+    )
+    lone, copied = (preference_scores(r, resamples=500).scores["D"] for r in (one, two))
+    assert copied.low == pytest.approx(lone.low, abs=1e-6)
+    assert copied.high == pytest.approx(lone.high, abs=1e-6)
+
+
+def test_groups_never_compared_are_named():
+    frame = pd.DataFrame(
+        {"case": [1, 2], "A": [1, None], "B": [2, None], "C": [None, 1], "D": [None, 2]}
+    )
+    with pytest.raises(InputError, match=r"\{A, B\} \| \{C, D\}"):
+        preference_scores(parse_rankings(frame))
+
+
+def test_a_method_that_always_wins_has_no_finite_score():
+    rankings = parse_rankings(pd.DataFrame({"case": [1, 2], "A": [1, 1], "B": [2, 3], "C": [3, 2]}))
+    with pytest.raises(InputError, match=r"unbounded.*\{A\}"):
+        preference_scores(rankings)
+    scores = preference_scores(rankings, ridge=0.1, resamples=50).scores
+    assert scores["A"].estimate > scores["B"].estimate
+
+
+def test_unbounded_resamples_are_counted():
+    ranks = np.array([[1.0, 2.0]] * 9 + [[2.0, 1.0]])
+    rankings = Rankings(("A", "B"), np.arange(10).astype(str), np.full(10, "r"), ranks)
+    found = preference_scores(rankings, resamples=2000)
+    assert found.unbounded == pytest.approx(0.9**10, abs=0.04)
+
+
+def test_top1_rates_and_rank_distribution():
+    rankings = parse_rankings(
+        pd.DataFrame(
+            {"case": [1, 2, 3, 4], "A": [1, 1, 2, 1], "B": [2, 1, 1, 2], "C": [3, 3, 3, None]}
+        )
+    )
+    rates = top1_rates(rankings, resamples=200)
+    assert rates["A"].estimate == pytest.approx((1 + 0.5 + 0 + 1) / 4)
+    assert rates["C"].estimate == 0
+    shares = rank_distribution(rankings)
+    assert shares["A"] == pytest.approx([2.5 / 4, 1.5 / 4, 0])
+    assert shares["C"] == pytest.approx([0, 0, 1])
+    assert all(sum(row) == pytest.approx(1) for row in shares.values())
+
+
+def test_long_and_wide_layouts_are_the_same():
+    wide = pd.DataFrame(
+        {"case": [1, 1, 2], "rater": ["x", "y", "x"], "A": [1, 2, 1], "B": [2, 1, 2]}
+    )
+    long = wide.melt(id_vars=["case", "rater"], var_name="method", value_name="rank")
+    one, other = parse_rankings(wide), parse_rankings(long)
+    np.testing.assert_array_equal(one.ranks, other.ranks)
+    assert list(one.cases) == list(other.cases) == ["1", "1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"method": ["A"], "rank": [1]}, "no column 'case'"),
+        ({"case": [1], "A": [0], "B": [1]}, "no positive number"),
+        ({"case": [1], "A": ["first"], "B": ["second"]}, "'first' is no positive number"),
+        ({"case": [1], "A": [1], "B": [None]}, "fewer than two methods"),
+        (
+            {"case": [1, 1], "rater": ["x", "x"], "method": ["A", "A"], "rank": [1, 2]},
+            "ranked 'A' twice",
+        ),
+    ],
+)
+def test_unusable_rankings_are_refused_with_the_reason(columns, message):
+    with pytest.raises(InputError, match=message):
+        parse_rankings(pd.DataFrame(columns))
+
+
+@given(st.integers(0, 10_000), st.integers(2, 4), st.booleans())
+@settings(max_examples=25, deadline=None)
+def test_alpha_is_that_of_the_krippendorff_package(seed, raters, holes):
+    rng = np.random.default_rng(seed)
+    ratings = rng.integers(1, 5, size=(raters, 20)).astype(float)
+    if holes:
+        ratings[rng.random(ratings.shape) < 0.2] = np.nan
+    expected = krippendorff.alpha(reliability_data=ratings, level_of_measurement="ordinal")
+    assert krippendorff_alpha(ratings) == pytest.approx(expected, abs=1e-9)
+
+
+def test_kendalls_w_of_two_raters_is_a_rescaled_spearman():
+    from scipy.stats import spearmanr
+
+    rng = np.random.default_rng(7)
+    ranks = rng.integers(1, 5, size=(2, 8)).astype(float)
+    # Exact also with ties, for average ranks and the tie correction, when both raters tie alike.
+    assert kendall_w(np.array([[1, 2, 3, 4], [1, 2, 3, 4.0]])) == 1
+    strict = np.argsort(rng.random((2, 8)), axis=1) + 1.0
+    rho = spearmanr(*strict).statistic
+    assert kendall_w(strict) == pytest.approx((1 + rho) / 2)
+    assert 0 <= kendall_w(ranks) <= 1
+
+
+def test_kendalls_w_with_ties_of_the_textbook():
+    # Siegel and Castellan (1988), section 9.4: three judges, ten candidates, W = .828 with ties.
+    ranks = np.array(
+        [
+            [1, 4.5, 2, 4.5, 3, 7.5, 6, 9, 7.5, 10],
+            [2.5, 1, 2.5, 4.5, 4.5, 8, 9, 6.5, 10, 6.5],
+            [2, 1, 4.5, 4.5, 4.5, 4.5, 8, 8, 8, 10],
+        ]
+    )
+    assert kendall_w(ranks) == pytest.approx(0.828, abs=5e-4)
+
+
+def test_agreement_of_copies_and_of_strangers():
+    copies = draw(raters=1, seed=8)
+    twice = Rankings(
+        copies.methods,
+        np.tile(copies.cases, 2),
+        np.repeat(["a", "b"], len(copies.cases)),
+        np.tile(copies.ranks, (2, 1)),
+    )
+    found = agreement(twice, resamples=50)
+    assert (found.alpha.estimate, found.kendall_w.estimate) == pytest.approx((1.0, 1.0))
+    strangers = agreement(draw(n_cases=400, spread=0.0, seed=9), resamples=50)
+    assert strangers.alpha.estimate == pytest.approx(0, abs=0.06)
+    assert strangers.kendall_w.estimate == pytest.approx(strangers.kendall_w_chance, abs=0.03)
+    assert agreement(copies) is None
+
+
+def test_position_bias_is_found_and_not_invented():
+    rng = np.random.default_rng(10)
+    rankings = draw(n_cases=300, raters=1, seed=11)
+    shown = rng.permuted(np.tile(np.arange(1.0, 5.0), (300, 1)), axis=1)
+    fair = position_bias(rankings._replace(positions=shown))
+    assert fair.p > 0.01
+    biased = position_bias(rankings._replace(ranks=shown, positions=shown))
+    assert biased.p < 1e-6
+    assert biased.top1[1] == 1.0
+    assert biased.mean_rank == {1: 1.0, 2: 2.0, 3: 3.0, 4: 4.0}
+    assert position_bias(rankings) is None
