@@ -19,10 +19,10 @@ from cas_metric.phantoms import DOMAINS, renderer
 
 #: Images a domain: the more classes a domain has, the more it needs.
 COUNTS = {
-    "phantom-chexpert": 24_000,
-    "phantom-fitzpatrick17k": 48_000,
-    "phantom-breakhis": 24_000,
-    "phantom-origa": 16_000,
+    "phantom-chexpert": 16_000,
+    "phantom-fitzpatrick17k": 32_000,
+    "phantom-breakhis": 16_000,
+    "phantom-origa": 12_000,
 }
 #: Held-out phantoms are drawn from seeds that no corpus reaches.
 HELD_OUT_SEED = 10**6
