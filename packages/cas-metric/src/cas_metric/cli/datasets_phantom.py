@@ -14,7 +14,7 @@ def phantom(
     domain: Annotated[
         str, typer.Argument(help="chexpert, fitzpatrick17k, breakhis or origa.", metavar="DOMAIN")
     ],
-    out: Annotated[Path, typer.Argument(help="Folder that gets train/ and test/.")],
+    out: Annotated[Path, typer.Argument(help="Folder that gets train/ and test/.", metavar="OUT")],
     train: Annotated[
         int | None, typer.Option(min=1, help="Training images. Default: as many as in the paper.")
     ] = None,

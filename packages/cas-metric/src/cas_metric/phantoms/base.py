@@ -57,6 +57,8 @@ class Renderer(Protocol):
 
     domain: str
     classes: tuple[str, ...]
+    #: Nuisance that prompts name all the same (a device, the eye): kept by a faithful rendering.
+    context: tuple[str, ...]
 
     def sample(self, label: str, rng: np.random.Generator) -> FindingSpec:
         """Draw a specification of the class ``label``."""

@@ -51,8 +51,10 @@ def faithful(
 
 
 def fresh_nuisance(artist: Renderer, spec: FindingSpec, rng: np.random.Generator) -> FindingSpec:
-    """The finding of ``spec`` in another picture."""
-    return dataclasses.replace(artist.sample(spec.label, rng), finding=spec.finding)
+    """The finding of ``spec`` in another picture, of which the same prompt holds."""
+    fresh = artist.sample(spec.label, rng)
+    kept = {key: spec.nuisance[key] for key in artist.context}
+    return dataclasses.replace(fresh, finding=spec.finding, nuisance={**fresh.nuisance, **kept})
 
 
 def wrong_class(

@@ -7,6 +7,7 @@ disc.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -29,17 +30,16 @@ class Fundus:
     superior, inferior), ``vessels`` (regular, nasalised, bayoneting), ``haemorrhage`` and
     ``nerve_fibre_defect`` (none, superior, inferior), ``atrophy`` (width of the peripapillary
     zone in disc radii), ``cup_shift`` (how far the cup lies from the disc's centre, in disc
-    radii; other than (0, 0) only in a planted failure), ``eye`` (od: right, os: left),
-    ``pigment`` (0 pale to 1 dark).
+    radii; other than (0, 0) only in a planted failure).
     """
 
     domain = "phantom-origa"
     classes = ("Normal", "Glaucoma")
+    context = ("eye", "pigment")
 
     def sample(self, label: str, rng: np.random.Generator) -> FindingSpec:
         """Draw a specification of the class ``label``."""
         finding = _sample_glaucoma(rng) if label == "Glaucoma" else _sample_normal(rng)
-        finding |= {"eye": str(rng.choice(["od", "os"])), "pigment": _uniform(rng, 0, 1)}
         nuisance = _sample_nuisance(rng)
         return FindingSpec(self.domain, label, finding, nuisance, int(rng.integers(2**31)))
 
@@ -50,14 +50,14 @@ class Fundus:
     def describe(self, spec: FindingSpec) -> str:
         """The prompt: at most 40 words; names label, cup, rim, vessels and what lies around."""
         style = spec.seed % 3
-        eye = {"od": "right eye", "os": "left eye"}[spec.finding["eye"]]
+        eye = {"od": "right eye", "os": "left eye"}[spec.nuisance["eye"]]
         opening = (
             f"Retinal fundus photograph, {eye}",
             f"Fundus photograph of the {eye}",
             f"Optic disc photograph, {eye}",
         )[style]
         phrase = _PHRASES[spec.label](spec.finding, style)
-        colour = f"{_word(_FUNDUS, spec.finding['pigment'])} retina"
+        colour = f"{_word(_FUNDUS, spec.nuisance['pigment'])} retina"
         return f"{opening}, {spec.label.lower()}: {phrase}, {colour}."
 
     def remove_finding(self, spec: FindingSpec) -> FindingSpec:
@@ -65,7 +65,7 @@ class Fundus:
         if spec.label == "Normal":
             return spec
         ratio = round(0.3 + 0.5 * (spec.finding["vcdr"] - 0.66), 4)
-        return spec.with_finding(**{**_HEALTHY, "vcdr": ratio, "hcdr": ratio})
+        return dataclasses.replace(spec, finding={**_HEALTHY, "vcdr": ratio, "hcdr": ratio})
 
     def misplace_finding(self, spec: FindingSpec, rng: np.random.Generator) -> FindingSpec:
         """The cup beside the disc instead of inside it."""
@@ -140,6 +140,8 @@ def _sample_glaucoma(rng: np.random.Generator) -> dict[str, Any]:
 
 def _sample_nuisance(rng: np.random.Generator) -> dict[str, Any]:
     return {
+        "eye": str(rng.choice(["od", "os"])),
+        "pigment": _uniform(rng, 0, 1),
         "disc": _uniform(rng, 0.34, 0.50),
         "oval": _uniform(rng, 0.84, 0.98),
         "tilt": _uniform(rng, -0.22, 0.22),

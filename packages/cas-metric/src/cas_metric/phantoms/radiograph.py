@@ -30,13 +30,14 @@ class Radiograph:
     """Renderer of ``phantom-chexpert``.
 
     Finding, of every class: ``ctr`` (cardiothoracic ratio), ``heart`` (small, normal, globular),
-    ``dextrocardia`` (only ever True in a planted failure), ``device``. Pneumonia adds ``side``,
-    ``zone``, ``size``, ``radius``, ``density``, ``strength``, ``bronchograms``; Pleural Effusion
-    adds ``side``, ``volume``, ``height``, ``apical`` (only ever True in a planted failure).
+    ``dextrocardia`` (only ever True in a planted failure). Pneumonia adds ``side``, ``zone``,
+    ``size``, ``radius``, ``density``, ``strength``, ``bronchograms``; Pleural Effusion adds
+    ``side``, ``volume``, ``height``, ``apical`` (only ever True in a planted failure).
     """
 
     domain = "phantom-chexpert"
     classes = ("No Finding", "Cardiomegaly", "Pneumonia", "Pleural Effusion")
+    context = ("device",)
 
     def sample(self, label: str, rng: np.random.Generator) -> FindingSpec:
         """Draw a specification of the class ``label``."""
@@ -45,7 +46,6 @@ class Radiograph:
             finding |= _sample_opacity(rng)
         elif label == "Pleural Effusion":
             finding |= _sample_effusion(rng)
-        finding["device"] = _pick(rng, _DEVICES, list(_DEVICES.values()))
         nuisance = _sample_nuisance(rng)
         return FindingSpec(self.domain, label, finding, nuisance, int(rng.integers(2**31)))
 
@@ -55,7 +55,7 @@ class Radiograph:
 
     def describe(self, spec: FindingSpec) -> str:
         """The prompt: at most 40 words; names label, finding and device."""
-        finding, device = spec.finding, spec.finding["device"]
+        finding, device = spec.finding, spec.nuisance["device"]
         phrase = _PHRASES[spec.label](finding, spec.seed % 3)
         opening = ("Frontal chest radiograph", "Frontal chest x-ray", "Chest radiograph")
         extra = "" if device == "none" else f", {device}"
@@ -65,7 +65,7 @@ class Radiograph:
         """Normal heart, clear lungs, sharp angles. A No Finding phantom comes back unchanged."""
         if spec.label == "No Finding":
             return spec
-        kept = {k: spec.finding[k] for k in ("ctr", "heart", "dextrocardia", "device")}
+        kept = {k: spec.finding[k] for k in ("ctr", "heart", "dextrocardia")}
         if spec.label == "Cardiomegaly":
             kept |= {"ctr": round(0.34 + 0.2 * (spec.finding["ctr"] - 0.3), 4), "heart": "normal"}
         return dataclasses.replace(spec, finding=kept)
@@ -159,6 +159,7 @@ def _sample_nuisance(rng: np.random.Generator) -> dict[str, Any]:
         "contrast": _uniform(rng, 0.75, 1.25),
         "gamma": _uniform(rng, 0.75, 1.35),
         "noise": _uniform(rng, 0.01, 0.05),
+        "device": _pick(rng, _DEVICES, list(_DEVICES.values())),
         "marker": _pick(rng, ("L", "R", "none"), (0.3, 0.3, 0.4)),
         "collimation": _uniform(rng, 0.02, 0.12) if rng.random() < 0.3 else 0.0,
     }

@@ -37,10 +37,10 @@ def draw_fundus(spec: FindingSpec, size: int) -> Array:
     finding, nuisance = spec.finding, spec.nuisance
     rng = np.random.default_rng(spec.seed)
     frame = draw.grid(size)
-    pose, side = _pose(finding, nuisance), _temporal(finding)
+    pose, side = _pose(nuisance), _temporal(nuisance)
     posed = frame.posed(**pose)
     eye = Grid(posed.x * np.float32(side), posed.y, posed.pixel)
-    retina = _background(frame, eye, spec, rng)
+    retina = _background(frame, eye, nuisance, rng)
     if finding["nerve_fibre_defect"] != "none":
         retina = retina * (1 - 0.26 * _wedge(eye, finding["nerve_fibre_defect"])[..., None])
     if finding["atrophy"]:
@@ -49,30 +49,29 @@ def draw_fundus(spec: FindingSpec, size: int) -> Array:
     retina = _vessels(retina, frame.size, finding, nuisance, rng)
     if finding["haemorrhage"] != "none":
         retina = draw.blend(retina, _BLOOD, 0.85 * _haemorrhage(eye, finding["haemorrhage"]))
-    return _photograph(retina, frame, side, nuisance, rng)
+    return _photograph(retina, frame, nuisance, rng)
 
 
-def _temporal(finding: Truth) -> float:
+def _temporal(nuisance: Truth) -> float:
     """Sign of the temporal side in the image."""
-    return -1.0 if finding["eye"] == "od" else 1.0
+    return -1.0 if nuisance["eye"] == "od" else 1.0
 
 
-def _pose(finding: Truth, nuisance: Truth) -> dict[str, Any]:
+def _pose(nuisance: Truth) -> dict[str, Any]:
     """Where the disc lies: keywords of ``Grid.posed`` and ``draw.place``."""
     return {
         "angle": nuisance["tilt"],
         "scale": nuisance["disc"],
-        "shift": (_temporal(finding) * nuisance["dx"], nuisance["dy"]),
+        "shift": (_temporal(nuisance) * nuisance["dx"], nuisance["dy"]),
     }
 
 
 # -- retina ---------------------------------------------------------------------------------------
 
 
-def _background(frame: Grid, eye: Grid, spec: FindingSpec, rng: np.random.Generator) -> Array:
+def _background(frame: Grid, eye: Grid, nuisance: Truth, rng: np.random.Generator) -> Array:
     """Pigment, choroidal mottling, nerve fibres and the darker macula."""
-    finding, nuisance = spec.finding, spec.nuisance
-    base = _FAIR + np.float32(finding["pigment"]) * (_DARK - _FAIR)
+    base = _FAIR + np.float32(nuisance["pigment"]) * (_DARK - _FAIR)
     hue = np.float32(0.05 * nuisance["hue"])
     base = base * np.array([1 - hue, 1 + 2 * hue, 1 + hue], dtype=np.float32)
     mottle = 0.04 * draw.fractal_noise(rng, frame.size, 4, 3)
@@ -118,7 +117,7 @@ def _disc(
     ellipse = oval / np.hypot(np.cos(_OUTLINE), oval * np.sin(_OUTLINE))
     margin = ellipse * draw.wobble(rng, len(_OUTLINE), 0.012)
     disc = draw.fill(draw.blob(eye, (0, 0), margin), 0.14, eye.pixel)
-    rim = _RIM * np.float32(nuisance["rim"] - 0.08 * finding["pigment"])
+    rim = _RIM * np.float32(nuisance["rim"] - 0.08 * nuisance["pigment"])
     retina = draw.blend(retina, rim, 0.92 * disc)
     cup = draw.fill(_cup(eye, finding, oval, rng), 0.16, eye.pixel)
     pale = rim + (_CUP - rim) * np.float32(nuisance["pallor"] * 0.9 + 0.1)
@@ -161,14 +160,14 @@ def _vessels(
     for colour, width, offset in ((_VEIN, 0.112, 0.10), (_ARTERY, 0.082, -0.10)):
         mains = _main_branches(offset, finding, rng)
         points = np.concatenate([mains, _side_branches(mains, rng)], axis=1)
-        mirrored = points.reshape(-1, 2) * np.array([_temporal(finding), 1.0])
-        placed = draw.place(mirrored, **_pose(finding, nuisance)).reshape(points.shape)
+        mirrored = points.reshape(-1, 2) * np.array([_temporal(nuisance), 1.0])
+        placed = draw.place(mirrored, **_pose(nuisance)).reshape(points.shape)
         calibres = width * nuisance["calibre"] * nuisance["disc"] * rng.uniform(0.85, 1.15, 4)
         n = mains.shape[1]
         narrowing = 1 - 0.4 * np.arange(n) / n
         paths = [(p[:n], c * narrowing) for p, c in zip(placed, calibres, strict=True)]
         paths += [(p[n:], c * _TAPER) for p, c in zip(placed, calibres, strict=True)]
-        shade = colour * np.float32(1.05 - 0.35 * finding["pigment"])
+        shade = colour * np.float32(1.05 - 0.35 * nuisance["pigment"])
         retina = draw.blend(retina, shade, 0.80 * draw.strokes(size, paths, 3))
     return retina
 
@@ -213,9 +212,7 @@ def _side_branches(mains: Array, rng: np.random.Generator) -> Array:
 # -- camera ---------------------------------------------------------------------------------------
 
 
-def _photograph(
-    retina: Array, frame: Grid, side: float, nuisance: Truth, rng: np.random.Generator
-) -> Array:
+def _photograph(retina: Array, frame: Grid, nuisance: Truth, rng: np.random.Generator) -> Array:
     """Focus, light, reflection, aperture and sensor."""
     image = draw.blur(retina, nuisance["blur"])
     light = draw.illumination(frame, nuisance["light_angle"], nuisance["light"])
@@ -227,5 +224,7 @@ def _photograph(
         haze = nuisance["reflection"] * draw.fill(glare, 0.35)
         image = draw.blend(image, (0.80, 0.85, 0.95), haze)
     image = draw.sensor_noise(image, rng, nuisance["noise"])
-    aperture = draw.ellipse(frame, (0.12 * side, 0.0), (nuisance["aperture"], nuisance["aperture"]))
+    aperture = draw.ellipse(
+        frame, (0.12 * _temporal(nuisance), 0.0), (nuisance["aperture"], nuisance["aperture"])
+    )
     return image * draw.fill(aperture, 0.03, frame.pixel)[..., None]

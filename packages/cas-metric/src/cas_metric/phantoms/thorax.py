@@ -45,7 +45,7 @@ def draw_film(spec: FindingSpec, size: int) -> Array:
     if "volume" in finding:
         air = air * (1 - _effusion(g, finding, dome))
     film = _attenuation(g, air, lung, heart, nuisance, rng)
-    film = _devices(film, g, finding["device"], _pose(nuisance))
+    film = _devices(film, g, nuisance["device"], _pose(nuisance))
     return _expose(film, frame, nuisance, rng)
 
 
