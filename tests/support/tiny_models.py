@@ -103,23 +103,10 @@ def build_clip(
     patch_size: int = 8,
     dim: int = 32,
     token_limit: int = 77,
+    tokenizer: PreTrainedTokenizerFast | None = None,
 ) -> Path:
     """A ``CLIPModel``: shortest-side resize and centre crop, the EOS position pooled."""
-    tokenizer = _byte_pair_tokenizer(
-        specials=("<|pad|>", "<|startoftext|>", "<|endoftext|>"),
-        normalizer=[normalizers.NFC(), normalizers.Lowercase()],
-        template="<|startoftext|> $A <|endoftext|>",
-        # CLIP's own order: the end of a text is the highest id of the vocabulary.
-        specials_last=True,
-    )
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        model_max_length=token_limit,
-        bos_token="<|startoftext|>",
-        eos_token="<|endoftext|>",
-        pad_token="<|endoftext|>",
-        unk_token="<|endoftext|>",
-    )
+    fast = tokenizer or _clip_tokenizer(token_limit)
     config = CLIPConfig(
         text_config=_clip_text(dim, fast, token_limit),
         vision_config={**_tower(dim), "image_size": image_size, "patch_size": patch_size},
@@ -184,6 +171,24 @@ def build_dinov2(
         image_std=[0.229, 0.224, 0.225],
     )
     return _save(directory, _random(Dinov2Model, config, seed), None, processor)
+
+
+def _clip_tokenizer(token_limit: int) -> PreTrainedTokenizerFast:
+    tokenizer = _byte_pair_tokenizer(
+        specials=("<|pad|>", "<|startoftext|>", "<|endoftext|>"),
+        normalizer=[normalizers.NFC(), normalizers.Lowercase()],
+        template="<|startoftext|> $A <|endoftext|>",
+        # CLIP's own order: the end of a text is the highest id of the vocabulary.
+        specials_last=True,
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=token_limit,
+        bos_token="<|startoftext|>",
+        eos_token="<|endoftext|>",
+        pad_token="<|endoftext|>",
+        unk_token="<|endoftext|>",
+    )
 
 
 def _tower(dim: int) -> dict[str, int]:
