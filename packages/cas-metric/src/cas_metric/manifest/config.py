@@ -24,6 +24,7 @@ from pydantic import (
 
 from cas_metric.domains.reading import Document, nearest, parse_yaml
 from cas_metric.errors import InputError
+from cas_metric.files import write_bytes
 from cas_metric.manifest.text import read_text
 
 CONFIG_NAME: Final = "cas.yaml"
@@ -94,7 +95,8 @@ def write_folder_config(folder: str | Path, config: FolderConfig) -> Path:
     base = path.parent.resolve()
     relative = _map_paths(config, lambda value: _relative(value, base))
     content = relative.model_dump(mode="json", exclude_defaults=True)
-    path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    write_bytes(path, text.encode())
     return path
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cas_metric.errors import InputError
+from cas_metric.files import write_bytes
 from cas_metric.manifest.reading import FILE_NAME
 from cas_metric.manifest.rows import COLUMNS
 
@@ -39,18 +38,24 @@ def write_manifest(rows: pd.DataFrame, path: str | Path) -> Path:
     if path.is_dir():
         path = path / "metadata.csv"
         table = table.rename(columns={"image": FILE_NAME})
-    writers: dict[str, Callable[[Path], object]] = {
-        ".csv": lambda file: table.to_csv(file, index=False, lineterminator="\n"),
-        ".jsonl": lambda file: table.to_json(file, orient="records", lines=True, force_ascii=False),
-        ".parquet": lambda file: table.to_parquet(file, index=False),
+    encoders: dict[str, Callable[[], bytes]] = {
+        ".csv": lambda: table.to_csv(index=False, lineterminator="\n").encode(),
+        ".jsonl": lambda: table.to_json(orient="records", lines=True, force_ascii=False).encode(),
+        ".parquet": lambda: table.to_parquet(index=False),
     }
-    writer = writers.get(path.suffix.lower())
-    if writer is None:
+    encode = encoders.get(path.suffix.lower())
+    if encode is None:
         raise InputError(
             f"{path}: a manifest cannot be written as {path.suffix or 'a file without suffix'}",
             fix="name it .csv, .jsonl or .parquet, or name an existing folder",
         )
-    _write_atomically(path, writer)
+    try:
+        content = encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{path}: a cell is no text: {error}", fix="replace the character"
+        ) from error
+    write_bytes(path, content)
     return path
 
 
@@ -78,18 +83,3 @@ def _normalised(rows: pd.DataFrame) -> pd.DataFrame:
             table[name] = values.where(values.notna(), "").astype(str)
     kept = [c for c in table if c in ALWAYS or not (table[c].isna() | (table[c] == "")).all()]
     return table[kept]
-
-
-def _write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Write beside the target and move over it, so that no reader sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        temporary.chmod(0o644)  # mkstemp makes files private
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
