@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from cas_metric.report.content import Cell, Column, Entry, Table, TableRow
+from cas_metric.report.content import Entry
 from cas_metric.report.format import MISSING, count, is_number, share
+from cas_metric.report.tables import Cell, Column, Table, TableRow
 
 #: Lines that the failures table shows; the rest is counted and left to per_image.csv.
 MAX_FAILURES = 200

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
-import jinja2
 import pandas as pd
-from markupsafe import Markup
 
 from cas_metric.errors import InputError
-from cas_metric.report import content, details, glossary, palette
+from cas_metric.report import content, details, glossary
 from cas_metric.report.format import count
 from cas_metric.report.gallery import make_cards, ranking, worst
+from cas_metric.report.rendering import render
 
 FILE_NAME: Final = "report.html"
 GALLERY: Final = 24
@@ -64,7 +60,7 @@ def write_report(
     tables = read_tables(folder)
     roots = _roots(tables.summary, generated_root, real_root)
     target = folder / FILE_NAME
-    page = render(build_context(tables, gallery=gallery, roots=roots))
+    page = render("report.html.j2", build_context(tables, gallery=gallery, roots=roots))
     target.write_text(page, encoding="utf-8", newline="\n")
     return target
 
@@ -101,6 +97,7 @@ def build_context(
     cards = make_cards(lowest, inks, _locator(roots[0], "image"), _locator(roots[1], "reference"))
     text = (details.prompt_table(methods, limit), details.checklist_table(rows, limit))
     context = {
+        "title": glossary.CAS_TERM.name,
         "embedded_world": bool(summary.get("embedded_world")),
         "domain": summary.get("domain") or "scoring run",
         "encoder": encoder.get("name") or "unknown encoder",
@@ -129,38 +126,6 @@ def build_context(
         "provenance": details.provenance(summary),
     }
     return context | {"sections": _sections(context)}
-
-
-def render(context: Mapping[str, Any]) -> str:
-    """The page as HTML. Text is escaped; only the package's own styles and scripts are not.
-
-    A content security policy forbids every load from elsewhere, and every script but those two.
-    """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("cas_metric.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    scripts = {name: _static(f"{name}.js") for name in ("theme", "report")}
-    allowed = " ".join(f"'sha256-{_digest(text)}'" for text in scripts.values())
-    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {allowed}"
-    return environment.get_template("report.html.j2").render(
-        context,
-        policy=policy,
-        css=Markup(palette.style_sheet() + _static("report.css")),  # noqa: S704  the package's own file
-        theme_js=Markup(scripts["theme"]),  # noqa: S704  the package's own file
-        js=Markup(scripts["report"]),  # noqa: S704  the package's own file
-    )
-
-
-def _static(name: str) -> str:
-    return files("cas_metric.report").joinpath("static", name).read_text(encoding="utf-8")
-
-
-def _digest(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
 
 
 def _counts(methods: Sequence[content.Entry]) -> list[str]:

@@ -1,0 +1,51 @@
+"""From what a page shows to its HTML."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from cas_metric.report import palette
+
+
+def render(template: str, context: Mapping[str, Any]) -> str:
+    """A page as one HTML document that needs no network and no neighbour.
+
+    Text is escaped; only the package's own styles and scripts are not. A content security policy
+    forbids every load from elsewhere, and every script but those two.
+
+    Args:
+        template: File name among the package's templates.
+        context: What the template shows, by the name that it uses.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("cas_metric.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    scripts = {name: _static(f"{name}.js") for name in ("theme", "report")}
+    allowed = " ".join(f"'sha256-{_digest(text)}'" for text in scripts.values())
+    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {allowed}"
+    return environment.get_template(template).render(
+        context,
+        policy=policy,
+        css=Markup(palette.style_sheet() + _static("report.css")),  # noqa: S704  own file
+        theme_js=Markup(scripts["theme"]),  # noqa: S704  own file
+        js=Markup(scripts["report"]),  # noqa: S704  own file
+    )
+
+
+def _static(name: str) -> str:
+    return files("cas_metric.report").joinpath("static", name).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
