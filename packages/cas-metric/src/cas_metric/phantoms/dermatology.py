@@ -121,6 +121,7 @@ class Dermatology:
 
     domain = "phantom-fitzpatrick17k"
     classes = tuple(_TRAITS)
+    context = ("site", "tone")
 
     def sample(self, label: str, rng: np.random.Generator) -> FindingSpec:
         """Draw a specification of the class ``label``."""
