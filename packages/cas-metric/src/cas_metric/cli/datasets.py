@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
+    add_completion=False,
     help="Prepare the clinical data sets, or draw phantom ones.\n\nImages are never downloaded: "
     "'cas datasets list' says where each data set is obtained and under which terms.",
 )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
+    add_completion=False,
     help="List, show, create and validate domain packs.\n\nA domain pack is one YAML file: the "
     "classes of a modality, the checklist of each, and optionally the form of its prompts. "
     "Commands take it by name or by path.",

@@ -200,21 +200,18 @@ def _explain(path: Sequence[str | int], kind: str, message: str) -> str:
     if kind == "model_type":
         keys = ", ".join(_model_at(path).model_fields)
         return f"{where} must hold keys, such as {keys}"
+    if kind == "too_short":  # "Tuple should have at least 2 items after validation, not 1"
+        least = message[message.index("at least") :].replace(" items after validation", "")
+        return f"{where} lists too few: {least}"
     words = {
         "missing": f"{where} is missing",
         "string_type": f"{where} must be text",
         "string_too_short": f"{where} is empty",
         "tuple_type": f"{where} must be a list",
-        "mapping_type": f"{where} must hold keys with a text each",
-        "too_short": f"{where} lists too few: {_least(message)}",
+        "dict_type": f"{where} must hold keys with a text each",
         "string_pattern_mismatch": f"{where} may hold lower-case letters, digits, dots and hyphens",
     }
     return words.get(kind, f"{where}: {message.removeprefix('Value error, ')}")
-
-
-def _least(message: str) -> str:
-    """``at least 2 …, not 1`` out of the validator's sentence on the length of a list."""
-    return message[message.index("at least") :].replace(" items after validation", "")
 
 
 def _model_at(path: Sequence[str | int]) -> type[BaseModel]:
