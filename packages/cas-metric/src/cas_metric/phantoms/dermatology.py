@@ -114,7 +114,7 @@ class Dermatology:
     """Renderer of ``phantom-fitzpatrick17k``.
 
     Finding, of every class: ``place`` (x and y of its middle), ``angle``, ``extent`` (radius),
-    ``size`` (small, medium, large within the class), ``count``, ``colour``, ``vividness`` (power
+    ``size`` (small, mid-sized, large within the class), ``count``, ``colour``, ``vividness`` (power
     of the colour, around 1) and ``variant``. Melanoma adds ``shades`` (beside brown and black),
     Scabies ``papules`` (bumps beside the burrows). An empty finding is bare skin.
     """
@@ -184,7 +184,7 @@ def _sample_finding(
         "place": [_uniform(rng, -reach, reach), _uniform(rng, -reach, reach)],
         "angle": _uniform(rng, -0.35, 0.35) if label in _UPRIGHT else _uniform(rng, 0, 2 * np.pi),
         "extent": extent,
-        "size": ("small", "medium", "large")[min(int(3 * (extent - low) / (high - low)), 2)],
+        "size": ("small", "mid-sized", "large")[min(int(3 * (extent - low) / (high - low)), 2)],
         "count": int(rng.integers(traits.count[0], traits.count[1] + 1)),
         "colour": _pick(
             rng, traits.light if nuisance["tone"] in ("fair", "medium") else traits.dark
