@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -55,14 +56,37 @@ def read_manifest(
     if allow_absolute is None:
         allow_absolute = config.allow_absolute
     table = _read_folder(path) if path.is_dir() else read_table(path)
-    columns, notes = _name_columns(table)
-    rows = _build_rows(table, columns, allow_absolute)
+    has_config = (folder / CONFIG_NAME).is_file()
+    manifest = manifest_of(
+        table,
+        Path(root or config.root or folder),
+        config=config if has_config else None,
+        allow_absolute=allow_absolute,
+    )
     if path.is_dir() and table.path != path:
-        notes += _unlisted(path, rows["image"])
+        unlisted = _unlisted(path, manifest.rows["image"])
+        manifest = replace(manifest, notes=(*manifest.notes, *unlisted))
+    return manifest
+
+
+def manifest_of(
+    table: Table,
+    root: Path,
+    *,
+    config: FolderConfig | None = None,
+    allow_absolute: bool = False,
+) -> Manifest:
+    """Check a table and make it a manifest of images below ``root``.
+
+    Raises:
+        InputError: It lacks the image column, or has a misspelt one.
+        PreflightError: Rows that cannot be used; see :func:`read_manifest`.
+    """
+    columns, notes = _name_columns(table)
     return Manifest(
-        root=Path(root or config.root or folder).absolute(),
-        rows=rows,
-        config=config if (folder / CONFIG_NAME).is_file() else None,
+        root=root.absolute(),
+        rows=_build_rows(table, columns, allow_absolute),
+        config=config,
         allow_absolute=allow_absolute,
         notes=tuple(notes),
     )

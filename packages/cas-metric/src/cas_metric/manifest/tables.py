@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -48,6 +49,28 @@ def read_table(path: Path) -> Table:
     if not table.places:
         raise InputError(f"{path}: the table has no rows", fix="list at least one image")
     return table
+
+
+def table_of(columns: Mapping[str, Sequence[Any]], source: str) -> Table:
+    """A table from columns in memory.
+
+    Args:
+        columns: Name to cells, all of one length.
+        source: What messages call it.
+
+    Raises:
+        InputError: No rows, or cells that are neither text nor numbers.
+    """
+    path = Path(source)
+    count = len(next(iter(columns.values()), ()))
+    if not count:
+        raise InputError(f"{source}: the table has no rows", fix="list at least one image")
+    places = [f"row {i + 1}" for i in range(count)]
+    cells = {
+        name: [_cell(path, place, name, v) for place, v in zip(places, values, strict=True)]
+        for name, values in columns.items()
+    }
+    return Table(path, cells, places)
 
 
 def _read_csv(path: Path) -> Table:
@@ -150,14 +173,9 @@ def _read_parquet(path: Path) -> Table:
     names = table.column_names
     if len(set(names)) != len(names):
         raise InputError(f"{path}: two columns have the same name", fix="keep one of them")
-    places = [f"row {i + 1}" for i in range(table.num_rows)]
-    columns = {}
-    for name in names:
-        values = table.column(name).to_pylist()
-        columns[name] = [
-            _cell(path, place, name, value) for place, value in zip(places, values, strict=True)
-        ]
-    return Table(path, columns, places)
+    if not table.num_rows:
+        return Table(path, {}, [])
+    return table_of({name: table.column(name).to_pylist() for name in names}, str(path))
 
 
 def _cell(path: Path, place: str, name: str, value: Any) -> str:

@@ -1,0 +1,278 @@
+"""Manifests from what other tools hold: frames, benchmark tables, data sets in memory.
+
+Images that exist as files stay where they are. Images that exist in memory only (Hugging Face
+``datasets``, torch data sets) are written into a folder in the imagefolder convention, because
+scores are cached and reported by file.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from cas_metric.errors import InputError
+from cas_metric.files import write_bytes
+from cas_metric.images.raster import FORMATS
+from cas_metric.manifest import COLUMNS, Manifest, read_manifest, write_manifest
+from cas_metric.manifest.reading import manifest_of
+from cas_metric.manifest.tables import Table, read_table, table_of
+
+if TYPE_CHECKING:
+    import datasets
+    import pandas as pd
+    import polars
+    import torch
+
+#: The columns of CheXGenBench's ``prompt_INFO.csv``.
+CHEXGENBENCH: Final = {"img_savename": "image", "prompt": "prompt"}
+#: Folder of exported images, below that of their ``metadata.csv``.
+IMAGES: Final = "images"
+
+
+def from_frame(
+    frame: pd.DataFrame | polars.DataFrame,
+    root: str | Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    allow_absolute: bool = False,
+) -> Manifest:
+    """A manifest from a pandas or polars frame that names image files.
+
+    Args:
+        frame: One row an image.
+        root: Folder that the images' paths are relative to.
+        columns: The frame's column names to those of a manifest, where they differ.
+        allow_absolute: Whether images may lie outside of ``root``.
+
+    Raises:
+        InputError: Columns that are absent or misspelt, cells that are neither text nor numbers.
+        PreflightError: Rows that cannot be used, all of them.
+    """
+    import pandas as pd
+
+    if isinstance(frame, pd.DataFrame):
+        cells = {str(name): frame[name].astype(object).tolist() for name in frame.columns}
+    else:
+        cells = frame.to_dict(as_series=False)
+    table = _renamed(table_of(_without_missing(cells), "frame"), columns or {})
+    return manifest_of(table, Path(root), allow_absolute=allow_absolute)
+
+
+def from_chexgenbench(
+    path: str | Path, images: str | Path, *, columns: Mapping[str, str] | None = None
+) -> Manifest:
+    """A manifest from the table of generated images that CheXGenBench asks for.
+
+    Args:
+        path: CSV with ``prompt`` and ``img_savename``
+            (https://github.com/Raman1121/CheXGenBench).
+        images: Folder of the images (there ``assets/synthetic_images``).
+        columns: Further columns of the table to those of a manifest, e.g.
+            ``{"pathology": "label"}``: the benchmark's own table has no labels.
+
+    Raises:
+        InputError: The table cannot be read or lacks its columns.
+        PreflightError: Rows that cannot be used, all of them.
+    """
+    table = read_table(Path(path))
+    return manifest_of(_renamed(table, {**CHEXGENBENCH, **(columns or {})}), Path(images))
+
+
+def from_huggingface(
+    dataset: datasets.Dataset, out: str | Path, *, columns: Mapping[str, str] | None = None
+) -> Manifest:
+    """Write the images of a Hugging Face data set into a folder, and read it as a manifest.
+
+    Files are written byte by byte as the data set holds them. Class indices become names.
+
+    Args:
+        dataset: A split with an image column, e.g. ``load_dataset(…)["train"]``.
+        out: Folder to write; gets ``images/`` and ``metadata.csv``.
+        columns: The data set's column names to those of a manifest, where they differ.
+
+    Raises:
+        InputError: Columns that are absent, or images that are neither bytes nor files.
+    """
+    from datasets import ClassLabel, Image
+
+    known = {name: name for name in COLUMNS if name in dataset.column_names}
+    chosen = {**known, **(columns or {})}
+    _require_columns(dataset.column_names, chosen, "data set")
+    source = next((theirs for theirs, ours in chosen.items() if ours == "image"), None)
+    if source is None:
+        raise InputError(
+            f"the data set has no column 'image' among {', '.join(dataset.column_names)}",
+            fix="name it: columns={'theirs': 'image'}",
+        )
+    raw = dataset.select_columns(list(chosen)).cast_column(source, Image(decode=False))
+    names = {
+        theirs: feature.int2str
+        for theirs, feature in raw.features.items()
+        if isinstance(feature, ClassLabel)
+    }
+
+    def rows() -> Iterable[tuple[bytes, dict[str, Any]]]:
+        for row in raw:
+            content = _stored_bytes(row.pop(source))
+            cells = {
+                chosen[k]: names[k](v) if k in names and v is not None else v
+                for k, v in row.items()
+            }
+            yield content, cells
+
+    return _export(rows(), Path(out))
+
+
+def from_torch(
+    dataset: torch.utils.data.Dataset, out: str | Path, *, classes: Sequence[str] | None = None
+) -> Manifest:
+    """Write the images of a torch data set of ``(image, label)`` into a folder as PNG.
+
+    Args:
+        dataset: Items are ``(image, label)``: a PIL image, an ``(H, W, 3)`` or ``(H, W)`` uint8
+            array, or a ``(C, H, W)`` tensor, uint8 or float in [0, 1] (rounded to 8 bits).
+        out: Folder to write; gets ``images/`` and ``metadata.csv``.
+        classes: Name of each label index; by default ``dataset.classes``, else labels are written
+            as they are.
+
+    Raises:
+        InputError: Items of another form, values outside of [0, 1], labels beyond ``classes``.
+    """
+    names = classes if classes is not None else getattr(dataset, "classes", None)
+
+    def rows() -> Iterable[tuple[bytes, dict[str, Any]]]:
+        for index in range(len(dataset)):  # type: ignore[arg-type]  # map-style data sets have it
+            item = dataset[index]
+            if not isinstance(item, (tuple, list)) or len(item) != 2:
+                raise InputError(
+                    f"item {index} of the data set is no pair of image and label",
+                    fix="wrap the data set so that it gives (image, label)",
+                )
+            yield _png(item[0], index), {"label": _label(item[1], names, index)}
+
+    return _export(rows(), Path(out))
+
+
+def _renamed(table: Table, columns: Mapping[str, str]) -> Table:
+    _require_columns(table.columns, columns, str(table.path))
+    cells = {columns.get(name, name): values for name, values in table.columns.items()}
+    return Table(table.path, cells, table.places)
+
+
+def _require_columns(present: Iterable[str], columns: Mapping[str, str], source: str) -> None:
+    present = list(present)
+    for theirs, ours in columns.items():
+        if theirs not in present:
+            raise InputError(
+                f"{source}: no column {theirs!r}", fix=f"its columns are {', '.join(present)}"
+            )
+        if ours not in COLUMNS:
+            raise InputError(
+                f"a manifest has no column {ours!r}", fix=f"choose from {', '.join(COLUMNS)}"
+            )
+
+
+def _without_missing(cells: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """NumPy scalars as Python's, pandas' kinds of missing values as None."""
+    import pandas as pd
+
+    def plain(value: Any) -> Any:
+        value = value.item() if isinstance(value, np.generic) else value
+        return None if value is pd.NA or value is pd.NaT else value
+
+    return {name: [plain(value) for value in values] for name, values in cells.items()}
+
+
+def _stored_bytes(image: dict[str, Any] | None) -> bytes:
+    """The file of an undecoded image feature: its bytes, or those of the path it names."""
+    if image and image.get("bytes"):
+        return bytes(image["bytes"])
+    try:
+        if image and image.get("path"):
+            return Path(image["path"]).read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"{image['path'] if image else ''}: {error.strerror}", fix="download the data set again"
+        ) from error
+    raise InputError("an image of the data set is empty", fix="filter such rows out")
+
+
+def _png(image: Any, index: int) -> bytes:
+    """PNG bytes of one item of a torch data set."""
+    from PIL import Image
+
+    if not isinstance(image, Image.Image):
+        image = Image.fromarray(_eight_bit(image, index))
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _eight_bit(image: Any, index: int) -> np.ndarray:
+    """An array ``(H, W)`` or ``(H, W, C)``, or a tensor ``(C, H, W)``, as uint8 pixels."""
+    is_tensor = hasattr(image, "detach")
+    values = image.detach().cpu().numpy() if is_tensor else np.asarray(image)
+    if is_tensor and values.ndim == 3:
+        values = values.transpose(1, 2, 0)
+    if values.ndim == 3 and values.shape[2] == 1:
+        values = values[..., 0]
+    if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] not in (3, 4)):
+        raise InputError(
+            f"item {index} of the data set has shape {tuple(values.shape)}, which is no image",
+            fix="give (H, W), (H, W, 3) arrays or (C, H, W) tensors",
+        )
+    if values.dtype == np.uint8:
+        return np.ascontiguousarray(values)
+    if not np.issubdtype(values.dtype, np.floating) or not (
+        values.min() >= 0 and values.max() <= 1
+    ):
+        raise InputError(
+            f"item {index} of the data set has {values.dtype} values from {values.min():g} to "
+            f"{values.max():g}",
+            fix="give uint8, or float in [0, 1]: leave the normalisation out",
+        )
+    return np.rint(values * 255).astype(np.uint8)
+
+
+def _label(label: Any, names: Sequence[str] | None, index: int) -> str:
+    label = label.item() if hasattr(label, "item") else label
+    if names is None or isinstance(label, str):
+        return str(label)
+    if not isinstance(label, int) or not 0 <= label < len(names):
+        raise InputError(
+            f"item {index} of the data set has label {label!r}, but there are {len(names)} classes",
+            fix="give as many class names as there are labels",
+        )
+    return names[label]
+
+
+def _export(rows: Iterable[tuple[bytes, dict[str, Any]]], out: Path) -> Manifest:
+    """Write images and their ``metadata.csv``; read them back, so that everything is checked."""
+    import pandas as pd
+
+    if (out / "metadata.csv").exists():
+        raise InputError(f"{out}: already holds a metadata.csv", fix="choose another folder")
+    records = []
+    for number, (content, cells) in enumerate(rows):
+        image = f"{IMAGES}/{number:06d}{_suffix(content)}"
+        write_bytes(out / image, content)
+        records.append({"id": f"{number:06d}", **cells, "image": image})
+    if not records:
+        raise InputError("the data set is empty", fix="choose a split that holds images")
+    write_manifest(pd.DataFrame(records), out)
+    return read_manifest(out)
+
+
+def _suffix(content: bytes) -> str:
+    """Ending for the format of an encoded image, by its first bytes."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            return f".{(image.format or 'bin').lower()}"
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError):
+        return ".bin"  # becomes a failed row, with its reason, when it is scored
