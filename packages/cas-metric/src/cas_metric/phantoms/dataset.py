@@ -23,7 +23,8 @@ from cas_metric.manifest import FolderConfig, read_folder_config, write_folder_c
 from cas_metric.phantoms import canonical_domain, failures, generator, render_phantom, renderer
 from cas_metric.phantoms.base import FindingSpec, Phantom, Renderer
 
-#: (train, test) images of each class in the paper's subsets: Tables 19, 20, 21 and 22.
+#: (train, test) images of each class in the paper's subsets: Tables 19, 20, 21 and 22. The
+#: training column of Table 19 adds up to 3,091, not to the 3,100 that it states.
 PAPER_COUNTS: Final[dict[str, dict[str, tuple[int, int]]]] = {
     "phantom-fitzpatrick17k": {
         "Psoriasis": (326, 327),

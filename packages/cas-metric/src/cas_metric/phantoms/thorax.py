@@ -77,7 +77,7 @@ def _lungs(g: Grid, anatomy: Grid, dome: float) -> Array:
 def _push(finding: Truth) -> float:
     """How far a large effusion pushes the heart: away from its side."""
     away = -SIDES.get(finding.get("side", ""), 0.0)
-    return away * 0.10 * max(0.0, finding.get("height", 0.0) - 0.6) / 0.5
+    return away * 0.07 * max(0.0, finding.get("height", 0.0) - 0.6) / 0.5
 
 
 def _heart(anatomy: Grid, ctr: float, shape: str, dome: float, push: float) -> Array:
