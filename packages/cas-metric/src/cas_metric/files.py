@@ -1,11 +1,14 @@
-"""Files that are either there as a whole or not at all."""
+"""Files that are either there as a whole or not at all, and JSON that is always the same."""
 
 from __future__ import annotations
 
 import contextlib
+import json
+import math
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from cas_metric.errors import CasError
 
@@ -35,6 +38,24 @@ def write_bytes(path: Path, content: bytes) -> None:
             f"{path} cannot be written: {error.strerror or error}",
             fix="free space, or choose another folder with --out",
         ) from error
+
+
+def to_json(value: Any) -> str:
+    """JSON with sorted keys; NaN and infinities, which JSON lacks, become null."""
+    return json.dumps(_plain(value), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """The same value out of types that JSON has."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):  # NumPy scalars and arrays
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def _umask() -> int:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import math
 import sys
-from typing import Any
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from rich.console import Console
 from rich.progress import (
@@ -16,6 +16,14 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from cas_metric.files import to_json
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+#: Where a bar cannot be drawn, a line is written this often.
+_LINE_SECONDS: Final = 30.0
 
 
 def console_err() -> Console:
@@ -30,8 +38,7 @@ def console_out() -> Console:
 
 def emit_json(value: Any) -> None:
     """Write ``value`` to stdout as JSON: sorted keys, NaN and infinities as null."""
-    json.dump(_finite(value), sys.stdout, indent=2, sort_keys=True, ensure_ascii=False)
-    sys.stdout.write("\n")
+    sys.stdout.write(to_json(value))
 
 
 def progress() -> Progress:
@@ -48,13 +55,47 @@ def progress() -> Progress:
     )
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    if hasattr(value, "tolist"):  # NumPy scalars and arrays
-        return _finite(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+class CountProgress:
+    """How many of how many are done, how fast, and how long it will take; a context manager.
+
+    Draws a bar on a terminal. In a log file, where a bar cannot be drawn, it writes a line twice a
+    minute.
+
+    Args:
+        what: What is counted, e.g. ``images``.
+    """
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self._bar = progress()
+        self._task: TaskID | None = None
+        self._started = self._told = time.monotonic()
+        self._first = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show that ``done`` of ``total`` are done."""
+        now = time.monotonic()
+        if self._task is None:
+            self._started = now
+            self._bar.start()
+            self._task = self._bar.add_task(self.what, total=total, completed=done, rate="")
+            self._first = done
+            return
+        rate = (done - self._first) / max(now - self._started, 1e-6)
+        self._bar.update(self._task, completed=done, rate=f"{rate:.1f} {self.what}/s")
+        if not self._bar.console.is_terminal and now - self._told >= _LINE_SECONDS:
+            self._told = now
+            left = (total - done) / rate if rate else float("nan")
+            line = f"{done} of {total} {self.what}, {rate:.1f}/s, {left:.0f} s left"
+            self._bar.console.print(line, markup=False)

@@ -1,0 +1,103 @@
+"""The summary of a run, for people at a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from rich.table import Table
+from rich.text import Text
+
+from cas_metric.cli.common import console_out
+from cas_metric.protocol import CUSTOM, PRIMITIVES
+
+_COLUMNS: Final = (*PRIMITIVES, "cas")
+#: Width where there is no terminal to ask.
+_WIDTH: Final = 100
+
+
+def print_summary(summary: Mapping[str, Any], folder: Path) -> None:
+    """Print the table of means, what to know about it, and where the report is."""
+    console = console_out()
+    if not console.is_terminal:
+        console.width = _WIDTH
+    if summary["embedded_world"]:
+        console.print("Phantom images: drawings of the embedded world, not medical data.")
+    console.print(_table(summary))
+    for line in _lines(summary):
+        console.print(line, markup=False, soft_wrap=True)
+    console.print(f"report: {folder / 'report.html'}", markup=False, soft_wrap=True)
+
+
+def _table(summary: Mapping[str, Any]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("method", overflow="fold")
+    for name in _COLUMNS:
+        table.add_column(name.upper(), justify="right", no_wrap=True)
+    table.add_column("below tau", justify="right", no_wrap=True)
+    table.add_column("images", justify="right", no_wrap=True)
+    for one in summary["methods"]:
+        table.add_row(Text(one["method"]), *_cells(one, one["tail"]))
+    for name in ("real", "floor"):
+        table.add_row(Text(name.capitalize()), *_cells(summary[name], None), style="dim")
+    return table
+
+
+def _cells(one: Mapping[str, Any], tail: Mapping[str, Any] | None) -> list[str]:
+    """Mean with the 95% interval below it, for every column after the name."""
+    cells = []
+    for name in _COLUMNS:
+        low, high = one["interval"][name]
+        cells.append(_with_interval(one["mean"][name], low, high))
+    cells.append(_with_interval(tail["rate"], *tail["rate_interval"]) if tail else "")
+    return [*cells, f"{one['n']}" + (f"\n{one['n_failed']} failed" if one["n_failed"] else "")]
+
+
+def _with_interval(mean: float, low: float, high: float) -> str:
+    if mean is None or mean != mean:
+        return "-"
+    return f"{mean:.3f}\n{low:.3f}–{high:.3f}" if low == low else f"{mean:.3f}\n"
+
+
+def _lines(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Everything that must be known beside the table, a line each."""
+    yield "Means, 95% bootstrap intervals below. Floor: against another real image of the class."
+    if summary["tau"] is not None:
+        yield f"tau = {summary['tau']:.3f}, the 25th percentile of the real images' CAS"
+    for name, lack in summary["missing"].items():
+        yield (
+            f"no {name.upper()} for {lack['images']} of {lack['of']} images ({lack['reason']}), "
+            f"so no CAS either; add {lack['add']}"
+        )
+    yield from _text_lines(summary["text"])
+    if failures := summary["failures"]:
+        first = failures[0]
+        yield f"{len(failures)} images could not be read, first {first['image']}: {first['error']}"
+    yield from summary["notes"]
+    if summary["protocol"] == CUSTOM:
+        yield f"protocol: {CUSTOM} ({'; '.join(summary['departures'])})"
+    else:
+        yield f"protocol: {summary['protocol']}"
+    timing = summary["timing"]
+    yield (
+        f"embedded {timing['images_embedded']} images, {timing['images_from_cache']} from cache, "
+        f"in {timing['seconds']:.1f} s"
+    )
+
+
+def _text_lines(text: Mapping[str, Any]) -> Iterator[str]:
+    """How many texts the encoder could not read to the end."""
+    limit = text["token_limit"]
+    for method, prompts in text["prompts"].items():
+        if prompts["truncated"]:
+            yield (
+                f"{method}: {prompts['truncated']} of {prompts['n']} prompts cut at {limit} tokens "
+                f"(longest {prompts['most_tokens']})"
+            )
+    cut = [label for label, one in text["checklists"].items() if one["truncated"]]
+    if cut:
+        yield (
+            f"{len(cut)} of {len(text['checklists'])} checklists cut at {limit} tokens: "
+            f"{', '.join(cut)}"
+        )

@@ -1,0 +1,199 @@
+"""What is to be scored: manifests joined, completed from each other, and checked.
+
+Everything that can be known without a model is settled here, so that a mistake in a table costs
+seconds and not the time of an embedding run. All tables are put into a canonical order, so that
+the order of a manifest's rows has no influence on any result.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from cas_metric.domains import Domain
+from cas_metric.errors import InputError, PreflightError
+from cas_metric.manifest import Manifest, preflight
+from cas_metric.manifest.pairing import match
+
+#: Order of the rows of a run.
+ORDER = ["method", "seed", "id"]
+
+_FIX = "correct the manifests; every problem is listed above"
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """Checked inputs of a scoring run.
+
+    The tables have the columns of a manifest and ``path`` (absolute), ``class_index`` (-1 where
+    the label is no class).
+
+    Attributes:
+        generated: One row an image to score, by method, seed and id; ``reference_row`` is the
+            position of its partner in ``real``, -1 without one.
+        real: The real images, by id.
+        train: The real training split, by id; None where the probe comes from elsewhere.
+        classes: What the probe tells apart.
+        domain: Checklists and class names, where a domain pack is used.
+        roots: Folder of the images of ``generated``, ``real`` and ``train``.
+        notes: What a person should know about how the tables were read.
+    """
+
+    generated: pd.DataFrame
+    real: pd.DataFrame
+    train: pd.DataFrame | None
+    classes: tuple[str, ...]
+    domain: Domain | None
+    roots: dict[str, str]
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def paired(self) -> bool:
+        """Whether every generated image has its real partner."""
+        return bool((self.generated["reference_row"] >= 0).all())
+
+    def checklist(self, label: str) -> str:
+        """t_c of a class; empty where there is none."""
+        return self.domain.checklist_text(label) if self.domain is not None and label else ""
+
+
+def prepare(
+    generated: Manifest,
+    real: Manifest,
+    *,
+    domain: Domain | None = None,
+    train: Manifest | None = None,
+    unpaired: bool = False,
+) -> Inputs:
+    """Join and check the manifests.
+
+    A generated row without label, prompt or patient takes those of its partner, and a real row
+    without a prompt that of its generated partners where they agree: all three belong to the case.
+
+    Args:
+        generated: Images to score.
+        real: Their real partners.
+        domain: Classes and checklists; without one the classes are the labels that occur.
+        train: Real training split, for the probe.
+        unpaired: Accept generated images without a partner; SFS and CAS then stay empty.
+
+    Raises:
+        PreflightError: Lists everything that is wrong.
+    """
+    positions, unmatched = match(generated, real)
+    generated, real, notes = _complete(generated, real, np.asarray(positions))
+    problems = preflight(generated, real, domain)
+    if unpaired:
+        problems = [line for line in problems if line not in set(unmatched)]
+    if train is not None:
+        problems += _train_problems(train, domain)
+    if problems:
+        raise PreflightError(problems, fix=_FIX)
+    classes = domain.class_names if domain else _labels(real, *([train] if train else []))
+    partners = real.rows["id"].to_numpy(dtype=object)[positions]
+    partners[np.asarray(positions) < 0] = ""
+    real_table = _table(real, domain, classes).sort_values("id", ignore_index=True)
+    row_of = {key: row for row, key in enumerate(real_table["id"])}
+    table = _table(generated, domain, classes)
+    table["reference_row"] = [row_of.get(key, -1) for key in partners]
+    manifests = {"generated": generated, "real": real, "train": train}
+    return Inputs(
+        generated=table.sort_values(ORDER, ignore_index=True, kind="stable"),
+        real=real_table,
+        train=_train_table(train, domain, classes),
+        classes=classes,
+        domain=domain,
+        roots={name: str(one.root) for name, one in manifests.items() if one is not None},
+        notes=(*generated.notes, *real.notes, *(train.notes if train else ()), *notes),
+    )
+
+
+def select(manifest: Manifest, method: str | None, seed: int | None) -> Manifest:
+    """Name a generated set, or take one out of a manifest that holds several.
+
+    Rows without a method or seed get the one given; a method is called after the folder of the
+    images where none is given. Rows of another method or seed are left out.
+
+    Raises:
+        InputError: No row is left.
+    """
+    rows = manifest.rows.copy()
+    rows["method"] = rows["method"].where(rows["method"] != "", method or manifest.root.name)
+    if seed is not None:
+        rows["seed"] = rows["seed"].fillna(seed)
+    kept = rows
+    if method is not None:
+        kept = kept[kept["method"] == method]
+    if seed is not None:
+        kept = kept[kept["seed"] == seed]
+    if kept.empty:
+        present = rows[["method", "seed"]].drop_duplicates().itertuples(index=False)
+        listed = ", ".join(f"{name} (seed {number})" for name, number in present)
+        raise InputError(
+            f"no generated image is of method {method!r} and seed {seed}",
+            fix=f"the manifest holds: {listed}",
+        )
+    return dataclasses.replace(manifest, rows=kept.reset_index(drop=True))
+
+
+def _complete(
+    generated: Manifest, real: Manifest, positions: np.ndarray
+) -> tuple[Manifest, Manifest, list[str]]:
+    """Fill what belongs to the case from the other side of each pair, and say so."""
+    rows, partners, notes = generated.rows.copy(), real.rows.copy(), []
+    known = positions >= 0
+    for name in ("label", "prompt", "patient"):
+        theirs = partners[name].to_numpy(dtype=object)[positions]
+        empty = known & (rows[name] == "").to_numpy() & (theirs != "")
+        rows.loc[empty, name] = theirs[empty]
+        if empty.any():
+            notes.append(f"{empty.sum()} generated images take the {name} of their real partner")
+    filled = 0
+    prompts = rows.loc[known].groupby(positions[known])["prompt"]
+    for position, distinct in prompts.unique().items():
+        if partners["prompt"].iloc[position] == "" and len(distinct) == 1 and distinct[0]:
+            partners.loc[partners.index[position], "prompt"] = distinct[0]
+            filled += 1
+    if filled:
+        notes.append(f"{filled} real images take the prompt of their generated partners")
+    return (
+        dataclasses.replace(generated, rows=rows),
+        dataclasses.replace(real, rows=partners),
+        notes,
+    )
+
+
+def _table(manifest: Manifest, domain: Domain | None, classes: tuple[str, ...]) -> pd.DataFrame:
+    table = manifest.rows.reset_index(drop=True).assign(path=manifest.paths())
+    if domain is not None:
+        names = {label: domain.canonical(label) for label in table["label"].unique()}
+        table["label"] = table["label"].map(names)
+    index = {name: position for position, name in enumerate(classes)}
+    table["class_index"] = [index.get(label, -1) for label in table["label"]]
+    return table
+
+
+def _train_table(
+    train: Manifest | None, domain: Domain | None, classes: tuple[str, ...]
+) -> pd.DataFrame | None:
+    if train is None:
+        return None
+    return _table(train, domain, classes).sort_values(["id", "image"], ignore_index=True)
+
+
+def _train_problems(train: Manifest, domain: Domain | None) -> list[str]:
+    """What keeps the training split from being read: the same rules, a split paired with itself."""
+    lines = preflight(train, train, domain)
+    # Paired with itself, every line but those about keys comes twice; keys do not matter here.
+    own = (line for line in lines if line.startswith("real") and "rows with" not in line)
+    return [line.replace("real", "train", 1) for line in own]
+
+
+def _labels(*manifests: Manifest) -> tuple[str, ...]:
+    found: set[str] = set()
+    for manifest in manifests:
+        found |= set(manifest.rows["label"]) - {""}
+    return tuple(sorted(found))
