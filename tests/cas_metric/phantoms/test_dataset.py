@@ -82,6 +82,7 @@ def test_counts_add_up_and_keep_the_proportions(domain, split, total, balanced):
 def test_too_few_images_are_refused(tmp_path):
     with pytest.raises(InputError, match="4 classes"):
         write_phantom_dataset("chexpert", tmp_path / "out", train=8, test=3)
+    assert not (tmp_path / "out").exists()
 
 
 # -- splits ---------------------------------------------------------------------------------------

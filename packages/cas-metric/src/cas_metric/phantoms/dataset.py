@@ -156,19 +156,23 @@ def write_phantom_dataset(
     """
     domain, out = canonical_domain(domain), Path(out)
     folders = {split: out / split for split in SPLITS}
-    for split, total in zip(SPLITS, (train, test), strict=True):
-        counts = class_counts(domain, total, split, balanced=balanced)
+    totals = {"train": train, "test": test}
+    counts = {
+        split: class_counts(domain, total, split, balanced=balanced)
+        for split, total in totals.items()
+    }
+    for split in SPLITS:
         config = FolderConfig(
             domain=domain,
             train=folders["train"].absolute(),
             split=split,
             provenance={
                 **_origin(domain, seed, size),
-                "images": total,
+                "images": totals[split],
                 "classes": "balanced" if balanced else "as in the paper",
             },
         )
-        items = _split_items(domain, split, counts, seed, size)
+        items = _split_items(domain, split, counts[split], seed, size)
         _write_folder(folders[split], config, items, advance)
     return folders
 
