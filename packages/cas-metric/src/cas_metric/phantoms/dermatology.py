@@ -82,7 +82,7 @@ _TRAITS: Final[Mapping[str, _Traits]] = {
     ),
     "Melanoma": _Traits((0.30, 0.48), (2, 4), ("brown",), ("brown",), ("notched", "ragged"), 0.35),
     "Mycosis Fungoides": _Traits(
-        (0.60, 0.78), (1, 2), ("pink", "red-brown"), ("red-brown", "purple-brown"), reach=0.2,
+        (0.55, 0.80), (1, 1), ("pink", "red-brown"), ("red-brown", "purple-brown"), reach=0.2,
         sites=("trunk",),
     ),
     "Pityriasis Rosea": _Traits(
@@ -180,8 +180,9 @@ def _sample_finding(
     low, high = traits.extent
     extent = _uniform(rng, low, high)
     reach = traits.reach
+    low_y, high_y = (-0.1, 0.3) if nuisance["site"] == "face" and reach else (-reach, reach)
     finding: dict[str, Any] = {
-        "place": [_uniform(rng, -reach, reach), _uniform(rng, -reach, reach)],
+        "place": [_uniform(rng, -reach, reach), _uniform(rng, low_y, high_y)],
         "angle": _uniform(rng, -0.35, 0.35) if label in _UPRIGHT else _uniform(rng, 0, 2 * np.pi),
         "extent": extent,
         "size": ("small", "mid-sized", "large")[min(int(3 * (extent - low) / (high - low)), 2)],
@@ -189,7 +190,7 @@ def _sample_finding(
         "colour": _pick(
             rng, traits.light if nuisance["tone"] in ("fair", "medium") else traits.dark
         ),
-        "vividness": _uniform(rng, 0.85, 1.15),
+        "vividness": _uniform(rng, 0.70, 1.05),
         "variant": _pick(rng, traits.variants),
     }
     if label == "Melanoma":

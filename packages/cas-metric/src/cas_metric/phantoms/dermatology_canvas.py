@@ -13,13 +13,13 @@ from cas_metric.phantoms.draw import Array, Grid
 #: Factors by which a colour of the prompts multiplies the RGB of the skin.
 TINTS: Final[Mapping[str, tuple[float, float, float]]] = {
     "pink": (1.02, 0.74, 0.74),
-    "salmon": (1.04, 0.74, 0.60),
+    "salmon": (1.03, 0.66, 0.56),
     "red": (0.96, 0.50, 0.48),
     "bright red": (1.00, 0.42, 0.40),
     "dark red": (0.72, 0.34, 0.34),
     "violet": (0.68, 0.48, 0.80),
     "purple-brown": (0.70, 0.44, 0.56),
-    "red-brown": (0.72, 0.42, 0.32),
+    "red-brown": (0.72, 0.44, 0.36),
     "brown": (0.60, 0.45, 0.36),
     "skin-coloured": (1.03, 0.92, 0.89),
 }

@@ -12,8 +12,15 @@ from cas_metric.phantoms import draw
 from cas_metric.phantoms.base import FindingSpec
 from cas_metric.phantoms.dermatology_canvas import Stage
 from cas_metric.phantoms.draw import Array
-from cas_metric.phantoms.fields import Spots, scatter, spots
-from cas_metric.phantoms.skin import TONES, draw_skin, face_pose, photograph, skin_colour
+from cas_metric.phantoms.fields import Spots, around, scatter, spots
+from cas_metric.phantoms.skin import (
+    TONES,
+    draw_features,
+    draw_skin,
+    face_pose,
+    photograph,
+    skin_colour,
+)
 
 _PUS: Final = np.array([0.96, 0.90, 0.66], dtype=np.float32)
 _HAIR: Final = np.array([0.10, 0.06, 0.05], dtype=np.float32)
@@ -47,6 +54,8 @@ def draw_photograph(spec: FindingSpec, size: int) -> Array:
             light=(float(np.cos(turn)), float(np.sin(turn))),
         )
         canvas = _PAINTERS[spec.label](canvas, stage)
+    if nuisance["site"] == "face":  # skin disease spares eyes and lips
+        canvas = draw_features(canvas, frame, nuisance)
     return photograph(canvas, frame, nuisance, camera)
 
 
@@ -72,14 +81,14 @@ def acne(canvas: Array, s: Stage) -> Array:
     kind = (draws[:, 0, None] > np.cumsum(mixture)[:2]).sum(1)  # black, white, inflamed
     scale = np.array([0.50, 0.75, 1.25])[kind]
     field = spots(s.g, centres, s.extent * scale * (0.8 + 0.5 * draws[:, 1]))
-    kinds = kind[field.index]
+    kinds = kind[field.which]
     red = np.array([0.25, 0.45, 1.0], dtype=np.float32)[kinds]
     canvas = s.tint(canvas, red * np.exp(-((field.rho / 1.35) ** 2)))
     oil = np.clip(draw.smooth_noise(s.rng, s.size, 5) - 0.9, 0, 1)
     canvas = canvas + 0.10 * oil[..., None]
     canvas = s.relief(canvas, _bump(field), strength=0.45, gloss=0.25)
     canvas = draw.blend(canvas, (0.10, 0.07, 0.06), 0.92 * _inside(field, s) * (kinds == 0))
-    return draw.blend(canvas, (0.97, 0.92, 0.84), 0.85 * _inside(field, s, at=0.75) * (kinds == 1))
+    return draw.blend(canvas, (0.97, 0.92, 0.84), 0.85 * _inside(field, s, at=0.62) * (kinds == 1))
 
 
 def folliculitis(canvas: Array, s: Stage) -> Array:
@@ -120,7 +129,7 @@ def prurigo_nodularis(canvas: Array, s: Stage) -> Array:
 def lichen_planus(canvas: Array, s: Stage) -> Array:
     """Violaceous flat-topped polygons with a shine and fine white lines."""
     gap = 0.62 if s.finding["variant"] == "grouped" else 0.42
-    centres = scatter(s.rng, s.count, gap * np.sqrt(s.count / 8) + 0.1, tries=14)
+    centres = scatter(s.rng, s.count, gap * np.sqrt(s.count / 8) + 0.1)
     turns = s.rng.uniform(0, np.pi, s.count)
     field = spots(s.g, centres, s.extent * s.rng.uniform(0.85, 1.2, s.count), angles=turns)
     sides = 2 * np.pi / 5
@@ -141,8 +150,7 @@ def lichen_planus(canvas: Array, s: Stage) -> Array:
 
 def erythema_multiforme(canvas: Array, s: Stage) -> Array:
     """Targets: dark centre, pale ring, red outer ring."""
-    tries = 14
-    centres = scatter(s.rng, s.count, 0.60, tries=tries)
+    centres = around(s.rng, s.count, 0.60)
     radii = s.extent * s.rng.uniform(0.9, 1.1, s.count)
     field = spots(s.g, centres, radii, angles=s.rng.uniform(0, np.pi, s.count), aspect=1.1)
     outer = _inside(field, s, 0.05)
@@ -159,8 +167,8 @@ def erythema_multiforme(canvas: Array, s: Stage) -> Array:
 def granuloma_annulare(canvas: Array, s: Stage) -> Array:
     """Rings of small smooth papules around skin that looks normal."""
     arc = 2 * np.pi if s.finding["variant"] == "complete" else 1.45 * np.pi
-    middles = scatter(s.rng, s.count, 0.55, tries=14) if s.count > 1 else np.zeros((1, 2))
-    rings = s.extent * (1.0 if s.count == 1 else 0.72) * s.rng.uniform(0.92, 1.08, s.count)
+    middles = around(s.rng, s.count, 0.50)
+    rings = s.extent * (1.0 if s.count == 1 else 0.74) * s.rng.uniform(0.92, 1.08, s.count)
     centres, radii = [], []
     for middle, ring in zip(middles, rings, strict=True):
         papule = 0.24 * ring**0.75 * 0.75
@@ -170,57 +178,60 @@ def granuloma_annulare(canvas: Array, s: Stage) -> Array:
         centres.append(middle + np.stack([reach * np.cos(turns), reach * np.sin(turns)], axis=1))
         radii.append(papule * s.rng.uniform(0.88, 1.15, number))
     field = spots(s.g, np.concatenate(centres), np.concatenate(radii))
-    canvas = s.tint(canvas, _inside(field, s, 0.04))
-    return s.relief(canvas, _bump(field, 0.9), strength=0.55, gloss=0.15)
+    canvas = s.tint(canvas, np.maximum(_inside(field, s, 0.04), 0.5 * np.exp(-(field.rho**2) / 3)))
+    return s.relief(canvas, _bump(field, 0.8), strength=0.5, gloss=0.12)
 
 
 def pityriasis_rosea(canvas: Array, s: Stage) -> Array:
     """A herald patch and small ovals along the skin lines, each with a collarette of scale."""
-    side = np.where(s.rng.random() < 0.5, -1.0, 1.0)
-    herald = np.array([side * 0.46, -0.28])
-    rows = np.arange(s.count)
-    flank = np.where(rows % 2 == 0, -side, side)
-    height = -0.62 + 1.35 * (rows // 2 + 0.5 + 0.4 * (flank == side)) / ((s.count + 1) // 2 + 0.4)
-    height = np.where(flank == side, 0.14 + 0.52 * (height + 0.62), height)
-    across = 0.30 + s.rng.uniform(-0.10, 0.22, s.count)
-    daughters = np.stack([flank * across, height - 0.35 * (across - 0.4)], axis=1)
-    turns = np.where(flank > 0, 0.65, -0.65)  # branches of a fir tree hang down to both sides
-    sizes = 0.40 * s.extent * s.rng.uniform(0.85, 1.15, s.count)
+    side = 1.0 if s.rng.random() < 0.5 else -1.0
+    herald = (0.50 * side, -0.46)
+    daughters = []
+    below = s.count * 2 // 5  # the flank of the herald has less room
+    for flank, number, top in ((-side, s.count - below, -0.72), (side, below, 0.02)):
+        height = top + (0.78 - top) * (np.arange(number) + 0.5) / number
+        across = np.where(np.arange(number) % 2 == 0, 0.58, 0.24)
+        across = across + s.rng.uniform(-0.06, 0.06, number)
+        daughters.append(np.stack([flank * across, height, np.full(number, flank)], axis=1))
+    ovals = np.concatenate(daughters)
+    sizes = 0.42 * s.extent * s.rng.uniform(0.85, 1.15, s.count)
     field = spots(
         s.g,
-        np.concatenate([herald[None], daughters]),
+        np.concatenate([[herald], ovals[:, :2]]),
         np.concatenate([[s.extent], sizes]),
-        angles=np.concatenate([[side * 0.65], turns]),
-        aspect=np.concatenate([[1.4], np.full(s.count, 1.9)]),
+        # Branches of a fir tree: they hang down to both sides.
+        angles=0.6 * np.concatenate([[side], ovals[:, 2]]),
+        aspect=np.concatenate([[1.4], np.full(s.count, 1.8)]),
     )
-    canvas = s.tint(canvas, _inside(field, s, 0.05) * (0.72 + 0.28 * np.clip(field.rho, 0, 1)))
-    flakes = 0.75 + 0.35 * draw.smooth_noise(s.rng, s.size, 26)
-    ring = np.exp(-(((field.rho - 0.70) * field.radius / 0.030) ** 2)) * np.clip(flakes, 0, 1)
-    return draw.blend(canvas, (0.96, 0.92, 0.88), 0.75 * ring)
+    canvas = s.tint(canvas, _inside(field, s, 0.05))
+    flakes = np.clip(0.75 + 0.35 * draw.smooth_noise(s.rng, s.size, 26), 0, 1)
+    width = 0.012 + 0.09 * field.radius
+    ring = np.exp(-(((field.rho - 0.68) * field.radius / width) ** 2)) * flakes
+    return draw.blend(canvas, (0.96, 0.92, 0.88), 0.72 * ring)
 
 
 def scabies(canvas: Array, s: Stage) -> Array:
     """Wavy burrows that end in a dark dot, and small red bumps around them."""
-    starts = scatter(s.rng, s.count, 0.50, tries=14)
     burrows, dots = [], []
-    for start in starts:
-        turn = s.rng.uniform(0, 2 * np.pi)
-        t = np.linspace(-1, 1, 22)
-        wave = 0.075 * np.sin(2.6 * np.pi * t + s.rng.uniform(0, 2 * np.pi))
+    for start in around(s.rng, s.count, 0.50):
+        turn = np.arctan2(start[0], -start[1]) + s.rng.uniform(-0.5, 0.5)
+        t = np.linspace(-1, 1, 24)
+        swing = 0.085 * (1 + 0.35 * np.sin(2.2 * t + s.rng.uniform(0, 2 * np.pi)))
+        wave = swing * np.sin(2.2 * np.pi * t + s.rng.uniform(0, 2 * np.pi))
         line = np.stack([s.extent * t, wave], axis=1)
         line = draw.place(line, angle=turn, shift=tuple(start))
         burrows.append(draw.place(line, **s.pose))
         dots.append(line[-1])
     shadow = draw.strokes(s.size, [(line, 0.15) for line in burrows], 2)
     canvas = s.tint(canvas, 0.60 * draw.blur(shadow, 0.03))
-    ridge = draw.strokes(s.size, [(line, 0.055) for line in burrows])
+    ridge = draw.strokes(s.size, [(line, 0.05) for line in burrows])
     canvas = draw.blend(canvas, (0.93, 0.89, 0.84), 0.80 * ridge)
     canvas = s.relief(canvas, 0.03 * ridge, strength=0.4)
     papules = int(s.finding["papules"])
     centres = np.concatenate([dots, scatter(s.rng, papules, 0.85)])
     radii = np.concatenate([np.full(s.count, 0.042), s.rng.uniform(0.045, 0.065, papules)])
     field = spots(s.g, centres, radii)
-    mite = field.index < s.count
+    mite = field.which < s.count
     bumps = _inside(field, s)
     canvas = s.tint(canvas, bumps * ~mite, "red")
     return draw.blend(canvas, (0.12, 0.08, 0.07), 0.85 * bumps * mite)

@@ -81,7 +81,7 @@ def _allergic_contact_dermatitis(f: Truth, style: int) -> str:
     blisters = _of(f["count"], "blister")
     return (
         f"{shape} {colour} patch with straight edges, {blisters}, weepy",
-        f"{f['size']} {shape} {colour} weepy rash of the contact site with {blisters}",
+        f"{size} {shape} {colour} weepy rash of the contact site with {blisters}",
         f"weepy {colour} patch, {shape} with straight borders, {blisters}",
     )[style]
 

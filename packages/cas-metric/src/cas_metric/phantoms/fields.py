@@ -22,14 +22,14 @@ class Spots(NamedTuple):
         u: Offset from its centre along its long axis, in its radii.
         v: Offset across, in its radii.
         rho: Distance in radii: 1 on the outline.
-        index: Which spot it is.
+        which: Which spot it is.
         radius: Its radius in scene units.
     """
 
     u: Array
     v: Array
     rho: Array
-    index: Array
+    which: Array
     radius: Array
 
     @property
@@ -85,13 +85,13 @@ class Segments(NamedTuple):
         distance: Signed distance to its ribbon in scene units.
         across: Distance to its midline.
         along: Position from its start (0) to its end (1).
-        index: Which segment it is.
+        which: Which segment it is.
     """
 
     distance: Array
     across: Array
     along: Array
-    index: Array
+    which: Array
 
 
 def segments(g: Grid, starts: Array, ends: Array, widths: Array) -> Segments:
@@ -123,13 +123,13 @@ class Mosaic:
     Attributes:
         dx: Horizontal offset of each pixel from its nearest point, in scene units.
         dy: Vertical offset.
-        index: Which point it is, in ``range(n * n)``.
+        which: Which point it is, in ``range(n * n)``.
         wall: Distance to the border with the next cell, in scene units; exact on the border.
     """
 
     dx: Array
     dy: Array
-    index: Array
+    which: Array
     wall: Array
 
     @property
@@ -173,7 +173,7 @@ def mosaic(
 
 
 def scatter(
-    rng: np.random.Generator, count: int, spread: float, *, aspect: float = 1.0, tries: int = 6
+    rng: np.random.Generator, count: int, spread: float, *, aspect: float = 1.0, tries: int = 14
 ) -> Array:
     """``(count, 2)`` points in an ellipse, spaced out: each is the loneliest of ``tries`` draws.
 
@@ -191,3 +191,12 @@ def scatter(
         gaps = ((candidates[i, :, None] - chosen[None, :i]) ** 2).sum(-1).min(1)
         chosen[i] = candidates[i, gaps.argmax()]
     return chosen
+
+
+def around(rng: np.random.Generator, count: int, reach: float) -> Array:
+    """``(count, 2)`` points about evenly spaced on a circle of radius ``reach``; one is central."""
+    if count == 1:
+        return np.zeros((1, 2))
+    turns = 2 * np.pi * (np.arange(count) + rng.uniform(-0.08, 0.08, count)) / count
+    turns += rng.uniform(0, 2 * np.pi)
+    return reach * np.stack([np.cos(turns), np.sin(turns)], axis=1)

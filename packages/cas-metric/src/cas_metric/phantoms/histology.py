@@ -69,6 +69,7 @@ class Histology:
         "Adenosis", "Fibroadenoma", "Phyllodes Tumor", "Tubular Adenoma", "Ductal Carcinoma",
         "Lobular Carcinoma", "Mucinous Carcinoma", "Papillary Carcinoma",
     )  # fmt: skip
+    context = ("haematoxylin", "eosin", "thickness")
 
     def sample(self, label: str, rng: np.random.Generator) -> FindingSpec:
         """Draw a specification of the class ``label``."""
@@ -104,7 +105,8 @@ class Histology:
         if not spec.finding:
             return f"{opening}: quiet fibrous stroma with fat."
         context, phrase = _PHRASES[spec.label]
-        return f"{opening}, {context} {spec.label.lower()}: {phrase(spec.finding, spec.seed % 3)}."
+        architecture = phrase(spec.finding, spec.seed % 3)
+        return f"{opening}, {context} tissue, {spec.label.lower()}: {architecture}."
 
     def remove_finding(self, spec: FindingSpec) -> FindingSpec:
         """Normal stroma with fat in the same section, without the architecture of the lesion."""
@@ -226,7 +228,7 @@ def _ductal(f: Truth, style: int) -> str:
     return (
         f"{nests}, {inside}, dark pleomorphic nuclei in desmoplastic pink stroma",
         f"{nests} of crowded dark pleomorphic cells, {inside}, desmoplastic stroma",
-        f"jagged {nests}, {inside}, large hyperchromatic nuclei, dense pink stroma",
+        f"{nests}, {inside}, jagged edges, large hyperchromatic nuclei, dense pink stroma",
     )[style]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from cas_metric.phantoms import draw
 from cas_metric.phantoms.base import FindingSpec
 from cas_metric.phantoms.draw import Array, Grid
-from cas_metric.phantoms.fields import Mosaic, mosaic, scatter, segments, spots
+from cas_metric.phantoms.fields import Mosaic, around, mosaic, scatter, segments, spots
 from cas_metric.phantoms.histology_slide import (
     Tissue,
     normal_tissue,
@@ -93,13 +93,13 @@ def _middles(g: Grid, cells: Mosaic) -> Grid:
 def adenosis(f: Field) -> Tissue:
     """Lobules crowded with small round acini, in fibrous stroma."""
     tissue = stroma(f.rng, f.g, density=0.28, angle=f.rng.uniform(0, np.pi))
-    centres = scatter(f.rng, f.count, 0.78, tries=16)
-    radii = f.rng.uniform(0.40, 0.52, f.count)
+    centres = around(f.rng, f.count, 0.58)
+    radii = 0.80 / np.sqrt(f.count + 0.6) * f.rng.uniform(0.94, 1.08, f.count)
     n = max(4, round(2 / (2.25 * f.extent)))
     acini = mosaic(f.rng, f.g, n, jitter=0.45)
     lobules = spots(_middles(f.g, acini), centres, radii)
     member = lobules.outline < 0
-    size = f.extent * f.rng.uniform(0.88, 1.12, n * n).astype(np.float32)[acini.index]
+    size = f.extent * f.rng.uniform(0.88, 1.12, n * n).astype(np.float32)[acini.which]
     depth = np.minimum(size - acini.distance, acini.wall - 0.008)
     gland = draw.fill(-depth, 0.02, f.g.pixel) * member
     tissue.lay(gland, 0.42, 0.40)
@@ -118,7 +118,7 @@ def tubular_adenoma(f: Field) -> Tissue:
     g = f.g.posed(aspect=1.45) if oval else f.g
     n = max(3, round(2 / (2.05 * f.extent)))
     tubules = mosaic(f.rng, g, n, jitter=0.42)
-    size = f.extent * f.rng.uniform(0.92, 1.12, n * n).astype(np.float32)[tubules.index]
+    size = f.extent * f.rng.uniform(0.92, 1.12, n * n).astype(np.float32)[tubules.which]
     depth = np.minimum(size - tubules.distance, 1.2 * tubules.wall - 0.012)
     gland = draw.fill(-depth, 0.02, g.pixel)
     tissue.lay(gland, 0.36, 0.42)
@@ -135,7 +135,7 @@ def fibroadenoma(f: Field) -> Tissue:
     heading = f.rng.uniform(0, np.pi)
     tissue = stroma(f.rng, f.g, density=0.22, pale=0.72, angle=heading)
     slits = []
-    for centre in scatter(f.rng, f.count, 0.72, tries=16):
+    for centre in scatter(f.rng, f.count, 0.72):
         turn = heading + f.rng.normal(0, 0.5)
         half = f.extent * f.rng.uniform(0.8, 1.1)
         bow = f.rng.uniform(0.25, 0.6) * f.rng.choice([-1, 1]) * half
@@ -186,14 +186,14 @@ def ductal_carcinoma(f: Field) -> Tissue:
     present = f.rng.random(n * n) < (0.80 if f.finding["density"] == "crowded" else 0.52)
     septum = 0.24 * f.extent
     depth = nests.wall - septum + jag
-    nest = draw.fill(-depth, 0.03, f.g.pixel) * present[nests.index]
+    nest = draw.fill(-depth, 0.03, f.g.pixel) * present[nests.which]
     tissue.lay(nest, 0.55, 0.50)
     cells = nuclei(f.rng, f.g, 20, radius=0.046, spread=0.38, density=0.94)
     tissue.stain(cells * nest, 1.22 * f.chromatin)
     if f.finding["variant"] == "small lumina":
         open_ = f.rng.random(n * n) < 0.7
         lumen = draw.fill(nests.distance - 0.22 * f.extent + 0.6 * jag, 0.02, f.g.pixel)
-        tissue.lay(lumen * nest * open_[nests.index], 0.0, 0.05)
+        tissue.lay(lumen * nest * open_[nests.which], 0.0, 0.05)
     return tissue
 
 
@@ -244,7 +244,7 @@ def mucinous_carcinoma(f: Field) -> Tissue:
         septa.append((draw.place(draw.place(strand, angle=turn), **f.pose), 0.06))
     tissue.lay(draw.strokes(f.g.size, septa), 0.10, 0.60)
     strips = f.finding["variant"] == "strips"
-    centres = scatter(f.rng, f.count, 0.68, tries=16)
+    centres = scatter(f.rng, f.count, 0.75, tries=24)
     field = spots(
         f.g,
         centres,

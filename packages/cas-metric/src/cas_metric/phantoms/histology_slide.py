@@ -74,12 +74,12 @@ def nuclei(
     distance = cells.distance
     if aspect > 1:
         turns = angle + 0.35 * rng.standard_normal(n * n, dtype=np.float32)
-        cos, sin = np.cos(turns)[cells.index], np.sin(turns)[cells.index]
+        cos, sin = np.cos(turns)[cells.which], np.sin(turns)[cells.which]
         u, v = cells.dx * cos + cells.dy * sin, cells.dy * cos - cells.dx * sin
         stretch = np.float32(np.sqrt(aspect))
         distance = np.sqrt((u / stretch) ** 2 + (v * stretch) ** 2)
-    shape = draw.fill(distance - sizes[cells.index], 0.02, g.pixel)
-    return shape * (taken[cells.index] < density)
+    shape = draw.fill(distance - sizes[cells.which], 0.02, g.pixel)
+    return shape * (taken[cells.which] < density)
 
 
 def palisade(
@@ -103,7 +103,7 @@ def palisade(
         radius: Radius of a nucleus.
         around: Nuclei in each row.
     """
-    phase = rng.random(int(cells.index.max()) + 1, dtype=np.float32)[cells.index]
+    phase = rng.random(int(cells.which.max()) + 1, dtype=np.float32)[cells.which]
     turn = (np.arctan2(cells.dy, cells.dx) / np.float32(2 * np.pi) + phase) * around
     along = (turn - np.round(turn)) * np.float32(2 * np.pi / around) * cells.distance
     return draw.fill(np.hypot(along, depth - at) - radius, 0.02, pixel)
@@ -149,10 +149,9 @@ def photomicrograph(
     """Colours of a stained section: ``(size, size, 3)`` float32."""
     gap = _gaps(frame, nuisance, rng)
     light = draw.illumination(frame, nuisance["light_angle"], nuisance["light"])
-    thickness = np.float32(nuisance["thickness"]) * draw.illumination(
-        frame, nuisance["wedge_angle"], nuisance["wedge"]
-    )
-    thickness = thickness * (1 + _fold(frame, nuisance)) * (1 - gap)
+    wedge = draw.illumination(frame, nuisance["wedge_angle"], nuisance["wedge"])
+    fold = _fold(frame, nuisance)
+    thickness: Array = np.float32(nuisance["thickness"]) * wedge * (1 + fold) * (1 - gap)
     hue = np.float32(nuisance["hue"])
     blue = _HAEMATOXYLIN * np.array([1 + 0.14 * hue, 1.0, 1 - 0.20 * hue], dtype=np.float32)
     pink = _EOSIN * np.array([1.0, 1.0, 1 + 0.35 * nuisance["eosin_hue"]], dtype=np.float32)

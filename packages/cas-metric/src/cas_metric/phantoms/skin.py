@@ -42,17 +42,15 @@ def draw_skin(frame: Grid, nuisance: Truth, rng: np.random.Generator) -> Array:
     blush = np.array([0.01, -0.02, -0.02], dtype=np.float32)
     canvas = canvas * (1 + blush * blotches[..., None])
     if nuisance["site"] == "face":
-        canvas = _face(canvas, face_grid(frame, nuisance))
+        canvas = _face_relief(canvas, frame.posed(**face_pose(nuisance)))
     return canvas
 
 
-def face_grid(frame: Grid, nuisance: Truth) -> Grid:
-    """Coordinates of the face: origin between the cheeks, x to the side, y down."""
-    return frame.posed(**face_pose(nuisance))
-
-
 def face_pose(nuisance: Truth) -> dict[str, Any]:
-    """How the face lies in the frame: keywords of ``Grid.posed`` and ``draw.place``."""
+    """How the face lies in the frame: keywords of ``Grid.posed`` and ``draw.place``.
+
+    The origin is between the cheeks, x points to the side and y down.
+    """
     return {
         "angle": nuisance["face_angle"],
         "scale": nuisance["face_scale"],
@@ -60,23 +58,30 @@ def face_pose(nuisance: Truth) -> dict[str, Any]:
     }
 
 
-def _face(canvas: Array, g: Grid) -> Array:
-    """Eyes, brows, nose and mouth, symmetrical about x = 0."""
+def _face_relief(canvas: Array, g: Grid) -> Array:
+    """Shadows of eye sockets and nose."""
     half = Grid(np.abs(g.x), g.y, g.pixel)
     socket = draw.ellipse(half, (0.42, -0.62), (0.20, 0.13))
     canvas = canvas * (1 - 0.25 * draw.fill(socket, 0.14, g.pixel))[..., None]
+    flank = np.exp(-(((half.x - 0.16) / 0.05) ** 2)) * draw.fill(np.abs(g.y + 0.05) - 0.3, 0.3)
+    canvas = canvas * (1 - 0.13 * flank)[..., None]
+    nostril = draw.fill(draw.ellipse(half, (0.09, 0.31), (0.05, 0.03)), 0.04, g.pixel)
+    return canvas * (1 - 0.6 * nostril)[..., None]
+
+
+def draw_features(canvas: Array, frame: Grid, nuisance: Truth) -> Array:
+    """Eyes, brows and lips on a face, symmetrical about its midline."""
+    g = frame.posed(**face_pose(nuisance))
+    half = Grid(np.abs(g.x), g.y, g.pixel)
     eye = draw.fill(draw.ellipse(half, (0.42, -0.61), (0.13, 0.055)), 0.03, g.pixel)
     canvas = draw.blend(canvas, (0.85, 0.83, 0.80), eye)
     iris = draw.fill(draw.ellipse(half, (0.42, -0.61), (0.055, 0.055)), 0.03, g.pixel)
     canvas = draw.blend(canvas, (0.15, 0.10, 0.08), iris)
     brow = draw.fill(draw.ellipse(half, (0.42, -0.84), (0.20, 0.04), 0.12), 0.04, g.pixel)
     canvas = draw.blend(canvas, _HAIR, 0.75 * brow)
-    flank = np.exp(-(((half.x - 0.16) / 0.05) ** 2)) * draw.fill(np.abs(g.y + 0.05) - 0.3, 0.3)
-    canvas = canvas * (1 - 0.13 * flank)[..., None]
-    nostril = draw.fill(draw.ellipse(half, (0.09, 0.31), (0.05, 0.03)), 0.04, g.pixel)
-    canvas = canvas * (1 - 0.6 * nostril)[..., None]
     lips = draw.fill(draw.ellipse(half, (0.0, 0.74), (0.34, 0.09)), 0.05, g.pixel)
-    canvas = canvas * (1 - lips[..., None] * np.array([0.12, 0.36, 0.34], dtype=np.float32))
+    red = skin_colour(nuisance) * np.array([0.88, 0.64, 0.66], dtype=np.float32)
+    canvas = draw.blend(canvas, red, 0.9 * lips)
     gap = draw.fill(draw.ellipse(half, (0.0, 0.74), (0.30, 0.012)), 0.02, g.pixel)
     return canvas * (1 - 0.5 * gap)[..., None]
 
@@ -115,10 +120,9 @@ def _hairs(size: int, count: int, rng: np.random.Generator) -> Array:
     paths = []
     for x, y, turn, bend in rng.uniform(-1, 1, (count, 4)):
         heading = stream + 0.4 * turn
-        step = 0.16 * np.array([np.cos(heading), np.sin(heading)])
-        side = 0.1 * bend * np.array([-step[1], step[0]]) / 0.16
-        start = np.array([x, y])
-        paths.append((draw.curve([start, start + step + side, start + 2 * step], 5), 0.018))
+        dx, dy = 0.16 * np.cos(heading), 0.16 * np.sin(heading)
+        middle = (x + dx - 0.6 * bend * dy, y + dy + 0.6 * bend * dx)
+        paths.append((draw.curve([(x, y), middle, (x + 2 * dx, y + 2 * dy)], 5), 0.018))
     return draw.strokes(size, paths)
 
 
