@@ -37,6 +37,15 @@ def case_clusters(rows: pd.DataFrame) -> np.ndarray:
     return np.arange(len(rows)).astype(str)
 
 
+def real_clusters(rows: pd.DataFrame) -> np.ndarray:
+    """The same labels for real images: the patient, else the image itself.
+
+    A generated image names its case by the real image it refers to, so the two tables share labels
+    and a resampled case brings both along.
+    """
+    return case_clusters(rows.assign(reference=rows["image"]) if "image" in rows else rows)
+
+
 def graded_cas(rows: pd.DataFrame) -> np.ndarray:
     """CAS with the probability of the label in place of its 0/1 diagnosis, ``(N,)``."""
     return rows[["vdc", "ccs", "dd_prob", "sfs"]].to_numpy(dtype=np.float64).mean(axis=1)

@@ -1,0 +1,162 @@
+"""The verbs that read runs and tables, from the command line on."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from tests.support.runs import write_score_run
+from typer.testing import CliRunner
+
+from cas_metric.cli import compare, correlate, preference
+from cas_metric.errors import InputError
+
+FIGURES = (".svg", ".pdf", ".png")
+
+
+def invoke(app, *arguments):
+    """Run a verb; its errors come out as they are."""
+    result = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result
+
+
+@pytest.fixture
+def two_runs(tmp_path):
+    weak = write_score_run(tmp_path / "weak", "weak", seeds=(0, 1), means=(0.1, 0.1, 0.5, 0.8))
+    good = write_score_run(tmp_path / "good", "good", seeds=(0, 1), means=(0.2, 0.13, 0.6, 0.9))
+    return weak, good
+
+
+def test_compare_prints_the_table_and_writes_everything(two_runs, tmp_path):
+    out = tmp_path / "out"
+    printed = invoke(compare.app, *two_runs, "--resamples", 200, "--out", out).stdout
+    assert "| good | 160 | 0 | **0.2" in printed
+    assert "weak − good" in printed
+    assert (out / "comparison.md").read_text().strip() == printed.strip()
+    for name in ("means", "ecdf", "stability"):
+        assert all((out / f"{name}{suffix}").stat().st_size > 1000 for suffix in FIGURES)
+    table = pd.read_csv(out / "comparison.csv", index_col="method")
+    assert list(table.index) == ["weak", "good", "Real", "Floor"]
+    rows = pd.read_parquet(two_runs[1] / "per_image.parquet")
+    assert table.loc["good", "cas"] == pytest.approx(rows["cas"].mean())
+
+
+def test_compare_as_json_holds_tails_modes_and_excess(two_runs):
+    result = json.loads(invoke(compare.app, *two_runs, "--resamples", 200, "--json").stdout)
+    assert result["focus"] == "good"
+    assert [entry["method"] for entry in result["methods"]] == ["weak", "good"]
+    assert result["methods"][0]["seeds"]["cas"]["seeds"] == 2
+    assert set(result["tail"]) >= {"by_cas", "by_graded", "by_floor", "stability", "reductions"}
+    assert result["tail"]["bimodality"]["warning"] is True
+    excess = {entry["primitive"] for entry in result["exceeds_real"]["good"]}
+    assert "vdc" in excess
+    assert any("reward hacking" in warning for warning in result["warnings"])
+
+
+def test_compare_twice_gives_the_same_bytes(two_runs, tmp_path):
+    for name in ("a", "b"):
+        invoke(compare.app, *two_runs, "--resamples", 200, "--out", tmp_path / name)
+    for first in sorted((tmp_path / "a").iterdir()):
+        assert first.read_bytes() == (tmp_path / "b" / first.name).read_bytes(), first.name
+
+
+def test_compare_refuses_runs_of_different_encoders(two_runs, tmp_path):
+    other = write_score_run(tmp_path / "other", "other", fingerprint="xyz")
+    with pytest.raises(InputError, match="different encoders"):
+        invoke(compare.app, two_runs[0], other)
+
+
+def test_compare_refuses_the_same_images_twice_unless_renamed(two_runs):
+    with pytest.raises(InputError, match="occur twice"):
+        invoke(compare.app, two_runs[0], two_runs[0])
+    invoke(compare.app, f"one={two_runs[0]}", f"two={two_runs[0]}", "--resamples", 100)
+
+
+def test_compare_names_the_methods_when_the_focus_is_unknown(two_runs):
+    with pytest.raises(InputError, match="choose one of: weak, good"):
+        invoke(compare.app, *two_runs, "--method", "best")
+
+
+@pytest.fixture
+def rankings_csv(tmp_path):
+    rng = np.random.default_rng(0)
+    records = []
+    for case in range(40):
+        places = rng.permutation(3) + 1
+        for rater in ("x", "y"):
+            utility = np.array([0.0, 0.4, 1.0]) + rng.gumbel(size=3)
+            ranks = np.argsort(np.argsort(-utility)) + 1
+            for method, rank, position in zip("ABC", ranks, places, strict=True):
+                records.append((case, rater, method, rank, position))
+    path = tmp_path / "rankings.csv"
+    columns = ["case", "rater", "method", "rank", "position"]
+    pd.DataFrame(records, columns=columns).to_csv(path, index=False)
+    return path
+
+
+def test_preference_with_cas(rankings_csv, tmp_path):
+    scores = tmp_path / "cas.csv"
+    pd.DataFrame({"method": list("ABC"), "cas": [0.3, 0.35, 0.42]}).to_csv(scores, index=False)
+    out = tmp_path / "out"
+    options = ("--cas", scores, "--resamples", 200, "--out", out, "--json")
+    result = json.loads(invoke(preference.app, rankings_csv, *options).stdout)
+    assert result["n_rankings"] == 80
+    assert sum(score["estimate"] for score in result["scores"].values()) == pytest.approx(
+        0, abs=1e-9
+    )
+    assert sum(rate["estimate"] for rate in result["top1"].values()) == pytest.approx(1)
+    assert result["agreement"]["n_shared"] == 40
+    assert result["position_bias"]["n"] == 80
+    assert result["correlation"]["methods"] == ["A", "B", "C"]
+    for name in ("scores", "top1", "ranks", "cas_preference"):
+        assert all((out / f"{name}{suffix}").exists() for suffix in FIGURES)
+    assert "Krippendorff" in (out / "preference.md").read_text()
+
+
+def test_preference_needs_three_shared_methods_to_correlate(rankings_csv, tmp_path):
+    scores = tmp_path / "cas.csv"
+    pd.DataFrame({"method": ["A", "B"], "cas": [0.3, 0.4]}).to_csv(scores, index=False)
+    with pytest.raises(InputError, match="share 2 methods"):
+        invoke(preference.app, rankings_csv, "--cas", scores, "--resamples", 100)
+
+
+def test_correlate_reproduces_table_13_by_group(tmp_path):
+    path = tmp_path / "utility.csv"
+    pd.DataFrame(
+        {
+            "dataset": ["F"] * 5 + ["C"] * 5,
+            "method": list("ABCDE") * 2,
+            "cas": [1, 2, 3, 4, 5, 5, 3, 3, 2, 1],
+            "accuracy": [1, 2, 3, 5, 4, 9, 8, 7, 3, 1],
+        }
+    ).to_csv(path, index=False)
+    out = tmp_path / "out"
+    found = json.loads(
+        invoke(correlate.app, path, "--by", "dataset", "--out", out, "--json").stdout
+    )
+    by_group = {entry["group"]: entry["coefficients"] for entry in found}
+    spearman = by_group["F"][1]
+    assert spearman["value"]["estimate"] == pytest.approx(0.9)
+    assert spearman["p_asymptotic"] == pytest.approx(0.037, abs=1e-3)
+    assert spearman["p_permutation"] == pytest.approx(10 / 120)
+    assert by_group["C"][0]["ties"] is True
+    assert (out / "scatter_2.pdf").exists()
+    assert "leave one out" in (out / "correlation.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("method,score\nA,1\n", "no column cas"),
+        ("method,cas,accuracy\nA,1,2\nB,2,3\n", "at least 3 pairs"),
+        ("method,cas\nA,1\nB,2\nC,3\n", "no numeric column"),
+    ],
+)
+def test_correlate_says_what_is_wrong_with_a_table(tmp_path, content, message):
+    path = tmp_path / "table.csv"
+    path.write_text(content)
+    with pytest.raises(InputError, match=message):
+        invoke(correlate.app, path)
