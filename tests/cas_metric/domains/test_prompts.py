@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cas_metric.domains import PromptSchema, load_domain
@@ -55,6 +57,7 @@ LIMITS = {
 }
 
 
+@functools.cache
 def schema(name: str) -> PromptSchema:
     found = load_domain(name).prompt_schema
     assert found is not None
@@ -173,6 +176,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(
     name=st.sampled_from(sorted(GOOD)),
     changes=st.dictionaries(
@@ -192,6 +196,7 @@ def test_no_answer_crashes_and_accepted_ones_render(name, changes):
         assert label in schema(name).render(changed, label)
 
 
+@settings(deadline=None)
 @given(answer=VALUES)
 def test_any_json_value_is_judged(answer):
     assert schema("chexpert").validate(answer, "Pneumonia")

@@ -61,6 +61,9 @@ def test_the_example_is_valid():
         (replaced("name: textile", "name: Textile Pack"), 1, "lower-case letters"),
         (replaced("Texture: even weave", "Texture: '  '"), 8, "is empty"),
         (replaced("Texture: even weave", "Texture: [a, b]"), 8, "must be text"),
+        (replaced("Texture: even weave", "Texture:"), 8, "Texture is empty"),
+        (replaced("Texture: even weave", "checklist:"), 8, "checklist is empty"),
+        (replaced("[ok, defect free]", "[ok, ~]"), 6, "is empty"),
         (
             replaced("    checklist:\n      Color: dark brown blot", "    checklist: dark"),
             13,

@@ -119,8 +119,9 @@ def _images(breast: Path) -> tuple[list[tuple[Path, str, str]], list[str]]:
             fix="unpack the archive again; the folder must say benign or malignant and 100X as "
             "the name does",
         )
-    notes = [f"{len(foreign)} files with other names were left out, e.g. {foreign[0].name}"]
-    return found, notes if foreign else []
+    if not foreign:
+        return found, []
+    return found, [f"{len(foreign)} files with other names were left out, e.g. {foreign[0].name}"]
 
 
 def _pngs(folder: Path) -> Iterator[Path]:

@@ -17,6 +17,9 @@ from cas_metric.errors import InputError
 
 _SUFFIXES = (".yaml", ".yml")
 
+#: Keys below which the user chooses the keys.
+_FREE_KEYS = ("checklist", "labels", "values")
+
 
 @dataclass(frozen=True)
 class DomainSummary:
@@ -169,13 +172,23 @@ def _summary(origin: str, path: Path) -> DomainSummary:
     )
 
 
-def _without_nulls(values: Any) -> Any:
-    """The same values without the keys that were left empty, so that defaults hold."""
+def _without_nulls(values: Any, *, free: bool = False) -> Any:
+    """The same values without the keys that were left empty, so that defaults hold.
+
+    Args:
+        values: Content of a pack.
+        free: Whether the keys are the user's own (attributes, labels). Those are never dropped: an
+            attribute without its description is a mistake.
+    """
     if isinstance(values, dict):
-        return {key: _without_nulls(item) for key, item in values.items() if item is not None}
+        return {
+            key: _without_nulls(item, free=not free and key in _FREE_KEYS)
+            for key, item in values.items()
+            if free or item is not None
+        }
     if isinstance(values, list):
         return [_without_nulls(item) for item in values]
-    return values
+    return "" if values is None else values
 
 
 def _problems(document: Document, error: ValidationError) -> Iterator[tuple[int, str]]:

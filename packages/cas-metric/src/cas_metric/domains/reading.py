@@ -20,6 +20,9 @@ from cas_metric.errors import InputError
 #: No pack is longer: the largest shipped one has 20 classes and 15 kB.
 MAX_BYTES = 1_000_000
 
+#: No file of this package nests deeper than seven levels.
+MAX_DEPTH = 20
+
 #: Plain scalars that mean "nothing given", besides the empty one.
 _NULLS = {"", "~", "null"}
 
@@ -77,25 +80,42 @@ def parse_yaml(text: str, source: str) -> Document:
     """
     document = Document(source)
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise InputError(
-                f"{source} uses a YAML alias (*name)", fix="write the text out where it is needed"
-            )
+        _check_events(text, source)
         root = yaml.compose(text, yaml.SafeLoader)
         if root is not None:
             document.values = _convert(root, (), document)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f", line {mark.line + 1}" if mark else ""
+        where = _line(error.problem_mark or error.context_mark)
         raise InputError(
             f"{source}{where}: not valid YAML: {error.problem or error.context}",
             fix="check indentation, quotes and colons there; text that holds ': ' needs quotes",
         ) from None
     except yaml.YAMLError as error:
         raise InputError(f"{source}: not valid YAML: {error}") from None
-    except RecursionError:
-        raise InputError(f"{source}: nested too deeply to be a domain pack") from None
     return document
+
+
+def _line(mark: Any) -> str:
+    """``, line 7`` for a mark of PyYAML, which may be None."""
+    return f", line {mark.line + 1}" if mark else ""
+
+
+def _check_events(text: str, source: str) -> None:
+    """Refuse what a small file could use to become a huge one: aliases and deep nesting."""
+    depth = 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise InputError(
+                f"{source}{_line(event.start_mark)}: a YAML alias (*name) is not allowed",
+                fix="write the text out where it is needed",
+            )
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise InputError(
+                f"{source}{_line(event.start_mark)}: nested more than {MAX_DEPTH} deep",
+                fix="check the brackets and the indentation there",
+            )
 
 
 def _convert(node: yaml.Node, path: tuple[str | int, ...], document: Document) -> Any:
