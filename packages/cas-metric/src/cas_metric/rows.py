@@ -90,7 +90,7 @@ def _scores(
     judge: Judge,
 ) -> Scores:
     """Rounded scores of every row, a block of rows at a time."""
-    labels = torch.tensor(side.table["class_index"].to_numpy(dtype=np.int64))
+    labels = torch.from_numpy(side.table["class_index"].to_numpy(dtype=np.int64, copy=True))
     images = torch.from_numpy(side.images.embeddings)
     references = torch.from_numpy(side.references.embeddings)
     blocks = []

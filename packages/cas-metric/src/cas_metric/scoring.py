@@ -194,7 +194,7 @@ def _judge(inputs: Inputs, material: Material, encoder: Encoder, probe: Probe | 
 
 
 def _generated_side(inputs: Inputs, material: Material) -> Side:
-    partners = inputs.generated["reference_row"].to_numpy(dtype=np.int64)
+    partners = inputs.generated["reference_row"].to_numpy(dtype=np.int64, copy=True)
     return Side(
         table=inputs.generated,
         images=material.images["generated"],

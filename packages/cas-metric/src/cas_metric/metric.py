@@ -1,0 +1,163 @@
+"""Clinical Alignment Score as a torchmetrics metric.
+
+For training loops that hold images as tensors. It keeps one row an image, merges the rows of all
+ranks, and counts an image once however often a padded sampler delivers it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from cas_metric import primitives, protocol
+from cas_metric.domains import Domain
+from cas_metric.encoders import Encoder
+from cas_metric.errors import InputError, MissingDependency
+from cas_metric.probe import Probe
+from cas_metric.rows import DECIMALS
+
+try:
+    from torchmetrics import Metric
+except ImportError as error:
+    raise MissingDependency(
+        "torchmetrics", extra="metrics", purpose="ClinicalAlignmentScore"
+    ) from error
+
+#: Columns of the state, one value an image.
+_SCORES = (*protocol.PRIMITIVES, "dd_prob", "cas")
+
+
+class ClinicalAlignmentScore(Metric):
+    """Mean CAS, its primitives, and the rows behind them.
+
+    Images are embedded by the encoder's differentiable preprocessing; ``cas score`` uses the
+    official one, so the two differ in the third decimal.
+
+    Args:
+        encoder: The space in which to score.
+        probe: Fitted on real images in the same space; its classes are the domain's.
+        domain: Checklists and class names.
+        **kwargs: As :class:`torchmetrics.Metric` takes them.
+
+    Example:
+        >>> metric = ClinicalAlignmentScore(encoder, probe, domain)        # doctest: +SKIP
+        >>> metric.update(images, labels, prompts, references)             # doctest: +SKIP
+        >>> metric.compute()["cas"]                                        # doctest: +SKIP
+
+    Raises:
+        InputError: The probe was fitted in another space or on other classes.
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+
+    def __init__(self, encoder: Encoder, probe: Probe, domain: Domain, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if probe.fingerprint != encoder.fingerprint:
+            raise InputError(
+                "the probe was fitted on another encoder", fix="fit one on this encoder"
+            )
+        if set(probe.classes) != set(domain.class_names):
+            raise InputError(
+                f"the probe tells apart {', '.join(probe.classes)}, the domain "
+                f"{', '.join(domain.class_names)}",
+                fix="fit a probe on the classes of the domain",
+            )
+        self.encoder = encoder
+        self.probe = probe
+        self.domain = domain
+        # Lists of tensors, which torchmetrics gathers over ranks by itself.
+        self.add_state("keys", default=[], dist_reduce_fx="cat")
+        self.add_state("values", default=[], dist_reduce_fx="cat")
+        self.keys: list[Tensor]
+        self.values: list[Tensor]
+
+    @torch.no_grad()
+    def update(
+        self,
+        images: Tensor,
+        labels: Sequence[str],
+        prompts: Sequence[str],
+        references: Tensor,
+        ids: Sequence[int] | None = None,
+    ) -> None:
+        """Score a batch.
+
+        Args:
+            images: ``(B, 3, H, W)`` float in [0, 1].
+            labels: ``B`` class names or synonyms.
+            prompts: ``B`` enriched prompts.
+            references: ``(B, 3, H, W)`` real partners, in the same order.
+            ids: ``B`` whole numbers that name the images; an image that comes twice, also on
+                another rank, counts once. Without them every image counts.
+
+        Raises:
+            InputError: Lengths differ, or a label is unknown or without a checklist.
+        """
+        sizes = {len(images), len(labels), len(prompts), len(references)}
+        if len(sizes) != 1 or (ids is not None and len(ids) != len(images)):
+            raise InputError("images, labels, prompts, references and ids must be equally many")
+        names = [self.domain.canonical(label) for label in labels]
+        checklists = [self.domain.checklist_text(name) for name in names]
+        if "" in checklists:
+            lacking = names[checklists.index("")]
+            raise InputError(f"class {lacking!r} has no checklist", fix="add it to the domain pack")
+        image = self.encoder.embed_images(images)
+        logits = self.probe.logits(image)
+        index = torch.tensor([self.probe.classes.index(n) for n in names], device=logits.device)
+        four = (
+            primitives.vdc(image, self.encoder.embed_texts(prompts).embeddings),
+            primitives.ccs(image, self.encoder.embed_texts(checklists).embeddings),
+            primitives.dd(logits, index),
+            primitives.sfs(image, self.encoder.embed_images(references)),
+        )
+        graded = primitives.dd_probability(logits, index)
+        cas = primitives.clinical_alignment(*four)
+        self.values.append(torch.stack([*four, graded, cas], dim=1).double())
+        self.keys.append(self._keys(ids, len(images)))
+
+    def compute(self) -> dict[str, Tensor]:
+        """Means over images of the primitives, ``dd_prob`` and ``cas``; ``n`` images.
+
+        Raises:
+            InputError: Nothing was scored yet.
+        """
+        rows = self.rows()
+        if rows.empty:
+            raise InputError("no image was scored yet", fix="call update first")
+        means = {name: torch.tensor(float(rows[name].mean())) for name in _SCORES}
+        return {**means, "n": torch.tensor(len(rows))}
+
+    def rows(self) -> pd.DataFrame:
+        """One row an image: ``id`` and the scores; inside :meth:`compute`, of all ranks."""
+        keys, values = (_joined(state) for state in (self.keys, self.values))
+        table = pd.DataFrame(
+            values.cpu().numpy().round(DECIMALS).reshape(-1, len(_SCORES)), columns=list(_SCORES)
+        )
+        table.insert(0, "id", keys.cpu().numpy())
+        # Negative keys were given here: they name an image of one rank only.
+        repeated = table.duplicated("id") & (table["id"] >= 0)
+        return table[~repeated].sort_values("id", ignore_index=True, kind="stable")
+
+    def plot(self, val: Any = None, ax: Any = None) -> Any:
+        """Draw the means as bars; ``val`` is one or several results of :meth:`compute`."""
+        return self._plot({k: v for k, v in (val or self.compute()).items() if k != "n"}, ax)
+
+    def _keys(self, ids: Sequence[int] | None, count: int) -> Tensor:
+        device = self.device
+        if ids is not None:
+            return torch.as_tensor(ids, dtype=torch.int64, device=device)
+        seen = sum(len(keys) for keys in self.keys)
+        return -1 - torch.arange(seen, seen + count, device=device)
+
+
+def _joined(state: list[Tensor] | Tensor) -> Tensor:
+    """A list state before synchronisation, or the tensor that it becomes afterwards."""
+    if isinstance(state, Tensor):
+        return state
+    return torch.cat(state) if state else torch.empty(0)
