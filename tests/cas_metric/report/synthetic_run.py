@@ -6,7 +6,6 @@ markup, prompts beyond the encoder's limit, images that are not on disk.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import pandas as pd
 from PIL import Image
 
 from cas_metric.protocol import PRIMITIVES
+from cas_metric.runs import write_run
 from cas_metric.statistics.aggregate import summarise
 from cas_metric.statistics.tail import tail_statistics, threshold
 
@@ -26,7 +26,6 @@ RESAMPLES = 200
 def write_synthetic_run(folder: Path, *, cases: int = 60, images: bool = True) -> Path:
     """Write a run below ``folder`` and return its directory; ``cases`` images a method and seed."""
     run, rng = folder / "run", np.random.default_rng(7)
-    run.mkdir(parents=True)
     real = _rows(rng, "real", 0, cases, quality=0.6, sfs=1.0)
     floor = _rows(rng, "floor", 0, cases, quality=0.6)
     sets = [
@@ -39,11 +38,7 @@ def write_synthetic_run(folder: Path, *, cases: int = 60, images: bool = True) -
     if images:
         _draw(folder, rows, rng)
     summary = summary_of(folder, rows, real, floor)
-    for prefix, table in (("", rows), ("real_", real), ("floor_", floor)):
-        table.to_parquet(run / f"{prefix}per_image.parquet")
-        table.to_csv(run / f"{prefix}per_image.csv", index=False)
-    (run / "summary.json").write_text(json.dumps(_finite(summary), sort_keys=True))
-    return run
+    return write_run(run, rows, summary, real=real, floor=floor)
 
 
 def summary_of(
@@ -72,8 +67,16 @@ def summary_of(
         "real": summarise(real, resamples=RESAMPLES),
         "floor": summarise(floor, resamples=RESAMPLES),
         "tau": threshold(clean),
+        "missing": {
+            "vdc": {"images": 1, "of": 298, "reason": "no prompt", "add": "a `prompt` column"}
+        },
+        "failures": [
+            {"set": "generated", "id": row.id, "image": row.image, "error": row.error}
+            for row in rows[rows["status"] == "failed"].itertuples()
+        ],
+        "notes": ["2 real images take the prompt of their generated partners"],
         "provenance": {
-            "command_line": "cas score gen real --out run",
+            "command": ["cas", "score", "gen dir", "real", "--out", "run"],
             "device": "cpu",
             "versions": {"torch": "2.9", "cas-metric": "0.1.0"},
             "inputs": {
@@ -108,8 +111,8 @@ def _rows(
             "sfs": similarity,
             "prompt_tokens": pd.array(tokens, dtype="Int64"),
             "checklist_tokens": pd.array([70 if cut else 50 for cut in long], dtype="Int64"),
-            "prompt_truncated": tokens > TOKEN_LIMIT,
-            "checklist_truncated": long,
+            "prompt_truncated": pd.array(tokens > TOKEN_LIMIT, dtype="boolean"),
+            "checklist_truncated": pd.array(long, dtype="boolean"),
             "status": "ok",
             "error": "",
         }
@@ -126,7 +129,7 @@ def _fail(rows: pd.DataFrame) -> None:
     rows.loc[3, "error"] = "gen/3.png: truncated file <i>after 12 bytes</i>"
     rows.loc[17, "error"] = "gen/17.png: not an image"
     rows.loc[29, ["vdc", "cas"]] = np.nan
-    rows.loc[29, ["status", "error"]] = ["partial", "no prompt"]
+    rows.loc[29, ["status", "error"]] = ["partial", "vdc: no prompt"]
 
 
 def _draw(folder: Path, rows: pd.DataFrame, rng: np.random.Generator) -> None:
@@ -141,11 +144,3 @@ def _draw(folder: Path, rows: pd.DataFrame, rng: np.random.Generator) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             if index % 7:
                 Image.fromarray(pixels).save(path)
-
-
-def _finite(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value

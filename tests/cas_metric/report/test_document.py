@@ -165,13 +165,22 @@ def test_truncation_tables_count_the_rows(page, rows):
 
 def test_failures_name_file_and_reason(page):
     _, lines = table(page, "Images that could not")
-    assert [line[2].text for line in lines] == ["failed", "failed", "partial"]
-    assert "truncated file <i>after 12 bytes</i>" in lines[-1][3].text + lines[0][3].text
+    assert [line[1].text for line in lines] == ["generated", "generated"]
+    assert lines[0][0].text == "CRAFT & co/1/0003.png"
+    assert "truncated file <i>after 12 bytes</i>" in lines[0][3].text
+
+
+def test_says_which_scores_are_missing_and_what_to_add(page):
+    _, lines = table(page, "Scores that could not")
+    assert [[c.text for c in line] for line in lines] == [
+        ["VDC", "1 of 298", "no prompt", "a `prompt` column"]
+    ]
+    assert "take the prompt of their generated partners" in page.one("header").text
 
 
 def test_provenance_names_encoder_inputs_and_command(page):
     text = page.by_id("provenance").text
-    for part in ("0f" * 32, "ab" * 32, "cas score gen real --out run", "torch"):
+    for part in ("0f" * 32, "ab" * 32, "cas score 'gen dir' real --out run", "torch"):
         assert part in text
 
 
@@ -237,7 +246,7 @@ def test_same_run_gives_the_same_bytes_whatever_its_timing(run, html, tmp_path):
 
 
 def test_a_folder_without_a_run_is_refused_with_the_fix(tmp_path):
-    with pytest.raises(InputError, match="finished run"):
+    with pytest.raises(InputError, match=r"no summary\.json.*finished run"):
         write_report(tmp_path)
 
 

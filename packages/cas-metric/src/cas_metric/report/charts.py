@@ -124,7 +124,7 @@ def axis(low: float, high: float, *, ticks: int = 5, percent: bool = False) -> A
         decimals += 1  # steps of 0.25 and the like
 
     def name(edge: float) -> str:
-        return f"{edge:.0%}" if percent else f"{edge:.{decimals}f}".replace("-0.0", "−0.0")
+        return f"{edge:.0%}" if percent else f"{edge:.{decimals}f}".replace("-", "−")
 
     span = edges[-1] - edges[0]
     marks = tuple(Tick(round(100 * (e - edges[0]) / span, 2), name(e)) for e in edges)
@@ -165,7 +165,7 @@ def ecdf_chart(series: Sequence[Series], tau: float | None, *, notes: Mapping[st
     shown = [one for one in series if one.finite.size]
     points = {one.name: ecdf_points(one.values) for one in shown}
     lows, highs = zip(*((x[0], x[-1]) for x, _ in points.values()), strict=True)
-    x_axis, y_axis = axis(min(lows), max(highs)), axis(0.0, 1.0, percent=True)
+    x_axis, y_axis = axis(min(lows), max(highs), ticks=8), axis(0.0, 1.0, percent=True)
     places = _label_places(points, x_axis)
     curves = tuple(
         Curve(
@@ -250,7 +250,9 @@ def interval_chart(rows: Sequence[tuple[str, str, float, float, float]], title: 
     return Chart(title, x_axis, "mean CAS", rows=tuple(lines), description=words)
 
 
-def histogram_chart(title: str, series: Sequence[Series], *, note: str = "") -> Chart:
+def histogram_chart(
+    title: str, series: Sequence[Series], *, x_label: str = "score", note: str = ""
+) -> Chart:
     """Histograms of one score, one under another on one axis, all of the same area."""
     shown = [one for one in series if one.finite.size]
     pooled = np.concatenate([one.finite for one in shown])
@@ -269,7 +271,7 @@ def histogram_chart(title: str, series: Sequence[Series], *, note: str = "") -> 
         for one, share in zip(shown, shares, strict=True)
     )
     words = "; ".join(f"{row.name}: mean {row.value}" for row in rows)
-    return Chart(title, x_axis, "score", rows=rows, description=words, note=note)
+    return Chart(title, x_axis, x_label, rows=rows, description=words, note=note)
 
 
 def share_chart(title: str, series: Sequence[Series], *, note: str = "") -> Chart:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -64,36 +65,41 @@ def _limit(what: str, limit: int | None) -> str:
     return f"{what} against the encoder's limit of {limit} tokens" if limit else what
 
 
-def failure_table(rows: pd.DataFrame) -> tuple[Table | None, int]:
-    """Images that were not, or not wholly, scored, with the reason.
+def failure_table(failures: Sequence[Mapping[str, str]]) -> tuple[Table | None, int]:
+    """Images that could not be read, with the reason.
+
+    Args:
+        failures: One mapping a file: ``set``, ``id``, ``image``, ``error``.
 
     Returns:
         The table (None when nothing failed), and how many lines it leaves out.
     """
-    troubled = rows[rows["status"] != "ok"].sort_values(["method", "image"], kind="stable")
-    if troubled.empty:
-        return None, 0
-    shown = troubled.head(MAX_FAILURES)
-    lines = tuple(
-        TableRow(
-            (
-                Cell(_text(row["image"]), _text(row["image"]), code=True),
-                Cell(_text(row["method"]), _text(row["method"])),
-                Cell(_text(row["status"]), _text(row["status"])),
-                Cell(_text(row["error"]), _text(row["error"])),
-            )
-        )
-        for row in shown.to_dict("records")
-    )
-    columns = tuple(
-        Column(title, numeric=False) for title in ("File", "Method", "Status", "Reason")
-    )
-    table = Table("failures", "Images that could not be scored in full", columns, lines)
-    return table, len(troubled) - len(shown)
+    rows = []
+    for one in failures[:MAX_FAILURES]:
+        reason = one["error"].rpartition(f"{one['image']}: ")[2]  # the file has its own column
+        words = (Cell(text, text) for text in (one["set"], one["id"], reason))
+        rows.append(TableRow((Cell(one["image"], one["image"], code=True), *words)))
+    titles = ("File", "Set", "Id", "Reason")
+    columns = tuple(Column(title, numeric=False) for title in titles)
+    table = Table("failures", "Images that could not be scored", columns, tuple(rows))
+    return (table if rows else None), len(failures) - len(rows)
 
 
-def _text(value: Any) -> str:
-    return "" if value is None or pd.isna(value) else str(value)
+def missing_table(missing: Mapping[str, Mapping[str, Any]]) -> Table | None:
+    """Scores that readable images lack, why, and what to add; None where all are there."""
+    rows = []
+    for key, one in missing.items():
+        images = Cell(f"{count(one['images'])} of {count(one['of'])}", one["images"])
+        words = (Cell(one[name], one[name]) for name in ("reason", "add"))
+        rows.append(TableRow((Cell(key.upper(), key), images, *words)))
+    columns = (
+        Column("Score", numeric=False),
+        Column("images without it"),
+        Column("Reason", numeric=False),
+        Column("What to add", numeric=False),
+    )
+    caption = "Scores that could not be computed, and what to add"
+    return Table("missing", caption, columns, tuple(rows)) if rows else None
 
 
 def provenance(summary: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -106,11 +112,20 @@ def provenance(summary: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, st
         "departures": summary.get("departures") or "none",
         "domain": summary.get("domain"),
     }
-    groups: dict[str, Any] = {"protocol": protocol, "encoder": summary.get("encoder") or {}}
-    made: Mapping[str, Any] = summary.get("provenance") or {}
+    head = {name: summary.get(name) or {} for name in ("encoder", "probe")}
+    return provenance_groups(summary.get("provenance") or {}, {"protocol": protocol, **head})
+
+
+def provenance_groups(
+    made: Mapping[str, Any], head: Mapping[str, Any] | None = None
+) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Provenance as titled lists: ``head`` first, then plain values as "run", then the rest."""
+    made = dict(made)
+    if isinstance(made.get("command"), list):
+        made["command"] = shlex.join(made["command"])
     plain = {key: value for key, value in made.items() if not isinstance(value, (dict, list))}
-    groups["run"] = plain
-    groups |= {key: value for key, value in made.items() if key not in plain}
+    nested = {key: value for key, value in made.items() if key not in plain}
+    groups = {**(head or {}), "run": plain, **nested}
     listed = [(key.replace("_", " "), list(_leaves(value))) for key, value in groups.items()]
     return [(title, items) for title, items in listed if items]
 

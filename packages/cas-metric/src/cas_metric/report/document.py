@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import pandas as pd
-
-from cas_metric.errors import InputError
+from cas_metric.files import write_bytes
 from cas_metric.report import content, details, glossary
 from cas_metric.report.format import count
 from cas_metric.report.gallery import make_cards, ranking, worst
 from cas_metric.report.rendering import render
+from cas_metric.runs import Run, read_run
 
 FILE_NAME: Final = "report.html"
 GALLERY: Final = 24
-
-
-@dataclass(frozen=True)
-class Tables:
-    """What a run directory holds: rows of the methods, of Real and of the floor, the summary."""
-
-    rows: pd.DataFrame
-    real: pd.DataFrame | None
-    floor: pd.DataFrame | None
-    summary: Mapping[str, Any]
 
 
 def write_report(
@@ -54,44 +41,26 @@ def write_report(
         Path of the report.
 
     Raises:
-        InputError: If ``run_dir`` holds no run.
+        InputError: If ``run_dir`` holds no finished run.
+        CasError: If the report cannot be written there.
     """
-    folder = Path(run_dir)
-    tables = read_tables(folder)
-    roots = _roots(tables.summary, generated_root, real_root)
-    target = folder / FILE_NAME
-    page = render("report.html.j2", build_context(tables, gallery=gallery, roots=roots))
-    target.write_text(page, encoding="utf-8", newline="\n")
+    run = read_run(run_dir)
+    roots = _roots(run.summary, generated_root, real_root)
+    target = run.path / FILE_NAME
+    page = render("report.html.j2", build_context(run, gallery=gallery, roots=roots))
+    write_bytes(target, page.encode("utf-8"))
     return target
 
 
-def read_tables(folder: Path) -> Tables:
-    """Read rows and summary of a run directory.
-
-    Raises:
-        InputError: If the rows or the summary are not there.
-    """
-    for name in ("per_image.parquet", "summary.json"):
-        if not (folder / name).is_file():
-            raise InputError(
-                f"{folder}: no {name}, so this is not the directory of a finished run",
-                fix="give the directory that cas score wrote to (its --out)",
-            )
-    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    tables = [folder / f"{name}_per_image.parquet" for name in ("real", "floor")]
-    real, floor = (pd.read_parquet(path) if path.is_file() else None for path in tables)
-    return Tables(pd.read_parquet(folder / "per_image.parquet"), real, floor, summary)
-
-
 def build_context(
-    tables: Tables, *, gallery: int, roots: tuple[Path | None, Path | None]
+    run: Run, *, gallery: int, roots: tuple[Path | None, Path | None]
 ) -> dict[str, Any]:
     """Everything that the template shows, by the name that it uses."""
-    summary, rows = tables.summary, tables.rows
-    methods, references = content.entries(rows, tables.real, tables.floor, summary)
+    summary, rows = run.summary, run.rows
+    methods, references = content.entries(rows, run.real, run.floor, summary)
     tau, encoder = summary.get("tau"), summary.get("encoder") or {}
     limit = encoder.get("token_limit")
-    failures, failures_left = details.failure_table(rows)
+    failures, failures_left = details.failure_table(summary.get("failures") or [])
     lowest = worst(rows, gallery)
     inks = {method.name: method.ink for method in methods}
     cards = make_cards(lowest, inks, _locator(roots[0], "image"), _locator(roots[1], "reference"))
@@ -120,6 +89,8 @@ def build_context(
         "card_labels": _options(card.label for card in cards),
         "card_methods": _options(card.method for card in cards),
         "ranked_by": (ranking(rows) or "").upper(),
+        "missing": details.missing_table(summary.get("missing") or {}),
+        "notes": summary.get("notes") or [],
         "text_tables": [table for table in text if table],
         "failures": failures,
         "failures_left": failures_left,
@@ -173,8 +144,9 @@ def _locator(root: Path | None, column: str) -> Callable[[Mapping[str, Any]], Pa
         name = row.get(column)
         if not isinstance(name, str) or not name:
             return None
-        if root is None and not Path(name).is_absolute():
+        path = Path(name)
+        if ".." in path.parts or (root is None and not path.is_absolute()):
             return None
-        return (root or Path()) / name
+        return (root or Path()) / path
 
     return locate

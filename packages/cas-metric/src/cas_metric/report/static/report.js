@@ -116,7 +116,7 @@ for (const entry of document.querySelectorAll(".legend li")) {
 
 // -- gallery ------------------------------------------------------------------------------------
 const controls = document.querySelector(".controls");
-const gallery = document.querySelector(".gallery");
+const gallery = controls && document.querySelector(".gallery");
 const CARD_COLUMNS = ["id", "method", "seed", "label", "cas", "vdc", "ccs", "dd", "sfs", "file"];
 
 function arrange() {

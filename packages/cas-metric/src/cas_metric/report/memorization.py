@@ -1,0 +1,242 @@
+"""The report of a memorization analysis: the two tables of Appendix M, and pairs to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from cas_metric.files import write_bytes
+from cas_metric.protocol import PHASH_THRESHOLD, SSIM_THRESHOLD
+from cas_metric.report import charts, details
+from cas_metric.report.charts import Chart, Series
+from cas_metric.report.format import MISSING, count, is_number, number
+from cas_metric.report.palette import INKS
+from cas_metric.report.rendering import render
+from cas_metric.report.tables import Cell, Column, Table, TableRow
+from cas_metric.report.thumbnails import Thumbnail, thumbnail
+from cas_metric.statistics.uncertainty import Interval
+
+FILE_NAME: Final = "report.html"
+TITLE: Final = "Memorization"
+PAIRS: Final = 24
+
+
+@dataclass(frozen=True)
+class NearDuplicates:
+    """One line of Table 17: how many generated images resemble a training image in pixels.
+
+    Attributes:
+        method: Who made the images.
+        n: Generated images that were compared.
+        ssim: How many exceed the SSIM threshold against some training image.
+        phash: How many lie within the pHash threshold of one.
+        either: How many do either.
+        max_ssim: Greatest SSIM of any pair.
+    """
+
+    method: str
+    n: int
+    ssim: int
+    phash: int
+    either: int
+    max_ssim: float
+
+
+@dataclass(frozen=True)
+class NeighbourDistances:
+    """One line of Table 18: mean cosine distances to the nearest training and test image.
+
+    Attributes:
+        method: Who made the images.
+        train: Mean distance to the nearest training image.
+        test: Mean distance to the nearest test image.
+        difference: ``train`` minus ``test`` with its interval; below 0 is nearer to training.
+        p: Permutation p-value of the difference.
+        values: ``(N,)`` distance of each generated image to its nearest training image.
+    """
+
+    method: str
+    train: float
+    test: float
+    difference: Interval
+    p: float
+    values: np.ndarray = field(repr=False)
+
+
+@dataclass(frozen=True)
+class SuspiciousPair:
+    """A generated image and the training image that it resembles most.
+
+    Attributes:
+        generated: File of the generated image.
+        training: File of the training image.
+        method: Who made the generated image.
+        label: Its class.
+        ssim: Structural similarity; None where it was not computed.
+        phash: Hamming distance of the hashes, of 64 bits.
+        distance: Cosine distance in feature space.
+        flags: Names of the detectors that it set off; may be empty.
+    """
+
+    generated: Path
+    training: Path
+    method: str
+    label: str = ""
+    ssim: float | None = None
+    phash: int | None = None
+    distance: float | None = None
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything that a memorization report shows.
+
+    Attributes:
+        domain: Data set.
+        verdict: What was tested and found, in a sentence that claims no more than that.
+        encoder: Name of the feature space.
+        duplicates: Table 17.
+        neighbours: Table 18; empty without a feature space.
+        reference: ``(M,)`` distance of each real test image to its nearest training image.
+        pairs: Most suspicious first.
+        provenance: As in the summary of a run.
+        embedded_world: Whether the images are drawn phantoms.
+    """
+
+    domain: str
+    verdict: str
+    encoder: str
+    duplicates: Sequence[NearDuplicates]
+    neighbours: Sequence[NeighbourDistances] = ()
+    reference: np.ndarray | None = field(default=None, repr=False)
+    pairs: Sequence[SuspiciousPair] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    embedded_world: bool = False
+
+
+@dataclass(frozen=True)
+class PairCard:
+    """A pair as the template draws it."""
+
+    pair: SuspiciousPair
+    ink: str
+    generated: Thumbnail
+    training: Thumbnail
+    scores: tuple[tuple[str, str], ...]
+
+
+def write_memorization_report(findings: Findings, out: str | Path, *, pairs: int = PAIRS) -> Path:
+    """Write ``report.html`` into the folder ``out``: self-contained, the same bytes every time.
+
+    Args:
+        findings: What was found.
+        out: Folder of the analysis; made where it is missing.
+        pairs: How many pairs to show.
+
+    Returns:
+        Path of the report.
+
+    Raises:
+        CasError: The folder cannot be written to.
+    """
+    target = Path(out) / FILE_NAME
+    page = render("memorization.html.j2", build_context(findings, pairs))
+    write_bytes(target, page.encode("utf-8"))
+    return target
+
+
+def build_context(findings: Findings, pairs: int) -> dict[str, Any]:
+    """Everything that the template shows, by the name that it uses."""
+    names = [*(d.method for d in findings.duplicates), *(n.method for n in findings.neighbours)]
+    inks = {name: f"m{i % len(INKS)}" for i, name in enumerate(dict.fromkeys(names))}
+    context = {
+        "title": TITLE,
+        "embedded_world": findings.embedded_world,
+        "domain": findings.domain,
+        "verdict": findings.verdict,
+        "encoder": findings.encoder,
+        "duplicates": _duplicate_table(findings.duplicates, inks),
+        "neighbours": _neighbour_table(findings.neighbours, inks),
+        "distances": _distance_chart(findings, inks),
+        "pairs": [_card(pair, inks.get(pair.method, "m0")) for pair in findings.pairs[:pairs]],
+        "provenance": details.provenance_groups(findings.provenance),
+    }
+    every = (
+        ("duplicates", "Near-duplicates", context["duplicates"]),
+        ("neighbours", "Nearest neighbours", context["neighbours"]),
+        ("pairs", "Pairs", context["pairs"]),
+        ("provenance", "Provenance", True),
+    )
+    return context | {"sections": [(name, title) for name, title, shown in every if shown]}
+
+
+def _duplicate_table(lines: Sequence[NearDuplicates], inks: Mapping[str, str]) -> Table | None:
+    columns = (
+        Column("Method", numeric=False),
+        Column("images", "Generated images compared with every training image."),
+        Column(f"SSIM > {SSIM_THRESHOLD}", "Structural similarity on grey pixels."),
+        Column(f"pHash ≤ {PHASH_THRESHOLD}", "Differing bits of the 64-bit perceptual hashes."),
+        Column("either"),
+        Column("max SSIM", "Greatest of all pairs, exact."),
+    )
+    rows = [
+        TableRow(
+            (
+                Cell(one.method, one.method),
+                *(Cell(count(v), v) for v in (one.n, one.ssim, one.phash, one.either)),
+                Cell(number(one.max_ssim), one.max_ssim),
+            ),
+            inks[one.method],
+        )
+        for one in lines
+    ]
+    caption = "Generated images that resemble a training image in pixels"
+    return Table("duplicates", caption, columns, tuple(rows)) if rows else None
+
+
+def _neighbour_table(lines: Sequence[NeighbourDistances], inks: Mapping[str, str]) -> Table | None:
+    columns = (
+        Column("Method", numeric=False),
+        Column("to training", "Mean cosine distance to the nearest training image."),
+        Column("to test", "Mean cosine distance to the nearest test image."),
+        Column("difference", "Training minus test. Below 0: nearer to the training images."),
+        Column("p", "Permutation p-value of the difference."),
+    )
+    rows = []
+    for one in lines:
+        low, high = one.difference.low, one.difference.high
+        bounds = f"{number(low, 4)} to {number(high, 4)}" if is_number(low) else ""
+        cells = (
+            Cell(one.method, one.method),
+            Cell(number(one.train, 4), one.train),
+            Cell(number(one.test, 4), one.test),
+            Cell(number(one.difference.estimate, 4), one.difference.estimate, bounds),
+            Cell(number(one.p, 3), one.p),
+        )
+        rows.append(TableRow(cells, inks[one.method]))
+    caption = "Mean cosine distance to the nearest real image, with 95% intervals of the difference"
+    return Table("neighbours", caption, columns, tuple(rows)) if rows else None
+
+
+def _distance_chart(findings: Findings, inks: Mapping[str, str]) -> Chart | None:
+    series = [Series(one.method, inks[one.method], one.values) for one in findings.neighbours]
+    if findings.reference is not None:
+        series.append(Series("Real test", "real", findings.reference))
+    if not any(one.finite.size for one in series):
+        return None
+    title = "Cosine distance to the nearest training image"
+    return charts.histogram_chart(title, series, x_label="cosine distance")
+
+
+def _card(pair: SuspiciousPair, ink: str) -> PairCard:
+    scores = (
+        ("SSIM", number(pair.ssim)),
+        ("pHash", f"{pair.phash} bits" if is_number(pair.phash) else MISSING),
+        ("distance", number(pair.distance, 4)),
+    )
+    return PairCard(pair, ink, thumbnail(pair.generated), thumbnail(pair.training), scores)
