@@ -80,7 +80,7 @@ def test_patients_are_not_known(tmp_path):
         (",0.5,A,0", ",0.5,C,0", "Set is 'C'"),
         (",0.5,A,0", ",0.5,A,yes", "Glaucoma is 'yes'"),
         ("003.jpg", "001.jpg", "stands in several lines (2, 4)"),
-        ("003.jpg", "", "line 4: Filename is empty"),
+        ("003.jpg", "", "line 4: Filename is ''"),
     ],
 )
 def test_malformed_tables_name_their_line(tmp_path, old, new, told):

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from cas_metric.datasets.base import Collection, Dataset, Partition, Source
-from cas_metric.datasets.files import find_file, read_csv, require_unique, require_values
+from cas_metric.datasets.files import (
+    find_file,
+    read_csv,
+    require_form,
+    require_unique,
+    require_values,
+)
 from cas_metric.datasets.paper_tables import LABEL_TABLES
 from cas_metric.datasets.splits import draw, official, paper_quotas, split_groups
 from cas_metric.errors import InputError
@@ -36,10 +42,11 @@ _POSITIVE: Final = ("1", "1.0")
 _UNCERTAIN: Final = ("-1", "-1.0")
 _VALUES: Final = ("", "0", "0.0", *_POSITIVE, *_UNCERTAIN)
 
-#: ``CheXpert-v1.0-small/train/patient00001/study1/view1_frontal.jpg``, the top folder optional.
+#: The top folder is optional; it differs between the two sizes in which the data set comes.
+_EXAMPLE: Final = "CheXpert-v1.0-small/train/patient00001/study1/view1_frontal.jpg"
 _PATH: Final = (
-    r"^(?:CheXpert-v1\.0(?:-small)?/)?"
-    r"(?P<image>(?:train|valid|test)/(?P<patient>patient\d+)/(?P<study>study\d+)/[^/]+)$"
+    r"(?:CheXpert-v1\.0(?:-small)?/)?"
+    r"(?P<image>(?:train|valid|test)/(?P<patient>patient\d+)/study\d+/[A-Za-z0-9_]+\.jpg)"
 )
 
 _TABLES: Final = {
@@ -112,20 +119,14 @@ def _subset(path: Path, root: Path) -> pd.DataFrame:
     if not chosen.any():
         raise InputError(f"{path} holds no image of the four-class subset", fix=SOURCE.where)
     table, positive = table[chosen], positive[chosen]
-    require_unique(table, "Path", path)
-    parts = table["Path"].str.extract(_PATH)
-    if parts["image"].isna().any():
-        line = parts.index[parts["image"].isna()][0]
-        raise InputError(
-            f"{path}, line {line}: Path is {table.loc[line, 'Path']!r}, expected "
-            "CheXpert-v1.0-small/train/patient00001/study1/view1_frontal.jpg",
-            fix="use the file as its publisher gives it",
-        )
-    folder = path.parent.relative_to(root)
+    parts = require_form(table, "Path", _PATH, path, example=_EXAMPLE)
+    require_unique(parts, "image", path)
+    folder = path.parent.relative_to(root).as_posix()
+    prefix = "" if folder == "." else f"{folder}/"
     names = np.array(FINDINGS, dtype=object)[positive.to_numpy().argmax(axis=1)]
     return parts.assign(
-        id=parts["image"].str.replace(r"\.[^.]*$", "", regex=True).str.replace("/", "-"),
-        image=[(folder / image).as_posix() for image in parts["image"]],
+        id=parts["image"].str.removesuffix(".jpg").str.replace("/", "-"),
+        image=prefix + parts["image"],
         label=names,
     )[["id", "image", "label", "patient"]]
 

@@ -6,7 +6,9 @@ import csv
 import difflib
 import gzip
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,10 +87,10 @@ def read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
     Args:
         path: The file; ``.gz`` is unpacked on the way.
-        columns: Columns that must be there. They come back in this spelling, whatever their case.
+        columns: The columns to read, at least two; found whatever the case of their name.
 
     Returns:
-        All columns as text, indexed by line number.
+        These columns as text, indexed by line number.
 
     Raises:
         InputError: It is no UTF-8 CSV, lacks a column, or a row has too many or too few cells;
@@ -102,9 +104,10 @@ def read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         with opener(path, "rt", encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(stream, strict=True)
             header = _header(path, next(reader, []), columns)
+            wanted = itemgetter(*(header.index(column) for column in columns))
             for row in reader:
                 if len(row) == len(header):
-                    rows.append(row)
+                    rows.append(wanted(row))
                     lines.append(reader.line_num)
                 elif row:
                     raise InputError(
@@ -118,7 +121,7 @@ def read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         ) from None
     if not rows:
         raise InputError(f"{path} holds a header but no rows", fix="download the file again")
-    return pd.DataFrame(rows, columns=header, index=lines, dtype=object)
+    return pd.DataFrame(rows, columns=list(columns), index=lines, dtype=object)
 
 
 def require_values(
@@ -138,15 +141,35 @@ def require_values(
         )
 
 
-def require_unique(table: pd.DataFrame, column: str, path: Path) -> None:
-    """Refuse a key that stands in two rows, or is empty.
+def require_form(
+    table: pd.DataFrame, column: str, pattern: str, path: Path, *, example: str
+) -> pd.DataFrame:
+    """Match every value of a column in full.
+
+    Returns:
+        The named groups of ``pattern``, on the index of ``table``.
 
     Raises:
-        InputError: Names both lines.
+        InputError: A value does not match; names the first line and value.
     """
-    empty = table.index[table[column] == ""]
-    if len(empty):
-        raise InputError(f"{path}, line {empty[0]}: {column} is empty")
+    import pandas as pd
+
+    matches = [re.fullmatch(pattern, value) for value in table[column]]
+    for line, value, match in zip(table.index, table[column], matches, strict=True):
+        if match is None:
+            raise InputError(
+                f"{path}, line {line}: {column} is {value!r}, expected the form {example}",
+                fix="use the file as its publisher gives it",
+            )
+    return pd.DataFrame([match.groupdict() for match in matches if match], index=table.index)
+
+
+def require_unique(table: pd.DataFrame, column: str, path: Path) -> None:
+    """Refuse a key that stands in two rows.
+
+    Raises:
+        InputError: Names the lines.
+    """
     twice = table[table.duplicated(column, keep=False)]
     if len(twice):
         value = twice[column].iloc[0]
@@ -162,7 +185,7 @@ def missing_images(root: Path, images: Sequence[str]) -> Iterator[tuple[int, str
     for position, image in enumerate(images):
         try:
             size = (root / image).stat().st_size
-        except OSError:
+        except (OSError, ValueError):
             yield position, "missing"
         else:
             if size == 0:

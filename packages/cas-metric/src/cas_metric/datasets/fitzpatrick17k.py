@@ -15,7 +15,7 @@ import numpy as np
 
 from cas_metric.datasets.base import Collection, Dataset, Partition, Source
 from cas_metric.datasets.duplicates import group_copies, near_copies
-from cas_metric.datasets.files import find_file, find_images, read_csv, require_unique
+from cas_metric.datasets.files import find_file, find_images, read_csv, require_form, require_unique
 from cas_metric.datasets.splits import split_groups
 from cas_metric.domains import load_domain
 from cas_metric.errors import InputError
@@ -59,6 +59,7 @@ def read(root: Path, kind: str) -> Collection:
         raise InputError(
             f"{path} holds none of the 20 conditions in its column 'label'", fix=SOURCE.where
         )
+    require_form(subset, "md5hash", r"[0-9a-f]{32}", path, example="of 32 hexadecimal digits")
     require_unique(subset, "md5hash", path)
     hashes = subset["md5hash"].tolist()
     files = find_images(root, [f"{value}.jpg" for value in hashes])

@@ -15,6 +15,7 @@ from cas_metric.datasets.files import (
     find_file,
     find_images,
     read_csv,
+    require_form,
     require_unique,
     require_values,
 )
@@ -37,6 +38,7 @@ SOURCE: Final = Source(
 LIST_COLUMNS: Final = ("Filename", "Glaucoma", "Set")
 INFO_COLUMNS: Final = ("Image", "Label")
 
+_FILE: Final = r"(?P<id>\d+)\.(?:jpg|JPG|jpeg|png)"
 _LABELS: Final = {"0": "Normal", "1": "Glaucoma"}
 _SIDES: Final = {"A": "train", "B": "test"}
 
@@ -59,7 +61,8 @@ def read(root: Path, kind: str) -> Collection:
     name, label = (LIST_COLUMNS if listed else INFO_COLUMNS)[:2]
     # origa_info.csv gives a path of the machine on which it was written; only its end counts.
     table[name] = table[name].str.strip(" '\"").map(lambda text: PureWindowsPath(text).name)
-    require_unique(table, name, path)
+    table["id"] = require_form(table, name, _FILE, path, example="001.jpg")["id"]
+    require_unique(table, "id", path)
     require_values(table, label, tuple(_LABELS), path)
     if listed:
         table["Set"] = table["Set"].str.strip().str.upper()
@@ -98,7 +101,7 @@ def _records(table: pd.DataFrame, name: str, label: str, path: Path, root: Path)
     files = find_images(folder, table[name].tolist())
     return pd.DataFrame(
         {
-            "id": [Path(file).stem for file in table[name]],
+            "id": table["id"].to_numpy(),
             "image": [
                 files.get(file, folder / file).relative_to(root).as_posix() for file in table[name]
             ],
