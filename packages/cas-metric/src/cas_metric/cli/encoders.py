@@ -145,27 +145,21 @@ def _print_listing(rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for column in ("name", "family", "model", "licence"):
-        table.add_column(column, overflow="fold")
-    for column in ("tokens", "pixels", "size"):
-        table.add_column(column, justify="right")
-    table.add_column("here")
-    table.add_column("used for")
+    table.add_column("name", no_wrap=True)
+    table.add_column("model and use", overflow="fold")
+    table.add_column("licence")
+    for column in ("tokens", "pixels", "size", "here"):
+        table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
-        size = "–" if row["embedded"] else f"{row['download_mb'] / 1000:.1f} GB"
         model = "embedded" if row["embedded"] else row["hub_id"]
-        limit = str(row["token_limit"] or "–")
-        here = "yes" if row["cached"] else "gated" if row["gated"] else "no"
         table.add_row(
             row["alias"],
-            row["family"],
-            model,
+            f"{model}\n{row['purpose']}".rstrip(),
             row["licence"],
-            limit,
+            str(row["token_limit"] or "–"),
             str(row["image_size"]),
-            size,
-            here,
-            row["purpose"],
+            f"{row['download_mb'] / 1000:.1f} GB" if row["download_mb"] else "–",
+            "yes" if row["cached"] else "gated" if row["gated"] else "no",
         )
     console_out().print(table)
 

@@ -1,85 +1,38 @@
-"""Encoders: images and texts to unit vectors of one space, each as its authors intend."""
+"""Encoders: images and texts to unit vectors of one space, each as its authors intend.
+
+Names are imported on use, so that listing encoders does not wait for torch.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+import importlib
+from typing import TYPE_CHECKING, Any
 
-from cas_metric.encoders import dinov2, hub, metaclip, openclip, siglip
-from cas_metric.encoders.base import (
-    Encoder,
-    LoadOptions,
-    ModelEncoder,
-    TextEmbeddings,
-    Towers,
-    resolve_device,
-)
-from cas_metric.encoders.registry import EncoderInfo, list_encoders, resolve
-from cas_metric.encoders.weights import read_config
-from cas_metric.errors import InputError
-from cas_metric.protocol import SCORE_DTYPE, TEXT_POLICY
+if TYPE_CHECKING:
+    from cas_metric.encoders.base import Encoder, ModelEncoder, TextEmbeddings
+    from cas_metric.encoders.loading import load_encoder
+    from cas_metric.encoders.registry import EncoderInfo, list_encoders
 
-__all__ = ["Encoder", "EncoderInfo", "TextEmbeddings", "list_encoders", "load_encoder"]
+__all__ = [
+    "Encoder",
+    "EncoderInfo",
+    "ModelEncoder",
+    "TextEmbeddings",
+    "list_encoders",
+    "load_encoder",
+]
 
-#: The loader of each ``model_type`` that config.json may name.
-_FAMILIES = {
-    model_type: family for family in (siglip, metaclip, dinov2) for model_type in family.MODEL_TYPES
+_HOME = {
+    "Encoder": "base",
+    "EncoderInfo": "registry",
+    "ModelEncoder": "base",
+    "TextEmbeddings": "base",
+    "list_encoders": "registry",
+    "load_encoder": "loading",
 }
 
 
-def load_encoder(
-    spec: str | Path,
-    *,
-    device: str = "auto",
-    dtype: str = SCORE_DTYPE,
-    offline: bool = False,
-    revision: str | None = None,
-    text_policy: str = TEXT_POLICY,
-    compile: bool = False,  # noqa: A002 - torch's own name for it
-    channels_last: bool = False,
-) -> ModelEncoder:
-    """Load an encoder: frozen, in evaluation mode, safetensors only, no remote code.
-
-    Args:
-        spec: Alias (``siglip``, ``phantom-siglip``, …; see :func:`list_encoders`), hub id,
-            ``openclip:MODEL/TAG``, ``openclip:MODEL@weights.safetensors`` or a directory in the
-            hub's format (see :mod:`cas_metric.encoders.base`).
-        device: ``auto`` takes a GPU where there is one.
-        dtype: ``float32`` (protocol), ``bfloat16`` or ``float16``.
-        offline: Never use the network.
-        revision: Commit, tag or branch instead of the pinned one.
-        text_policy: ``truncate`` (protocol), ``chunk-mean`` or ``per-attribute-mean``.
-        compile: Compile the image tower with ``torch.compile``.
-        channels_last: Keep pixels and convolutions in the channels-last layout.
-
-    Raises:
-        ModelUnavailable: The files cannot be had here (exit code 4).
-        InputError: Unknown spec, unsupported architecture, or files that do not fit together.
-    """
-    options = LoadOptions(resolve_device(device), dtype, text_policy, compile, channels_last)
-    source = resolve(spec, revision)
-    if source.openclip is not None and source.weights is not None:
-        towers = openclip.load_file(source.openclip, source.weights)
-        return ModelEncoder(source.name, source.revision, towers, options)
-    directory, commit = source.directory, source.revision
-    if source.hub_id is not None:
-        snapshot = hub.fetch(
-            source.hub_id, source.revision, offline=offline, openclip=source.openclip is not None
-        )
-        directory, commit = snapshot.directory, snapshot.commit
-    assert directory is not None
-    towers = openclip.load_directory(directory) if source.openclip else load_towers(directory)
-    return ModelEncoder(source.name, commit, towers, options)
-
-
-def load_towers(directory: Path) -> Towers:
-    """Load a model directory with the family that its configuration names."""
-    if hub.is_openclip(path.name for path in directory.iterdir()):
-        return openclip.load_directory(directory)
-    config = read_config(directory)
-    family = _FAMILIES.get(str(config.get("model_type")))
-    if family is None:
-        raise InputError(
-            f"{directory}: model_type {config.get('model_type')!r} is no supported encoder family",
-            fix=f"supported: {', '.join(_FAMILIES)}, and open_clip directories",
-        )
-    return family.load(directory, config)
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -75,6 +75,8 @@ def load_tokenizer(directory: Path) -> Any:
         MissingDependency: SigLIP's tokenizer without sentencepiece; transformers would fall back
             to ``tokenizer.json``, which keeps the punctuation that SigLIP was trained without.
         ModelUnavailable: The files are missing or unreadable.
+        InputError: It does not end a text with EOS, as every family here was trained with;
+            transformers does not make up for a ``tokenizer.json`` without it.
     """
     from transformers import AutoTokenizer
 
@@ -88,7 +90,7 @@ def load_tokenizer(directory: Path) -> Any:
                 raise MissingDependency(package, purpose="SigLIP's tokenizer")
     try:
         with quiet_transformers():
-            return AutoTokenizer.from_pretrained(
+            tokenizer = AutoTokenizer.from_pretrained(
                 directory, local_files_only=True, trust_remote_code=False
             )
     except (OSError, ValueError, ImportError) as error:
@@ -97,6 +99,12 @@ def load_tokenizer(directory: Path) -> Any:
             fix="copy tokenizer.json (or spiece.model) and tokenizer_config.json of the "
             "checkpoint into the directory",
         ) from error
+    if tokenizer("a")["input_ids"][-1:] != [tokenizer.eos_token_id]:
+        raise InputError(
+            f"{directory}: the tokenizer does not end a text with {tokenizer.eos_token!r}",
+            fix="tokenizer.json needs a post-processor that appends it",
+        )
+    return tokenizer
 
 
 def _installed(module: str) -> bool:

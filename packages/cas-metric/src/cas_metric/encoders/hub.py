@@ -146,7 +146,7 @@ def _download(hub_id: str, revision: str, openclip: bool) -> Snapshot:
         wanted = _OPENCLIP_FILES if openclip or is_openclip(names) else _TRANSFORMERS_FILES
         directory = snapshot_download(
             hub_id,
-            revision=info.sha,
+            revision=revision,
             allow_patterns=[*wanted, *_TOKENIZER_FILES],
             etag_timeout=TIMEOUT,
         )
@@ -170,7 +170,7 @@ def _download(hub_id: str, revision: str, openclip: bool) -> Snapshot:
         # The hub's client raises errors of whichever HTTP library it is built on; each means that
         # the files could not be had, and a user can do the same about each.
         raise _unavailable(hub_id, revision, f"the hub did not answer: {error}") from error
-    return Snapshot(Path(directory), str(info.sha))
+    return Snapshot(Path(directory), Path(directory).name)
 
 
 def _cache_folder(hub_id: str) -> Path:

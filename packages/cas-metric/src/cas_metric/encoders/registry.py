@@ -80,7 +80,7 @@ _HUB_ENCODERS: Final = (
         "siglip",
         "google/medsiglip-448",
         "9cea28a1a1195f665105faa6e8544c112fd960a4",
-        "Health AI Developer Foundations",
+        "HAI-DEF terms",
         64,
         448,
         3510,
