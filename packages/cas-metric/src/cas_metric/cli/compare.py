@@ -164,8 +164,7 @@ def _doubts(loaded: list[tuple[str | None, Run]], reference: Run) -> list[str]:
 def _write(out: Path, result: dict[str, Any], rows: pd.DataFrame, reference: Run) -> None:
     import pandas as pd
 
-    from cas_metric.files import write_bytes
-    from cas_metric.runs import to_json
+    from cas_metric.files import to_json, write_bytes
     from cas_metric.statistics.tables import csv_rows, markdown_report
 
     write_bytes(out / "comparison.json", to_json(result).encode())

@@ -145,9 +145,8 @@ def _markdown(results: list[dict[str, Any]], x: str) -> str:
 
 
 def _write(out: Path, results: list[dict[str, Any]], text: str, x: str) -> None:
-    from cas_metric.files import write_bytes
+    from cas_metric.files import to_json, write_bytes
     from cas_metric.report import figures
-    from cas_metric.runs import to_json
 
     write_bytes(out / "correlation.json", to_json(results).encode())
     write_bytes(out / "correlation.md", text.encode())

@@ -193,9 +193,8 @@ def _markdown(result: dict[str, Any]) -> str:
 
 
 def _write(out: Path, result: dict[str, Any], text: str, cas: Path | None) -> None:
-    from cas_metric.files import write_bytes
+    from cas_metric.files import to_json, write_bytes
     from cas_metric.report import figures
-    from cas_metric.runs import to_json
     from cas_metric.statistics.uncertainty import Interval
 
     write_bytes(out / "preference.json", to_json(result).encode())

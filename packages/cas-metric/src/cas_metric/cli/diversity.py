@@ -1,0 +1,228 @@
+"""``cas diversity``: LPIPS within prompts and spread of embeddings within classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cas_metric.cli import options as option
+from cas_metric.cli.common import CountProgress, emit_json
+from cas_metric.errors import EXIT_SOME_FAILED, ImageError, InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from cas_metric.manifest import Manifest
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def diversity(
+    generated: Annotated[
+        Path, typer.Argument(metavar="GEN", help="Generated images, several samples a prompt.")
+    ],
+    real: Annotated[
+        Path | None, typer.Option(help="Real images, to compare the spread of each class with.")
+    ] = None,
+    lpips: Annotated[
+        bool, typer.Option("--lpips/--no-lpips", help="LPIPS over the samples of each prompt.")
+    ] = True,
+    backbone: Annotated[
+        Path | None,
+        typer.Option(
+            help="Safetensors file of torchvision's AlexNet weights for LPIPS; by default "
+            "torchvision's own copy, downloaded on first use."
+        ),
+    ] = None,
+    embeddings: Annotated[
+        bool,
+        typer.Option("--embeddings/--no-embeddings", help="Spread of each class's embeddings."),
+    ] = True,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="Space of the embeddings: an alias (`cas encoders`), a hub id or a directory. "
+            "Default: dinov2; phantom-dino for phantom images.",
+            metavar="SPEC",
+        ),
+    ] = None,
+    offline: option.Offline = False,
+    out: Annotated[Path | None, typer.Option(help="Directory for diversity.json and .md.")] = None,
+    as_json: option.Json = False,
+    device: option.Device = "auto",
+    batch_size: option.BatchSize = None,
+    num_workers: option.NumWorkers = None,
+    cache: option.Cache = None,
+) -> None:
+    """Measure how different the samples of one prompt, and the images of one class, are.
+
+    LPIPS is taken over all pairs of the samples that share a prompt (or, where rows name one, a
+    reference), and averaged over prompts with an interval that resamples prompts. The spread of
+    embeddings (mean cosine distance, Vendi score) needs no LPIPS weights; with --real it is
+    compared with real images of the class at equal numbers.
+
+    Example: cas diversity samples/ --real real/ --backbone alexnet.safetensors
+    """
+    from cas_metric.manifest import read_manifest
+
+    manifest = read_manifest(generated)
+    if not (lpips or embeddings):
+        raise InputError("--no-lpips with --no-embeddings leaves nothing to measure")
+    result: dict[str, Any] = {"failures": {}}
+    if lpips:
+        result["lpips"] = _lpips(manifest, backbone, result["failures"])
+    if embeddings:
+        from cas_metric.cli.features import choose_encoder, embed
+
+        model = choose_encoder(encoder, manifest, device=device, offline=offline)
+        running: dict[str, Any] = {
+            "cache": cache,
+            "batch_size": batch_size,
+            "num_workers": num_workers,
+        }
+        found = embed(manifest, model, **running)
+        result["failures"] |= found.errors
+        result["encoder"] = {"name": model.name, "fingerprint": model.fingerprint}
+        other = read_manifest(real) if real is not None else None
+        reference = embed(other, model, **running) if other is not None else None
+        result["embeddings"] = _spread(
+            manifest, found.embeddings, other, reference.embeddings if reference else None
+        )
+    text = _markdown(result)
+    if out is not None:
+        from cas_metric.files import to_json, write_bytes
+
+        write_bytes(out / "diversity.json", to_json(result).encode())
+        write_bytes(out / "diversity.md", text.encode())
+    if as_json:
+        emit_json(result)
+    else:
+        typer.echo(text)
+    if result["failures"]:
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def prompt_groups(manifest: Manifest) -> dict[tuple[str, str], list[int]]:
+    """Rows of each prompt that has several samples: (method, reference or prompt) to row numbers.
+
+    Raises:
+        InputError: If no prompt has two samples.
+    """
+    rows = manifest.rows
+    keys = rows["reference"].where(rows["reference"] != "", rows["prompt"])
+    groups: dict[tuple[str, str], list[int]] = {}
+    for row, (method, key) in enumerate(zip(rows["method"], keys, strict=True)):
+        if key:
+            groups.setdefault((str(method), str(key)), []).append(row)
+    several = {key: members for key, members in groups.items() if len(members) > 1}
+    if not several:
+        raise InputError(
+            "no prompt has two samples, so there is no pair to compare",
+            fix="give several rows one prompt or reference (and their own seeds), or --no-lpips",
+        )
+    return several
+
+
+def _lpips(manifest: Manifest, backbone: Path | None, failures: dict[str, str]) -> dict[str, Any]:
+    """LPIPS of every prompt, averaged for each method; unreadable images go to ``failures``."""
+    from cas_metric.diversity import load_lpips, lpips_of_samples
+    from cas_metric.images import load_image, to_tensor
+    from cas_metric.statistics.uncertainty import bootstrap_mean
+
+    groups = prompt_groups(manifest)
+    network = load_lpips(backbone)
+    values: dict[str, dict[str, float]] = {}
+    with CountProgress("prompts") as bar:
+        for done, ((method, key), members) in enumerate(sorted(groups.items()), start=1):
+            samples = []
+            for row in members:
+                path = manifest.path(row)
+                try:
+                    samples.append(to_tensor(load_image(path, window=manifest.window).pixels))
+                except ImageError as error:
+                    failures[str(path)] = error.problem
+            if len(samples) > 1:
+                values.setdefault(method, {})[key] = lpips_of_samples(samples, network)
+            bar(done, len(groups))
+    return {
+        method: {
+            "n_prompts": len(prompts),
+            "mean": bootstrap_mean(list(prompts.values()))._asdict(),
+            "by_prompt": prompts,
+        }
+        for method, prompts in values.items()
+    }
+
+
+def _spread(
+    manifest: Manifest,
+    embeddings: np.ndarray,
+    real: Manifest | None,
+    real_embeddings: np.ndarray | None,
+) -> dict[str, Any]:
+    from cas_metric.diversity import by_class, size_matched
+
+    labels = manifest.rows["label"].to_numpy(dtype=str)
+    methods = manifest.rows["method"].to_numpy(dtype=str)
+    found: dict[str, Any] = {}
+    for method in sorted(set(methods)):
+        chosen = methods == method
+        entries = by_class(embeddings[chosen], labels[chosen].tolist())
+        found[method] = {label: entry._asdict() for label, entry in entries.items()}
+        if real is None or real_embeddings is None:
+            continue
+        real_labels = real.rows["label"].to_numpy(dtype=str)
+        references = by_class(real_embeddings, real_labels.tolist())
+        for label in sorted(set(entries) & set(references)):
+            ours, theirs = size_matched(
+                embeddings[chosen & (labels == label)], real_embeddings[real_labels == label]
+            )
+            found[method][label] |= {
+                "real_pairwise_distance": references[label].pairwise_distance,
+                "vendi_matched": ours,
+                "real_vendi_matched": theirs,
+            }
+    return found
+
+
+def _markdown(result: dict[str, Any]) -> str:
+    from cas_metric.statistics.tables import markdown_table, number
+
+    parts = ["# Diversity"]
+    if "lpips" in result:
+        lines = []
+        for method, entry in result["lpips"].items():
+            mean = entry["mean"]
+            interval = f"[{number(mean['low'])}, {number(mean['high'])}]"
+            lines.append([method, str(entry["n_prompts"]), number(mean["estimate"]), interval])
+        table = markdown_table(["Method", "prompts", "LPIPS ↑", "95% interval"], lines)
+        parts.append(f"## Samples of a prompt\n\n{table}")
+    if "embeddings" in result:
+        headings = ["Method", "class", "n", "cosine distance", "of real", "Vendi", "Vendi / real"]
+        lines = [
+            [
+                method,
+                label,
+                str(entry["n"]),
+                number(entry["pairwise_distance"]),
+                number(entry.get("real_pairwise_distance", float("nan"))),
+                number(entry["vendi_score"], 2),
+                number(
+                    entry["vendi_matched"] / entry["real_vendi_matched"]
+                    if "vendi_matched" in entry
+                    else float("nan"),
+                    2,
+                ),
+            ]
+            for method, entries in result["embeddings"].items()
+            for label, entry in entries.items()
+        ]
+        table = markdown_table(headings, lines)
+        name = result["encoder"]["name"]
+        parts.append(f"## Images of a class, in the space of {name}\n\n{table}")
+    if result["failures"]:
+        parts.append(f"{len(result['failures'])} images could not be read and were left out.")
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,63 @@
+"""Embedding two folders for the verbs that compare distributions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from cas_metric.cli.common import CountProgress
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from cas_metric.encoders import Encoder
+    from cas_metric.manifest import Manifest
+
+#: Self-supervised: it has seen no text, so it does not favour what a text encoder rewards.
+DEFAULT_ENCODER = "dinov2"
+DEFAULT_PHANTOM_ENCODER = "phantom-dino"
+
+
+class Features(NamedTuple):
+    """Embeddings of a manifest.
+
+    Attributes:
+        embeddings: ``(N, D)`` in the order of the rows; NaN rows for unreadable images.
+        errors: Path of each unreadable image to the reason.
+    """
+
+    embeddings: np.ndarray
+    errors: dict[str, str]
+
+
+def choose_encoder(spec: str | None, manifest: Manifest, *, device: str, offline: bool) -> Encoder:
+    """The encoder asked for; by default DINOv2, or its phantom for phantom images."""
+    from cas_metric.encoders import load_encoder
+
+    domain = (manifest.config.domain if manifest.config else None) or ""
+    default = DEFAULT_PHANTOM_ENCODER if domain.startswith("phantom-") else DEFAULT_ENCODER
+    return load_encoder(spec or default, device=device, offline=offline)
+
+
+def embed(
+    manifest: Manifest,
+    encoder: Encoder,
+    *,
+    cache: str | None,
+    batch_size: int | None,
+    num_workers: int | None,
+) -> Features:
+    """Embed the images of a manifest through the cache, with a progress bar."""
+    from cas_metric.cache import EmbeddingCache
+    from cas_metric.embedding import embed_image_files
+
+    with EmbeddingCache(cache) as store, CountProgress("images") as bar:
+        found = embed_image_files(
+            manifest.paths(),
+            encoder,
+            store,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            progress=bar,
+        )
+    return Features(found.embeddings, {str(Path(p)): reason for p, reason in found.errors.items()})
