@@ -20,7 +20,7 @@ from cas_metric.statistics.tail import tail_statistics, threshold
 CLASSES = ("Cardiomegaly", "No Finding", "Pleural Effusion", "<script>alert('label')</script>")
 PROMPT = 'A "frontal" radiograph <b>with</b> </script><img src=x onerror=alert(1)> & a finding. '
 TOKEN_LIMIT = 64
-RESAMPLES = 200
+RESAMPLES = 100
 
 
 def write_synthetic_run(folder: Path, *, cases: int = 60, images: bool = True) -> Path:

@@ -33,10 +33,19 @@ def cards(run, **options):
     return parse(write_report(run, **options).read_text()).all("li", "card")
 
 
-def test_shows_the_24_lowest_as_pandas_finds_them(run, rows):
+@pytest.fixture(scope="module")
+def page(run):
+    return parse(write_report(run).read_text())
+
+
+@pytest.fixture(scope="module")
+def shown(page):
+    return page.all("li", "card")
+
+
+def test_shows_the_24_lowest_as_pandas_finds_them(shown, rows):
     expected = rows.nsmallest(24, "cas")[KEYS].astype(str).to_numpy().tolist()
-    shown = [[c.attrs[f"data-{k}"] for k in KEYS] for c in cards(run)]
-    assert shown == expected
+    assert [[c.attrs[f"data-{k}"] for k in KEYS] for c in shown] == expected
 
 
 def test_size_of_the_gallery_is_the_callers(run):
@@ -52,8 +61,8 @@ def test_ties_are_broken_by_name_and_failures_left_out(rows):
     assert lowest[KEYS].to_numpy().tolist() == ordered[KEYS].to_numpy().tolist()
 
 
-def test_cards_carry_scores_prompt_label_and_verdict(run, rows):
-    for card in cards(run):
+def test_cards_carry_scores_prompt_label_and_verdict(shown, rows):
+    for card in shown:
         a = card.attrs
         (row,) = rows[
             (rows["method"] == a["data-method"])
@@ -67,17 +76,14 @@ def test_cards_carry_scores_prompt_label_and_verdict(run, rows):
             assert float(a[f"data-{key}"]) == pytest.approx(row[key], abs=1e-12)
 
 
-def test_filters_offer_what_the_cards_hold(run):
-    page = parse(write_report(run).read_text())
-    shown = page.all("li", "card")
+def test_filters_offer_what_the_cards_hold(page, shown):
     for name in ("label", "method"):
         (select,) = [s for s in page.all("select") if s.attrs["name"] == name]
         offered = {o.attrs["value"] for o in select.all("option")} - {""}
         assert offered == {card.attrs[f"data-{name}"] for card in shown}
 
 
-def test_missing_files_become_placeholders(run, rows):
-    shown = cards(run, gallery=200)
+def test_missing_files_become_placeholders(shown, rows):
     for card in shown:
         number = rows.index[rows["image"] == card.attrs["data-file"]][0]
         drawn = number % 7 != 0  # the others are not on disk

@@ -116,11 +116,12 @@ def axis(low: float, high: float, *, ticks: int = 5, percent: bool = False) -> A
         ticks: Number of intervals aimed at.
         percent: Label shares of one as percentages.
     """
-    if high - low < 1e-9:
-        low, high = low - 0.05, high + 0.05
+    if high - low < 1e-4:  # below what is worth telling apart
+        low, high = low - 0.01, high + 0.01
     edges = MaxNLocator(nbins=ticks, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
-    decimals = max(0, int(np.ceil(-np.log10(edges[1] - edges[0]) - 1e-9)))
-    if not np.allclose(np.round(edges, decimals), edges):
+    step = edges[1] - edges[0]
+    decimals = max(0, int(np.ceil(-np.log10(step) - 1e-9)))
+    if not np.allclose(np.round(edges, decimals), edges, rtol=0, atol=step / 100):
         decimals += 1  # steps of 0.25 and the like
 
     def name(edge: float) -> str:
