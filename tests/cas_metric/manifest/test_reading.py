@@ -321,6 +321,8 @@ def test_what_cannot_be_written(tmp_path):
         write_manifest(good.assign(lable="x"), tmp_path / "m.csv")
     with pytest.raises(InputError, match="xlsx"):
         write_manifest(good, tmp_path / "m.xlsx")
+    with pytest.raises(InputError, match="whole numbers"):
+        write_manifest(good.assign(seed=1.5), tmp_path / "m.csv")
     for rows in (good.iloc[:0], pd.DataFrame({"label": ["x"]})):
         with pytest.raises(InputError, match="at least one row"):
             write_manifest(rows, tmp_path / "m.csv")

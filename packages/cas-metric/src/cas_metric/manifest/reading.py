@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: The name of the ``image`` column in the imagefolder convention.
 FILE_NAME: Final = "file_name"
 #: Whole numbers, also as pandas writes them when others are missing: ``3.0``.
-SEED: Final = re.compile(r"(-?[0-9]{1,18})(\.0+)?")
+SEED: Final = re.compile(r"(-?[0-9]{1,19})(\.0+)?")
 FIX_ROWS: Final = "correct these rows of the manifest"
 
 
@@ -196,7 +196,7 @@ def _build_rows(table: Table, columns: dict[str, list[str]], allow_absolute: boo
         for given, image in zip(cells["id"], cells["image"], strict=True)
     ]
     rows = pd.DataFrame(cells, columns=list(COLUMNS), dtype="str")
-    seeds = [int(match[1]) if (match := SEED.fullmatch(s)) else None for s in cells["seed"]]
+    seeds = [_seed(text) for text in cells["seed"]]
     return rows.assign(seed=pd.array(seeds, dtype="Int64"))
 
 
@@ -211,9 +211,15 @@ def _row_problems(row: dict[str, str], allow_absolute: bool) -> list[str]:
         problems.append("no image is named")
     elif not allow_absolute and (why := path_problem(row["image"])):
         problems.append(f"the image {row['image']!r} {why}")
-    if row.get("seed") and not SEED.fullmatch(row["seed"]):
+    if row.get("seed") and _seed(row["seed"]) is None:
         problems.append(f"the seed {row['seed']!r} is not a whole number")
     return problems
+
+
+def _seed(text: str) -> int | None:
+    """The whole number of 64 bits in ``text``, else None."""
+    match = SEED.fullmatch(text)
+    return value if match and -(2**63) <= (value := int(match[1])) < 2**63 else None
 
 
 def without_suffix(image: str) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cas_metric.errors import InputError
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 
 #: Columns of every manifest. Only ``image`` must be given; missing text is "".
 COLUMNS: Final = ("id", "image", "label", "prompt", "reference", "patient", "method", "seed")
+
+#: A leading slash, backslash or drive.
+ABSOLUTE: Final = re.compile(r"[/\\]|[A-Za-z]:")
+#: A whole component "..".
+PARENT: Final = re.compile(r"(^|[/\\])\.\.([/\\]|$)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,12 +71,11 @@ class Manifest:
 def path_problem(image: str) -> str:
     """Why the text of an image path is refused by itself; empty if it is not.
 
-    Absolute paths of both POSIX and Windows count, whatever machine this is.
+    The separators and absolute paths of both POSIX and Windows count, whatever machine this is.
     """
-    windows = PureWindowsPath(image)
-    if PurePosixPath(image).is_absolute() or windows.drive or windows.root:
+    if ABSOLUTE.match(image):
         return "is an absolute path"
-    if ".." in PurePosixPath(image).parts or ".." in windows.parts:
+    if PARENT.search(image):
         return "leads out of its folder by '..'"
     return ""
 

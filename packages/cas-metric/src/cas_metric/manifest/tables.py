@@ -163,8 +163,9 @@ def _read_parquet(path: Path) -> Table:
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             table = file.read()
+        table.validate(full=True)  # damaged text is found here rather than below
     except (pa.ArrowException, OSError, ValueError) as error:
         cause = str(error).split("\n")[0]
         raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import difflib
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +32,8 @@ def write_manifest(rows: pd.DataFrame, path: str | Path) -> Path:
         The path of the file.
 
     Raises:
-        InputError: Columns outside of :data:`COLUMNS`, no ``image``, no rows, unknown suffix.
+        InputError: Columns outside of :data:`COLUMNS`, no ``image``, no rows, seeds that are no
+            whole numbers, unknown suffix.
     """
     path = Path(path)
     table = _normalised(rows)
@@ -39,9 +41,9 @@ def write_manifest(rows: pd.DataFrame, path: str | Path) -> Path:
         path = path / "metadata.csv"
         table = table.rename(columns={"image": FILE_NAME})
     encoders: dict[str, Callable[[], bytes]] = {
-        ".csv": lambda: table.to_csv(index=False, lineterminator="\n").encode(),
+        ".csv": lambda: _csv(table).encode(),
         ".jsonl": lambda: table.to_json(orient="records", lines=True, force_ascii=False).encode(),
-        ".parquet": lambda: table.to_parquet(index=False),
+        ".parquet": lambda: table.to_parquet(index=False, write_page_checksum=True),
     }
     encode = encoders.get(path.suffix.lower())
     if encode is None:
@@ -57,6 +59,13 @@ def write_manifest(rows: pd.DataFrame, path: str | Path) -> Path:
         ) from error
     write_bytes(path, content)
     return path
+
+
+def _csv(table: pd.DataFrame) -> str:
+    """CSV with quotes where they are needed; pandas sees no need in a lone carriage return."""
+    has_return = any(table[c].str.contains("\r").any() for c in table if c != "seed")
+    quoting = csv.QUOTE_NONNUMERIC if has_return else csv.QUOTE_MINIMAL
+    return table.to_csv(index=False, lineterminator="\n", quoting=quoting)
 
 
 def _normalised(rows: pd.DataFrame) -> pd.DataFrame:
@@ -78,8 +87,15 @@ def _normalised(rows: pd.DataFrame) -> pd.DataFrame:
             continue
         values = rows[name].reset_index(drop=True)
         if name == "seed":
-            table[name] = values.astype("Int64")
+            table[name] = _whole_numbers(values)
         else:
             table[name] = values.where(values.notna(), "").astype(str)
     kept = [c for c in table if c in ALWAYS or not (table[c].isna() | (table[c] == "")).all()]
     return table[kept]
+
+
+def _whole_numbers(seeds: pd.Series) -> pd.Series:
+    try:
+        return seeds.astype("Int64")
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"the seeds are not whole numbers: {error}", fix="round them") from error
