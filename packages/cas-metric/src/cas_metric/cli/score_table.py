@@ -65,6 +65,7 @@ def _lines(summary: Mapping[str, Any]) -> Iterator[str]:
     yield "Means, 95% bootstrap intervals below. Floor: against another real image of the class."
     if summary["tau"] is not None:
         yield f"tau = {summary['tau']:.3f}, the 25th percentile of the real images' CAS"
+    yield from _probe_lines(summary["probe"])
     for name, lack in summary["missing"].items():
         yield (
             f"no {name.upper()} for {lack['images']} of {lack['of']} images ({lack['reason']}), "
@@ -84,6 +85,15 @@ def _lines(summary: Mapping[str, Any]) -> Iterator[str]:
         f"embedded {timing['images_embedded']} images, {timing['images_from_cache']} from cache, "
         f"in {timing['seconds']:.1f} s"
     )
+
+
+def _probe_lines(probe: Mapping[str, Any]) -> Iterator[str]:
+    """What DD rests on."""
+    if "training_accuracy" in probe:
+        share, images = probe["training_accuracy"], probe["images"]
+        yield f"probe: fitted on {images} real images, of which it recognises {share:.1%}"
+    elif "folds" in probe:
+        yield f"probe: cross-fitted on the real images in {probe['folds']} folds"
 
 
 def _text_lines(text: Mapping[str, Any]) -> Iterator[str]:
