@@ -60,7 +60,7 @@ class Histology:
 
     Finding, of every class: ``extent`` (characteristic length), ``size`` (word for it), ``count``,
     ``variant``, ``chromatin`` (relative stain of the lesion's nuclei), ``place`` and ``reach``
-    (middle and radius of the lesion; the natural reach of 3 fills the frame). Ductal Carcinoma
+    (middle and radius of the lesion; a reach of 3 fills the frame). Ductal Carcinoma
     adds ``density`` (scattered, crowded). An empty finding is normal tissue.
     """
 
@@ -82,8 +82,8 @@ class Histology:
             "count": int(rng.integers(traits.count[0], traits.count[1] + 1)),
             "variant": _pick(rng, traits.variants),
             "chromatin": _uniform(rng, 0.88, 1.12),
-            "place": [0.0, 0.0],
-            "reach": 3.0,
+            "place": [_uniform(rng, -0.3, 0.3), _uniform(rng, -0.3, 0.3)],
+            "reach": _uniform(rng, 0.85, 1.05) if rng.random() < 0.45 else 3.0,
         }
         if label == "Ductal Carcinoma":
             finding["density"] = _pick(rng, ("scattered", "crowded"))
@@ -138,28 +138,26 @@ def _pick(rng: np.random.Generator, options: Any) -> Any:
     return options[int(rng.integers(len(options)))]
 
 
-_ARTEFACTS: Final = {"none": 0.70, "fold": 0.10, "tear": 0.10, "edge": 0.10}
+_ARTEFACTS: Final = {"none": 0.55, "fold": 0.15, "tear": 0.15, "edge": 0.15}
 
 
 def _sample_nuisance(rng: np.random.Generator) -> dict[str, Any]:
     return {
         "angle": _uniform(rng, 0, 2 * np.pi),
-        "magnification": _uniform(rng, 0.88, 1.15),
-        "dx": _uniform(rng, -0.15, 0.15),
-        "dy": _uniform(rng, -0.15, 0.15),
-        "haematoxylin": _uniform(rng, 0.70, 1.30),
-        "eosin": _uniform(rng, 0.70, 1.30),
+        "magnification": _uniform(rng, 0.75, 1.30),
+        "haematoxylin": _uniform(rng, 0.55, 1.40),
+        "eosin": _uniform(rng, 0.55, 1.45),
         "hue": _uniform(rng, -1, 1),
         "eosin_hue": _uniform(rng, -1, 1),
-        "thickness": _uniform(rng, 0.85, 1.18),
+        "thickness": _uniform(rng, 0.75, 1.25),
         "wedge": _uniform(rng, 0.0, 0.18),
         "wedge_angle": _uniform(rng, 0, 2 * np.pi),
         "light": _uniform(rng, 0.0, 0.07),
         "light_angle": _uniform(rng, 0, 2 * np.pi),
         "artefact": str(rng.choice(list(_ARTEFACTS), p=list(_ARTEFACTS.values()))),
         "artefact_angle": _uniform(rng, 0, 2 * np.pi),
-        "blur": _uniform(rng, 0.0, 0.022),
-        "noise": _uniform(rng, 0.004, 0.025),
+        "blur": _uniform(rng, 0.0, 0.2) ** 2,
+        "noise": _uniform(rng, 0.004, 0.045),
     }
 
 

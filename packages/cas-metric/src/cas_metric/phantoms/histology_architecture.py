@@ -63,21 +63,18 @@ def draw_section(spec: FindingSpec, size: int) -> Array:
     finding, nuisance = spec.finding, spec.nuisance
     lesion, normal, slide = (np.random.default_rng([spec.seed, k]) for k in range(3))
     frame = draw.grid(size)
-    pose = {
-        "angle": nuisance["angle"],
-        "scale": nuisance["magnification"],
-        "shift": (nuisance["dx"], nuisance["dy"]),
-    }
-    g = frame.posed(**pose)
+    pose: dict[str, Any] = {"angle": nuisance["angle"], "scale": nuisance["magnification"]}
     if not finding:
-        return photomicrograph(normal_tissue(normal, g), frame, nuisance, slide)
-    tissue = _ARCHITECTURES[spec.label](Field(g, pose, finding, lesion))
+        return photomicrograph(normal_tissue(normal, frame.posed(**pose)), frame, nuisance, slide)
+    g = frame.posed(**pose, shift=tuple(finding["place"]))
+    tissue = _ARCHITECTURES[spec.label](
+        Field(g, {**pose, "shift": tuple(finding["place"])}, finding, lesion)
+    )
     if finding["reach"] < _WHOLE_FRAME:
-        around = normal_tissue(normal, g)
-        x, y = finding["place"]
-        away = draw.ellipse(frame, (x, y), (finding["reach"], finding["reach"]))
-        outside = draw.fill(-away, 0.10, frame.pixel)
-        tissue.lay(outside, around.haematoxylin, around.eosin)
+        quiet = normal_tissue(normal, frame.posed(**pose))
+        ragged = 0.06 * draw.smooth_noise(normal, size, 6)
+        edge = draw.ellipse(g, (0.0, 0.0), (finding["reach"], finding["reach"])) + ragged
+        tissue.lay(draw.fill(-edge, 0.08, g.pixel), quiet.haematoxylin, quiet.eosin)
     return photomicrograph(tissue, frame, nuisance, slide)
 
 
