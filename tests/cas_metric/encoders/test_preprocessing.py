@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from pathlib import Path
 
@@ -216,6 +217,15 @@ def test_small_and_extreme_shapes_keep_their_channels_last(
     image = np.random.default_rng(2).integers(0, 256, shape, dtype=np.uint8)
     ours = load_encoder(models["siglip"], device="cpu").official_preprocess([image])
     np.testing.assert_allclose(ours[0].numpy(), expected("siglip", image), atol=1e-5)
+
+
+def test_preprocessing_travels_to_worker_processes(
+    models: dict[str, Path], photographs: list[np.ndarray]
+) -> None:
+    for directory in models.values():
+        preprocessing = load_encoder(directory, device="cpu").preprocessing
+        copy = pickle.loads(pickle.dumps(preprocessing))
+        assert torch.equal(copy.official(photographs), preprocessing.official(photographs))
 
 
 def test_shape_errors_are_said() -> None:

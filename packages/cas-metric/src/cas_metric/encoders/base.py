@@ -96,7 +96,12 @@ class Encoder(Protocol):
         ...
 
     def embed_pixels(self, inputs: Tensor) -> Tensor:
-        """Preprocessed ``(B, 3, S, S)`` to ``(B, D)`` float32 of unit norm; gradients flow."""
+        """Preprocessed ``(B, 3, S, S)`` to ``(B, D)`` float32 of unit norm; gradients flow.
+
+        In batches of one size the bits of a row depend neither on its partners nor on its
+        position (tested on the CPU). A batch of another size may differ in the last bits, a batch
+        of one does: whoever wants reproducible bytes fills the last batch up.
+        """
         ...
 
     def embed_texts(self, texts: Sequence[str]) -> TextEmbeddings:
@@ -217,9 +222,11 @@ class ModelEncoder:
         """See :meth:`Encoder.embed_texts`."""
         text = self._require_text()
         embeddings, truncated = embed_with_policy(text, texts, self.text_policy, self.dim)
+        unique = list(dict.fromkeys(texts))
+        counts = dict(zip(unique, text.count(unique), strict=True))
         return TextEmbeddings(
             embeddings=embeddings.to(self.device),
-            tokens=torch.tensor(text.count(texts), dtype=torch.int64),
+            tokens=torch.tensor([counts[item] for item in texts], dtype=torch.int64),
             truncated=torch.tensor(truncated, dtype=torch.bool),
         )
 

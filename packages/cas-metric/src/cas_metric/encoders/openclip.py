@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from cas_metric.encoders.base import Towers
@@ -113,6 +114,17 @@ class OpenClipTokenizer:
         return {"limit": self.limit, "padding": "max_length", "by": "open_clip"}
 
 
+@dataclass(frozen=True)
+class OpenClipTransform:
+    """open_clip's transform of one image, for several; picklable, for worker processes."""
+
+    transform: Any
+
+    def __call__(self, images: list[Image.Image]) -> Tensor:
+        """PIL images to ``(B, 3, S, S)`` float32."""
+        return torch.stack([self.transform(image) for image in images])
+
+
 def _towers(
     open_clip: Any,
     name: str,
@@ -198,9 +210,8 @@ def _preprocessing(model: Any, config: dict[str, Any]) -> Preprocessing:
         key: config[key] for key in ("mean", "std", "interpolation", "resize_mode") if key in config
     }
     settings = PreprocessCfg(size=height, **known)
-    transform = image_transform_v2(settings, is_train=False)
     return Preprocessing(
-        official_transform=lambda images: torch.stack([transform(image) for image in images]),
+        official_transform=OpenClipTransform(image_transform_v2(settings, is_train=False)),
         size=height,
         geometry="squash" if settings.resize_mode == "squash" else "crop-rounded",
         shortest_side=height,

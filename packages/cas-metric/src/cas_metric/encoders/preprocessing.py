@@ -106,6 +106,17 @@ class Preprocessing:
         return images[..., top : top + self.size, left : left + self.size]
 
 
+@dataclass(frozen=True)
+class HubTransform:
+    """An image processor of transformers as a transform; picklable, for worker processes."""
+
+    processor: Any
+
+    def __call__(self, images: list[Image.Image]) -> Tensor:
+        """PIL images to ``(B, 3, S, S)`` float32."""
+        return self.processor(images=images, return_tensors="pt")["pixel_values"]
+
+
 def from_processor(
     processor: Any,
     *,
@@ -147,9 +158,7 @@ def from_processor(
     if processor.resample not in _INTERPOLATION:
         raise InputError(f"the image processor resamples by PIL filter {processor.resample}")
     return Preprocessing(
-        official_transform=lambda images: processor(images=images, return_tensors="pt")[
-            "pixel_values"
-        ],
+        official_transform=HubTransform(processor),
         size=side,
         geometry="crop" if crops else "squash",
         shortest_side=shortest,
