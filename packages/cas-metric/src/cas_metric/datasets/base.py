@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Positions = NDArray[np.int64]
+
+#: Name of the split that keeps near-duplicates on one side; it needs the images, not only the rows.
+DUPLICATE_DISJOINT: Final = "duplicate-disjoint"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cas_metric.errors import ImageError
+from cas_metric.datasets.base import Collection, Partition
+from cas_metric.datasets.splits import split_groups
+from cas_metric.errors import ImageError, InputError
 from cas_metric.images import load_image, sha256_file, to_uint8
 from cas_metric.protocol import PHASH_THRESHOLD
 
@@ -59,6 +61,29 @@ def near_copies(
     found = pairs_within(np.array(words, dtype=np.uint64), threshold=threshold)
     pairs = [Pair(decoded[i], decoded[j], int(distance)) for i, j, distance in found]
     return pairs, broken
+
+
+def split_apart(collection: Collection, seed: int, track: Track = untracked) -> Partition:
+    """Halve every class so that no near-duplicates lie on different sides.
+
+    Raises:
+        InputError: An image is missing.
+    """
+    records = collection.records
+    paths = [collection.root / image for image in records["image"]]
+    absent = next((path for path in paths if not path.is_file()), None)
+    if absent is not None:
+        raise InputError(
+            f"{absent} is missing, and near-duplicates cannot be found without the images",
+            fix="complete the data set, or use another split",
+        )
+    pairs, broken = near_copies(paths, track)
+    groups = group_copies(len(records), pairs)
+    parted = split_groups(records["label"].tolist(), groups, seed)
+    notes = [f"{len(records) - len(set(groups))} near-duplicates stay with their originals"]
+    if broken:
+        notes.append(f"{len(broken)} images cannot be decoded, e.g. {paths[broken[0]]}")
+    return Partition(parted.train, parted.test, tuple(notes))
 
 
 def group_copies(count: int, pairs: Iterable[Pair]) -> list[str]:

@@ -13,10 +13,8 @@ from typing import Final
 
 import numpy as np
 
-from cas_metric.datasets.base import Collection, Dataset, Partition, Source
-from cas_metric.datasets.duplicates import group_copies, near_copies
+from cas_metric.datasets.base import DUPLICATE_DISJOINT, Collection, Dataset, Partition, Source
 from cas_metric.datasets.files import find_file, find_images, read_csv, require_form, require_unique
-from cas_metric.datasets.splits import split_groups
 from cas_metric.domains import load_domain
 from cas_metric.errors import InputError
 from cas_metric.images import sha256_file
@@ -78,8 +76,6 @@ def read(root: Path, kind: str) -> Collection:
 def split(collection: Collection, kind: str, seed: int) -> Partition:
     """The public split, by image; with another seed than 42 one of the same form."""
     records = collection.records
-    if kind == "duplicate-disjoint":
-        return _disjoint(collection, seed)
     train: list[int] = []
     for label in sorted(set(records["label"]), key=str.casefold):
         rows = np.flatnonzero(records["label"] == label)
@@ -92,32 +88,13 @@ def split(collection: Collection, kind: str, seed: int) -> Partition:
         "this split is by image: the CSV names no patients, so several images of one patient may "
         "lie on both sides, although the paper calls it patient-level",
         "near-duplicates are known to lie on both sides: --near-duplicates lists them, "
-        "--split duplicate-disjoint keeps them together",
+        f"--split {DUPLICATE_DISJOINT} keeps them together",
     ]
     if seed == PUBLIC_SEED and _PUBLIC_CSV in collection.notes:
         ids = records["id"]
         _check_public_lists(ids[train].tolist(), ids[test].tolist())
         notes.append("both lists are the documented public ones (sha256 compared)")
     return Partition(np.array(train), np.array(test), tuple(notes))
-
-
-def _disjoint(collection: Collection, seed: int) -> Partition:
-    """Halves that share no near-duplicate; needs every image."""
-    records = collection.records
-    paths = [collection.root / image for image in records["image"]]
-    absent = next((path for path in paths if not path.is_file()), None)
-    if absent is not None:
-        raise InputError(
-            f"{absent} is missing, and near-duplicates cannot be found without the images",
-            fix=SOURCE.where,
-        )
-    pairs, broken = near_copies(paths)
-    groups = group_copies(len(records), pairs)
-    parted = split_groups(records["label"].tolist(), groups, seed)
-    notes = [f"{len(records) - len(set(groups))} near-duplicates stay with their originals"]
-    if broken:
-        notes.append(f"{len(broken)} images cannot be decoded, e.g. {paths[broken[0]]}")
-    return Partition(parted.train, parted.test, tuple(notes))
 
 
 def list_sha256(hashes: Sequence[str]) -> str:
@@ -160,7 +137,7 @@ DATASET: Final = Dataset(
     source=SOURCE,
     splits={
         "paper": "the public half-and-half split of the 20 conditions, by image",
-        "duplicate-disjoint": "halves that share no near-duplicate (pHash), by image",
+        DUPLICATE_DISJOINT: "halves that share no near-duplicate (pHash), by image",
     },
     read=read,
     split=split,

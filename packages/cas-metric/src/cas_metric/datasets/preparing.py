@@ -10,8 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from cas_metric.datasets import breakhis, chexpert, fitzpatrick17k, origa
-from cas_metric.datasets.base import Collection, Dataset, Partition
-from cas_metric.datasets.duplicates import Track, exact_copies, near_copies, untracked
+from cas_metric.datasets.base import DUPLICATE_DISJOINT, Collection, Dataset, Partition
+from cas_metric.datasets.duplicates import (
+    Track,
+    exact_copies,
+    near_copies,
+    split_apart,
+    untracked,
+)
 from cas_metric.datasets.files import missing_images, require_folder
 from cas_metric.datasets.paper_tables import ClassCount, count_classes
 from cas_metric.datasets.splits import few_shot
@@ -99,7 +105,10 @@ def prepare(request: Request, track: Track = untracked) -> Preparation:
     _check_options(request)
     root = require_folder(request.root, dataset.source)
     collection = dataset.read(root, request.split)
-    partition = dataset.split(collection, request.split, request.seed)
+    if request.split == DUPLICATE_DISJOINT:
+        partition = split_apart(collection, request.seed, track)
+    else:
+        partition = dataset.split(collection, request.split, request.seed)
     notes = [*collection.notes, *partition.notes]
     if not request.metadata_only:
         partition, left_out = _present(collection, partition, dataset, request.allow_missing)
@@ -179,7 +188,7 @@ def _check_options(request: Request) -> None:
         option
         for option, given in (
             ("--near-duplicates", request.near_duplicates),
-            ("--split duplicate-disjoint", request.split == "duplicate-disjoint"),
+            (f"--split {DUPLICATE_DISJOINT}", request.split == DUPLICATE_DISJOINT),
         )
         if given
     ]
