@@ -28,7 +28,7 @@ SOURCE: Final = Source(
     title="BreakHis (BreaKHis_v1)",
     citation="Spanhol et al., IEEE Transactions on Biomedical Engineering 2016",
     url="https://web.inf.ufpr.br/vri/databases/breast-cancer-histopathological-database-breakhis/",
-    terms="CC BY 4.0, for research; cite the authors",
+    terms="for research, as stated on that page; cite the authors",
     layout="BreaKHis_v1/histology_slides/breast/{benign,malignant}/SOB/<type>/<slide>/100X/*.png",
 )
 
