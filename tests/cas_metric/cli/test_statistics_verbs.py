@@ -8,7 +8,7 @@ import pytest
 from tests.support.runs import write_score_run
 from typer.testing import CliRunner
 
-from cas_metric.cli import compare, correlate, preference
+from cas_metric.cli import check, compare, correlate, preference
 from cas_metric.errors import InputError
 
 FIGURES = (".svg", ".pdf", ".png")
@@ -160,3 +160,21 @@ def test_correlate_says_what_is_wrong_with_a_table(tmp_path, content, message):
     path.write_text(content)
     with pytest.raises(InputError, match=message):
         invoke(correlate.app, path)
+
+
+def test_check_paper_by_verdict_and_as_files(tmp_path):
+    printed = invoke(check.app, "paper", "--show", "mismatch", "--out", tmp_path).stdout
+    assert "| mismatch | average relative reduction |" in printed
+    assert "| holds |" not in printed
+    written = json.loads((tmp_path / "check.json").read_text())
+    assert written["counts"]["mismatch"] == len(written["findings"]) == 5
+
+
+def test_check_refuses_an_unknown_verdict():
+    with pytest.raises(InputError, match="no verdict is called wrong"):
+        invoke(check.app, "paper", "--show", "wrong")
+
+
+def test_check_prints_its_schema():
+    schema = json.loads(invoke(check.app, "paper", "--schema").stdout)
+    assert "Reductions" in schema["$defs"]
