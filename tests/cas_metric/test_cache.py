@@ -137,9 +137,8 @@ def test_a_damaged_store_says_what_to_delete(tmp_path: Path, damage: str) -> Non
         at = content.rindex(_vector(7).tobytes())
         content[at + 5] ^= 1
     data.write_bytes(content)
-    with pytest.raises(InputError, match="damaged") as caught:
-        with EmbeddingCache(tmp_path) as cache:
-            cache.get_many([_key(number) for number in range(400)])
+    with pytest.raises(InputError, match="damaged") as caught, EmbeddingCache(tmp_path) as cache:
+        cache.get_many([_key(number) for number in range(400)])
     assert f"delete the directory {tmp_path / STORE}" in caught.value.fix
 
 

@@ -1,0 +1,88 @@
+"""Folders to score and an encoder of a realistic size, for the measurements beside this file."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+CLASSES = ("disc", "square")
+DOMAIN = """\
+name: shapes
+title: Shapes in noise
+modality: drawing
+classes:
+  - name: disc
+    checklist: {Shape: round, Color: bright}
+  - name: square
+    checklist: {Shape: four corners, Color: bright}
+"""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One command: wall time in seconds and peak resident memory in bytes."""
+
+    seconds: float
+    peak: int
+
+
+def write_folders(root: Path, images: int, side: int = 64) -> tuple[Path, Path]:
+    """``images`` generated PNG files and as many real partners, no two alike; returns both."""
+    rng = np.random.default_rng(0)
+    for name in ("generated", "real"):
+        folder = root / name
+        folder.mkdir(parents=True)
+        with (folder / "metadata.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["id", "file_name", "label", "prompt"])
+            for number in range(images):
+                label = CLASSES[number % len(CLASSES)]
+                _draw(label, side, rng).save(folder / f"{number}.png")
+                writer.writerow([number, f"{number}.png", label, f"a {label}, case {number % 50}"])
+    (root / "domain.yaml").write_text(DOMAIN)
+    (root / "real" / "cas.yaml").write_text("domain: ../domain.yaml\n")
+    return root / "generated", root / "real"
+
+
+def _draw(label: str, side: int, rng: np.random.Generator) -> Image.Image:
+    pixels = rng.integers(0, 120, (side, side, 3), dtype=np.uint8)
+    y, x = np.mgrid[:side, :side] - rng.integers(side // 4, 3 * side // 4, size=(2, 1, 1))
+    inside = np.hypot(y, x) < side / 6 if label == "disc" else np.maximum(abs(y), abs(x)) < side / 6
+    pixels[inside] += 100
+    return Image.fromarray(pixels)
+
+
+def build_siglip_base(directory: Path) -> Path:
+    """SigLIP base/16 at 224 pixels with random weights: the cost of a real encoder, no download."""
+    import torch
+    from tests.support.tiny_models import build_siglip
+    from transformers import SiglipConfig, SiglipModel
+
+    build_siglip(directory, image_size=224)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        SiglipModel(SiglipConfig()).save_pretrained(directory)
+    return directory
+
+
+def run_cas(*arguments: object) -> Measured:
+    """Run ``cas`` in a process of its own; it must succeed."""
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cas_metric.cli.main", *map(str, arguments)],
+        stdout=subprocess.DEVNULL,
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"cas ended with exit code {process.returncode}")
+    scale = 1 if sys.platform == "darwin" else 1024
+    return Measured(time.perf_counter() - started, usage.ru_maxrss * scale)

@@ -1,0 +1,163 @@
+"""The whole of ``cas score`` on real pictures, interrupted, bad and distributed."""
+
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from tests.support.clinical_crops import (
+    KILL_IN_THIRD_BATCH,
+    Folders,
+    cas,
+    cas_process,
+    read_metadata,
+    write_folders,
+    write_metadata,
+)
+from tests.support.image_files import png16_bytes, write_huge_png
+from tests.support.tiny_models import build_siglip
+
+from cas_metric.cache import EmbeddingCache
+from cas_metric.embedding import embed_image_files
+from cas_metric.encoders import load_encoder
+
+ROW_FILES = [
+    f"{prefix}per_image.{kind}" for prefix in ("", "real_", "floor_") for kind in ("csv", "parquet")
+]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_siglip(tmp_path_factory.mktemp("siglip") / "tiny-siglip", dim=128)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
+    return write_folders(tmp_path_factory.mktemp("crops") / "data", a_class=20)
+
+
+def _arguments(folders: Folders, model: Path, tmp_path: Path, name: str) -> list[object]:
+    out, cache = tmp_path / name, tmp_path / f"{name}-cache"
+    words = ["score", folders.generated, folders.test, "--encoder", model, "--batch-size", 8]
+    return [*words, "--device", "cpu", "--out", out, "--cache", cache]
+
+
+def _assert_same_rows(one: Path, two: Path) -> None:
+    for name in ROW_FILES:
+        assert (one / name).read_bytes() == (two / name).read_bytes(), name
+
+
+def test_real_photographs_are_told_apart_and_a_crop_is_most_like_its_own_image(
+    folders: Folders, model: Path, tmp_path: Path
+) -> None:
+    done = cas(*_arguments(folders, model, tmp_path, "run"))
+    assert done.code == 0, done.err
+    assert "Phantom" not in done.out
+    rows = pd.read_parquet(tmp_path / "run" / "per_image.parquet")
+    assert (rows["status"] == "ok").all()
+    # The encoder has random weights; a trained one tells a retina from a section of a breast.
+    assert rows["dd"].mean() > 0.9
+    paths = [
+        folder / name
+        for folder, column in ((folders.generated, "image"), (folders.test, "reference"))
+        for name in rows[column]
+    ]
+    with EmbeddingCache(tmp_path / "run-cache") as cache:
+        found = embed_image_files(paths, load_encoder(model, device="cpu"), cache)
+    generated, real = np.split(found.embeddings, 2)
+    similarity = generated @ real.T
+    np.testing.assert_allclose(similarity.diagonal(), rows["sfs"], atol=1e-5)
+    assert (similarity.argmax(axis=1) == np.arange(len(rows))).all()
+
+
+def test_killed_in_the_middle_the_same_command_ends_with_the_same_rows(
+    folders: Folders, model: Path, tmp_path: Path
+) -> None:
+    whole = _arguments(folders, model, tmp_path, "whole")
+    interrupted = _arguments(folders, model, tmp_path, "interrupted")
+    assert cas(*whole).code == 0
+    killed = cas_process(*interrupted, before=KILL_IN_THIRD_BATCH)
+    assert killed.code == -signal.SIGKILL
+    assert not (tmp_path / "interrupted").exists()
+    finished = cas(*interrupted)
+    assert finished.code == 0
+    # Two batches of eight were committed before the third one was hit.
+    assert "embedded 104 images, 16 from cache" in finished.out
+    _assert_same_rows(tmp_path / "whole", tmp_path / "interrupted")
+
+
+def test_two_processes_write_the_same_rows_as_one(
+    folders: Folders, model: Path, tmp_path: Path
+) -> None:
+    one = _arguments(folders, model, tmp_path, "one")
+    two = _arguments(folders, model, tmp_path, "two")
+    assert cas(*one).code == 0
+    launch = (sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2")
+    options = ("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no")
+    launcher = (*launch, *options, "--module", "cas_metric.cli.main")
+    done = cas_process(*two, launcher=launcher)
+    assert done.code == 0, done.err
+    assert "embedded 120 images, 0 from cache" in done.out
+    assert done.out.count("report: ") == 1
+    _assert_same_rows(tmp_path / "one", tmp_path / "two")
+
+
+def test_every_bad_file_is_a_row_that_says_why_and_every_odd_one_is_scored(
+    model: Path, tmp_path: Path
+) -> None:
+    folders = write_folders(tmp_path / "data", a_class=6)
+    generated = folders.generated
+    files = [row["file_name"] for row in read_metadata(generated)]
+    crops = {name: np.asarray(Image.open(generated / name)) for name in files}
+    bad, good = _spoil(generated, files[:5], crops), _disguise(generated, files[5:9], crops)
+    rows = read_metadata(generated)
+    for row in rows:
+        row["file_name"] = {**bad, **good}.get(row["file_name"], row["file_name"])
+    write_metadata(generated, rows)
+    done = cas(*_arguments(folders, model, tmp_path, "run"))
+    assert done.code == 3, done.err
+    scored = pd.read_csv(tmp_path / "run" / "per_image.csv").set_index("image")
+    for name in bad.values():
+        assert scored.loc[name, "status"] == "failed"
+        assert scored.loc[name, "error"]
+        assert scored.loc[name, ["vdc", "ccs", "dd", "sfs", "cas"]].isna().all()
+    untouched = [name for name in files if name not in {**bad, **good}]
+    for name in [*good.values(), *untouched]:
+        assert scored.loc[name, "status"] == "ok"
+    # The pixels of a disguise are those of the crop, so nearly nothing may have changed.
+    plain = write_folders(tmp_path / "plain", a_class=6)
+    assert cas(*_arguments(plain, model, tmp_path, "before")).code == 0
+    before = pd.read_csv(tmp_path / "before" / "per_image.csv").set_index("image")
+    for old, new in good.items():
+        assert scored.loc[new, "sfs"] == pytest.approx(before.loc[old, "sfs"], abs=0.02)
+
+
+def _spoil(folder: Path, names: list[str], crops: dict[str, np.ndarray]) -> dict[str, str]:
+    """Five files that cannot be scored: old name to new name."""
+    jpeg = folder / "truncated.jpg"
+    Image.fromarray(crops[names[0]]).save(jpeg)
+    jpeg.write_bytes(jpeg.read_bytes()[:-200])
+    (folder / "zero.png").write_bytes(b"")
+    (folder / "text.png").write_text("this is no picture")
+    Image.new("RGB", (1, 1)).save(folder / "one.png")
+    write_huge_png(folder / "huge.png")
+    new = ("truncated.jpg", "zero.png", "text.png", "one.png", "huge.png")
+    return dict(zip(names, new, strict=True))
+
+
+def _disguise(folder: Path, names: list[str], crops: dict[str, np.ndarray]) -> dict[str, str]:
+    """Four unusual files that show the same picture as before: old name to new name."""
+    deep = crops[names[0]].astype(np.uint16) * 257
+    (folder / "deep.png").write_bytes(png16_bytes(deep))
+    Image.fromarray(crops[names[1]]).convert("CMYK").save(folder / "cmyk.jpg", quality=98)
+    palette = Image.fromarray(crops[names[2]]).quantize(256)
+    palette.save(folder / "palette.png", transparency=0)
+    turned = Image.fromarray(np.rot90(crops[names[3]]))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise for display
+    turned.save(folder / "turned.jpg", exif=exif, quality=98, subsampling=0)
+    new = ("deep.png", "cmyk.jpg", "palette.png", "turned.jpg")
+    return dict(zip(names, new, strict=True))
