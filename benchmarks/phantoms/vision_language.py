@@ -2,10 +2,12 @@
 
 ``python -m benchmarks.phantoms.vision_language phantom-siglip SCRATCH OUT``
 
-Every batch comes from one domain, so that the negatives are hard. Two losses: images against
+Two losses: images against
 their own prompts (pairwise sigmoid for SigLIP, InfoNCE for CLIP), and images against the
 checklists and names of all classes of all domains (cross-entropy). Identical prompts count as
-positives of each other. Checkpoints go to OUT each few hundred steps.
+positives of each other. While the text tower still says the same of everything, a linear
+classifier on the image embedding, dropped afterwards, gives the image tower its gradient.
+Checkpoints go to OUT each few hundred steps.
 """
 
 from __future__ import annotations
@@ -19,23 +21,27 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from benchmarks.phantoms.architectures import TOKEN_LIMIT, build, save
-from benchmarks.phantoms.corpus import COUNTS, Corpus, read_corpus
+from benchmarks.phantoms.corpus import COUNTS, read_corpus
 from cas_metric.domains import load_domain
 
 #: Model -> seed of its weights and of its corpus: the critic never sees the evaluator's data.
 SEEDS = {"phantom-siglip": 0, "phantom-medsiglip": 1, "phantom-metaclip": 2}
-#: Share of the steps that each domain gets; twenty classes need more than two.
+#: Share of every batch that each domain gets; twenty classes need more than two.
 SHARES = {
     "phantom-chexpert": 0.25,
     "phantom-fitzpatrick17k": 0.35,
     "phantom-breakhis": 0.2,
     "phantom-origa": 0.2,
 }
+
+
+#: Only every so many images of a batch meet their prompt: texts cost as much as images do.
+CAPTIONED_EVERY = 2
 
 
 @dataclass(frozen=True)
@@ -133,6 +139,9 @@ class Trainer:
             for domain, corpus in self.corpora.items()
         }
         self.classes = class_texts(tokenizer, self.limit)
+        self.classifier = nn.Linear(
+            self.model.config.vision_config.hidden_size, len(self.classes.names)
+        )
         self.rng = np.random.default_rng(seed)
         self.generator = torch.Generator().manual_seed(seed)
         self.mean_std = (
@@ -140,64 +149,70 @@ class Trainer:
             torch.tensor(self.processors[1].image_std),
         )
 
-    def images(self, corpus: Corpus, rows: np.ndarray) -> Tensor:
-        """Augmented and normalised images ``(B, 3, H, W)`` of some rows of a corpus."""
-        pixels = torch.from_numpy(corpus.images[np.sort(rows)]).permute(0, 3, 1, 2) / 255
+    def draw(self) -> tuple[Tensor, Tensor, Tensor]:
+        """A batch: augmented images ``(B, 3, H, W)``, tokens ``(B, L)``, class indices ``(B,)``."""
+        pixels, tokens, labels = [], [], []
+        for domain, share in SHARES.items():
+            corpus = self.corpora[domain]
+            rows = np.sort(self.rng.choice(len(corpus.labels), int(share * self.batch), False))
+            pixels.append(torch.from_numpy(corpus.images[rows]))
+            tokens.append(self.tokens[domain][rows].long())
+            labels.append(torch.from_numpy(corpus.labels[rows]) + self.classes.offset[domain])
+        images = augment(torch.cat(pixels).permute(0, 3, 1, 2) / 255, self.generator)
         mean, std = (value.view(1, 3, 1, 1) for value in self.mean_std)
-        return (augment(pixels, self.generator) - mean) / std
+        return (images - mean) / std, torch.cat(tokens), torch.cat(labels)
 
-    def loss(self) -> tuple[Tensor, float]:
-        """One step's loss and its training accuracy over the classes."""
-        domain = self.rng.choice(list(SHARES), p=list(SHARES.values()))
-        corpus = self.corpora[domain]
-        rows = np.sort(self.rng.choice(len(corpus.labels), self.batch, replace=False))
+    def loss(self) -> tuple[Tensor, tuple[float, float]]:
+        """One step's loss, and its accuracy over the classes by text and by the classifier."""
+        images, tokens, labels = self.draw()
+        tokens = tokens[::CAPTIONED_EVERY]
         model: PreTrainedModel = self.model
         with torch.autocast("cpu", torch.bfloat16):
-            image = unit(model.get_image_features(pixel_values=self.images(corpus, rows)))
-            tokens = self.tokens[domain][rows].long()
+            features = model.get_image_features(pixel_values=images)
             table = self.classes.checklists if self.rng.random() < 0.6 else self.classes.names
             text = unit(model.get_text_features(input_ids=torch.cat([tokens, table])))
-        image, text = image.float(), text.float()
-        prompts, classes = text[: self.batch], text[self.batch :]
+        image, text = unit(features).float(), text.float()
+        prompts, classes = text[: len(tokens)], text[len(tokens) :]
         same = (tokens[:, None] == tokens[None]).all(dim=-1)
+        paired = image[::CAPTIONED_EVERY]
         if hasattr(model, "logit_bias"):
-            loss = prompt_loss(image, prompts, same, model.logit_scale, model.logit_bias)
+            loss = prompt_loss(paired, prompts, same, model.logit_scale, model.logit_bias)
         else:
-            loss = info_nce(image, prompts, same, model.logit_scale)
-        labels = torch.from_numpy(corpus.labels[rows]) + self.classes.offset[domain]
+            loss = info_nce(paired, prompts, same, model.logit_scale)
         logits = image @ classes.T * model.logit_scale.exp()
+        direct = self.classifier(features.pooler_output.float())
         accuracy = (logits.argmax(dim=1) == labels).float().mean().item()
-        return loss + F.cross_entropy(logits, labels), accuracy
+        direct_accuracy = (direct.argmax(dim=1) == labels).float().mean().item()
+        loss = loss + F.cross_entropy(logits, labels) + F.cross_entropy(direct, labels)
+        return loss, (accuracy, direct_accuracy)
 
     def run(self, steps: int, rate: float, out: Path) -> None:
-        """Train for ``steps`` steps: 200 of warm-up, then a cosine to zero."""
+        """Train for ``steps`` steps: 100 of warm-up, then a cosine to zero."""
         with torch.no_grad():
             self.model.logit_scale.fill_(math.log(10.0))
             if hasattr(self.model, "logit_bias"):
-                self.model.logit_bias.fill_(-10.0)
-        optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=rate, weight_decay=0.05, betas=(0.9, 0.98)
-        )
+                # As rare as a match is in a batch; SigLIP's -10 is for batches of 32,768.
+                self.model.logit_bias.fill_(-math.log(self.batch / CAPTIONED_EVERY))
+        parameters = [*self.model.parameters(), *self.classifier.parameters()]
+        optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.05, betas=(0.9, 0.98))
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer,
-            lambda step: min(1, (step + 1) / 200) * (0.5 + 0.5 * math.cos(math.pi * step / steps)),
+            lambda step: min(1, (step + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * step / steps)),
         )
         started, log = time.time(), []
         for step in range(1, steps + 1):
             loss, accuracy = self.loss()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             schedule.step()
-            log.append((loss.item(), accuracy))
+            log.append((loss.item(), *accuracy))
             if step % 100 == 0:
                 means = np.mean(log[-100:], axis=0)
                 speed = step * self.batch / (time.time() - started)
-                print(
-                    f"{step}/{steps} loss {means[0]:.3f} acc {means[1]:.3f} {speed:.0f}/s",
-                    flush=True,
-                )
+                line = f"loss {means[0]:.2f} text {means[1]:.3f} direct {means[2]:.3f}"
+                print(f"{step}/{steps} {line} {speed:.0f}/s", flush=True)
             if step % 500 == 0:
                 save(self.model, self.processors, out)
         save(self.model, self.processors, out)
@@ -211,9 +226,9 @@ def main() -> None:
     parser.add_argument("name", choices=list(SEEDS))
     parser.add_argument("scratch", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=4000)
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--steps", type=int, default=2600)
+    parser.add_argument("--batch", type=int, default=96)
+    parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--scale", type=float, default=1.0, help="size of the corpora")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
