@@ -8,7 +8,7 @@ drawn is a function of those fields.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -138,7 +138,7 @@ class Mosaic:
         return np.hypot(self.dx, self.dy)
 
 
-_NEIGHBOURS = np.array([(j, i) for j in (-1, 0, 1) for i in (-1, 0, 1)], dtype=np.int32)
+_NEIGHBOURS: Final = tuple((j, i) for j in (-1, 0, 1) for i in (-1, 0, 1))
 
 
 def mosaic(
@@ -153,23 +153,30 @@ def mosaic(
         jitter: 0 for a square lattice, 1 for points anywhere in their square.
         warp: Displacement of the coordinates in scene units, which bends the cells.
     """
-    offsets = (0.5 + jitter * (rng.random((n, n, 2), dtype=np.float32) - 0.5)).reshape(-1, 2)
+    offsets = 0.5 + np.float32(jitter) * (rng.random((n, n, 2), dtype=np.float32) - 0.5)
     scale = np.float32(n / 2)
     u, v = (g.x + warp + 1) * scale, (g.y + warp + 1) * scale
-    column, row = np.floor(u).astype(np.int32), np.floor(v).astype(np.int32)
-    near = _NEIGHBOURS.reshape(9, 2, 1, 1)
-    rows, columns = row + near[:, 0], column + near[:, 1]
-    index = (rows % n) * n + columns % n
-    dx = u - (columns + offsets[index, 0])
-    dy = v - (rows + offsets[index, 1])
-    level = dx * dx + dy * dy
-    first = level.argmin(axis=0)[None]
-    closest = np.take_along_axis(level, first, 0)
-    np.put_along_axis(level, first, np.float32(np.inf), 0)
-    second = level.min(axis=0)
-    wall = (np.sqrt(second) - np.sqrt(closest[0])) / (2 * scale)
-    picked = [np.take_along_axis(field, first, 0)[0] for field in (dx, dy, index)]
-    return Mosaic(picked[0] / scale, picked[1] / scale, picked[2], wall)
+    column, row = np.floor(u), np.floor(v)
+    u, v = u - column, v - row  # position within the square, so that neighbours are constants
+    home = (row % n * n + column % n).astype(np.intp)
+    best_u, best_v, which = np.zeros_like(u), np.zeros_like(v), home
+    best = second = np.full_like(u, np.inf)
+    numbers = np.arange(n * n).reshape(n, n)
+    for j, i in _NEIGHBOURS:
+        # What each square finds in its neighbour (j, i), as tables over the home square.
+        shifted = np.roll(offsets, (-j, -i), axis=(0, 1)).reshape(-1, 2) + np.array(
+            [i, j], dtype=np.float32
+        )
+        number = np.roll(numbers, (-j, -i), axis=(0, 1)).ravel()
+        du, dv = u - shifted[:, 0].take(home), v - shifted[:, 1].take(home)
+        level = du * du + dv * dv
+        nearer = level < best
+        second = np.minimum(second, np.maximum(best, level))
+        best_u, best_v = np.where(nearer, du, best_u), np.where(nearer, dv, best_v)
+        best = np.minimum(best, level)
+        which = np.where(nearer, number.take(home), which)
+    wall = (np.sqrt(second) - np.sqrt(best)) / (2 * scale)
+    return Mosaic(best_u / scale, best_v / scale, which, wall)
 
 
 def scatter(

@@ -119,12 +119,16 @@ class Histology:
         return spec.with_finding(place=place, reach=0.75)
 
     def exaggerate_finding(self, spec: FindingSpec, severity: float) -> FindingSpec:
-        """Structures up to 1.8 times as large, twice as many, with far darker nuclei."""
+        """Structures up to 1.8 times as large, twice as many, with far darker nuclei.
+
+        The fronds of a phyllodes tumor, which would close their clefts if they grew, become thin.
+        """
         if severity == 0 or not spec.finding:
             return spec
         finding = spec.finding
+        growth = -0.45 if spec.label == "Phyllodes Tumor" else 0.8
         return spec.with_finding(
-            extent=round(finding["extent"] * (1 + 0.8 * severity), 4),
+            extent=round(finding["extent"] * (1 + growth * severity), 4),
             count=round(finding["count"] * (1 + severity)),
             chromatin=round(finding["chromatin"] * (1 + 1.5 * severity), 4),
         )
