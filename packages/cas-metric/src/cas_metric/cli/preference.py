@@ -211,10 +211,13 @@ def _write(out: Path, result: dict[str, Any], text: str, cas: Path | None) -> No
         from cas_metric.cli.correlate import note
 
         found = result["correlation"]
+        # In the order of the other figures, so that a method keeps its colour.
+        rows = zip(found["methods"], found["cas"], found["preference"], strict=True)
+        names, values, heights = zip(*sorted(rows, key=lambda r: order.index(r[0])), strict=True)
         figure = figures.scatter(
-            found["cas"],
-            found["preference"],
-            found["methods"],
+            values,
+            heights,
+            names,
             x_label="mean CAS",
             y_label=label,
             note=note(found["coefficients"]),
