@@ -315,8 +315,9 @@ def _apart(heights: np.ndarray, room: float) -> np.ndarray:
 def _legend_below(figure: Figure, axes: Axes, *, columns: int = 2, length: float = 2.8) -> None:
     handles, _ = axes.get_legend_handles_labels()
     figure.legend(
-        handles=handles, loc="outside lower left", ncols=columns, fontsize=7.5, handlelength=length
-    )
+        handles=handles, loc="outside lower left", ncols=columns, fontsize=7.5,
+        handlelength=length, columnspacing=1.2, handletextpad=0.6,
+    )  # fmt: skip
 
 
 def _dash(style: Ink) -> Any:
