@@ -13,6 +13,9 @@ from typing import Any
 import torch
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
+    AutoImageProcessor,
+    AutoModel,
+    AutoTokenizer,
     BitImageProcessor,
     CLIPImageProcessor,
     Dinov2Config,
@@ -142,3 +145,12 @@ def save(model: PreTrainedModel, processors_: list[Any], folder: Path) -> None:
     for processor in processors_:
         processor.save_pretrained(folder)
     model.float()
+
+
+def load(folder: Path) -> tuple[PreTrainedModel, list[Any]]:
+    """What :func:`save` wrote of a vision-language model, in float32, to train it further."""
+    model = AutoModel.from_pretrained(folder, dtype=torch.float32)
+    return model, [
+        AutoTokenizer.from_pretrained(folder),
+        AutoImageProcessor.from_pretrained(folder),
+    ]

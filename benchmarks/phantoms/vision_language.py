@@ -1,6 +1,7 @@
 """Train phantom-siglip, phantom-medsiglip or phantom-metaclip on drawn phantoms.
 
-``python -m benchmarks.phantoms.vision_language phantom-siglip SCRATCH OUT``
+``python -m benchmarks.phantoms.vision_language phantom-siglip SCRATCH OUT``, then the same with
+``--focused --steps 900 --rate 7e-4``
 
 Two losses: images against
 their own prompts (pairwise sigmoid for SigLIP, InfoNCE for CLIP), and images against the
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from benchmarks.phantoms.architectures import TOKEN_LIMIT, build, save
+from benchmarks.phantoms.architectures import TOKEN_LIMIT, build, load, save
 from benchmarks.phantoms.corpus import COUNTS, read_corpus
 from cas_metric.domains import load_domain
 
@@ -40,6 +41,14 @@ SHARES = {
 }
 
 
+#: The same for a second phase, when the classes that differ in whole shapes are learned and those
+#: that differ in a faint opacity are not.
+FOCUSED = {
+    "phantom-chexpert": 0.55,
+    "phantom-fitzpatrick17k": 0.2,
+    "phantom-breakhis": 0.15,
+    "phantom-origa": 0.1,
+}
 #: Only every so many images of a batch meet their prompt: texts cost as much as images do.
 CAPTIONED_EVERY = 2
 
@@ -119,9 +128,12 @@ def unit(features: object) -> Tensor:
 class Trainer:
     """One model, its data and its optimizer; ``run`` is the recipe."""
 
-    def __init__(self, name: str, scratch: Path, scale: float, batch: int) -> None:
+    def __init__(
+        self, name: str, scratch: Path, scale: float, batch: int, start: Path | None = None
+    ) -> None:
         seed = SEEDS[name]
         self.batch = batch
+        self.shares = FOCUSED if start else SHARES
         self.corpora = {
             domain: read_corpus(scratch, domain, int(count * scale), seed)
             for domain, count in COUNTS.items()
@@ -131,7 +143,9 @@ class Trainer:
             pack = load_domain(domain)
             for label in pack.class_names:
                 texts += [pack.checklist_text(label), class_name_text(domain, label)] * 50
-        self.model, self.processors = build(name, seed, texts)
+        self.model, self.processors = load(start) if start else build(name, seed, texts)
+        if not start:
+            self._set_logits()
         self.limit = TOKEN_LIMIT[name]
         tokenizer = self.processors[0]
         self.tokens = {
@@ -149,10 +163,17 @@ class Trainer:
             torch.tensor(self.processors[1].image_std),
         )
 
+    def _set_logits(self) -> None:
+        with torch.no_grad():
+            self.model.logit_scale.fill_(math.log(10.0))
+            if hasattr(self.model, "logit_bias"):
+                # As rare as a match is in a batch; SigLIP's -10 is for batches of 32,768.
+                self.model.logit_bias.fill_(-math.log(self.batch / CAPTIONED_EVERY))
+
     def draw(self) -> tuple[Tensor, Tensor, Tensor]:
         """A batch: augmented images ``(B, 3, H, W)``, tokens ``(B, L)``, class indices ``(B,)``."""
         pixels, tokens, labels = [], [], []
-        for domain, share in SHARES.items():
+        for domain, share in self.shares.items():
             corpus = self.corpora[domain]
             rows = np.sort(self.rng.choice(len(corpus.labels), int(share * self.batch), False))
             pixels.append(torch.from_numpy(corpus.images[rows]))
@@ -188,11 +209,6 @@ class Trainer:
 
     def run(self, steps: int, rate: float, out: Path) -> None:
         """Train for ``steps`` steps: 100 of warm-up, then a cosine to zero."""
-        with torch.no_grad():
-            self.model.logit_scale.fill_(math.log(10.0))
-            if hasattr(self.model, "logit_bias"):
-                # As rare as a match is in a batch; SigLIP's -10 is for batches of 32,768.
-                self.model.logit_bias.fill_(-math.log(self.batch / CAPTIONED_EVERY))
         parameters = [*self.model.parameters(), *self.classifier.parameters()]
         optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.05, betas=(0.9, 0.98))
         schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -216,8 +232,19 @@ class Trainer:
             if step % 500 == 0:
                 save(self.model, self.processors, out)
         save(self.model, self.processors, out)
-        record = {"steps": steps, "batch": self.batch, "learning_rate": rate}
-        (out / "training.json").write_text(json.dumps(record, indent=2) + "\n")
+        target = out / "training.json"
+        phases = json.loads(target.read_text()) if self.shares is FOCUSED else []
+        images = {domain: len(corpus.labels) for domain, corpus in self.corpora.items()}
+        phases.append(
+            {
+                "steps": steps,
+                "batch": self.batch,
+                "learning_rate": rate,
+                "shares": self.shares,
+                "images": images,
+            }
+        )
+        target.write_text(json.dumps(phases, indent=2) + "\n")
 
 
 def main() -> None:
@@ -230,10 +257,14 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=96)
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--scale", type=float, default=1.0, help="size of the corpora")
+    parser.add_argument(
+        "--focused", action="store_true", help="second phase: continue from what is in OUT"
+    )
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    trainer = Trainer(options.name, options.scratch, options.scale, options.batch)
+    start = options.out if options.focused else None
+    trainer = Trainer(options.name, options.scratch, options.scale, options.batch, start)
     trainer.run(options.steps, options.rate, options.out)
 
 

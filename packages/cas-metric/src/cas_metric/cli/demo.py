@@ -134,9 +134,9 @@ def _score(command: list[str], *, quiet: bool) -> None:
 def _print(verdict: dict[str, Any], run_folder: Path) -> None:
     console = console_out()
     console.print()
-    relation = ">" if verdict["ordered"] else "not clearly above"
-    means = [f"{kind} {one['mean']:.3f}" for kind, one in verdict["cas"].items()]
-    console.print(f"CAS: {f' {relation} '.join(means)} (95% intervals apart: {verdict['ordered']})")
+    means = ", ".join(f"{kind} {one['mean']:.3f}" for kind, one in verdict["cas"].items())
+    apart = "do not overlap" if verdict["ordered"] else "are NOT all apart in this order"
+    console.print(f"CAS: {means}; the 95% intervals {apart}.", soft_wrap=True)
     console.print(
         "A faithful image scores above a planted-wrong one with probability (AUROC) "
         f"{verdict['auroc']:.3f}.",
