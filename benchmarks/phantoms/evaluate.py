@@ -31,9 +31,8 @@ PER_DOMAIN = 1000
 
 def held_out(domain: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Images ``(N, 64, 64, 3)`` uint8, class indices ``(N,)`` and prompts of unseen phantoms."""
-    images, labels, prompts = zip(
-        *draw(domain, count or PER_DOMAIN, HELD_OUT_SEED, 64), strict=True
-    )
+    drawn = draw(domain, PER_DOMAIN, HELD_OUT_SEED, 64)
+    images, labels, prompts = zip(*drawn, strict=True)
     return np.stack(images), np.array(labels), list(prompts)
 
 
