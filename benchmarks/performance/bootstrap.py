@@ -2,9 +2,9 @@
 
     python benchmarks/performance/bootstrap.py [--coverage N]
 
-Prints the CPU time of 2,000 paired resamples (set OMP_NUM_THREADS=1 for one core), the same through ``scipy.stats.bootstrap``
-method by method, and, with ``--coverage N``, in how many of N simulated data sets the 95% interval
-holds the truth: for a mean, a clustered mean, the tail rate and a Bradley-Terry score.
+Prints the CPU time of 2,000 paired resamples, the same through ``scipy.stats.bootstrap`` method by
+method, and, with ``--coverage N``, in how many of N simulated data sets the 95% interval holds the
+truth: for a mean, a clustered mean, the tail rate and a preference score. Set OMP_NUM_THREADS=1.
 """
 
 from __future__ import annotations

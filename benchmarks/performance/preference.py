@@ -70,7 +70,8 @@ def main() -> None:
     batched = choice_model.fit(choices.sets, np.einsum("bc,csm->bsm", counts, choices.counts))
 
     print(
-        f"{options.resamples} resamples of {len(rankings.ranks)} rankings of {METHODS} methods, CPU seconds"
+        f"{options.resamples} resamples of {len(rankings.ranks)} rankings of {METHODS} methods, "
+        "CPU seconds"
     )
     print(f"  all together            {ours:9.3f} s   (with counting the choices)")
     for solve in (choix.ilsr_pairwise, choix.opt_pairwise):
