@@ -11,8 +11,8 @@ from skimage.metrics import structural_similarity
 from tests.cas_metric.memorization.pictures import awkward_grey, phantom_grey, real_grey
 
 from cas_metric.errors import InputError
-from cas_metric.memorization import ssim, ssim_torch
-from cas_metric.memorization.ssim import Search
+from cas_metric.memorization import ssim, ssim_search, ssim_torch
+from cas_metric.memorization.ssim_search import Search
 
 
 def oracle(left: np.ndarray, right: np.ndarray, data_range: float = 255.0) -> np.ndarray:
@@ -82,13 +82,13 @@ def test_torch_path_equals_scikit_image(source):
     ],
 )
 def test_nearest_is_the_maximum_over_all_pairs(search, monkeypatch):
-    monkeypatch.setattr(ssim, "_OTHERS_TOGETHER", 5)
-    monkeypatch.setattr(ssim, "_CHUNK_PIXELS", 64 * 64 * 7)
+    monkeypatch.setattr(ssim_search, "_OTHERS_TOGETHER", 5)
+    monkeypatch.setattr(ssim_search, "_CHUNK_PIXELS", 64 * 64 * 7)
     queries, others = phantom_grey(64, 10), phantom_grey(64, 30)[10:]
     queries[3] = others[7]
     queries[5] = np.clip(others[2] + np.random.default_rng(0).normal(0, 2, (64, 64)), 0, 255)
     expected = oracle(queries, others)
-    found = ssim.nearest(queries, others, search)
+    found = ssim_search.nearest(queries, others, search)
     np.testing.assert_allclose(found.value, expected.max(axis=1), atol=1e-9)
     np.testing.assert_array_equal(found.position, expected.argmax(axis=1))
     np.testing.assert_array_equal(found.above, np.argwhere(expected > search.threshold))
@@ -99,8 +99,8 @@ def test_nearest_is_the_maximum_over_all_pairs(search, monkeypatch):
 def test_only_the_count_prunes_more_and_counts_the_same():
     queries, others = phantom_grey(64, 6), phantom_grey(64, 24)[6:]
     queries[1] = others[4]
-    full = ssim.nearest(queries, others, Search(prune=False))
-    few = ssim.nearest(queries, others, Search(maximum=False))
+    full = ssim_search.nearest(queries, others, Search(prune=False))
+    few = ssim_search.nearest(queries, others, Search(maximum=False))
     np.testing.assert_array_equal(few.above, full.above)
     assert (few.position[1], few.value[1]) == (4, pytest.approx(1.0, abs=1e-12))
     assert np.isnan(np.delete(few.value, 1)).all()
@@ -109,7 +109,7 @@ def test_only_the_count_prunes_more_and_counts_the_same():
 
 def test_of_equal_similarities_the_first_counts():
     stack = phantom_grey(32, 4)
-    found = ssim.nearest(stack[:1], stack[[1, 0, 0]])
+    found = ssim_search.nearest(stack[:1], stack[[1, 0, 0]])
     assert found.position.tolist() == [1]
 
 
@@ -133,8 +133,8 @@ def test_bound_is_never_below_the_similarity(stack):
 )
 def test_pruned_answer_equals_the_full_one(stack, threshold):
     queries, others = stack[:2].astype(np.float32), stack[2:].astype(np.float32)
-    full = ssim.nearest(queries, others, Search(threshold=threshold, prune=False))
-    pruned = ssim.nearest(queries, others, Search(threshold=threshold))
+    full = ssim_search.nearest(queries, others, Search(threshold=threshold, prune=False))
+    pruned = ssim_search.nearest(queries, others, Search(threshold=threshold))
     for name in ("value", "position", "above", "above_value"):
         np.testing.assert_array_equal(getattr(pruned, name), getattr(full, name))
 
@@ -147,4 +147,4 @@ def test_what_cannot_be_compared_is_refused():
     with pytest.raises(InputError, match="at least 7"):
         ssim.moments(np.zeros((1, 6, 8)))
     with pytest.raises(InputError, match="equal sizes"):
-        ssim.nearest(np.zeros((1, 8, 8)), np.zeros((1, 9, 8)))
+        ssim_search.nearest(np.zeros((1, 8, 8)), np.zeros((1, 9, 8)))

@@ -1,29 +1,17 @@
-"""Structural similarity of all pairs of two sets of images, exactly.
+"""Structural similarity (SSIM) of pairs of images.
 
 The definition is scikit-image's default: a uniform 7×7 window, sample covariance, K1 = 0.01,
 K2 = 0.03, the mean over the positions whose window lies inside the image. What depends on one
 image (local mean and variance) is computed once an image, which leaves one product and one box
 filter a pair.
 
-All pairs are evaluated in float32, which finds the candidates: the pairs that lie within
-:data:`TOLERANCE` of a query's greatest similarity or of the threshold. Those alone are evaluated
-again in float64, and only these values are reported.
-
-Pruning is exact. The local covariance is at most the product of the local standard deviations
-(Cauchy-Schwarz), which bounds the similarity at each position by two terms of the form
-``g(a, b) = (2ab + C) / (a² + b² + C)`` with a, b ≥ 0, one of means and one of deviations. g grows
-as its arguments approach each other, so over a tile it is at most its value at the closest ends
-of their ranges there. A pair is given up as soon as the strips that were summed and the bounds of
-the others cannot reach what was already found. All of this needs intensities that are not negative.
-
 Source: Wang, Bovik, Sheikh and Simoncelli, "Image quality assessment: from error visibility to
-structural similarity" (2004), Eq. 13; Appendix M of the paper.
+structural similarity" (2004), Eq. 13.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -34,7 +22,6 @@ from numpy.typing import NDArray
 from cas_metric.errors import InputError
 from cas_metric.memorization import ssim_kernel as kernel
 from cas_metric.memorization.ssim_kernel import WINDOW
-from cas_metric.protocol import SSIM_THRESHOLD
 
 Floats = NDArray[np.float64]
 
@@ -50,17 +37,6 @@ TOLERANCE: Final = 5e-4
 _STRIP_ROWS: Final = 16
 #: Tiles of a strip whose ranges are known.
 _TILES: Final = 16
-#: Queries that share one strip of the other images; eight strips fit a 1 MB cache at 256×256.
-_QUERIES_TOGETHER: Final = 8
-#: Others that are compared before the limits of the queries are raised.
-_OTHERS_TOGETHER: Final = 64
-#: Images whose moments are held at once, as pixels (of 12 bytes each).
-_CHUNK_PIXELS: Final = 32_000_000
-#: Side of the thumbnails whose correlation says which pair to evaluate first.
-_THUMBNAIL: Final = 16
-
-#: Told after every step with (done, total) pairs.
-Progress = Callable[[int, int], None]
 
 
 class Moments(NamedTuple):
@@ -85,49 +61,6 @@ class Moments(NamedTuple):
         return Moments(*(values[rows] for values in self))
 
 
-class NearestSsim(NamedTuple):
-    """The most similar image of the other set to each query, over all pairs.
-
-    Attributes:
-        value: ``(N,)`` similarity in [-1, 1]; NaN where only pairs above the threshold were
-            asked for and there is none.
-        position: ``(N,)`` where it is, the first of several equal ones; -1 where NaN.
-        above: ``(P, 2)`` all pairs (query, other) above the threshold.
-        above_value: ``(P,)`` their similarity.
-        work: Share of the strips of all pairs that were evaluated; 1 without pruning.
-    """
-
-    value: Floats
-    position: NDArray[np.int64]
-    above: NDArray[np.int64]
-    above_value: Floats
-    work: float
-
-
-@dataclass(frozen=True)
-class Search:
-    """How to go through all pairs.
-
-    Attributes:
-        data_range: Range of the intensities, 255 for 8-bit.
-        threshold: Pairs above it are listed.
-        maximum: Find the greatest similarity of every query too; without, pruning is far
-            stronger, since nothing below the threshold matters.
-        prune: Give up the pairs that their bound excludes; the answer is the same without.
-        workers: Threads; None uses every core.
-        device: ``cpu``, or a torch device such as ``cuda``, which evaluates every pair.
-        progress: Told how many pairs are done.
-    """
-
-    data_range: float = 255.0
-    threshold: float = SSIM_THRESHOLD
-    maximum: bool = True
-    prune: bool = True
-    workers: int | None = None
-    device: str = "cpu"
-    progress: Progress | None = None
-
-
 def moments(
     images: NDArray[Any], *, data_range: float = 255.0, dtype: type = np.float32
 ) -> Moments:
@@ -141,7 +74,7 @@ def moments(
     Raises:
         InputError: If the shape or the values cannot be used.
     """
-    _check(images)
+    check(images)
     n, height, width = images.shape
     inner = (n, height - WINDOW + 1, width - WINDOW + 1)
     edges = _edges(inner[1:])
@@ -177,23 +110,24 @@ def similarities(
     one, other = (moments(x, data_range=data_range, dtype=dtype) for x in (queries, others))
     shape = one.means.shape[1:]
     out = np.empty((len(queries), len(others)))
-    _Constants.of(shape, data_range, dtype).evaluate(one, other, np.full(len(out), -np.inf), out)
+    Constants.of(shape, data_range, dtype).evaluate(one, other, np.full(len(out), -np.inf), out)
     return out / np.prod(shape)
 
 
 def paired(left: NDArray[Any], right: NDArray[Any], *, data_range: float = 255.0) -> Floats:
     """SSIM of each image of ``(N, H, W)`` with the one at the same place: ``(N,)``, float64."""
-    values = [
-        similarities(left[i : i + 1], right[i : i + 1], data_range=data_range)[0, 0]
-        for i in range(len(left))
-    ]
-    return np.array(values, dtype=np.float64)
+
+    def one(i: int) -> float:
+        return similarities(left[i : i + 1], right[i : i + 1], data_range=data_range)[0, 0]
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return np.fromiter(pool.map(one, range(len(left))), np.float64, len(left))
 
 
 def upper_bounds(one: Moments, other: Moments, *, data_range: float = 255.0) -> Floats:
     """What SSIM cannot exceed by the ranges alone: ``(N, M)``."""
     shape = one.means.shape[1:]
-    constants = _Constants.of(shape, data_range, np.float32)
+    constants = Constants.of(shape, data_range, np.float32)
     bounds = np.empty((len(one.pixels), len(other.pixels)))
     strips = np.empty(len(constants.weights), np.float32)
     for i, j in np.ndindex(bounds.shape):
@@ -204,84 +138,8 @@ def upper_bounds(one: Moments, other: Moments, *, data_range: float = 255.0) -> 
     return bounds / np.prod(shape)
 
 
-def nearest(
-    queries: NDArray[Any], others: NDArray[Any], search: Search | None = None
-) -> NearestSsim:
-    """The most similar of ``others`` to each query and all pairs above a threshold.
-
-    Args:
-        queries: ``(N, H, W)`` grey images, not negative.
-        others: ``(M, H, W)`` of the same shape.
-        search: How to go through the pairs.
-
-    Raises:
-        InputError: If the shapes differ or ``others`` is empty.
-    """
-    search = search or Search()
-    if queries.shape[1:] != others.shape[1:] or not len(others):
-        raise InputError(f"SSIM compares equal sizes, not {queries.shape} with {others.shape}")
-    step = max(1, _CHUNK_PIXELS // int(np.prod(queries.shape[1:])))
-    parts, work = [], 0.0
-    for rows in _slices(len(queries), step):
-        coarse, share = _coarse(queries[rows], others, search, step, rows.start)
-        parts.append(_refine(queries[rows], others, coarse, search, rows.start))
-        work += share * len(coarse) / len(queries)
-    value, index, above, above_value = (
-        np.concatenate(columns) for columns in zip(*parts, strict=True)
-    )
-    return NearestSsim(value, index, above, above_value, work)
-
-
-def _coarse(
-    queries: NDArray[Any], others: NDArray[Any], search: Search, step: int, before: int
-) -> tuple[NDArray[np.float32], float]:
-    """Similarity in float32 of all pairs, minus infinity where one was given up, and the work."""
-    total = (before + len(queries)) * len(others) if search.progress else 0
-    table = np.empty((len(queries), len(others)), np.float32)
-    if search.device != "cpu":
-        from cas_metric.memorization.ssim_torch import similarities as on_device
-
-        _check(queries)
-        _check(others)
-        for block in _slices(len(others), step):
-            table[:, block] = on_device(
-                queries, others[block], data_range=search.data_range, device=search.device
-            )
-        return table, 1.0
-    prepared = moments(queries, data_range=search.data_range)
-    limits = _first_limits(queries, others, search)
-    done = 0.0
-    with ThreadPoolExecutor(search.workers or os.cpu_count() or 1) as pool:
-        for block in _slices(len(others), step):
-            against = moments(others[block], data_range=search.data_range)
-            task = _Task(prepared, against, search, limits, table[:, block])
-            tiles = list(_slices(len(queries), _QUERIES_TOGETHER))
-            for tile, share in zip(tiles, pool.map(task.run, tiles), strict=True):
-                done += share * (tile.stop - tile.start) * (block.stop - block.start)
-                if search.progress:
-                    finished = before * len(others) + len(queries) * block.start
-                    finished += tile.stop * (block.stop - block.start)
-                    search.progress(finished, max(total, finished))
-    return table, done / table.size
-
-
-def _first_limits(queries: NDArray[Any], others: NDArray[Any], search: Search) -> Floats:
-    """What a pair has to reach at least, from one promising pair a query: ``(N,)``."""
-    if not search.prune:
-        return np.full(len(queries), -np.inf)
-    if not search.maximum:
-        return np.full(len(queries), search.threshold)
-    one, other = _thumbnails(queries), _thumbnails(others)
-    lead = np.concatenate([(one[rows] @ other.T).argmax(axis=1) for rows in _slices(len(one), 256)])
-    found = [
-        similarities(queries[i : i + 1], others[j : j + 1], data_range=search.data_range)[0, 0]
-        for i, j in enumerate(lead)
-    ]
-    return np.minimum(found, search.threshold)
-
-
 @dataclass(frozen=True)
-class _Constants:
+class Constants:
     """What does not depend on the images."""
 
     strips: NDArray[np.int64]
@@ -290,7 +148,7 @@ class _Constants:
     plain_k: NDArray[np.float32]
 
     @classmethod
-    def of(cls, shape: tuple[int, int], data_range: float, dtype: type) -> _Constants:
+    def of(cls, shape: tuple[int, int], data_range: float, dtype: type) -> Constants:
         """For images with ``shape`` window positions."""
         strips, tiles = _edges(shape)
         c1, c2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2
@@ -303,77 +161,17 @@ class _Constants:
         )
 
     def evaluate(self, one: Moments, other: Moments, limits: Floats, out: Floats) -> int:
-        """Fill ``out`` ``(n, m)`` with sums over positions; see :mod:`ssim_kernel`."""
+        """Fill ``out`` ``(n, m)`` with sums over positions; see :mod:`.ssim_kernel`."""
         fixed = (self.strips, self.k, self.weights, self.plain_k)
         return int(kernel.evaluate_block(tuple(one), tuple(other), *fixed, limits, out))
 
 
-@dataclass(frozen=True)
-class _Task:
-    """Queries against one chunk of others, a few queries at a time; runs in a thread."""
+def check(images: NDArray[Any]) -> None:
+    """Refuse a stack whose shape or values SSIM cannot use.
 
-    queries: Moments
-    others: Moments
-    search: Search
-    limits: Floats
-    table: NDArray[np.float32]
-
-    def run(self, tile: slice) -> float:
-        """Fill the rows of ``tile``, raise their limits, and return the share of work done."""
-        shape = self.queries.means.shape[1:]
-        positions = int(np.prod(shape))
-        constants = _Constants.of(shape, self.search.data_range, np.float32)
-        one = self.queries.part(tile)
-        summed = 0
-        for block in _slices(self.table.shape[1], _OTHERS_TOGETHER):
-            out = np.empty((len(one.pixels), block.stop - block.start))
-            # Twice: neither what was found nor what it is compared with is free of rounding.
-            limits = (self.limits[tile] - 2 * TOLERANCE) * positions
-            summed += constants.evaluate(one, self.others.part(block), limits, out)
-            out /= positions
-            self.table[tile, block] = out
-            if self.search.prune and self.search.maximum:
-                best = np.minimum(out.max(axis=1), self.search.threshold)
-                self.limits[tile] = np.maximum(self.limits[tile], best)
-        return summed / (len(constants.weights) * len(one.pixels) * self.table.shape[1])
-
-
-def _refine(
-    queries: NDArray[Any],
-    others: NDArray[Any],
-    coarse: NDArray[np.float32],
-    search: Search,
-    offset: int,
-) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64], Floats]:
-    """Evaluate the candidates again in float64: value, index, pairs above, their values."""
-    value, index = np.full(len(queries), np.nan), np.full(len(queries), -1)
-    above: list[tuple[int, int]] = []
-    above_value: list[float] = []
-    for i, row in enumerate(coarse):
-        floor = search.threshold - TOLERANCE
-        if search.maximum:
-            floor = min(floor, float(row.max()) - 2 * TOLERANCE)
-        chosen = np.flatnonzero(row >= floor)
-        exact = np.concatenate(
-            [
-                similarities(
-                    queries[i : i + 1], others[chosen[part]], data_range=search.data_range
-                )[0]
-                for part in _slices(len(chosen), _OTHERS_TOGETHER)
-            ]
-            or [np.empty(0)]
-        )
-        high = exact > search.threshold
-        above += [(i + offset, int(j)) for j in chosen[high]]
-        above_value += exact[high].tolist()
-        if len(chosen) and (search.maximum or high.any()):
-            best = int(exact.argmax())
-            value[i], index[i] = exact[best], chosen[best]
-    pairs = np.array(above, dtype=np.int64).reshape(-1, 2)
-    return value, index, pairs, np.array(above_value, dtype=np.float64)
-
-
-def _check(images: NDArray[Any]) -> None:
+    Raises:
+        InputError: Not ``(N, H, W)`` of at least 7 pixels a side, or negative or missing values.
+    """
     if images.ndim != 3 or min(images.shape[1:]) < WINDOW:
         raise InputError(
             f"SSIM needs grey images (N, H, W) of at least 7 pixels, not {images.shape}"
@@ -382,27 +180,8 @@ def _check(images: NDArray[Any]) -> None:
         raise InputError("SSIM needs intensities that are numbers and not negative")
 
 
-def _thumbnails(images: NDArray[Any]) -> NDArray[np.float32]:
-    """Block means, centred and of unit norm: ``(N, 256)`` or fewer."""
-    rows, columns = (
-        np.unique(np.linspace(0, side, min(_THUMBNAIL, side) + 1).astype(np.int64))[:-1]
-        for side in images.shape[1:]
-    )
-    small = np.stack(
-        [np.add.reduceat(np.add.reduceat(x, rows, 0), columns, 1).ravel() for x in images]
-    ).astype(np.float32)
-    small -= small.mean(axis=1, keepdims=True)
-    norm = np.linalg.norm(small, axis=1, keepdims=True)
-    return small / np.maximum(norm, 1e-12)
-
-
 def _edges(shape: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Edges of the strips and of the tiles of a strip, in window positions."""
     rows, columns = shape
     strips = np.append(np.arange(0, rows, _STRIP_ROWS), rows)
     return strips, np.unique(np.linspace(0, columns, min(_TILES, columns) + 1).astype(np.int64))
-
-
-def _slices(length: int, step: int) -> Iterator[slice]:
-    for start in range(0, length, step):
-        yield slice(start, min(start + step, length))

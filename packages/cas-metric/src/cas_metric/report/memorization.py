@@ -104,6 +104,7 @@ class Findings:
         neighbours: Table 18; empty without a feature space.
         reference: ``(M,)`` distance of each real test image to its nearest training image.
         pairs: Most suspicious first.
+        details: Further tables, e.g. by class.
         provenance: As in the summary of a run.
         embedded_world: Whether the images are drawn phantoms.
     """
@@ -115,6 +116,7 @@ class Findings:
     neighbours: Sequence[NeighbourDistances] = ()
     reference: np.ndarray | None = field(default=None, repr=False)
     pairs: Sequence[SuspiciousPair] = ()
+    details: Sequence[Table] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     embedded_world: bool = False
 
@@ -163,12 +165,14 @@ def build_context(findings: Findings, pairs: int) -> dict[str, Any]:
         "duplicates": _duplicate_table(findings.duplicates, inks),
         "neighbours": _neighbour_table(findings.neighbours, inks),
         "distances": _distance_chart(findings, inks),
-        "pairs": [_card(pair, inks.get(pair.method, "m0")) for pair in findings.pairs[:pairs]],
+        "details": list(findings.details),
+        "pairs": [pair_card(pair, inks.get(pair.method, "m0")) for pair in findings.pairs[:pairs]],
         "provenance": details.provenance_groups(findings.provenance),
     }
     every = (
         ("duplicates", "Near-duplicates", context["duplicates"]),
         ("neighbours", "Nearest neighbours", context["neighbours"]),
+        ("details", "Details", context["details"]),
         ("pairs", "Pairs", context["pairs"]),
         ("provenance", "Provenance", True),
     )
@@ -233,7 +237,8 @@ def _distance_chart(findings: Findings, inks: Mapping[str, str]) -> Chart | None
     return charts.histogram_chart(title, series, x_label="cosine distance")
 
 
-def _card(pair: SuspiciousPair, ink: str) -> PairCard:
+def pair_card(pair: SuspiciousPair, ink: str) -> PairCard:
+    """A pair with its pictures and scores, as the templates draw it."""
     scores = (
         ("SSIM", number(pair.ssim)),
         ("pHash", f"{pair.phash} bits" if is_number(pair.phash) else MISSING),

@@ -1,0 +1,275 @@
+"""Nearest neighbours in feature space: are generated images nearer to training than to test images?
+
+Distances are cosine distances between embeddings of unit norm. A set with more images has nearer
+neighbours for that reason alone, so the comparison is also made at equal numbers: the mean
+distance to the nearest of ``n`` images drawn without replacement has a closed form in the ordered
+distances, which takes the place of drawing.
+
+Source: Appendix M and Table 18 of the paper (mean distances and their difference). Size matching,
+interval, reference distribution and permutation test: ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cas_metric.errors import InputError
+from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE, RESAMPLES
+from cas_metric.statistics.uncertainty import Interval, bootstrap_mean, cluster_codes
+
+Floats = NDArray[np.float64]
+
+#: Distances held at once; bounds memory at 128 MB.
+_BLOCK_PAIRS: Final = 32_000_000
+#: Images of the larger set that are compared with a block of queries in one product.
+_OTHERS_TOGETHER: Final = 100_000
+#: Probability below which a neighbour is too far down the order to matter.
+_NEGLIGIBLE: Final = 1e-12
+
+
+class Neighbours(NamedTuple):
+    """The nearest of a set to each query.
+
+    Attributes:
+        distance: ``(N, k)`` cosine distances in [0, 2], ascending.
+        position: ``(N, k)`` where they are in the set.
+    """
+
+    distance: Floats
+    position: NDArray[np.int64]
+
+
+class Comparison(NamedTuple):
+    """Distances of generated images to the training set and to the test set.
+
+    Attributes:
+        n: Generated images.
+        train: Mean distance to the nearest training image.
+        test: Mean distance to the nearest test image.
+        difference: ``train`` minus ``test``; below 0 is nearer to training. The interval resamples
+            the generated images, both real sets being given.
+        matched_size: Images of each real set in the size-matched comparison.
+        matched_difference: The difference at that size.
+        p: Permutation p-value, one-sided, of a difference as low as this one.
+    """
+
+    n: int
+    train: float
+    test: float
+    difference: Interval
+    matched_size: int
+    matched_difference: Interval
+    p: float
+
+
+def nearest(queries: NDArray[Any], others: NDArray[Any], k: int = 1) -> Neighbours:
+    """The ``k`` nearest of ``others`` to each query, exactly, in blocks of bounded memory.
+
+    Args:
+        queries: ``(N, D)`` embeddings of unit norm.
+        others: ``(M, D)``; fewer than ``k`` give all of them.
+        k: How many.
+
+    Raises:
+        InputError: ``others`` is empty.
+    """
+    if not len(others):
+        raise InputError("there is no image to search among")
+    k = min(k, len(others))
+    distance = np.empty((len(queries), k))
+    position = np.empty((len(queries), k), dtype=np.int64)
+    rows = max(1, _BLOCK_PAIRS // max(min(len(others), _OTHERS_TOGETHER) + k, 1))
+    for block in _slices(len(queries), rows):
+        best = np.full((block.stop - block.start, 0), 0.0, np.float32)
+        where = np.empty((block.stop - block.start, 0), dtype=np.int64)
+        for part in _slices(len(others), _OTHERS_TOGETHER):
+            found = queries[block] @ others[part].T
+            near = _largest(found, k)
+            best = np.concatenate([best, np.take_along_axis(found, near, axis=1)], axis=1)
+            where = np.concatenate([where, near + part.start], axis=1)
+            kept = _largest(best, k)
+            best = np.take_along_axis(best, kept, axis=1)
+            where = np.take_along_axis(where, kept, axis=1)
+        order = np.lexsort((where, -best), axis=1)
+        position[block] = np.take_along_axis(where, order, axis=1)
+        distance[block] = np.clip(1.0 - np.take_along_axis(best, order, axis=1), 0.0, 2.0)
+    return Neighbours(distance, position)
+
+
+def expected_nearest(distance: Floats, total: int, size: int) -> Floats:
+    """Mean distance to the nearest of ``size`` images drawn without replacement from ``total``.
+
+    The k-th nearest is the nearest drawn one when it is drawn and the k - 1 nearer ones are not.
+
+    Args:
+        distance: ``(N, k)`` ascending distances; those beyond k weigh less than 1e-12 when k is
+            :func:`depth`.
+        total: Images in the set.
+        size: Images drawn, from 1 to ``total``.
+
+    Returns:
+        ``(N,)``.
+    """
+    weights = np.empty(distance.shape[1])
+    missed = 1.0
+    for k in range(len(weights)):
+        left = total - k
+        drawn = min(size / left, 1.0) if left else 1.0
+        weights[k] = missed * drawn
+        missed *= 1.0 - drawn
+    return distance @ (weights / weights.sum())
+
+
+def depth(total: int, size: int) -> int:
+    """How many neighbours :func:`expected_nearest` needs."""
+    if size >= total:
+        return 1
+    return min(total, int(np.ceil(np.log(_NEGLIGIBLE) / np.log1p(-size / total))))
+
+
+def compare(
+    generated: NDArray[Any],
+    train: NDArray[Any],
+    test: NDArray[Any],
+    *,
+    clusters: Sequence[Any] | None = None,
+    strata: Sequence[Any] | None = None,
+    units: Sequence[Any] | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = BOOTSTRAP_SEED,
+) -> Comparison:
+    """Compare the distances to two real sets.
+
+    Args:
+        generated: ``(N, D)`` embeddings of unit norm.
+        train: ``(M, D)``.
+        test: ``(L, D)``.
+        clusters: ``(N,)`` labels of generated images that depend on each other (samples of one
+            prompt); they are resampled together.
+        strata: ``(M + L,)`` labels within which membership is exchanged (the class).
+        units: ``(M + L,)`` labels of real images that are exchanged together (the patient).
+        resamples: Number of bootstrap resamples and of permutations.
+        seed: Seed of both.
+    """
+    size = min(len(train), len(test))
+    near = [nearest(generated, real, depth(len(real), size)) for real in (train, test)]
+    gaps = near[0].distance[:, 0] - near[1].distance[:, 0]
+    matched = expected_nearest(near[0].distance, len(train), size)
+    matched -= expected_nearest(near[1].distance, len(test), size)
+    options: dict[str, Any] = {
+        "clusters": clusters, "resamples": resamples, "level": CONFIDENCE, "seed": seed
+    }  # fmt: skip
+    return Comparison(
+        n=len(generated),
+        train=float(near[0].distance[:, 0].mean()),
+        test=float(near[1].distance[:, 0].mean()),
+        difference=bootstrap_mean(gaps, **options),
+        matched_size=size,
+        matched_difference=bootstrap_mean(matched, **options),
+        p=permutation_p(
+            generated, train, test, strata=strata, units=units, permutations=resamples, seed=seed
+        ),
+    )
+
+
+def permutation_p(
+    generated: NDArray[Any],
+    train: NDArray[Any],
+    test: NDArray[Any],
+    *,
+    strata: Sequence[Any] | None = None,
+    units: Sequence[Any] | None = None,
+    permutations: int = RESAMPLES,
+    seed: int = BOOTSTRAP_SEED,
+) -> float:
+    """How often exchanging training and test images gives a difference at most as large.
+
+    If the generator treats training images as it treats unseen ones, which real image is in which
+    set does not matter. Both sets keep their sizes, so unequal sizes do not bias the answer.
+
+    Args:
+        generated: ``(N, D)`` embeddings of unit norm.
+        train: ``(M, D)``.
+        test: ``(L, D)``.
+        strata: ``(M + L,)`` images are exchanged within these labels only.
+        units: ``(M + L,)`` images with one label change sets together; sets then keep their sizes
+            up to one unit. ``strata`` is not used where a unit has several images.
+        permutations: Number of random exchanges.
+        seed: Seed of the draw.
+    """
+    pool = np.concatenate([train, test])
+    share = min(len(train), len(test)) / len(pool)
+    k = depth(len(pool), max(1, int(share * len(pool))))
+    near = nearest(generated, pool, k)
+    member = np.arange(len(pool)) < len(train)
+    observed = _difference(near, member)
+    rng = np.random.default_rng(seed)
+    draws = _exchanges(member, strata, units, rng)
+    lower = sum(_difference(near, next(draws)) <= observed + 1e-12 for _ in range(permutations))
+    return (1 + lower) / (1 + permutations)
+
+
+def nearer_than_real(distance: Floats, reference: Floats) -> NDArray[np.bool_]:
+    """Which generated images lie nearer to training than every real test image does.
+
+    Of images that are no copies, at most one in ``len(reference) + 1`` is expected to.
+
+    Args:
+        distance: ``(N,)`` distance of each generated image to its nearest training image.
+        reference: ``(L,)`` the same of the real test images.
+    """
+    return distance < np.min(reference)
+
+
+def _difference(near: Neighbours, member: NDArray[np.bool_]) -> float:
+    """Mean distance to the nearest member less that to the nearest other one."""
+    sides = member[near.position]
+    total = 0.0
+    for side, sign in ((sides, 1.0), (~sides, -1.0)):
+        # Where none of the k nearest is on this side the last one stands in, a lower limit.
+        first = np.where(side.any(axis=1), side.argmax(axis=1), sides.shape[1] - 1)
+        total += sign * float(np.take_along_axis(near.distance, first[:, None], axis=1).mean())
+    return total
+
+
+def _exchanges(
+    member: NDArray[np.bool_],
+    strata: Sequence[Any] | None,
+    units: Sequence[Any] | None,
+    rng: np.random.Generator,
+) -> Iterator[NDArray[np.bool_]]:
+    """Random memberships ``(M + L,)`` of the same sizes, without end."""
+    codes, count = cluster_codes(units, len(member))
+    if count < len(member):
+        sizes = np.bincount(codes, minlength=count)
+        while True:
+            order = rng.permutation(count)
+            filled = np.cumsum(sizes[order])
+            chosen = np.zeros(count, dtype=bool)
+            chosen[order[filled <= member.sum()]] = True
+            yield chosen[codes]
+    layers, number = cluster_codes(strata if strata is not None else [0] * len(member), len(member))
+    groups = [np.flatnonzero(layers == layer) for layer in range(number)]
+    while True:
+        exchanged = member.copy()
+        for group in groups:
+            exchanged[group] = member[rng.permutation(group)]
+        yield exchanged
+
+
+def _largest(values: NDArray[Any], k: int) -> NDArray[np.int64]:
+    """Columns of the ``k`` largest of each row, in any order; all where there are no more."""
+    if values.shape[1] <= k:
+        return np.broadcast_to(np.arange(values.shape[1]), values.shape)
+    if k == 1:
+        return values.argmax(axis=1)[:, None]
+    return np.argpartition(-values, k - 1, axis=1)[:, :k]
+
+
+def _slices(length: int, step: int) -> Iterator[slice]:
+    for start in range(0, length, step):
+        yield slice(start, min(start + step, length))
