@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cas_metric.cli.common import emit_json
+from cas_metric.cli.results import deliver
 from cas_metric.errors import InputError
 
 if TYPE_CHECKING:
@@ -83,12 +84,7 @@ def check(
         "findings": [finding._asdict() for finding in shown],
     }
     text = _markdown(document, findings, shown)
-    if out is not None:
-        _write(out, result, text)
-    if as_json:
-        emit_json(result)
-    else:
-        typer.echo(text)
+    deliver(result, text, out=out, name="check", as_json=as_json)
 
 
 def _markdown(document: Document, findings: list[Finding], shown: list[Finding]) -> str:
@@ -104,10 +100,3 @@ def _markdown(document: Document, findings: list[Finding], shown: list[Finding])
         lines = [[f.verdict, f.item, f.check, f.stated, f.recomputed, f.note] for f in group]
         parts.append(f"## {name}\n\n{markdown_table(headings, lines)}")
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _write(out: Path, result: dict[str, Any], text: str) -> None:
-    from cas_metric.files import to_json, write_bytes
-
-    write_bytes(out / "check.json", to_json(result).encode())
-    write_bytes(out / "check.md", text.encode())

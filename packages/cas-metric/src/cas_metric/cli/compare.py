@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cas_metric import protocol
-from cas_metric.cli.common import emit_json
+from cas_metric.cli.results import deliver
 from cas_metric.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from cas_metric.runs import Run
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
 @app.command()
@@ -62,7 +62,7 @@ def compare(
 
     Runs must share the encoder: scores of different checkpoints are never compared.
 
-    Example: cas compare runs/lora runs/craft --real runs/craft --out comparison
+    Example: `cas compare runs/lora runs/craft --real runs/craft --out comparison`
     """
     from cas_metric.statistics.method_table import Settings, compare_methods
     from cas_metric.statistics.tables import markdown_report
@@ -76,11 +76,9 @@ def compare(
     result["protocol"] = sorted({str(run.summary["protocol"]) for _, run in loaded})
     result["warnings"] += _doubts(loaded, reference)
     if out is not None:
-        _write(out, result, rows, reference)
-    if as_json:
-        emit_json(result)
-    else:
-        typer.echo(markdown_report(result))
+        _write_table(out, result)
+        _draw(out, result, rows, reference)
+    deliver(result, markdown_report(result), out=out, name="comparison", as_json=as_json)
 
 
 def _load(runs: list[str]) -> list[tuple[str | None, Run]]:
@@ -161,17 +159,14 @@ def _doubts(loaded: list[tuple[str | None, Run]], reference: Run) -> list[str]:
     return doubts
 
 
-def _write(out: Path, result: dict[str, Any], rows: pd.DataFrame, reference: Run) -> None:
+def _write_table(out: Path, result: dict[str, Any]) -> None:
     import pandas as pd
 
-    from cas_metric.files import to_json, write_bytes
-    from cas_metric.statistics.tables import csv_rows, markdown_report
+    from cas_metric.files import write_bytes
+    from cas_metric.statistics.tables import csv_rows
 
-    write_bytes(out / "comparison.json", to_json(result).encode())
-    write_bytes(out / "comparison.md", markdown_report(result).encode())
     table = pd.DataFrame(csv_rows(result)).to_csv(index=False, lineterminator="\n")
     write_bytes(out / "comparison.csv", table.encode())
-    _draw(out, result, rows, reference)
 
 
 def _draw(out: Path, result: dict[str, Any], rows: pd.DataFrame, reference: Run) -> None:

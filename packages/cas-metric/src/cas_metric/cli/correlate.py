@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cas_metric import protocol
-from cas_metric.cli.common import emit_json
+from cas_metric.cli.results import deliver
 from cas_metric.cli.tables import read_columns
 from cas_metric.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
 @app.command()
@@ -48,7 +48,7 @@ def correlate(
     each method is left out in turn. With five methods the usual p-value of a rank correlation is
     far too small: trust the permutation one.
 
-    Example: cas correlate utility.csv --x cas --y accuracy --y macro_f1 --by dataset
+    Example: `cas correlate utility.csv --x cas --y accuracy --y macro_f1 --by dataset`
     """
     frame = read_columns(table, "method", x, *(y or []), *([by] if by else []))
     groups = {str(k): g for k, g in frame.groupby(by)} if by else {"": frame}
@@ -60,13 +60,9 @@ def correlate(
         for name, group in groups.items()
         for target in targets
     ]
-    text = _markdown(results, x)
     if out is not None:
-        _write(out, results, text, x)
-    if as_json:
-        emit_json(results)
-    else:
-        typer.echo(text)
+        _draw(out, results, x)
+    deliver(results, _markdown(results, x), out=out, name="correlation", as_json=as_json)
 
 
 def _correlate(frame: pd.DataFrame, group: str, x: str, target: str, seed: int) -> dict[str, Any]:
@@ -144,12 +140,9 @@ def _markdown(results: list[dict[str, Any]], x: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _write(out: Path, results: list[dict[str, Any]], text: str, x: str) -> None:
-    from cas_metric.files import to_json, write_bytes
+def _draw(out: Path, results: list[dict[str, Any]], x: str) -> None:
     from cas_metric.report import figures
 
-    write_bytes(out / "correlation.json", to_json(results).encode())
-    write_bytes(out / "correlation.md", text.encode())
     for number, result in enumerate(results, start=1):
         figure = figures.scatter(
             result["x_values"],

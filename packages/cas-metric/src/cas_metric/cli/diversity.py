@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cas_metric.cli import options as option
-from cas_metric.cli.common import CountProgress, emit_json
+from cas_metric.cli.common import CountProgress
+from cas_metric.cli.results import deliver
 from cas_metric.errors import EXIT_SOME_FAILED, ImageError, InputError
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from cas_metric.cli.features import Running
+    from cas_metric.encoders import Encoder
     from cas_metric.manifest import Manifest
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
 @app.command()
@@ -64,7 +67,7 @@ def diversity(
     embeddings (mean cosine distance, Vendi score) needs no LPIPS weights; with --real it is
     compared with real images of the class at equal numbers.
 
-    Example: cas diversity samples/ --real real/ --backbone alexnet.safetensors
+    Example: `cas diversity samples/ --real real/ --backbone alexnet.safetensors`
     """
     from cas_metric.manifest import read_manifest
 
@@ -75,32 +78,13 @@ def diversity(
     if lpips:
         result["lpips"] = _lpips(manifest, backbone, result["failures"])
     if embeddings:
-        from cas_metric.cli.features import choose_encoder, embed
+        from cas_metric.cli.features import Running, choose_encoder
 
         model = choose_encoder(encoder, manifest, device=device, offline=offline)
-        running: dict[str, Any] = {
-            "cache": cache,
-            "batch_size": batch_size,
-            "num_workers": num_workers,
-        }
-        found = embed(manifest, model, **running)
-        result["failures"] |= found.errors
-        result["encoder"] = {"name": model.name, "fingerprint": model.fingerprint}
         other = read_manifest(real) if real is not None else None
-        reference = embed(other, model, **running) if other is not None else None
-        result["embeddings"] = _spread(
-            manifest, found.embeddings, other, reference.embeddings if reference else None
-        )
-    text = _markdown(result)
-    if out is not None:
-        from cas_metric.files import to_json, write_bytes
-
-        write_bytes(out / "diversity.json", to_json(result).encode())
-        write_bytes(out / "diversity.md", text.encode())
-    if as_json:
-        emit_json(result)
-    else:
-        typer.echo(text)
+        running = Running(cache, batch_size, num_workers)
+        result |= _embeddings(manifest, other, model, running, result["failures"])
+    deliver(result, _markdown(result), out=out, name="diversity", as_json=as_json)
     if result["failures"]:
         raise typer.Exit(EXIT_SOME_FAILED)
 
@@ -154,6 +138,27 @@ def _lpips(manifest: Manifest, backbone: Path | None, failures: dict[str, str]) 
             "by_prompt": prompts,
         }
         for method, prompts in values.items()
+    }
+
+
+def _embeddings(
+    manifest: Manifest,
+    real: Manifest | None,
+    model: Encoder,
+    running: Running,
+    failures: dict[str, str],
+) -> dict[str, Any]:
+    """Spread of the embeddings of each class; unreadable images go to ``failures``."""
+    from cas_metric.cli.features import embed
+
+    found = embed(manifest, model, running)
+    reference = embed(real, model, running) if real is not None else None
+    failures |= found.errors | (reference.errors if reference else {})
+    return {
+        "encoder": {"name": model.name, "fingerprint": model.fingerprint},
+        "embeddings": _spread(
+            manifest, found.embeddings, real, reference.embeddings if reference else None
+        ),
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from cas_metric.cli.common import CountProgress
@@ -16,6 +15,14 @@ if TYPE_CHECKING:
 #: Self-supervised: it has seen no text, so it does not favour what a text encoder rewards.
 DEFAULT_ENCODER = "dinov2"
 DEFAULT_PHANTOM_ENCODER = "phantom-dino"
+
+
+class Running(NamedTuple):
+    """How images are embedded; nothing here changes what comes out."""
+
+    cache: str | None
+    batch_size: int | None
+    num_workers: int | None
 
 
 class Features(NamedTuple):
@@ -39,25 +46,18 @@ def choose_encoder(spec: str | None, manifest: Manifest, *, device: str, offline
     return load_encoder(spec or default, device=device, offline=offline)
 
 
-def embed(
-    manifest: Manifest,
-    encoder: Encoder,
-    *,
-    cache: str | None,
-    batch_size: int | None,
-    num_workers: int | None,
-) -> Features:
+def embed(manifest: Manifest, encoder: Encoder, running: Running) -> Features:
     """Embed the images of a manifest through the cache, with a progress bar."""
     from cas_metric.cache import EmbeddingCache
     from cas_metric.embedding import embed_image_files
 
-    with EmbeddingCache(cache) as store, CountProgress("images") as bar:
+    with EmbeddingCache(running.cache) as store, CountProgress("images") as bar:
         found = embed_image_files(
             manifest.paths(),
             encoder,
             store,
-            batch_size=batch_size,
-            num_workers=num_workers,
+            batch_size=running.batch_size,
+            num_workers=running.num_workers,
             progress=bar,
         )
-    return Features(found.embeddings, {str(Path(p)): reason for p, reason in found.errors.items()})
+    return Features(found.embeddings, {str(path): why for path, why in found.errors.items()})

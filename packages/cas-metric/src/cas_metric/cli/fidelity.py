@@ -9,13 +9,13 @@ import typer
 
 from cas_metric import protocol
 from cas_metric.cli import options as option
-from cas_metric.cli.common import emit_json
+from cas_metric.cli.results import deliver
 from cas_metric.errors import EXIT_SOME_FAILED
 
 if TYPE_CHECKING:
     import numpy as np
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
 @app.command()
@@ -52,35 +52,22 @@ def fidelity(
     different encoders, or of sets of different sizes, are not comparable. None of them says
     whether a single image shows what it should: that is what `cas score` is for.
 
-    Example: cas fidelity gen/ real/ --encoder dinov2 --out fidelity
+    Example: `cas fidelity gen/ real/ --encoder dinov2 --out fidelity`
     """
-    from cas_metric.cli.features import choose_encoder, embed
+    from cas_metric.cli.features import Running, choose_encoder, embed
     from cas_metric.manifest import read_manifest
 
     manifests = read_manifest(generated), read_manifest(real)
     model = choose_encoder(encoder, manifests[1], device=device, offline=offline)
-    running: dict[str, Any] = {
-        "cache": cache,
-        "batch_size": batch_size,
-        "num_workers": num_workers,
-    }
-    sets = [embed(manifest, model, **running) for manifest in manifests]
+    running = Running(cache, batch_size, num_workers)
+    sets = [embed(manifest, model, running) for manifest in manifests]
     labels = [manifest.rows["label"].to_numpy(dtype=str) for manifest in manifests]
     result = measure(
         sets[0].embeddings, sets[1].embeddings, labels[0], labels[1], k=neighbours, seed=seed
     )
     result["encoder"] = {"name": model.name, "fingerprint": model.fingerprint}
     result["failures"] = {**sets[0].errors, **sets[1].errors}
-    text = _markdown(result)
-    if out is not None:
-        from cas_metric.files import to_json, write_bytes
-
-        write_bytes(out / "fidelity.json", to_json(result).encode())
-        write_bytes(out / "fidelity.md", text.encode())
-    if as_json:
-        emit_json(result)
-    else:
-        typer.echo(text)
+    deliver(result, _markdown(result), out=out, name="fidelity", as_json=as_json)
     if result["failures"]:
         raise typer.Exit(EXIT_SOME_FAILED)
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cas_metric import protocol
-from cas_metric.cli.common import emit_json
+from cas_metric.cli.results import deliver
 from cas_metric.cli.tables import read_columns
 from cas_metric.errors import InputError
 
 if TYPE_CHECKING:
     from cas_metric.statistics.preference import Rankings
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 #: Above this share of unbounded resamples the interval of a score is not to be trusted.
 _UNBOUNDED = 0.01
@@ -63,7 +63,7 @@ def preference(
     agree (Krippendorff's alpha, Kendall's W), and, with a `position` column, whether the first
     choice depended on where an image was shown.
 
-    Example: cas preference study/rankings.csv --cas comparison/comparison.csv --out preference
+    Example: `cas preference study/rankings.csv --cas comparison/comparison.csv --out preference`
     """
     from cas_metric.statistics.preference import parse_rankings
 
@@ -72,13 +72,9 @@ def preference(
     result = _analyse(parsed, model, ridge, draw)
     if cas is not None:
         result["correlation"] = _correlate(result, cas)
-    text = _markdown(result)
     if out is not None:
-        _write(out, result, text, cas)
-    if as_json:
-        emit_json(result)
-    else:
-        typer.echo(text)
+        _draw(out, result)
+    deliver(result, _markdown(result), out=out, name="preference", as_json=as_json)
 
 
 def _analyse(rankings: Rankings, model: str, ridge: float, draw: dict[str, int]) -> dict[str, Any]:
@@ -192,13 +188,10 @@ def _markdown(result: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _write(out: Path, result: dict[str, Any], text: str, cas: Path | None) -> None:
-    from cas_metric.files import to_json, write_bytes
+def _draw(out: Path, result: dict[str, Any]) -> None:
     from cas_metric.report import figures
     from cas_metric.statistics.uncertainty import Interval
 
-    write_bytes(out / "preference.json", to_json(result).encode())
-    write_bytes(out / "preference.md", text.encode())
     order = sorted(result["scores"], key=lambda m: -result["scores"][m]["estimate"])
     scores = {name: Interval(**result["scores"][name]) for name in order}
     label = f"{result['model'].title().replace(' ', '-')} score"
@@ -207,7 +200,7 @@ def _write(out: Path, result: dict[str, Any], text: str, cas: Path | None) -> No
     figures.save_figure(figures.top1(rates, chance=1 / len(order)), out / "top1")
     ranks = {name: result["ranks"][name] for name in order}
     figures.save_figure(figures.rank_distribution(ranks), out / "ranks")
-    if cas is not None:
+    if "correlation" in result:
         from cas_metric.cli.correlate import note
 
         found = result["correlation"]

@@ -205,13 +205,7 @@ def paired_differences(
     pairs = list(combinations(names, 2))
     if not pairs:
         return []
-    gaps = np.stack([columns[a] - columns[b] for a, b in pairs], axis=1)
-    for (a, b), gap in zip(pairs, gaps.T, strict=True):
-        if not np.isfinite(gap).any():
-            raise InputError(
-                f"the methods {a!r} and {b!r} have no case in common",
-                fix="score them on the same references (or ids)",
-            )
+    gaps = np.stack([_gap(columns, a, b) for a, b in pairs], axis=1)
     wins = np.where(np.isfinite(gaps), 0.5 * (np.sign(gaps) + 1), np.nan)
     replicates = bootstrap_means(
         np.concatenate([gaps, wins], axis=1), clusters=clusters, resamples=resamples, seed=seed
@@ -233,6 +227,16 @@ def paired_differences(
         )
         for k, (a, b) in enumerate(pairs)
     ]
+
+
+def _gap(columns: Mapping[str, Floats], left: str, right: str) -> Floats:
+    gap = columns[left] - columns[right]
+    if not np.isfinite(gap).any():
+        raise InputError(
+            f"the methods {left!r} and {right!r} have no case in common",
+            fix="score them on the same references (or ids)",
+        )
+    return gap
 
 
 def _flip_common(gap: Floats, clusters: Sequence[Any] | NDArray[Any] | None, seed: int) -> PValue:
