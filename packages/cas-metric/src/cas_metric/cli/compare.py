@@ -19,7 +19,22 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
-@app.command()
+HELP = """
+Compare methods and seeds that were scored on one set of cases.
+
+Prints the means of every primitive and of CAS with the best in bold, class-balanced means
+beside them, the spread over generation seeds apart from case-level intervals, paired
+differences with permutation p-values after Holm, win rates, and the low-alignment tail with
+the uncertainty of its threshold. Warns where the threshold lies between the two modes of the
+0/1 diagnosis, where the tail only restates 1 - DD, and where a method scores above Real.
+
+Runs must share the encoder: scores of different checkpoints are never compared.
+
+Example: `cas compare runs/lora runs/craft --real runs/craft --out comparison`
+"""
+
+
+@app.command(help=HELP)
 def compare(
     runs: Annotated[
         list[str],
@@ -52,18 +67,7 @@ def compare(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Results as JSON on stdout.")] = False,
 ) -> None:
-    """Compare methods and seeds that were scored on one set of cases.
-
-    Prints the means of every primitive and of CAS with the best in bold, class-balanced means
-    beside them, the spread over generation seeds apart from case-level intervals, paired
-    differences with permutation p-values after Holm, win rates, and the low-alignment tail with
-    the uncertainty of its threshold. Warns where the threshold lies between the two modes of the
-    0/1 diagnosis, where the tail only restates 1 - DD, and where a method scores above Real.
-
-    Runs must share the encoder: scores of different checkpoints are never compared.
-
-    Example: `cas compare runs/lora runs/craft --real runs/craft --out comparison`
-    """
+    """Compare runs; the help text is :data:`HELP`."""
     from cas_metric.statistics.method_table import Settings, compare_methods
     from cas_metric.statistics.tables import markdown_report
 

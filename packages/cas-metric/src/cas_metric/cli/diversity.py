@@ -22,7 +22,19 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
-@app.command()
+HELP = """
+Measure how different the samples of one prompt, and the images of one class, are.
+
+LPIPS is taken over all pairs of the samples that share a prompt (or, where rows name one, a
+reference), and averaged over prompts with an interval that resamples prompts. The spread of
+embeddings (mean cosine distance, Vendi score) needs no LPIPS weights; with --real it is
+compared with real images of the class at equal numbers.
+
+Example: `cas diversity samples/ --real real/ --backbone alexnet.safetensors`
+"""
+
+
+@app.command(help=HELP)
 def diversity(
     generated: Annotated[
         Path, typer.Argument(metavar="GEN", help="Generated images, several samples a prompt.")
@@ -60,15 +72,7 @@ def diversity(
     num_workers: option.NumWorkers = None,
     cache: option.Cache = None,
 ) -> None:
-    """Measure how different the samples of one prompt, and the images of one class, are.
-
-    LPIPS is taken over all pairs of the samples that share a prompt (or, where rows name one, a
-    reference), and averaged over prompts with an interval that resamples prompts. The spread of
-    embeddings (mean cosine distance, Vendi score) needs no LPIPS weights; with --real it is
-    compared with real images of the class at equal numbers.
-
-    Example: `cas diversity samples/ --real real/ --backbone alexnet.safetensors`
-    """
+    """Measure diversity; the help text is :data:`HELP`."""
     from cas_metric.manifest import read_manifest
 
     manifest = read_manifest(generated)

@@ -22,7 +22,22 @@ _UNBOUNDED = 0.01
 _ALPHA = 0.05
 
 
-@app.command()
+HELP = """
+Turn rankings of images into preference scores with their uncertainty.
+
+Ranks are numbers, 1 best. Equal ranks are ties; a method without a rank was not shown.
+Intervals resample cases, all raters of a case together, because raters of the same images are
+not independent. Scores are log-scores that sum to zero.
+
+Also printed: how often each method came first, how its places are distributed, how far raters
+agree (Krippendorff's alpha, Kendall's W), and, with a `position` column, whether the first
+choice depended on where an image was shown.
+
+Example: `cas preference study/rankings.csv --cas comparison/comparison.csv --out preference`
+"""
+
+
+@app.command(help=HELP)
 def preference(
     rankings: Annotated[
         Path,
@@ -53,18 +68,7 @@ def preference(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Results as JSON on stdout.")] = False,
 ) -> None:
-    """Turn rankings of images into preference scores with their uncertainty.
-
-    Ranks are numbers, 1 best. Equal ranks are ties; a method without a rank was not shown.
-    Intervals resample cases, all raters of a case together, because raters of the same images are
-    not independent. Scores are log-scores that sum to zero.
-
-    Also printed: how often each method came first, how its places are distributed, how far raters
-    agree (Krippendorff's alpha, Kendall's W), and, with a `position` column, whether the first
-    choice depended on where an image was shown.
-
-    Example: `cas preference study/rankings.csv --cas comparison/comparison.csv --out preference`
-    """
+    """Score rankings; the help text is :data:`HELP`."""
     from cas_metric.statistics.preference import parse_rankings
 
     parsed = parse_rankings(read_columns(rankings))
