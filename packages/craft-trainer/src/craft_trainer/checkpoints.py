@@ -1,0 +1,123 @@
+"""Checkpoints: one safetensors file each, written as a whole or not at all.
+
+A checkpoint holds the trained parameters and the optimizer's moments. Order and noise are
+functions of the step, so that a run that continues from one is bit for bit the run that was never
+interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from cas_metric.errors import InputError
+from cas_metric.files import write_bytes
+
+_PATTERN: Final = re.compile(r"step-(\d+)\.safetensors")
+_METADATA: Final = "craft_trainer"
+_PARAMETER: Final = "parameter/"
+_OPTIMIZER: Final = "optimizer/"
+
+
+def save_checkpoint(
+    folder: Path,
+    step: int,
+    parameters: Mapping[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    identity: Mapping[str, Any],
+    keep: int,
+) -> Path:
+    """Write the state after ``step`` steps, then remove all but the latest ``keep``.
+
+    Raises:
+        CasError: It cannot be written; earlier checkpoints stay as they are.
+    """
+    tensors: dict[str, Tensor] = {}
+    for name, parameter in parameters.items():
+        tensors[_PARAMETER + name] = parameter.detach().cpu().contiguous()
+        for key, value in optimizer.state[parameter].items():
+            tensors[f"{_OPTIMIZER}{key}/{name}"] = torch.as_tensor(value).cpu().contiguous()
+    metadata = {_METADATA: json.dumps({"step": step, "identity": identity}, sort_keys=True)}
+    path = folder / f"step-{step:07d}.safetensors"
+    write_bytes(path, save(tensors, metadata))
+    for old in checkpoints(folder)[:-keep]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of a folder, oldest first."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if _PATTERN.fullmatch(path.name))
+
+
+def restore(
+    path: Path,
+    parameters: Mapping[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    identity: Mapping[str, Any],
+) -> int:
+    """Put a checkpoint back into parameters and optimizer.
+
+    Returns:
+        The number of steps already taken.
+
+    Raises:
+        InputError: It is damaged, was made with other settings, or by another model.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = json.loads((file.metadata() or {})[_METADATA])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise InputError(f"{path} is no checkpoint: {error}", fix="remove it") from error
+    require_same(metadata["identity"], identity, path)
+    if {name for name in tensors if name.startswith(_PARAMETER)} != {
+        _PARAMETER + name for name in parameters
+    }:
+        raise InputError(f"{path} holds other parameters than this model trains", fix="remove it")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(tensors[_PARAMETER + name])
+            state = optimizer.state[parameter]
+            for full, value in tensors.items():
+                kind, _, rest = full.removeprefix(_OPTIMIZER).partition("/")
+                if full.startswith(_OPTIMIZER) and rest == name:
+                    # Adam keeps its step counter on the CPU.
+                    state[kind] = value if value.ndim == 0 else value.to(parameter.device)
+    return int(metadata["step"])
+
+
+def require_same(stored: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
+    """Refuse to mix settings within one run.
+
+    Raises:
+        InputError: Names every setting that differs.
+    """
+    before, after = _flat(stored), _flat(json.loads(json.dumps(now)))
+    changed = [key for key in sorted(before | after) if before.get(key) != after.get(key)]
+    if changed:
+        lines = [f"{key}: {before.get(key)} then, {after.get(key)} now" for key in changed]
+        raise InputError(
+            f"{path} was made with other settings: " + "; ".join(lines),
+            fix="use those settings, or another `output`",
+        )
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

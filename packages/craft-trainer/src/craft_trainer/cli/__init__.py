@@ -1,0 +1,1 @@
+"""``craft-trainer``: one file a verb."""

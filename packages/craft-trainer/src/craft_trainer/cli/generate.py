@@ -1,0 +1,71 @@
+"""``craft-trainer generate``: seeds × prompts of a manifest, for ``cas score``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def generate(
+    artifact: Annotated[
+        Path, typer.Argument(help="Folder `artifact` of a stage that `craft-trainer train` wrote.")
+    ],
+    prompts: Annotated[
+        Path,
+        typer.Argument(help="Manifest of the real images to re-synthesise: labels and prompts."),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the images.")],
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Images a prompt.")] = 5,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images in a pass.")] = 8,
+    method: Annotated[
+        str | None, typer.Option("--method", help="Name in the tables. Default: the stage's.")
+    ] = None,
+    zero_shot: Annotated[
+        bool, typer.Option("--zero-shot", help="Leave the artefact out: the base model alone.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Results as JSON on stdout.")] = False,
+) -> None:
+    """Draw every prompt of a manifest with several seeds into a folder that `cas score` reads.
+
+    Base model, sampler and guidance are those of training. Images that exist are kept: the same
+    command continues an interrupted one.
+    """
+    import torch
+
+    from cas_metric.cli.common import console_out, emit_json
+    from craft_trainer.cli.progress import Bars
+    from craft_trainer.config import load_config
+    from craft_trainer.data import conditioning_texts, read_examples
+    from craft_trainer.generate import generate_folder
+    from craft_trainer.trainer import CONFIG_FILE, load_base, load_trained, stage_of
+
+    config = load_config(artifact / CONFIG_FILE)
+    stage = stage_of(artifact, config)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    examples = read_examples(prompts, config.data.domain)
+    model = load_base(config, device) if zero_shot else load_trained(artifact, config, device)
+    template = "{prompt}" if zero_shot else stage.prompt
+    texts = conditioning_texts(examples, template, model.tokens)
+    with Bars() as bars:
+        drawn = generate_folder(
+            model,
+            examples,
+            texts,
+            out,
+            seeds=range(seeds),
+            method=method or ("zero_shot" if zero_shot else stage.method),
+            sampling=config.sampling,
+            resolution=config.data.resolution,
+            batch_size=batch_size,
+            progress=lambda done, total: bars("images", done, total),
+        )
+    result = {"out": str(out), "drawn": drawn, "kept": len(examples) * seeds - drawn}
+    if as_json:
+        emit_json(result)
+    else:
+        console_out().print(f"{result['drawn']} images drawn, {result['kept']} kept: {out}")

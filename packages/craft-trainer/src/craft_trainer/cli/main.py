@@ -1,0 +1,72 @@
+"""Entry point of ``craft-trainer``; verbs are imported on use, so ``--help`` is quick."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any, Final
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from cas_metric.errors import CasError
+
+#: verb -> one-line help; the module of the same name defines ``app``.
+VERBS: Final[dict[str, str]] = {
+    "train": "Adapt a base model: textual inversion, LoRA, CRAFT, one after the other.",
+    "generate": "Draw seeds x prompts into a folder that `cas score` reads.",
+    "estimate": "Tell what a configuration costs, before it runs.",
+}
+
+
+class LazyGroup(TyperGroup):
+    """A group whose help needs no import of its verbs."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The verbs, in the order of a user's work."""
+        return list(VERBS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Import the module of a verb and hand out its command."""
+        if cmd_name not in VERBS:
+            return None
+        if not [word for word in sys.argv[1:] if word not in ("--help", "-h")]:
+            return TyperCommand(cmd_name, help=VERBS[cmd_name])
+        module = importlib.import_module(f"craft_trainer.cli.{cmd_name}")
+        command = typer.main.get_command(module.app)
+        command.name = cmd_name
+        return command
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Clinical reward-aligned finetuning (CRAFT) of Stable Diffusion.",
+)
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
+    if version:
+        from craft_trainer import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run ``craft-trainer``; a :class:`CasError` becomes its message and its exit code."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        app()
+    except CasError as error:
+        typer.echo(f"craft-trainer: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

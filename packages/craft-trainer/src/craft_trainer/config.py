@@ -1,0 +1,349 @@
+"""The configuration of a run: one YAML file, plus ``key=value`` on the command line.
+
+Defaults are the paper's (§4.1.3, §3.3, Appendix A) where it states a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from cas_metric.domains.reading import nearest, parse_yaml
+from cas_metric.errors import InputError
+from cas_metric.protocol import PRIMITIVES
+
+
+class Section(BaseModel):
+    """A part of the configuration; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Data(Section):
+    """Real training images.
+
+    Attributes:
+        train: Manifest with images, labels and enriched prompts t_ep.
+        domain: Domain pack with classes and checklists; by default what the folder's cas.yaml
+            names.
+        resolution: Side of the square that images are resized to, in pixels.
+    """
+
+    train: Path
+    domain: str | None = None
+    resolution: PositiveInt = 512
+
+
+class Lora(Section):
+    """Low-rank adapters of the UNet's cross-attention."""
+
+    rank: PositiveInt = 32
+    alpha: PositiveInt = 32
+
+
+class Sampling(Section):
+    """How images are sampled, in training, in validation and by ``craft-trainer generate``.
+
+    Attributes:
+        steps: T, DDPM steps of a trajectory.
+        guidance: Scale of classifier-free guidance; 1 switches it off.
+        timestep_spacing: Which timesteps are visited. ``leading`` ends nearly without noise,
+            ``trailing`` with more, so that the last K steps change more.
+    """
+
+    steps: PositiveInt = 20
+    guidance: Annotated[float, Field(ge=1)] = 5.0
+    timestep_spacing: Literal["leading", "trailing", "linspace"] = "leading"
+
+
+class Critic(Section):
+    """The frozen encoder that gives the rewards.
+
+    Attributes:
+        encoder: Encoder spec as ``cas encoders`` lists them.
+        probe: Saved probe in the critic's space; by default one is fitted on ``data.train``.
+        text_policy: How texts beyond the encoder's limit are treated.
+    """
+
+    encoder: str = "medsiglip"
+    probe: Path | None = None
+    text_policy: Literal["truncate", "chunk-mean", "per-attribute-mean"] = "truncate"
+
+
+class Validation(Section):
+    """Sample sheets at fixed seeds.
+
+    Attributes:
+        every: Optimizer steps between two sheets; 0 draws none.
+        images: Images on a sheet, the first prompts of ``data.train``.
+        seed: Of the sheet; the same in every sheet of a run.
+    """
+
+    every: NonNegativeInt = 0
+    images: PositiveInt = 4
+    seed: int = 0
+
+
+class Stage(Section):
+    """What every method's stage has.
+
+    Attributes:
+        steps: Optimizer steps; or give ``epochs``.
+        epochs: Passes over the training images.
+        batch_size: Images in one forward pass, on each process.
+        accumulate: Forward passes to one optimizer step.
+        warmup_steps: Steps in which the learning rate rises linearly; it is constant afterwards.
+        max_grad_norm: Gradients are clipped to this norm.
+        prompt: Template of the text that the model is conditioned on, with ``{prompt}``,
+            ``{label}`` and, after textual inversion, ``{token}``.
+        checkpoint_every: Optimizer steps between two checkpoints.
+    """
+
+    steps: PositiveInt | None = None
+    epochs: PositiveInt | None = None
+    batch_size: PositiveInt = 4
+    accumulate: PositiveInt = 1
+    learning_rate: PositiveFloat
+    weight_decay: NonNegativeFloat = 0.0
+    warmup_steps: NonNegativeInt = 0
+    max_grad_norm: PositiveFloat = 1.0
+    prompt: str = "{prompt}"
+    checkpoint_every: PositiveInt = 100
+
+    @model_validator(mode="after")
+    def _has_one_length(self) -> Stage:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("give either `steps` or `epochs`")
+        return self
+
+
+class TextualInversionStage(Stage):
+    """One learned token a class, with the diffusion loss."""
+
+    method: Literal["textual_inversion"]
+    learning_rate: PositiveFloat = 5e-4
+    prompt: str = "a photo of {token}"
+
+
+class LoraStage(Stage):
+    """LoRA with the diffusion loss."""
+
+    method: Literal["lora"]
+    learning_rate: PositiveFloat = 5e-6
+
+
+class Rewards(Section):
+    """Weight of each reward within r_cam; 0 switches it off (Eq. 6, Tables 4 and 15)."""
+
+    vdc: NonNegativeFloat = 0.25
+    ccs: NonNegativeFloat = 0.25
+    dd: NonNegativeFloat = 0.25
+    sfs: NonNegativeFloat = 0.25
+
+    def weights(self) -> dict[str, float]:
+        """Primitive to weight."""
+        return {name: getattr(self, name) for name in PRIMITIVES}
+
+
+class CraftStage(Stage):
+    """LoRA with Eq. 1: the diffusion loss minus the clinical reward of sampled images.
+
+    Attributes:
+        gradient_steps: K, the last steps that the reward's gradient flows through.
+        repeats: M, trajectories a prompt.
+        repeat_mode: ``resample`` draws M independent ones, ``renoise`` shares their prefix.
+        unconditional_gradient: Whether the gradient also flows through the unconditional branch
+            of guidance (``full``) or not (``stop``).
+        reward_gradients_every: Steps between two logs of each reward's gradient; 0 for never.
+    """
+
+    method: Literal["craft"]
+    learning_rate: PositiveFloat = 5e-6
+    lambda_diff: NonNegativeFloat = 0.2
+    lambda_cam: NonNegativeFloat = 0.8
+    rewards: Rewards = Rewards()
+    gradient_steps: PositiveInt = 1
+    repeats: PositiveInt = 2
+    repeat_mode: Literal["resample", "renoise"] = "resample"
+    unconditional_gradient: Literal["full", "stop"] = "full"
+    reward_gradients_every: NonNegativeInt = 50
+
+
+AnyStage = Annotated[
+    TextualInversionStage | LoraStage | CraftStage,
+    Field(discriminator="method"),
+]
+
+
+class Config(Section):
+    """A run: a base model, data, and the stages that adapt it one after the other.
+
+    Attributes:
+        output: Folder of the run; each stage has its own folder in it.
+        base: Hub id or local directory of a Stable Diffusion 1.x or 2.x pipeline.
+        revision: Commit of a hub id.
+        dtype: Of the frozen UNet and text encoder. Trained parameters and the VAE are float32.
+        seed: Decides initial weights, order and noise.
+        tracker: Where curves go: any tracker that accelerate knows.
+        keep_checkpoints: Latest checkpoints of a stage that are kept.
+        stages: Each starts from what the one before it learned.
+    """
+
+    output: Path
+    base: str
+    revision: str | None = None
+    offline: bool = False
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    gradient_checkpointing: bool = False
+    seed: NonNegativeInt = 42
+    tracker: str = "tensorboard"
+    keep_checkpoints: PositiveInt = 2
+    data: Data
+    lora: Lora = Lora()
+    sampling: Sampling = Sampling()
+    critic: Critic = Critic()
+    validation: Validation = Validation()
+    stages: Annotated[tuple[AnyStage, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _stages_fit_together(self) -> Config:
+        for position, stage in enumerate(self.stages):
+            if isinstance(stage, TextualInversionStage) and position > 0:
+                raise ValueError("textual_inversion must be the first stage")
+            if isinstance(stage, CraftStage) and stage.gradient_steps > self.sampling.steps:
+                raise ValueError(
+                    f"gradient_steps {stage.gradient_steps} exceeds sampling.steps "
+                    f"{self.sampling.steps}"
+                )
+        return self
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a configuration.
+
+    Args:
+        path: YAML file. Relative paths in it are relative to the working directory.
+        overrides: ``key=value`` with dotted keys, e.g. ``stages.2.learning_rate=1e-5``; the value
+            is read as YAML.
+
+    Raises:
+        InputError: No such file, no YAML, an unknown key (with the nearest known one) or a value
+            that does not suit its key.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}", fix="check the path") from error
+    parse_yaml(text, str(path))  # refuses repeated keys, aliases and tags, with the line
+    values = yaml.safe_load(text)
+    if not isinstance(values, dict):
+        raise InputError(f"{path} holds no `key: value` lines", fix="see the example configuration")
+    for override in overrides:
+        _override(values, override)
+    return parse_config(values, str(path))
+
+
+def parse_config(values: dict[str, Any], source: str = "configuration") -> Config:
+    """Check the values of a configuration. InputError as :func:`load_config`."""
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise _explain(error, source) from error
+
+
+def to_yaml(config: Config) -> str:
+    """The resolved configuration with every default spelt out."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    """Set one dotted ``key=value`` in ``values``."""
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise InputError(f"override {override!r} is no key=value", fix="e.g. data.resolution=256")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"override {override!r}: the value is no YAML", fix="quote it") from error
+    node: Any = values
+    *parents, last = key.split(".")
+    for part in parents:
+        node = _child(node, part, override)
+    if isinstance(node, list):
+        node[_index(node, last, override)] = value
+    else:
+        node[last] = value
+
+
+def _child(node: Any, part: str, override: str) -> Any:
+    child = (
+        node[_index(node, part, override)] if isinstance(node, list) else node.setdefault(part, {})
+    )
+    if not isinstance(child, (dict, list)):
+        raise InputError(f"override {override!r}: {part!r} has no keys below it", fix="shorten it")
+    return child
+
+
+def _index(node: list[Any], part: str, override: str) -> int:
+    if not part.isdecimal() or int(part) >= len(node):
+        raise InputError(
+            f"override {override!r}: {part!r} is no position in a list of {len(node)}",
+            fix="positions count from 0",
+        )
+    return int(part)
+
+
+def _explain(error: ValidationError, source: str) -> InputError:
+    """The first complaint of pydantic, with the nearest known key where one is unknown."""
+    detail = error.errors()[0]
+    where = ".".join(str(part) for part in _without_tags(detail["loc"]))
+    if detail["type"] == "extra_forbidden":
+        known = list(_known_keys(detail["loc"][:-1]))
+        hint = nearest(str(detail["loc"][-1]), known) or f"known keys: {', '.join(known)}"
+        return InputError(f"{source}: unknown key {where!r}", fix=hint.strip())
+    return InputError(f"{source}: {where or 'the whole'}: {detail['msg']}")
+
+
+_STAGES: dict[str, type[Stage]] = {
+    "textual_inversion": TextualInversionStage,
+    "lora": LoraStage,
+    "craft": CraftStage,
+}
+
+
+def _without_tags(place: Sequence[int | str]) -> list[int | str]:
+    """A location as a user writes it: pydantic adds the method after a stage's position."""
+    return [
+        part
+        for position, part in enumerate(place)
+        if not (position == 2 and place[0] == "stages" and part in _STAGES)
+    ]
+
+
+def _known_keys(place: Sequence[int | str]) -> Iterable[str]:
+    """Keys of the section at ``place`` of pydantic's error location."""
+    section: type[BaseModel] = Config
+    for position, part in enumerate(place):
+        if isinstance(part, int):
+            continue
+        if position == 2 and place[0] == "stages" and part in _STAGES:
+            section = _STAGES[part]
+            continue
+        annotation = section.model_fields[part].annotation if part in section.model_fields else None
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            section = annotation
+    return section.model_fields

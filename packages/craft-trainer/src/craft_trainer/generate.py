@@ -1,0 +1,150 @@
+"""Images from a trained model: a batch, or seeds × prompts as a folder for ``cas score``."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from cas_metric.files import write_bytes
+from cas_metric.images import to_uint8
+from cas_metric.manifest import write_manifest
+from craft_trainer.config import Sampling
+from craft_trainer.data import Examples
+from craft_trainer.models import DiffusionModel
+from craft_trainer.sampling import Guidance, initial_noise, sample_prefix, sampling_scheduler
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@torch.no_grad()
+def sample_images(
+    model: DiffusionModel,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    sampling: Sampling,
+    resolution: int,
+) -> Tensor:
+    """``(B, 3, H, W)`` images in [0, 1] on the CPU, one a prompt and seed.
+
+    An image depends on its prompt and seed alone, not on the batch that it is drawn in.
+    """
+    conditions = model.encode_prompts(prompts)
+    guidance = Guidance(sampling.guidance, model.encode_prompts([""]))
+    config = dict(model.pipeline.scheduler.config)
+    scheduler = sampling_scheduler(config, sampling.steps, sampling.timestep_spacing, model.device)
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    noise = initial_noise(model.latent_shape(resolution), generators, like=conditions)
+    latents = sample_prefix(
+        model.denoise,
+        noise,
+        conditions,
+        scheduler,
+        generators,
+        guidance=guidance,
+        steps=sampling.steps,
+    )
+    return model.decode(latents).cpu()
+
+
+def write_image(image: Tensor, path: Path) -> None:
+    """Write a ``(3, H, W)`` image in [0, 1] as PNG, as a whole or not at all."""
+    buffer = io.BytesIO()
+    pixels = to_uint8(image.permute(1, 2, 0).numpy())
+    Image.fromarray(pixels).save(buffer, format="png")
+    write_bytes(path, buffer.getvalue())
+
+
+def write_sheet(images: Tensor, path: Path) -> None:
+    """Write ``(B, 3, H, W)`` images side by side."""
+    write_image(torch.cat(list(images), dim=2), path)
+
+
+def generate_folder(
+    model: DiffusionModel,
+    examples: Examples,
+    texts: Sequence[str],
+    folder: Path,
+    *,
+    seeds: Sequence[int],
+    method: str,
+    sampling: Sampling,
+    resolution: int,
+    batch_size: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Write seeds × prompts as a folder with ``metadata.csv`` that ``cas score`` reads.
+
+    Images that are already there are kept, so that an interrupted call continues. Each names the
+    row of ``examples`` that it re-synthesises as its reference.
+
+    Args:
+        model: Base model with the artefact in it.
+        examples: The prompts' manifest: real images, labels and prompts.
+        texts: ``N`` conditioning texts, one an example.
+        folder: Made where it does not exist.
+        seeds: One image a prompt and seed.
+        method: Name of the method in the tables.
+        sampling: Steps, guidance and spacing.
+        resolution: Side in pixels.
+        batch_size: Images in one pass.
+        progress: Told after every batch.
+
+    Returns:
+        The number of images drawn now.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = _rows(examples, seeds, method)
+    # A row's own stream: the same generation seed gives every prompt another noise.
+    rows["noise"] = [
+        int(np.random.SeedSequence((seed, row)).generate_state(1)[0])
+        for seed in seeds
+        for row in range(len(examples))
+    ]
+    rows["text"] = list(texts) * len(seeds)
+    missing = [row for row in rows.to_dict("records") if not (folder / row["image"]).is_file()]
+    for start in range(0, len(missing), batch_size):
+        batch = missing[start : start + batch_size]
+        images = sample_images(
+            model,
+            [row["text"] for row in batch],
+            [row["noise"] for row in batch],
+            sampling,
+            resolution,
+        )
+        for row, image in zip(batch, images, strict=True):
+            write_image(image, folder / row["image"])
+        if progress is not None:
+            progress(start + len(batch), len(missing))
+    write_manifest(rows.drop(columns=["noise", "text"]), folder)
+    return len(missing)
+
+
+def _rows(examples: Examples, seeds: Sequence[int], method: str) -> pd.DataFrame:
+    """One row an image to be: id, image, label, prompt, reference, patient, method, seed."""
+    import pandas as pd
+
+    real = examples.manifest.rows
+    parts = [
+        pd.DataFrame(
+            {
+                "id": [f"{name}-seed{seed}" for name in real["id"]],
+                "image": [f"seed{seed}/{row:06d}.png" for row in range(len(real))],
+                "label": list(examples.labels),
+                "prompt": list(real["prompt"]),
+                "reference": list(real["id"]),
+                "patient": list(real["patient"]),
+                "method": method,
+                "seed": seed,
+            }
+        )
+        for seed in seeds
+    ]
+    return pd.concat(parts, ignore_index=True)

@@ -1,0 +1,87 @@
+"""CRAFT: Eq. 1, the diffusion loss minus the clinical reward of sampled images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from craft_trainer import monitoring
+from craft_trainer.cam import ClinicalAlignmentModule, Targets
+from craft_trainer.config import CraftStage
+from craft_trainer.data import Batch
+from craft_trainer.methods.base import Loss
+from craft_trainer.methods.denoising import conditions_of, denoising_error
+from craft_trainer.models import DiffusionModel
+from craft_trainer.sampling import Guidance, Scheduler, draft
+
+
+@dataclass(frozen=True)
+class Craft:
+    """λ_diff ‖ε − ε_θ‖² − λ_cam r_cam, with r_cam the mean over M trajectories (Eqs. 1 and 6).
+
+    Attributes:
+        model: With LoRA attached.
+        forward: Scheduler of the diffusion term.
+        sampler: Scheduler of a trajectory, its T timesteps set.
+        cam: Rewards of an image.
+        targets: What each training image's samples are judged against, one row an example.
+        guidance: Classifier-free guidance of the trajectories.
+        stage: λ, K, M and how the repeats are drawn.
+    """
+
+    model: DiffusionModel
+    forward: Any
+    sampler: Scheduler
+    cam: ClinicalAlignmentModule
+    targets: Targets
+    guidance: Guidance
+    stage: CraftStage
+
+    def loss(self, batch: Batch, step: int) -> Loss:
+        """Both terms; a weight of 0 leaves a term's computation out."""
+        conditions = conditions_of(batch, self.model)
+        total = torch.zeros((), device=self.model.device)
+        logs: dict[str, Tensor] = {}
+        if self.stage.lambda_diff > 0:
+            error = denoising_error(self.model, self.forward, batch, conditions)
+            total = total + self.stage.lambda_diff * error
+            logs["loss/diffusion"] = error.detach()
+        if self.stage.lambda_cam > 0:
+            reward, reward_logs = self._reward(batch, conditions, step)
+            total = total - self.stage.lambda_cam * reward
+            logs |= reward_logs
+        return Loss(total, {"loss/total": total.detach(), **logs})
+
+    def _reward(
+        self, batch: Batch, conditions: Tensor, step: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """r_cam averaged over the batch and its repeats, and its logs."""
+        repeats = self.stage.repeats
+        latents = draft(
+            self.model.denoise,
+            conditions,
+            self.sampler,
+            batch.generators("trajectory", repeats),
+            shape=self._latent_shape(batch),
+            guidance=self.guidance,
+            gradient_steps=self.stage.gradient_steps,
+            repeats=repeats,
+            mode=self.stage.repeat_mode,
+        )
+        images = self.model.decode(latents)
+        rewards = self.cam.rewards(images, self.targets.at(batch.rows).repeat(repeats))
+        logs = {f"reward/{name}": value.mean().detach() for name, value in rewards.terms.items()}
+        logs["reward/r_cam"] = rewards.r_cam.mean().detach()
+        logs |= monitoring.image_statistics(images.detach(), repeats)
+        every = self.stage.reward_gradients_every
+        if every and step % every == 0:
+            logs |= monitoring.reward_gradients(rewards.terms, images)
+        return rewards.r_cam.mean(), logs
+
+    @staticmethod
+    def _latent_shape(batch: Batch) -> tuple[int, int, int]:
+        _, channels, height, width = batch.moments.shape
+        return channels // 2, height, width
