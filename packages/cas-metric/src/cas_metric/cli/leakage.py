@@ -45,14 +45,14 @@ def leakage(
     Example: cas leakage train/ test/ --out leakage
     """
     from cas_metric.cli.memorization import read_pictures_of
-    from cas_metric.manifest import read_manifest
-    from cas_metric.memorization.leakage import find_leakage
-    from cas_metric.memorization.results import (
+    from cas_metric.cli.memorization_run import (
         domain_of,
         leakage_summary,
         provenance,
         write_leakage,
     )
+    from cas_metric.manifest import read_manifest
+    from cas_metric.memorization.leakage import find_leakage
 
     sets = read_manifest(train), read_manifest(test)
     pictures = [read_pictures_of(one, ssim_size, "none", num_workers) for one in sets]

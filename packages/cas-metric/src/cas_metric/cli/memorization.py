@@ -13,6 +13,7 @@ from cas_metric.cli.common import CountProgress, console_err, console_out, emit_
 from cas_metric.errors import EXIT_SOME_FAILED, CasError, InputError
 
 if TYPE_CHECKING:
+    from cas_metric.cli.features import Running
     from cas_metric.manifest import Manifest
     from cas_metric.memorization.analysis import Analysis, Settings
     from cas_metric.memorization.pictures import Pictures
@@ -111,10 +112,11 @@ def memorization(
     cache: option.Cache = None,
 ) -> None:
     """Compare a generated set with its training set; the help text is :data:`HELP`."""
+    from cas_metric.cli.features import Running
+    from cas_metric.cli.memorization_run import memorization_summary, write_memorization
     from cas_metric.inputs import select
     from cas_metric.manifest import read_manifest
     from cas_metric.memorization.analysis import Settings, analyse
-    from cas_metric.memorization.results import memorization_summary, write_memorization
     from cas_metric.memorization.ssim_search import Search
 
     if count_only and verify:
@@ -126,7 +128,7 @@ def memorization(
     )
     found, space = None, None
     if features:
-        running = {"cache": cache, "batch_size": batch_size, "num_workers": num_workers}
+        running = Running(cache, batch_size, num_workers)
         found, space = _embed(sets, encoder, device, offline, running)
     pictures = (
         read_pictures_of(sets.generated, ssim_size, variants, num_workers),
@@ -182,14 +184,14 @@ def ssim_device(device: str) -> str:
 
 
 def _embed(
-    sets: _Sets, spec: str | None, device: str, offline: bool, running: dict[str, Any]
+    sets: _Sets, spec: str | None, device: str, offline: bool, running: Running
 ) -> tuple[Features, dict[str, Any]]:
     """Embeddings of all sets; the encoder and what could not be embedded."""
     from cas_metric.cli.features import choose_encoder, embed
     from cas_metric.memorization.suspects import Features
 
     model = choose_encoder(spec, sets.train, device=device, offline=offline)
-    parts = [embed(one, model, **running) for one in sets if one is not None]
+    parts = [embed(one, model, running) for one in sets if one is not None]
     identity = {"name": model.name, "revision": model.revision, "fingerprint": model.fingerprint}
     errors = {path: why for part in parts for path, why in part.errors.items()}
     return Features(*(p.embeddings for p in parts)), {"encoder": identity, "errors": errors}
@@ -229,7 +231,7 @@ def _failures(pictures: tuple[Pictures, ...], space: dict[str, Any] | None) -> l
 
 def _base(sets: _Sets, settings: Settings, failures: list[dict[str, str]]) -> dict[str, Any]:
     """What the summary tells beside the figures."""
-    from cas_metric.memorization.results import domain_of, provenance
+    from cas_metric.cli.memorization_run import domain_of, provenance
 
     domain = domain_of(sets.train, sets.generated)
     return {

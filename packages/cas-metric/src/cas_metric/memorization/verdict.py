@@ -49,9 +49,9 @@ def leakage_verdict(figures: Mapping[str, Any]) -> str:
     return f"{text} No patient is named in both."
 
 
-def count(number: int, noun: str) -> str:
+def count(many: int, noun: str) -> str:
     """A number with its noun."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    return f"{many:,} {noun}{'' if many == 1 else 's'}"
 
 
 def _method(one: Mapping[str, Any], n_train: int, encoder: str) -> str:
@@ -77,9 +77,14 @@ def _features(figures: Mapping[str, Any], encoder: str) -> str:
         if p < LEVEL
         else "not nearer to training than to test images beyond what exchanging the two explains"
     )
-    text = f"In {encoder} they are {said} (difference {gap:+.4f}, p = {p:.3g})"
+    text = f"In {encoder} they are {said} (difference {signed(gap)}, p = {p:.3g})"
     nearer = figures["nearer_than_real"]
     if nearer:
         verb = "lies" if nearer == 1 else "lie"
         text += f"; {nearer:,} of them {verb} nearer to training than any real test image does"
     return f"{text}."
+
+
+def signed(value: float) -> str:
+    """Four decimals with a true minus sign or a plus."""
+    return f"{value:+.4f}".replace("-", "−")
