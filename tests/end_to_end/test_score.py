@@ -1,7 +1,7 @@
 """The whole of ``cas score`` on real pictures, interrupted, bad and distributed."""
 
 import signal
-import sys
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,9 @@ from tests.support.clinical_crops import (
     KILL_IN_THIRD_BATCH,
     Folders,
     cas,
-    cas_process,
+    finish,
     read_metadata,
+    start_cas,
     write_folders,
     write_metadata,
 )
@@ -79,7 +80,7 @@ def test_killed_in_the_middle_the_same_command_ends_with_the_same_rows(
     whole = _arguments(folders, model, tmp_path, "whole")
     interrupted = _arguments(folders, model, tmp_path, "interrupted")
     assert cas(*whole).code == 0
-    killed = cas_process(*interrupted, before=KILL_IN_THIRD_BATCH)
+    killed = finish(start_cas(*interrupted, before=KILL_IN_THIRD_BATCH))
     assert killed.code == -signal.SIGKILL
     assert not (tmp_path / "interrupted").exists()
     finished = cas(*interrupted)
@@ -92,17 +93,25 @@ def test_killed_in_the_middle_the_same_command_ends_with_the_same_rows(
 def test_two_processes_write_the_same_rows_as_one(
     folders: Folders, model: Path, tmp_path: Path
 ) -> None:
-    one = _arguments(folders, model, tmp_path, "one")
-    two = _arguments(folders, model, tmp_path, "two")
-    assert cas(*one).code == 0
-    launch = (sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2")
-    options = ("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no")
-    launcher = (*launch, *options, "--module", "cas_metric.cli.main")
-    done = cas_process(*two, launcher=launcher)
-    assert done.code == 0, done.err
-    assert "embedded 120 images, 0 from cache" in done.out
-    assert done.out.count("report: ") == 1
+    assert cas(*_arguments(folders, model, tmp_path, "one")).code == 0
+    arguments = _arguments(folders, model, tmp_path, "two")
+    ranks = [start_cas(*arguments, environment=rank) for rank in _as_torchrun_would(2)]
+    main, other = (finish(rank) for rank in ranks)
+    assert (main.code, other.code) == (0, 0), main.err + other.err
+    assert "embedded 120 images, 0 from cache" in main.out
+    assert other.out == ""
     _assert_same_rows(tmp_path / "one", tmp_path / "two")
+
+
+def _as_torchrun_would(count: int) -> list[dict[str, str]]:
+    """The environment of each of ``count`` processes on one machine."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "GROUP_RANK": "0"}
+    sizes = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+    ranks = ({"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count))
+    return [{**group, **sizes, **rank} for rank in ranks]
 
 
 def test_every_bad_file_is_a_row_that_says_why_and_every_odd_one_is_scored(
@@ -153,8 +162,8 @@ def _disguise(folder: Path, names: list[str], crops: dict[str, np.ndarray]) -> d
     deep = crops[names[0]].astype(np.uint16) * 257
     (folder / "deep.png").write_bytes(png16_bytes(deep))
     Image.fromarray(crops[names[1]]).convert("CMYK").save(folder / "cmyk.jpg", quality=98)
-    palette = Image.fromarray(crops[names[2]]).quantize(256)
-    palette.save(folder / "palette.png", transparency=0)
+    palette = Image.fromarray(crops[names[2]]).quantize(255)
+    palette.save(folder / "palette.png", transparency=255)  # a colour that no pixel has
     turned = Image.fromarray(np.rot90(crops[names[3]]))
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned clockwise for display

@@ -92,15 +92,16 @@ def write_metadata(folder: Path, rows: list[dict[str, str]]) -> None:
 
 def _crops(label: str, count: int, rng: np.random.Generator) -> list[np.ndarray]:
     picture = skimage.data.retina() if label == "fundus" else skimage.data.immunohistochemistry()
-    height = min(picture.shape[:2])
-    size = height // 5
-    corners = rng.integers(height // 4, 3 * height // 4 - size, size=(count, 2))
+    side = min(picture.shape[:2])
+    size = side // 5
+    margin = side // 4 if label == "fundus" else 0  # black corners around the retina
+    corners = rng.integers(margin, side - margin - size, size=(count, 2))
     crops = (picture[y : y + size, x : x + size] for y, x in corners)
     return [np.asarray(Image.fromarray(crop).resize((SIDE, SIDE))) for crop in crops]
 
 
 def _noisy(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return np.clip(crop + rng.normal(0, 6, crop.shape), 0, 255).astype(np.uint8)
+    return np.clip(crop + rng.normal(0, 3, crop.shape), 0, 255).astype(np.uint8)
 
 
 def _write(folder: Path, crops: dict[str, tuple[str, np.ndarray]]) -> None:
@@ -139,15 +140,24 @@ def cas(*arguments: object) -> Finished:
     return Finished(code, out.getvalue(), err.getvalue())
 
 
-def cas_process(*arguments: object, before: str = "", launcher: tuple[str, ...] = ()) -> Finished:
-    """Run ``cas`` in a process of its own, after the Python statements ``before``."""
+def start_cas(
+    *arguments: object, before: str = "", environment: dict[str, str] | None = None
+) -> subprocess.Popen[str]:
+    """Start ``cas`` in a process of its own, after the Python statements ``before``."""
     script = f"{before}\nfrom cas_metric.cli.main import main\nmain()\n"
-    command = [*(launcher or (sys.executable, "-c", script)), *map(str, arguments)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=300, env=environment, check=False
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
     )
-    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def finish(process: subprocess.Popen[str]) -> Finished:
+    """Wait for a process that :func:`start_cas` started."""
+    out, err = process.communicate(timeout=900)
+    return Finished(process.returncode, out, err)
 
 
 #: Kills the process, as the kernel would, in its third forward pass over images.

@@ -1,0 +1,135 @@
+"""The torchmetrics face: the same numbers as the primitives, one row an image."""
+
+import importlib.util
+import sys
+
+import numpy as np
+import pytest
+import torch
+from tests.support.clinical_crops import CLASSES, Folders, read_metadata
+
+from cas_metric import metric as metric_module
+from cas_metric import primitives
+from cas_metric.domains import load_domain
+from cas_metric.encoders import Encoder
+from cas_metric.errors import InputError, MissingDependency
+from cas_metric.images import load_image, to_tensor
+from cas_metric.metric import ClinicalAlignmentScore
+from cas_metric.probe import Probe, fit
+
+
+@pytest.fixture(scope="module")
+def batch(folders: Folders) -> dict:
+    """Twelve generated images with their partners."""
+    rows = read_metadata(folders.generated)
+
+    def stack(folder) -> torch.Tensor:
+        return torch.stack([to_tensor(load_image(folder / r["file_name"]).pixels) for r in rows])
+
+    return {
+        "images": stack(folders.generated),
+        "labels": [row["label"] for row in rows],
+        "prompts": [row["prompt"] for row in rows],
+        "references": stack(folders.test),
+        "ids": list(range(100, 112)),
+    }
+
+
+@pytest.fixture(scope="module")
+def probe(siglip: Encoder, batch: dict) -> Probe:
+    with torch.no_grad():
+        embeddings = siglip.embed_images(batch["references"])
+    labels = [CLASSES.index(label) for label in batch["labels"]]
+    return fit(embeddings, labels, CLASSES, fingerprint=siglip.fingerprint)
+
+
+@pytest.fixture
+def metric(siglip: Encoder, probe: Probe, folders: Folders) -> ClinicalAlignmentScore:
+    return ClinicalAlignmentScore(siglip, probe, load_domain(folders.domain))
+
+
+def _part(batch: dict, start: int, stop: int) -> dict:
+    return {name: values[start:stop] for name, values in batch.items()}
+
+
+def test_rows_are_the_primitives(
+    metric: ClinicalAlignmentScore, batch: dict, siglip: Encoder, folders: Folders, probe: Probe
+) -> None:
+    metric.update(**_part(batch, 0, 5))
+    metric.update(**_part(batch, 5, 12))
+    rows = metric.rows()
+    assert rows["id"].tolist() == batch["ids"]
+    domain = load_domain(folders.domain)
+    with torch.no_grad():
+        images = siglip.embed_images(batch["images"])
+        references = siglip.embed_images(batch["references"])
+    checklists = [domain.checklist_text(label) for label in batch["labels"]]
+    labels = torch.tensor([domain.index(label) for label in batch["labels"]])
+    expected = {
+        "vdc": primitives.vdc(images, siglip.embed_texts(batch["prompts"]).embeddings),
+        "ccs": primitives.ccs(images, siglip.embed_texts(checklists).embeddings),
+        "dd": primitives.dd(probe.logits(images), labels),
+        "sfs": primitives.sfs(images, references),
+    }
+    for name, values in expected.items():
+        np.testing.assert_allclose(rows[name], values.numpy(), atol=1e-5)
+    np.testing.assert_allclose(rows["cas"], torch.stack([*expected.values()]).mean(0), atol=1e-5)
+    found = metric.compute()
+    assert int(found["n"]) == 12
+    assert float(found["cas"]) == pytest.approx(rows["cas"].mean())
+
+
+def test_an_image_counts_once_also_over_ranks(
+    metric: ClinicalAlignmentScore, batch: dict, siglip: Encoder, probe: Probe, folders: Folders
+) -> None:
+    other = ClinicalAlignmentScore(siglip, probe, load_domain(folders.domain))
+    metric.update(**_part(batch, 0, 8))
+    other.update(**_part(batch, 6, 12))
+    metric.merge_state(other)
+    assert metric.rows()["id"].tolist() == batch["ids"]
+    assert int(metric.compute()["n"]) == 12
+
+
+def test_without_ids_every_image_counts_and_reset_forgets(
+    metric: ClinicalAlignmentScore, batch: dict
+) -> None:
+    nameless = {name: values[:2] for name, values in batch.items() if name != "ids"}
+    metric.update(**nameless)
+    metric.update(**nameless)
+    assert int(metric.compute()["n"]) == 4
+    metric.reset()
+    with pytest.raises(InputError, match="no image"):
+        metric.compute()
+
+
+def test_plot_draws_one_bar_or_point_a_score(metric: ClinicalAlignmentScore, batch: dict) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    metric.update(**_part(batch, 0, 3))
+    figure, _ = metric.plot()
+    assert figure is not None
+
+
+def test_what_does_not_fit_is_refused(
+    metric: ClinicalAlignmentScore, batch: dict, siglip: Encoder, probe: Probe, folders: Folders
+) -> None:
+    domain = load_domain(folders.domain)
+    with pytest.raises(InputError, match="equally many"):
+        metric.update(**{**batch, "labels": batch["labels"][:3]})
+    with pytest.raises(InputError, match="glaucoma"):
+        metric.update(**{**batch, "labels": ["glaucoma"] * 12})
+    stranger = Probe(probe.classes, "other", probe.weight, probe.bias)
+    with pytest.raises(InputError, match="another encoder"):
+        ClinicalAlignmentScore(siglip, stranger, domain)
+    classes = Probe(("a", "b"), probe.fingerprint, probe.weight, probe.bias)
+    with pytest.raises(InputError, match="tells apart a, b"):
+        ClinicalAlignmentScore(siglip, classes, domain)
+
+
+def test_without_torchmetrics_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchmetrics", None)
+    spec = importlib.util.spec_from_file_location("metric_again", metric_module.__file__)
+    with pytest.raises(MissingDependency, match="torchmetrics") as caught:
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    assert "cas-metric[metrics]" in caught.value.fix
