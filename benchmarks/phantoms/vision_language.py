@@ -1,7 +1,7 @@
 """Train phantom-siglip, phantom-medsiglip or phantom-metaclip on drawn phantoms.
 
 ``python -m benchmarks.phantoms.vision_language phantom-siglip SCRATCH OUT``, then the same with
-``--focused --steps 900 --rate 7e-4``
+``--focused --steps 900 --rate 7e-4`` and ``--focused --steps 450 --rate 5e-4`` (the evaluator alone)
 
 Two losses: images against
 their own prompts (pairwise sigmoid for SigLIP, InfoNCE for CLIP), and images against the
