@@ -1,13 +1,13 @@
 """Train phantom-siglip, phantom-medsiglip or phantom-metaclip on drawn phantoms.
 
-``python -m benchmarks.phantoms.vision_language phantom-siglip SCRATCH OUT``, then the same with
-``--focused --steps 900 --rate 7e-4`` and ``--focused --steps 450 --rate 5e-4`` (the evaluator alone)
+``python -m benchmarks.phantoms.vision_language phantom-siglip SCRATCH OUT``; for the evaluator
+then twice more, with ``--focused --steps 900 --rate 7e-4`` and ``--focused --steps 450 --rate
+5e-4``. What was done is in the ``training.json`` beside the weights.
 
-Two losses: images against
-their own prompts (pairwise sigmoid for SigLIP, InfoNCE for CLIP), and images against the
-checklists and names of all classes of all domains (cross-entropy). Identical prompts count as
-positives of each other. While the text tower still says the same of everything, a linear
-classifier on the image embedding, dropped afterwards, gives the image tower its gradient.
+Two losses: images against their own prompts (pairwise sigmoid for SigLIP, InfoNCE for CLIP), and
+images against the checklists and names of all classes of all domains (cross-entropy). Identical
+prompts count as positives of each other. While the text tower still says the same of everything,
+a linear classifier on the image embedding, dropped afterwards, gives the image tower its gradient.
 Checkpoints go to OUT each few hundred steps.
 """
 
