@@ -205,7 +205,7 @@ def _load_pipeline(spec: str, revision: str | None, offline: bool, dtype: torch.
             safety_checker=None,
             requires_safety_checker=False,
             local_files_only=offline or Path(spec).is_dir(),
-            torch_dtype={"unet": dtype, "text_encoder": dtype, "default": torch.float32},
+            dtype={"unet": dtype, "text_encoder": dtype, "default": torch.float32},
         )
     except (OSError, ValueError) as error:
         reason = str(error).strip().split("\n")[0]
