@@ -82,6 +82,12 @@ def test_without_weights_the_message_says_how_to_get_them(monkeypatch):
         load_lpips(None)
 
 
+def test_offline_never_downloads(monkeypatch, tmp_path):
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
+    with pytest.raises(ModelUnavailable, match="--offline forbids"):
+        load_lpips(None, offline=True)
+
+
 def test_pairwise_distance_is_that_of_all_pairs():
     rows = np.random.default_rng(0).normal(size=(12, 5))
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)

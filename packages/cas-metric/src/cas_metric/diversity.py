@@ -40,12 +40,13 @@ class EmbeddingDiversity(NamedTuple):
     vendi_score: float
 
 
-def load_lpips(backbone: Path | None = None) -> nn.Module:
+def load_lpips(backbone: Path | None = None, *, offline: bool = False) -> nn.Module:
     """The LPIPS network of torchmetrics (AlexNet, version 0.1), in evaluation mode.
 
     Args:
         backbone: Safetensors file with torchvision's AlexNet weights. None takes torchvision's own
             copy, which is downloaded on first use.
+        offline: Never download.
 
     Raises:
         MissingDependency: Without torchmetrics.
@@ -58,7 +59,7 @@ def load_lpips(backbone: Path | None = None) -> nn.Module:
         from torchmetrics.functional.image.lpips import _NoTrainLpips
     except ImportError as error:
         raise MissingDependency("torchmetrics", extra="metrics", purpose="LPIPS") from error
-    features = _features_from(backbone) if backbone is not None else _torchvision_features()
+    features = _features_from(backbone) if backbone else _torchvision_features(offline)
     network = _NoTrainLpips(net="alex", pnet_rand=True)
     own = network.net.state_dict()
     renamed = {key: features.get(key.split(".", 1)[1]) for key in own}
@@ -95,10 +96,13 @@ _HOW_TO_EXPORT = (
 )
 
 
-def _torchvision_features() -> dict[str, Tensor]:
+def _torchvision_features(offline: bool) -> dict[str, Tensor]:
     from torchvision.models import AlexNet_Weights, alexnet
 
+    weights = Path(torch.hub.get_dir(), "checkpoints", Path(AlexNet_Weights.DEFAULT.url).name)
     try:
+        if offline and not weights.is_file():
+            raise FileNotFoundError(f"{weights} does not exist, and --offline forbids to download")
         return dict(alexnet(weights=AlexNet_Weights.DEFAULT).features.state_dict())
     except (OSError, RuntimeError) as error:  # no network, or a broken download
         raise ModelUnavailable(

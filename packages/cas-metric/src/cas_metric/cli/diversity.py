@@ -80,7 +80,7 @@ def diversity(
         raise InputError("--no-lpips with --no-embeddings leaves nothing to measure")
     result: dict[str, Any] = {"failures": {}}
     if lpips:
-        result["lpips"] = _lpips(manifest, backbone, result["failures"])
+        result["lpips"] = _lpips(manifest, backbone, offline, result["failures"])
     if embeddings:
         from cas_metric.cli.features import Running, choose_encoder
 
@@ -114,14 +114,16 @@ def prompt_groups(manifest: Manifest) -> dict[tuple[str, str], list[int]]:
     return several
 
 
-def _lpips(manifest: Manifest, backbone: Path | None, failures: dict[str, str]) -> dict[str, Any]:
+def _lpips(
+    manifest: Manifest, backbone: Path | None, offline: bool, failures: dict[str, str]
+) -> dict[str, Any]:
     """LPIPS of every prompt, averaged for each method; unreadable images go to ``failures``."""
     from cas_metric.diversity import load_lpips, lpips_of_samples
     from cas_metric.images import load_image, to_tensor
     from cas_metric.statistics.uncertainty import bootstrap_mean
 
     groups = prompt_groups(manifest)
-    network = load_lpips(backbone)
+    network = load_lpips(backbone, offline=offline)
     values: dict[str, dict[str, float]] = {}
     with CountProgress("prompts") as bar:
         for done, ((method, key), members) in enumerate(sorted(groups.items()), start=1):

@@ -100,22 +100,25 @@ def measure(
     generated_labels, real_labels = generated_labels[kept[0]], real_labels[kept[1]]
     halves = np.array_split(np.random.default_rng(seed).permutation(len(real)), 2)
     result: dict[str, Any] = {
-        "n_generated": len(generated),
-        "n_real": len(real),
+        **_sizes(generated, real),
         "dimensions": generated.shape[1],
         "neighbours": k,
-        "all": _distances(generated, real, k, seed),
+        "all": {**_sizes(generated, real), **_distances(generated, real, k, seed)},
         "by_class": {},
         "warnings": small_sample_warnings(len(generated), len(real), generated.shape[1]),
     }
     if min(map(len, halves)) > k:
-        result["floor"] = _distances(real[halves[0]], real[halves[1]], k, seed)
+        pair = real[halves[0]], real[halves[1]]
+        result["floor"] = {**_sizes(*pair), **_distances(*pair, k, seed)}
     for label in np.unique(generated_labels):
         pair = generated[generated_labels == label], real[real_labels == label]
         if label and min(map(len, pair)) > k:
-            sizes = {"n_generated": len(pair[0]), "n_real": len(pair[1])}
-            result["by_class"][str(label)] = {**sizes, **_distances(*pair, k, seed)}
+            result["by_class"][str(label)] = {**_sizes(*pair), **_distances(*pair, k, seed)}
     return result
+
+
+def _sizes(generated: np.ndarray, real: np.ndarray) -> dict[str, int]:
+    return {"n_generated": len(generated), "n_real": len(real)}
 
 
 def _distances(generated: np.ndarray, real: np.ndarray, k: int, seed: int) -> dict[str, Any]:
@@ -137,6 +140,7 @@ def _markdown(result: dict[str, Any]) -> str:
     lines = [
         [
             name,
+            f"{entry['n_generated']} / {entry['n_real']}",
             number(entry["frechet_distance"], 4),
             f"{number(entry['kernel_distance']['mean'], 5)} ± "
             f"{number(entry['kernel_distance']['std'], 5)}",
@@ -144,7 +148,8 @@ def _markdown(result: dict[str, Any]) -> str:
         ]
         for name, entry in entries.items()
     ]
-    headings = ["", "Fréchet ↓", "kernel ↓", "precision ↑", "recall ↑", "density ↑", "coverage ↑"]
+    headings = ["", "images / real", "Fréchet ↓", "kernel ↓"]
+    headings += ["precision ↑", "recall ↑", "density ↑", "coverage ↑"]
     parts = [
         f"# Fidelity\n\n{result['n_generated']} generated and {result['n_real']} real images in "
         f"the space of {result['encoder']['name']} ({result['dimensions']} dimensions), "
