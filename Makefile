@@ -3,6 +3,8 @@
 # make lint   ruff (lint, format) and mypy
 
 PYTHON ?= python3
+# One process a core; torch keeps to one thread in each.
+PYTEST_ARGS ?= -n auto
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -23,7 +25,7 @@ demo: $(STAMP)
 	$(BIN)/cas demo --out demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -q -m "not slow and not network" $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow and not network" $(PYTEST_ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
