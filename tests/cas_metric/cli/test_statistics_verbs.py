@@ -63,6 +63,13 @@ def test_compare_twice_gives_the_same_bytes(two_runs, tmp_path):
         assert first.read_bytes() == (tmp_path / "b" / first.name).read_bytes(), first.name
 
 
+def test_compare_of_phantoms_says_so_in_its_first_line(two_runs):
+    path = two_runs[0] / "summary.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "embedded_world": True}))
+    printed = invoke(compare.app, *two_runs, "--resamples", 100).stdout
+    assert printed.splitlines()[0].startswith("**Drawn phantoms, not medical data.**")
+
+
 def test_compare_refuses_runs_of_different_encoders(two_runs, tmp_path):
     other = write_score_run(tmp_path / "other", "other", fingerprint="xyz")
     with pytest.raises(InputError, match="different encoders"):

@@ -77,6 +77,7 @@ def compare(
     settings = Settings(resamples=resamples, seed=seed, quantile=quantile)
     result = compare_methods(rows, reference.real, reference.floor, focus=method, settings=settings)
     result["runs"] = [str(run.path) for _, run in loaded]
+    result["embedded_world"] = any(run.summary.get("embedded_world") for _, run in loaded)
     result["protocol"] = sorted({str(run.summary["protocol"]) for _, run in loaded})
     result["warnings"] += _doubts(loaded, reference)
     if out is not None:

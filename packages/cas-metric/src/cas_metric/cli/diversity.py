@@ -73,9 +73,11 @@ def diversity(
     cache: option.Cache = None,
 ) -> None:
     """Measure diversity; the help text is :data:`HELP`."""
+    from cas_metric.cli.features import is_phantom
     from cas_metric.manifest import read_manifest
 
     manifest = read_manifest(generated)
+    other = read_manifest(real) if real is not None else None
     if not (lpips or embeddings):
         raise InputError("--no-lpips with --no-embeddings leaves nothing to measure")
     result: dict[str, Any] = {"failures": {}}
@@ -85,9 +87,9 @@ def diversity(
         from cas_metric.cli.features import Running, choose_encoder
 
         model = choose_encoder(encoder, manifest, device=device, offline=offline)
-        other = read_manifest(real) if real is not None else None
         running = Running(cache, batch_size, num_workers)
         result |= _embeddings(manifest, other, model, running, result["failures"])
+    result["embedded_world"] = any(is_phantom(one) for one in (manifest, other) if one)
     deliver(result, _markdown(result), out=out, name="diversity", as_json=as_json)
     if result["failures"]:
         raise typer.Exit(EXIT_SOME_FAILED)
@@ -200,9 +202,10 @@ def _spread(
 
 
 def _markdown(result: dict[str, Any]) -> str:
-    from cas_metric.statistics.tables import markdown_table, number
+    from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, number
 
-    parts = ["# Diversity"]
+    parts = [PHANTOM_NOTICE] if result["embedded_world"] else []
+    parts.append("# Diversity")
     if "lpips" in result:
         lines = []
         for method, entry in result["lpips"].items():

@@ -37,12 +37,17 @@ class Features(NamedTuple):
     errors: dict[str, str]
 
 
+def is_phantom(manifest: Manifest) -> bool:
+    """Whether a folder says that its images are drawn phantoms."""
+    domain = manifest.config.domain if manifest.config else None
+    return bool(domain) and str(domain).startswith("phantom-")
+
+
 def choose_encoder(spec: str | None, manifest: Manifest, *, device: str, offline: bool) -> Encoder:
     """The encoder asked for; by default DINOv2, or its phantom for phantom images."""
     from cas_metric.encoders import load_encoder
 
-    domain = (manifest.config.domain if manifest.config else None) or ""
-    default = DEFAULT_PHANTOM_ENCODER if domain.startswith("phantom-") else DEFAULT_ENCODER
+    default = DEFAULT_PHANTOM_ENCODER if is_phantom(manifest) else DEFAULT_ENCODER
     return load_encoder(spec or default, device=device, offline=offline)
 
 

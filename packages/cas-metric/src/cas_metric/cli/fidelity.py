@@ -54,7 +54,7 @@ def fidelity(
 
     Example: `cas fidelity gen/ real/ --encoder dinov2 --out fidelity`
     """
-    from cas_metric.cli.features import Running, choose_encoder, embed
+    from cas_metric.cli.features import Running, choose_encoder, embed, is_phantom
     from cas_metric.manifest import read_manifest
 
     manifests = read_manifest(generated), read_manifest(real)
@@ -67,6 +67,7 @@ def fidelity(
     )
     result["encoder"] = {"name": model.name, "fingerprint": model.fingerprint}
     result["failures"] = {**sets[0].errors, **sets[1].errors}
+    result["embedded_world"] = is_phantom(manifests[1])
     deliver(result, _markdown(result), out=out, name="fidelity", as_json=as_json)
     if result["failures"]:
         raise typer.Exit(EXIT_SOME_FAILED)
@@ -132,7 +133,7 @@ def _distances(generated: np.ndarray, real: np.ndarray, k: int, seed: int) -> di
 
 
 def _markdown(result: dict[str, Any]) -> str:
-    from cas_metric.statistics.tables import markdown_table, number
+    from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, number
 
     entries = {"all images": result["all"], **result["by_class"]}
     if "floor" in result:
@@ -151,6 +152,7 @@ def _markdown(result: dict[str, Any]) -> str:
     headings = ["", "images / real", "Fréchet ↓", "kernel ↓"]
     headings += ["precision ↑", "recall ↑", "density ↑", "coverage ↑"]
     parts = [
+        *([PHANTOM_NOTICE] if result["embedded_world"] else []),
         f"# Fidelity\n\n{result['n_generated']} generated and {result['n_real']} real images in "
         f"the space of {result['encoder']['name']} ({result['dimensions']} dimensions), "
         f"{result['neighbours']} neighbours.",

@@ -13,6 +13,11 @@ from cas_metric.statistics.method_table import COLUMNS
 _HEADINGS = {"vdc": "VDC ↑", "ccs": "CCS ↑", "dd": "DD ↑", "sfs": "SFS ↑", "cas": "CAS ↑"}
 #: What a Markdown viewer would read as the start of a tag; "p < 0.001" is none.
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
+#: First line of every report on drawn images.
+PHANTOM_NOTICE = (
+    "**Drawn phantoms, not medical data.** Every image in this report was drawn by a program; "
+    "nothing here says anything about patients."
+)
 _TAILS = {
     "by_cas": "CAS, threshold from Real",
     "by_graded": "graded CAS (probability in place of 0/1 DD), threshold from Real",
@@ -28,7 +33,8 @@ def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> st
 
 def markdown_report(result: dict[str, Any], title: str = "Comparison") -> str:
     """All tables of :func:`cas_metric.statistics.method_table.compare_methods` as one document."""
-    parts = [f"# {_cell(title)}", *_warnings(result), _scores(result), _seeds(result)]
+    parts = [PHANTOM_NOTICE] if result.get("embedded_world") else []
+    parts += [f"# {_cell(title)}", *_warnings(result), _scores(result), _seeds(result)]
     parts.append(_pairs(result))
     if "tail" in result:
         parts += [_tails(result), _reductions(result), _excess(result)]
