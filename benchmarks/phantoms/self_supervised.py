@@ -84,8 +84,9 @@ def train(scratch: Path, out: Path, steps: int, batch: int, rate: float, scale: 
             print(f"{step}/{steps} loss {np.mean(losses[-100:]):.3f} {speed:.0f}/s", flush=True)
         if step % 500 == 0 or step == steps:
             save(model, processors, out)
-    record = {"steps": steps, "batch": batch, "learning_rate": rate}
-    (out / "training.json").write_text(json.dumps(record, indent=2) + "\n")
+    images = {corpus.domain: len(corpus.labels) for corpus in corpora}
+    phases = [{"steps": steps, "batch": batch, "learning_rate": rate, "images": images}]
+    (out / "training.json").write_text(json.dumps(phases, indent=2) + "\n")
 
 
 def main() -> None:

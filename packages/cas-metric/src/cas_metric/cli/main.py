@@ -38,6 +38,17 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
 class LazyGroup(TyperGroup):
     """A group whose help needs no import of its verbs."""
 
+    #: Whether the help is being written, for which a verb's name and line are enough.
+    _listing = False
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help from the table above."""
+        self._listing = True
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            self._listing = False
+
     def list_commands(self, ctx: Any) -> list[str]:
         """The verbs, in the order of a user's work."""
         return list(VERBS)
@@ -46,18 +57,12 @@ class LazyGroup(TyperGroup):
         """Import the module of a verb and hand out its command."""
         if cmd_name not in VERBS:
             return None
-        if _only_lists_verbs():
+        if self._listing:
             return TyperCommand(cmd_name, help=VERBS[cmd_name][1])
         module = importlib.import_module(f"cas_metric.cli.{VERBS[cmd_name][0]}")
         command = typer.main.get_command(module.app)
         command.name = cmd_name
         return command
-
-
-def _only_lists_verbs() -> bool:
-    """Whether this call ends with the list of verbs, so that none of them needs importing."""
-    words = [word for word in sys.argv[1:] if word not in ("--help", "-h")]
-    return not words
 
 
 app = typer.Typer(
