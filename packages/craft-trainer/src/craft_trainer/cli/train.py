@@ -33,8 +33,7 @@ def train(
 
     Each stage starts from what the one before it learned and has a folder of its own. The same
     command continues an interrupted run, also a killed one, from the latest checkpoint: the result
-    is the same as without the interruption. For several GPUs: `accelerate launch -m
-    craft_trainer.cli.main train CONFIG`.
+    is the same as without the interruption.
     """
     from cas_metric.cli.common import console_out, emit_json
     from craft_trainer.cli.progress import Bars
