@@ -32,7 +32,7 @@ ROW_FILES = [
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_siglip(tmp_path_factory.mktemp("siglip") / "tiny-siglip", dim=128)
+    return build_siglip(tmp_path_factory.mktemp("siglip") / "tiny-siglip")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     return write_folders(tmp_path_factory.mktemp("crops") / "data", a_class=20)
 
 
-def _arguments(folders: Folders, model: Path, tmp_path: Path, name: str) -> list[object]:
+def _arguments(folders: Folders, model: Path | str, tmp_path: Path, name: str) -> list[object]:
     out, cache = tmp_path / name, tmp_path / f"{name}-cache"
     words = ["score", folders.generated, folders.test, "--encoder", model, "--batch-size", 8]
     return [*words, "--device", "cpu", "--out", out, "--cache", cache]
@@ -52,15 +52,16 @@ def _assert_same_rows(one: Path, two: Path) -> None:
 
 
 def test_real_photographs_are_told_apart_and_a_crop_is_most_like_its_own_image(
-    folders: Folders, model: Path, tmp_path: Path
+    folders: Folders, tmp_path: Path
 ) -> None:
+    # The one encoder at hand whose weights are trained; the domain is an ordinary YAML file.
+    model = "phantom-siglip"
     done = cas(*_arguments(folders, model, tmp_path, "run"))
     assert done.code == 0, done.err
     assert "Phantom" not in done.out
     rows = pd.read_parquet(tmp_path / "run" / "per_image.parquet")
     assert (rows["status"] == "ok").all()
-    # The encoder has random weights; a trained one tells a retina from a section of a breast.
-    assert rows["dd"].mean() > 0.9
+    assert rows["dd"].mean() > 0.95
     paths = [
         folder / name
         for folder, column in ((folders.generated, "image"), (folders.test, "reference"))
