@@ -55,6 +55,11 @@ def train(config: Config, *, progress: Progress = silent, cache: str | Path | No
     """
     tracker = config.tracker if config.tracker != "none" else None
     accelerator = Accelerator(log_with=tracker, project_dir=str(config.output))
+    if accelerator.num_processes > 1:
+        raise InputError(
+            f"training runs in one process, not in {accelerator.num_processes}",
+            fix="start craft-trainer without a launcher",
+        )
     examples = data.read_examples(config.data.train, config.data.domain)
     previous: Path | None = None
     for number, stage in enumerate(config.stages, start=1):
@@ -214,7 +219,6 @@ class StageRun:
                 fix="halve batch_size and double accumulate, or set gradient_checkpointing: true; "
                 f"the same command then continues from {self.last_good}",
             ) from error
-        self._average_gradients()
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.stage.max_grad_norm)
         logs = self._averaged({**sums, "gradient/norm": norm})
         require_finite(logs, step + 1, self.last_good)
@@ -239,22 +243,6 @@ class StageRun:
         if self.conditions is not None:
             conditions = torch.stack([self.conditions[prompt] for prompt in prompts])
         return data.Batch(rows, positions, seed, self.moments[list(rows)], prompts, conditions)
-
-    def _average_gradients(self) -> None:
-        """Mean over the processes, in one message.
-
-        The modules are not wrapped: a step calls the UNet many times, and a wrapper would have
-        to be called each time for its gradients to be averaged at all.
-        """
-        if self.accelerator.num_processes == 1:
-            return
-        gradients = [parameter.grad for parameter in self.parameters]
-        present = [gradient for gradient in gradients if gradient is not None]
-        flat = torch.cat([gradient.flatten() for gradient in present])
-        flat = self.accelerator.reduce(flat, reduction="mean")
-        sizes = [gradient.numel() for gradient in present]
-        for gradient, mean in zip(present, flat.split(sizes), strict=True):
-            gradient.copy_(mean.view_as(gradient))
 
     def _averaged(self, values: Mapping[str, Tensor]) -> dict[str, float]:
         stacked = torch.stack([value.detach().float() for value in values.values()])
