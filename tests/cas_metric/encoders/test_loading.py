@@ -42,7 +42,8 @@ def test_embeddings_are_unit_float32_and_the_encoder_is_frozen(
     assert embeddings.shape == (2, encoder.dim) == (2, 32)
     assert embeddings.dtype == torch.float32
     torch.testing.assert_close(embeddings.detach().norm(dim=-1), torch.ones(2))
-    embeddings.sum().backward()
+    # One coordinate: the sum over all of them is constant behind DINOv2's last layer norm.
+    embeddings[:, 0].sum().backward()
     assert images.grad is not None
     assert images.grad.abs().sum() > 0
     assert not encoder.model.training
