@@ -205,30 +205,35 @@ def _refine(
 ) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64], Floats]:
     """Evaluate the candidates again in float64: value, index, pairs above, their values."""
     value, index = np.full(len(queries), np.nan), np.full(len(queries), -1)
-    above: list[tuple[int, int]] = []
-    above_value: list[float] = []
-    for i, row in enumerate(coarse):
-        floor = search.threshold - TOLERANCE
-        if search.maximum:
-            floor = min(floor, float(row.max()) - 2 * TOLERANCE)
-        chosen = np.flatnonzero(row >= floor)
-        exact = np.concatenate(
-            [
-                similarities(
-                    queries[i : i + 1], others[chosen[part]], data_range=search.data_range
-                )[0]
-                for part in _slices(len(chosen), _OTHERS_TOGETHER)
-            ]
-            or [np.empty(0)]
-        )
-        high = exact > search.threshold
-        above += [(i + offset, int(j)) for j in chosen[high]]
-        above_value += exact[high].tolist()
-        if len(chosen) and (search.maximum or high.any()):
-            best = int(exact.argmax())
-            value[i], index[i] = exact[best], chosen[best]
-    pairs = np.array(above, dtype=np.int64).reshape(-1, 2)
-    return value, index, pairs, np.array(above_value, dtype=np.float64)
+    above, above_value = [np.empty((0, 2), np.int64)], [np.empty(0)]
+
+    def candidates(i: int) -> tuple[NDArray[np.int64], Floats]:
+        return _evaluate_candidates(queries[i : i + 1], others, coarse[i], search)
+
+    with ThreadPoolExecutor(search.workers or os.cpu_count() or 1) as pool:
+        for i, (chosen, exact) in enumerate(pool.map(candidates, range(len(queries)))):
+            high = exact > search.threshold
+            above.append(np.stack([np.full(high.sum(), i + offset), chosen[high]], axis=1))
+            above_value.append(exact[high])
+            if len(chosen) and (search.maximum or high.any()):
+                best = int(exact.argmax())
+                value[i], index[i] = exact[best], chosen[best]
+    return value, index, np.concatenate(above), np.concatenate(above_value)
+
+
+def _evaluate_candidates(
+    query: NDArray[Any], others: NDArray[Any], row: NDArray[np.float32], search: Search
+) -> tuple[NDArray[np.int64], Floats]:
+    """Others that may be the most similar or above the threshold, and their SSIM in float64."""
+    floor = search.threshold - TOLERANCE
+    if search.maximum:
+        floor = min(floor, float(row.max()) - 2 * TOLERANCE)
+    chosen = np.flatnonzero(row >= floor)
+    exact = [
+        similarities(query, others[chosen[part]], data_range=search.data_range)[0]
+        for part in _slices(len(chosen), _OTHERS_TOGETHER)
+    ]
+    return chosen, np.concatenate([np.empty(0), *exact])
 
 
 def _thumbnails(images: NDArray[Any]) -> NDArray[np.float32]:
