@@ -218,3 +218,16 @@ def test_more_steps_of_lora_lower_the_loss_on_what_was_learned(settings: Any) ->
     run = ready(settings({**LORA, "steps": 40, "learning_rate": 2e-2}))
     losses = [run._step(0)["loss/diffusion"] for _ in range(40)]  # one batch, one noise
     assert losses[-1] < 0.98 * losses[0]
+
+
+def test_a_run_starts_from_the_artefact_of_another(settings: Any, tmp_path: Path) -> None:
+    chained = trainer.train(settings(INVERSION, LORA, output=str(tmp_path / "one")), cache="none")
+    first = trainer.train(settings(INVERSION, output=str(tmp_path / "two")), cache="none")
+    started = settings(LORA, output=str(tmp_path / "three"), start=str(first))
+    second = trainer.train(started, cache="none")
+    ours, theirs = weights(second), weights(chained)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    tokens = sorted(path.name for path in (second / "learned_embeds").iterdir())
+    assert tokens == sorted(path.name for path in (chained / "learned_embeds").iterdir())
+    with pytest.raises(InputError, match="artifact"):
+        trainer.train(settings(LORA, start=str(tmp_path / "nowhere")), cache="none")

@@ -200,6 +200,8 @@ class Config(Section):
         seed: Decides initial weights, order and noise.
         tracker: Where curves go: any tracker that accelerate knows.
         keep_checkpoints: Latest checkpoints of a stage that are kept.
+        start: Artefact of an earlier run that the first stage starts from, so that several runs
+            can share one textual inversion.
         stages: Each starts from what the one before it learned.
     """
 
@@ -212,6 +214,7 @@ class Config(Section):
     seed: NonNegativeInt = 42
     tracker: str = "tensorboard"
     keep_checkpoints: PositiveInt = 2
+    start: Path | None = None
     data: Data
     lora: Lora = Lora()
     sampling: Sampling = Sampling()
@@ -222,8 +225,8 @@ class Config(Section):
     @model_validator(mode="after")
     def _stages_fit_together(self) -> Config:
         for position, stage in enumerate(self.stages):
-            if isinstance(stage, TextualInversionStage) and position > 0:
-                raise ValueError("textual_inversion must be the first stage")
+            if isinstance(stage, TextualInversionStage) and (position > 0 or self.start):
+                raise ValueError("textual_inversion must be the first stage, without `start`")
             if isinstance(stage, CraftStage) and stage.gradient_steps > self.sampling.steps:
                 raise ValueError(
                     f"gradient_steps {stage.gradient_steps} exceeds sampling.steps "

@@ -61,7 +61,7 @@ def train(config: Config, *, progress: Progress = silent, cache: str | Path | No
             fix="start craft-trainer without a launcher",
         )
     examples = data.read_examples(config.data.train, config.data.domain)
-    previous: Path | None = None
+    previous = config.start
     for number, stage in enumerate(config.stages, start=1):
         folder = config.output / f"{number}-{stage.method}"
         identity = identity_of(config, number)
@@ -333,7 +333,9 @@ def identity_of(config: Config, number: int) -> dict[str, Any]:
         del stage["checkpoint_every"]
         stage.pop("reward_gradients_every", None)
         stages[str(position)] = stage
-    return {**{name: values[name] for name in names}, "stages": stages}
+    own = {**{name: values[name] for name in names}, "stages": stages}
+    # What an artefact was made by says what it is, wherever it lies.
+    return own if config.start is None else {**own, "start": _stored_identity(config.start)}
 
 
 def stage_of(artifact: Path, config: Config) -> AnyStage:
