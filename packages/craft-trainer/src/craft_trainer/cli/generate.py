@@ -28,6 +28,13 @@ def generate(
     zero_shot: Annotated[
         bool, typer.Option("--zero-shot", help="Leave the artefact out: the base model alone.")
     ] = False,
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            "--prompt",
+            help="Template of the text, with {prompt}, {label}, {token}. Default: the stage's.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Results as JSON on stdout.")] = False,
 ) -> None:
     """Draw every prompt of a manifest with several seeds into a folder that `cas score` reads.
@@ -49,7 +56,7 @@ def generate(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     examples = read_examples(prompts, config.data.domain)
     model = load_base(config, device) if zero_shot else load_trained(artifact, config, device)
-    template = "{prompt}" if zero_shot else stage.prompt
+    template = prompt or ("{prompt}" if zero_shot else stage.prompt)
     texts = conditioning_texts(examples, template, model.tokens)
     with Bars() as bars:
         drawn = generate_folder(
