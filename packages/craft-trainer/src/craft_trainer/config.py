@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -25,12 +24,8 @@ from pydantic import (
 from cas_metric.domains.reading import nearest, parse_yaml
 from cas_metric.errors import InputError
 from cas_metric.protocol import PRIMITIVES
-
-
-class Section(BaseModel):
-    """A part of the configuration; unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from craft_trainer.section import Section
+from craft_trainer.validation_config import Guards, Validation
 
 
 class Data(Section):
@@ -82,20 +77,6 @@ class Critic(Section):
     encoder: str = "medsiglip"
     probe: Path | None = None
     text_policy: Literal["truncate", "chunk-mean", "per-attribute-mean"] = "truncate"
-
-
-class Validation(Section):
-    """Sample sheets at fixed seeds.
-
-    Attributes:
-        every: Optimizer steps between two sheets; 0 draws none.
-        images: Images on a sheet, the first prompts of ``data.train``.
-        seed: Of the sheet; the same in every sheet of a run.
-    """
-
-    every: NonNegativeInt = 0
-    images: PositiveInt = 4
-    seed: int = 0
 
 
 class Stage(Section):
@@ -202,6 +183,7 @@ class Config(Section):
         keep_checkpoints: Latest checkpoints of a stage that are kept.
         start: Artefact of an earlier run that the first stage starts from, so that several runs
             can share one textual inversion.
+        artifact: Whether a stage hands on its last weights, or those with the best held-out CAS.
         stages: Each starts from what the one before it learned.
     """
 
@@ -220,6 +202,8 @@ class Config(Section):
     sampling: Sampling = Sampling()
     critic: Critic = Critic()
     validation: Validation = Validation()
+    guards: Guards = Guards()
+    artifact: Literal["last", "best"] = "last"
     stages: Annotated[tuple[AnyStage, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -227,11 +211,18 @@ class Config(Section):
         for position, stage in enumerate(self.stages):
             if isinstance(stage, TextualInversionStage) and (position > 0 or self.start):
                 raise ValueError("textual_inversion must be the first stage, without `start`")
+            if isinstance(stage, CraftStage) and self.critic.encoder == self.validation.encoder:
+                raise ValueError(
+                    f"the critic {self.critic.encoder} cannot be its own held-out evaluator: "
+                    "name another checkpoint in validation.encoder"
+                )
             if isinstance(stage, CraftStage) and stage.gradient_steps > self.sampling.steps:
                 raise ValueError(
                     f"gradient_steps {stage.gradient_steps} exceeds sampling.steps "
                     f"{self.sampling.steps}"
                 )
+        if self.artifact == "best" and self.validation.encoder is None:
+            raise ValueError("artifact: best needs validation.encoder, which says what is best")
         return self
 
 
