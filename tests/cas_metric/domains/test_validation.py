@@ -49,6 +49,24 @@ def test_the_example_is_valid():
     assert domain.canonical("DEFECT_FREE") == "Intact"
 
 
+RANKING = """\
+ranking:
+  role: expert in textiles
+  criteria:
+    Accuracy: the defect is the one named
+    null: a key of the user's own is never dropped
+"""
+
+
+def test_ranking_criteria_keep_their_order_and_their_keys():
+    ranking = parse_domain(PACK + RANKING).ranking
+    assert ranking.role == "expert in textiles"
+    assert list(ranking.criteria) == ["Accuracy", "null"]
+    assert parse_domain(PACK).ranking is None
+    assert "ranking.role is missing" in refused(PACK + "ranking:\n  criteria: {A: b}\n")
+    assert "ranking.criteria" in refused(PACK + "ranking:\n  role: a\n  criteria: {}\n")
+
+
 @pytest.mark.parametrize(
     ("text", "line", "told"),
     [

@@ -179,4 +179,6 @@ def _lines(domain: Domain, names: tuple[str, ...]) -> list[str]:
     if domain.prompt_schema:
         keys = ", ".join(field.name for field in domain.prompt_schema.fields)
         lines += ["", f"prompts are made of: {keys}"]
+    if domain.ranking:
+        lines += ["", f"the judge ranks by: {', '.join(domain.ranking.criteria)}"]
     return lines

@@ -10,7 +10,7 @@ from cas_metric.domains.loading import (
     parse_domain,
     user_directory,
 )
-from cas_metric.domains.model import Domain, DomainClass
+from cas_metric.domains.model import Domain, DomainClass, RankingCriteria
 from cas_metric.domains.prompts import PromptField, PromptSchema
 from cas_metric.domains.template import new_pack
 
@@ -20,6 +20,7 @@ __all__ = [
     "DomainSummary",
     "PromptField",
     "PromptSchema",
+    "RankingCriteria",
     "list_domains",
     "load_domain",
     "new_pack",

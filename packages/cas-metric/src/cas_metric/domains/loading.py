@@ -18,7 +18,7 @@ from cas_metric.errors import InputError
 _SUFFIXES = (".yaml", ".yml")
 
 #: Keys below which the user chooses the keys.
-_FREE_KEYS = ("checklist", "labels", "values")
+_FREE_KEYS = ("checklist", "criteria", "labels", "values")
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,20 @@ class DomainClass(BaseModel):
         return (self.name, *self.synonyms)
 
 
+class RankingCriteria(BaseModel):
+    """By what a judge ranks images of a domain (Appendix E).
+
+    Attributes:
+        role: Whom the judge is asked to be.
+        criteria: Criterion to what it means in this modality, most important first.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    role: Line
+    criteria: Annotated[Mapping[Line, Line], Field(min_length=1)]
+
+
 class Domain(BaseModel):
     """A modality with its classes. Immutable; read by :func:`cas_metric.domains.load_domain`.
 
@@ -88,6 +102,7 @@ class Domain(BaseModel):
         classes: At least two, in the order in which tables list them.
         checklist_template: Assembly of t_c from ``{condition}`` and ``{attributes}``.
         prompt_schema: Form of an enriched prompt (Appendix B), where the domain has one.
+        ranking: Criteria of ``cas judge``; general ones hold where there are none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -102,6 +117,7 @@ class Domain(BaseModel):
     classes: Annotated[tuple[DomainClass, ...], Field(min_length=2)]
     checklist_template: Line = CHECKLIST_TEMPLATE
     prompt_schema: PromptSchema | None = None
+    ranking: RankingCriteria | None = None
 
     @field_validator("checklist_template")
     @classmethod

@@ -58,6 +58,13 @@ classes:
 #   forbid_negations: true
 #   forbidden: []                         # terms that must never occur
 #   template: ["{{label}}", "{{summary}}", "in the {{place}}"]
+
+# By what `cas judge` ranks images; without it, by accuracy for the class and visual realism.
+# ranking:
+#   role: expert in …
+#   criteria:
+#     Accuracy: …
+#     Visual realism: …
 """
 
 
