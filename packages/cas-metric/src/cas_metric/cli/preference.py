@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -73,15 +74,28 @@ def preference(
 
     parsed = parse_rankings(read_columns(rankings))
     draw = {"resamples": resamples, "seed": seed}
-    result = _analyse(parsed, model, ridge, draw)
+    result = analyse(parsed, model, ridge, draw)
     if cas is not None:
-        result["correlation"] = _correlate(result, cas)
+        table = read_columns(cas, "method", "cas")
+        known = dict(zip(table["method"].astype(str), table["cas"].astype(float), strict=True))
+        result["correlation"] = correlate_with(result, known, str(cas))
     if out is not None:
-        _draw(out, result)
+        draw_figures(out, result)
     deliver(result, _markdown(result), out=out, name="preference", as_json=as_json)
 
 
-def _analyse(rankings: Rankings, model: str, ridge: float, draw: dict[str, int]) -> dict[str, Any]:
+def analyse(rankings: Rankings, model: str, ridge: float, draw: dict[str, int]) -> dict[str, Any]:
+    """Everything that the verb reports of rankings, as plain values.
+
+    Args:
+        rankings: What :func:`~cas_metric.statistics.preference.parse_rankings` read.
+        model: ``bradley-terry`` or ``plackett-luce``.
+        ridge: Penalty on the scores.
+        draw: ``resamples`` and ``seed`` of the bootstrap.
+
+    Raises:
+        InputError: The rankings do not determine the scores.
+    """
     from cas_metric.statistics.agreement import agreement, position_bias
     from cas_metric.statistics.preference import (
         preference_scores,
@@ -126,15 +140,25 @@ def _plain_agreement(found: Any) -> dict[str, Any] | None:
     }
 
 
-def _correlate(result: dict[str, Any], path: Path) -> dict[str, Any]:
+def correlate_with(
+    result: dict[str, Any], known: Mapping[str, float], source: str
+) -> dict[str, Any]:
+    """Correlation of the scores with the mean CAS of the methods.
+
+    Args:
+        result: Of :func:`analyse`.
+        known: Method to mean CAS.
+        source: Where ``known`` comes from, for messages.
+
+    Raises:
+        InputError: Fewer than three methods are in both.
+    """
     from cas_metric.statistics.correlation import correlate
 
-    table = read_columns(path, "method", "cas")
-    known = dict(zip(table["method"].astype(str), table["cas"].astype(float), strict=True))
     shared = [name for name in result["scores"] if name in known]
     if len(shared) < 3:
         raise InputError(
-            f"{path} and the rankings share {len(shared)} methods; a correlation needs 3",
+            f"{source} and the rankings share {len(shared)} methods; a correlation needs 3",
             fix=f"name the methods alike: {', '.join(result['scores'])}",
         )
     scores = [result["scores"][name]["estimate"] for name in shared]
@@ -150,26 +174,14 @@ def _correlate(result: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def _markdown(result: dict[str, Any]) -> str:
-    from cas_metric.statistics.tables import markdown_table, number, p_value, percent
+    from cas_metric.statistics.tables import number, p_value, percent
 
-    lines = []
-    for name in sorted(result["scores"], key=lambda m: -result["scores"][m]["estimate"]):
-        score, rate = result["scores"][name], result["top1"][name]
-        lines.append(
-            [
-                name,
-                f"{number(score['estimate'])} [{number(score['low'])}, {number(score['high'])}]",
-                f"{percent(rate['estimate'])} [{percent(rate['low'])}, {percent(rate['high'])}]",
-                *(percent(share) for share in result["ranks"][name]),
-            ]
-        )
-    places = [f"place {k + 1}" for k in range(len(result["scores"]))]
     parts = [
         f"# Preference\n\n{result['n_rankings']} rankings of {result['n_cases']} cases by "
         f"{result['n_raters']} raters; {result['model']} log-scores, 95% intervals by resampling "
         "cases.",
         *(f"**Warning.** {warning}" for warning in result["warnings"]),
-        markdown_table(["Method", "score", "ranked first", *places], lines),
+        score_table(result),
     ]
     if result["agreement"]:
         found = result["agreement"]
@@ -192,7 +204,27 @@ def _markdown(result: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _draw(out: Path, result: dict[str, Any]) -> None:
+def score_table(result: dict[str, Any]) -> str:
+    """Score, top-1 rate and distribution of places of each method, the best first, as Markdown."""
+    from cas_metric.statistics.tables import markdown_table, number, percent
+
+    lines = []
+    for name in sorted(result["scores"], key=lambda m: -result["scores"][m]["estimate"]):
+        score, rate = result["scores"][name], result["top1"][name]
+        lines.append(
+            [
+                name,
+                f"{number(score['estimate'])} [{number(score['low'])}, {number(score['high'])}]",
+                f"{percent(rate['estimate'])} [{percent(rate['low'])}, {percent(rate['high'])}]",
+                *(percent(share) for share in result["ranks"][name]),
+            ]
+        )
+    places = [f"place {k + 1}" for k in range(len(result["scores"]))]
+    return markdown_table(["Method", "score", "ranked first", *places], lines)
+
+
+def draw_figures(out: Path, result: dict[str, Any]) -> None:
+    """Scores, top-1 rates, rank distribution and, where there is one, the correlation with CAS."""
     from cas_metric.report import figures
     from cas_metric.statistics.uncertainty import Interval
 
