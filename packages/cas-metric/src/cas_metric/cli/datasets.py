@@ -12,6 +12,7 @@ import typer
 
 from cas_metric.cli.common import console_err, console_out, emit_json, progress
 from cas_metric.cli.datasets_phantom import phantom
+from cas_metric.cli.datasets_shots import shots
 
 if TYPE_CHECKING:
     from cas_metric.datasets import Preparation
@@ -152,3 +153,4 @@ def _print(preparation: Preparation, paths: dict[str, Path]) -> None:
 
 
 app.command("phantom")(phantom)
+app.command("shots")(shots)

@@ -20,6 +20,13 @@ def generate(
         typer.Argument(help="Manifest of the real images to re-synthesise: labels and prompts."),
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder for the images.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...",
+            help="Settings other than those of training, e.g. sampling.steps=50.",
+        ),
+    ] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Images a prompt.")] = 5,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images in a pass.")] = 8,
     method: Annotated[
@@ -39,8 +46,8 @@ def generate(
 ) -> None:
     """Draw every prompt of a manifest with several seeds into a folder that `cas score` reads.
 
-    Base model, sampler and guidance are those of training. Images that exist are kept: the same
-    command continues an interrupted one.
+    Base model, sampler and guidance are those of training, unless replaced. Images that exist are
+    kept: the same command continues an interrupted one.
     """
     import torch
 
@@ -51,7 +58,7 @@ def generate(
     from craft_trainer.generate import generate_folder
     from craft_trainer.trainer import CONFIG_FILE, load_base, load_trained, stage_of
 
-    config = load_config(artifact / CONFIG_FILE)
+    config = load_config(artifact / CONFIG_FILE, overrides or ())
     stage = stage_of(artifact, config)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     examples = read_examples(prompts, config.data.domain)

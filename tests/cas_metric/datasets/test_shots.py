@@ -1,0 +1,46 @@
+"""``cas datasets shots``: few images a class, nested, readable as any other split."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cas_metric.cli.datasets import app
+from cas_metric.errors import InputError
+from cas_metric.manifest import read_manifest
+from cas_metric.phantoms.dataset import write_phantom_dataset
+
+
+@pytest.fixture(scope="module")
+def train(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("phantoms")
+    return write_phantom_dataset("chexpert", root, train=40, test=4, size=16)["train"]
+
+
+def draw(train: Path, out: Path, number: int, seed: int = 42) -> set[str]:
+    words = ["shots", str(train), "--shots", str(number), "--out", str(out), "--seed", str(seed)]
+    result = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert result.exit_code == 0
+    manifest = read_manifest(out)
+    assert set(Counter(manifest.rows["label"]).values()) == {number}
+    assert all(path.is_file() for path in manifest.paths())
+    assert manifest.config is not None
+    assert manifest.config.domain == "phantom-chexpert"
+    return set(manifest.rows["id"])
+
+
+def test_few_are_a_part_of_more_and_another_seed_draws_others(train: Path, tmp_path: Path) -> None:
+    two = draw(train, tmp_path / "two", 2)
+    five = draw(train, tmp_path / "five", 5)
+    assert two < five < set(read_manifest(train).rows["id"])
+    assert draw(train, tmp_path / "other", 2, seed=1) != two
+
+
+def test_too_many_or_the_same_folder_is_refused(train: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="11 shots"):
+        draw(train, tmp_path / "many", 11)
+    with pytest.raises(InputError, match="folder of the images"):
+        draw(train, train, 2)
