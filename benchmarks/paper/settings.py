@@ -1,0 +1,139 @@
+"""How large a reproduction is, on which data, with which models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+#: Phantom domains stand in for the data sets of the paper of the same name.
+PAPER_NAMES: Final = {
+    "fitzpatrick17k": "Fitzpatrick17k",
+    "chexpert": "CheXpert",
+    "breakhis": "BreakHis",
+    "origa": "ORIGA",
+}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Sizes and lengths; everything that decides how long a reproduction takes.
+
+    Attributes:
+        name: Also the name of its folder.
+        train: Training images that are drawn; real data come as they are.
+        test: Held-out images that are drawn.
+        resolution: Side of an image in pixels.
+        seeds: Generation seeds.
+        inversion: Changes of the textual-inversion stage.
+        lora: Changes of the LoRA stages.
+        dpo: Changes of the DPO stage.
+        craft: Changes of the CRAFT stages.
+        pairs: Preference pairs.
+        critic: Of the rewards.
+        evaluators: Role to encoder: ``main`` scores the tables, ``out_of_family`` checks them.
+        independent: Encoder of the nearest-neighbour analysis.
+        rank: Of the LoRA.
+        dtype: Of the frozen weights.
+        guidance: Of training and evaluation.
+        utility_model: Classifier of the downstream experiment.
+        utility_seeds: Its seeds.
+    """
+
+    name: str
+    train: int
+    test: int
+    resolution: int
+    seeds: int
+    inversion: dict[str, Any]
+    lora: dict[str, Any]
+    dpo: dict[str, Any]
+    craft: dict[str, Any]
+    pairs: int
+    critic: str = "phantom-medsiglip"
+    evaluators: dict[str, str] = field(
+        default_factory=lambda: {
+            "main": "phantom-siglip",
+            "out_of_family": "phantom-metaclip",
+            "critic": "phantom-medsiglip",
+        }
+    )
+    independent: str = "phantom-dino"
+    rank: int = 32
+    dtype: str = "float32"
+    guidance: float = 5.0
+    utility_model: str = "small"
+    utility_seeds: int = 5
+
+
+#: The paper's own setting (§4.1.3); what it leaves open is as in the trainer's example.
+PAPER: Final = Scale(
+    name="paper",
+    train=0,
+    test=0,
+    resolution=512,
+    seeds=5,
+    inversion={"steps": 3000},
+    lora={"epochs": 10},
+    dpo={"epochs": 10},
+    craft={"epochs": 10},
+    pairs=1024,
+    critic="medsiglip",
+    evaluators={"main": "siglip", "out_of_family": "metaclip2", "critic": "medsiglip"},
+    independent="dinov2",
+    dtype="bfloat16",
+    utility_model="resnet18",
+)
+
+#: On phantoms: about four hours for everything on two cores.
+PHANTOMS: Final = Scale(
+    name="phantoms",
+    train=240,
+    test=100,
+    resolution=64,
+    seeds=5,
+    inversion={"steps": 300, "learning_rate": 5e-3},
+    lora={"steps": 400, "learning_rate": 1e-3},
+    dpo={"steps": 150, "learning_rate": 1e-4},
+    craft={"steps": 200, "learning_rate": 3e-4},
+    pairs=128,
+)
+
+#: The same path in a quarter of an hour; its numbers say that it runs, not how it compares.
+QUICK: Final = Scale(
+    name="quick",
+    train=60,
+    test=20,
+    resolution=64,
+    seeds=2,
+    inversion={"steps": 30, "learning_rate": 5e-3},
+    lora={"steps": 40, "learning_rate": 1e-3},
+    dpo={"steps": 10, "learning_rate": 1e-4},
+    craft={"steps": 15, "learning_rate": 3e-4},
+    pairs=16,
+    utility_seeds=2,
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One data set at one scale.
+
+    Attributes:
+        domain: Domain pack.
+        data: Folder with ``train`` and ``test``; None draws phantoms.
+        base: Diffusion model.
+        scale: Sizes and lengths.
+        folder: Run directory: data, adapters, images, scores, tables.
+    """
+
+    domain: str
+    data: Path | None
+    base: str
+    scale: Scale
+    folder: Path
+
+    @property
+    def paper_name(self) -> str:
+        """Name of the data set in the paper's tables."""
+        return PAPER_NAMES.get(self.domain.removeprefix("phantom-"), self.domain)
