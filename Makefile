@@ -1,6 +1,7 @@
 # make demo   scores three sets of known quality and names the report it wrote
 # make test   the whole test suite
 # make lint   ruff (lint, format) and mypy
+# make reproduce-phantoms   the paper's tables on the embedded world; QUICK=--quick for a smoke run
 
 PYTHON ?= python3
 # One process a core; torch keeps to one thread in each.
@@ -10,7 +11,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PROJECTS := packages/cas-metric packages/craft-trainer
 
-.PHONY: demo test lint format clean
+QUICK ?=
+
+.PHONY: demo test lint format reproduce-phantoms clean
 
 $(STAMP): constraints.txt requirements-dev.txt $(addsuffix /pyproject.toml,$(PROJECTS))
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 …")'
@@ -35,6 +38,9 @@ lint: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+reproduce-phantoms: $(STAMP)
+	$(BIN)/python -m benchmarks.paper.all $(QUICK)
 
 clean:
 	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -6,6 +6,7 @@ each is made by one command, and by no table twice.
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -40,6 +41,8 @@ class Pipeline:
         self.adapter = cache(self._adapter)
         self.images = cache(self._images)
         self.score = cache(self._score)
+        self.diversity = cache(self._diversity)
+        self.memorization = cache(self._memorization)
 
     # -- data --------------------------------------------------------------------------------------
 
@@ -62,9 +65,7 @@ class Pipeline:
         return (
             Step(
                 "data",
-                _words(
-                    "cas", "datasets", "phantom", self.settings.domain, self.train.parent, *words
-                ),
+                _words("cas", "datasets", "phantom", self.settings.domain, out, *words),
                 self.test / "metadata.csv",
                 work=Work(fixed=_START + 0.02 * (scale.train + scale.test)),
             ),
@@ -106,7 +107,7 @@ class Pipeline:
         stage = self._stage(recipe)
         return Step(
             f"adapters/{name}",
-            _words("craft-trainer", "train", config, *recipe.overrides, "--cache", self._cache),
+            _words("craft-trainer", "train", config, *recipe.overrides, *self._stored),
             out / f"1-{recipe.method}" / "artifact",
             needs=tuple(needs),
             work=self._training(recipe, stage),
@@ -122,7 +123,7 @@ class Pipeline:
         assert recipe.start is not None
         out = self.folder / "pairs" / recipe.name
         drawn, source = 2 * self.scale.pairs, self.artefact(recipe.start)
-        words = ("--pairs", self.scale.pairs, "--cache", self._cache, "--out", out)
+        words = ("--pairs", self.scale.pairs, *self._stored, "--out", out)
         return Step(
             f"pairs/{recipe.name}",
             _words("craft-trainer", "pairs", source, self._train(recipe), *words),
@@ -220,7 +221,7 @@ class Pipeline:
         """One row an image, by the evaluator of a role."""
         out = self.folder / "scores" / role / name
         images = self.images(name)
-        options = ("--train", self.train, "--domain", self.settings.domain, "--cache", self._cache)
+        options = ("--train", self.train, "--domain", self.settings.domain, *self._stored)
         words = ("--encoder", self.scale.evaluators[role], *options, "--out", out)
         return Step(
             f"scores/{role}/{name}",
@@ -229,6 +230,61 @@ class Pipeline:
             needs=(images,),
             work=Work(embedded=self.scale.seeds * self.count("test"), fixed=_SCORE),
         )
+
+    def score_folder(self, title: str, folder: Path) -> Step:
+        """Scores of images that another generator made of the test prompts."""
+        name = re.sub(r"[^a-z0-9]+", "-", title.casefold()).strip("-")
+        out = self.folder / "scores" / "main" / f"given-{name}"
+        options = ("--train", self.train, "--domain", self.settings.domain, *self._stored)
+        words = ("--encoder", self.scale.evaluators["main"], *options, "--method", title)
+        return Step(
+            f"scores/main/given-{name}",
+            _words("cas", "score", folder, self.test, *words, "--out", out),
+            out / "summary.json",
+            needs=self.data(),
+            work=Work(embedded=self.count("test"), fixed=_SCORE),
+        )
+
+    def _diversity(self, name: str) -> Step:
+        """LPIPS within prompts where its weights are at hand, and the spread within classes."""
+        out, images = self.folder / "diversity" / name, self.images(name)
+        words: list[Any] = ["--real", self.test, "--encoder", self.scale.independent]
+        if self.settings.backbone is not None:
+            words += ["--backbone", self.settings.backbone]
+        elif self.embedded:
+            words.append("--no-lpips")
+        drawn = self.scale.seeds * self.count("test")
+        return Step(
+            f"diversity/{name}",
+            _words("cas", "diversity", images.result.parent, *words, *self._stored, "--out", out),
+            out / "diversity.json",
+            needs=(images,),
+            work=Work(embedded=drawn, fixed=_SCORE),
+        )
+
+    def _memorization(self, name: str) -> Step:
+        """Nearest training images by SSIM, pHash and an independent encoder (Appendix M)."""
+        out, images = self.folder / "memorization" / name, self.images(name)
+        words = (images.result.parent, self.train, "--test", self.test)
+        encoder = ("--encoder", self.scale.independent)
+        drawn = self.scale.seeds * self.count("test") + self.count("train")
+        return Step(
+            f"memorization/{name}",
+            _words("cas", "memorization", *words, *encoder, *self._stored, "--out", out),
+            out / "summary.json",
+            needs=(images,),
+            work=Work(embedded=drawn, fixed=_SCORE),
+        )
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the data are phantoms."""
+        return self.settings.domain.startswith("phantom-")
+
+    @property
+    def _stored(self) -> tuple[str, Path]:
+        """The embedding store, as an option."""
+        return "--cache", self._cache
 
     @property
     def _cache(self) -> Path:

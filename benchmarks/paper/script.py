@@ -174,6 +174,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="short for --scale quick")
     parser.add_argument("--seeds", type=int, help="generation seeds")
     parser.add_argument("--out", type=Path, help="run directory, shared by all scripts")
+    parser.add_argument("--mllm", help="model of audit and judge, as `cas audit --mllm` takes it")
+    parser.add_argument("--backbone", type=Path, help="AlexNet weights of LPIPS, safetensors")
+    parser.add_argument("--rankings", type=Path, help="physicians' rankings of `cas study export`")
+    parser.add_argument(
+        "--generator",
+        action="append",
+        default=[],
+        metavar="TITLE=FOLDER",
+        help="images of another generator for the test prompts (Table 16)",
+    )
     parser.add_argument("--plan", action="store_true", help="print the steps, run nothing")
 
 
@@ -195,4 +205,15 @@ def settings_of(options: argparse.Namespace) -> Settings:
         base=options.base or ("phantom-sd" if embedded else PAPER_BASE),
         scale=scale,
         folder=options.out or Path("runs") / "paper" / scale.name / options.domain,
+        mllm=options.mllm,
+        backbone=options.backbone,
+        rankings=options.rankings,
+        generators=dict(_named_folder(text) for text in options.generator),
     )
+
+
+def _named_folder(text: str) -> tuple[str, Path]:
+    title, separator, folder = text.partition("=")
+    if not separator or not Path(folder).is_dir():
+        raise CasError(f"--generator {text!r} names no folder", fix="TITLE=FOLDER")
+    return title, Path(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -125,6 +126,10 @@ class Settings:
         base: Diffusion model.
         scale: Sizes and lengths.
         folder: Run directory: data, adapters, images, scores, tables.
+        mllm: Multimodal language model of the audit and of the automated preference.
+        backbone: AlexNet weights of LPIPS as safetensors.
+        rankings: Physicians' rankings, as ``cas study export`` writes them.
+        generators: Title to a folder of images that another generator made of the test prompts.
     """
 
     domain: str
@@ -132,6 +137,10 @@ class Settings:
     base: str
     scale: Scale
     folder: Path
+    mllm: str | None = None
+    backbone: Path | None = None
+    rankings: Path | None = None
+    generators: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def paper_name(self) -> str:

@@ -1,0 +1,91 @@
+"""Table 3a: the methods by an out-of-family evaluator, and how different their samples are.
+
+LPIPS needs AlexNet weights (``--backbone``, or torchvision's own by download). Phantoms come
+without them: there the spread of embeddings of an independent encoder stands in its place.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from benchmarks.paper import methods
+from benchmarks.paper.pipeline import Pipeline
+from benchmarks.paper.published import printed
+from benchmarks.paper.recipes import CONTROL, MAIN
+from benchmarks.paper.script import Report, Script, execute
+from benchmarks.paper.steps import Step
+
+from cas_metric.statistics.tables import markdown_table, number
+
+ROWS = (*MAIN, CONTROL)
+ROLES = ("main", "out_of_family", "critic")
+
+
+def steps(pipeline: Pipeline) -> tuple[Step, ...]:
+    """Scores by every evaluator, and diversity."""
+    scores = [step for role in ROLES for step in methods.scored_steps(pipeline, ROWS, role)]
+    return (*scores, *(pipeline.diversity(recipe.name) for recipe in ROWS))
+
+
+def report(pipeline: Pipeline) -> Report:
+    """CAS by each evaluator and diversity, one line a method."""
+    found = {role: methods.compared(pipeline, ROWS, role)[0] for role in ROLES}
+    cas = {
+        role: {entry["method"]: entry for entry in result["methods"]}
+        for role, result in found.items()
+    }
+    name = pipeline.settings.paper_name
+    headings = ["Method", "SigLIP CAS", "paper", "MetaCLIP2 CAS", "paper", "critic's CAS"]
+    if pipeline.embedded:
+        headings = [*headings, "spread within a class, over that of real images"]
+    else:
+        headings = [*headings, "LPIPS", "paper"]
+    lines = []
+    for recipe in ROWS:
+        line = [recipe.title]
+        for role, column in (("main", "cas"), ("out_of_family", "metaclip2_cas")):
+            line += [_cas(cas[role][recipe.title]), printed("Table 3a", name, recipe.title, column)]
+        line.append(_cas(cas["critic"][recipe.title]))
+        result = json.loads(pipeline.diversity(recipe.name).result.read_text(encoding="utf-8"))
+        line += _diversity(result, name, recipe.title)
+        lines.append(line)
+    orders = {
+        role: sorted(entries, key=lambda title: -entries[title]["mean"]["cas"])
+        for role, entries in cas.items()
+    }
+    text = [
+        markdown_table(headings, lines),
+        *(
+            f"- Order by {role.replace('_', '-')}: {' > '.join(order)}"
+            for role, order in orders.items()
+        ),
+        "The critic gave the rewards: its own score is what was optimised, and no evidence.",
+    ]
+    return Report(
+        "\n\n".join(text), {f"table3a_{role}": methods.flat(r) for role, r in found.items()}
+    )
+
+
+def _cas(entry: dict[str, Any]) -> str:
+    low, high = entry["interval"]["cas"]
+    return f"{number(entry['mean']['cas'])} [{number(low)}, {number(high)}]"
+
+
+def _diversity(result: dict[str, Any], dataset: str, title: str) -> list[str]:
+    if "lpips" in result:
+        (entry,) = result["lpips"].values()
+        return [number(entry["mean"]["estimate"]), printed("Table 3a", dataset, title, "lpips")]
+    (classes,) = result["embeddings"].values()
+    shares = [
+        entry["vendi_matched"] / entry["real_vendi_matched"]
+        for entry in classes.values()
+        if "vendi_matched" in entry
+    ]
+    return [number(sum(shares) / len(shares), 2) if shares else "–"]
+
+
+SCRIPT = Script("table3a", "Table 3a: other evaluators, and diversity", steps, report)
+
+if __name__ == "__main__":
+    execute(SCRIPT)

@@ -1,0 +1,107 @@
+"""The graph of a reproduction: shared steps once, in order, resumable, and said beforehand."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+import yaml
+from benchmarks.paper import all as everything
+from benchmarks.paper import steps as graph
+from benchmarks.paper.pipeline import SAMPLING_STEPS, Pipeline
+from benchmarks.paper.published import printed, printed_in
+from benchmarks.paper.recipes import CRAFT, RECIPES
+from benchmarks.paper.script import SCALES, inputs_missing, settings_of
+from benchmarks.paper.settings import Settings
+
+from cas_metric.errors import CasError
+from craft_trainer.config import parse_config
+
+NAMES = (*everything.MAIN, *everything.ABLATIONS)
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path) -> Pipeline:
+    return Pipeline(
+        Settings("phantom-chexpert", None, "phantom-sd", SCALES["quick"], tmp_path / "run")
+    )
+
+
+def all_steps(pipeline: Pipeline) -> list[graph.Step]:
+    wanted = [step for name in NAMES for step in everything.script_of(name).steps(pipeline)]
+    return graph.ordered(wanted)
+
+
+def test_nothing_is_trained_drawn_or_scored_twice(pipeline: Pipeline) -> None:
+    steps = all_steps(pipeline)
+    assert len({step.result for step in steps}) == len(steps)
+    assert len({step.line for step in steps}) == len(steps)
+    # One textual inversion for all methods on all images, one for each number of shots.
+    inversions = [step.name for step in steps if "textual_inversion" in str(step.result)]
+    assert inversions == ["adapters/ti", "adapters/ti_10shot", "adapters/ti_20shot"]
+
+
+def test_every_step_comes_after_what_it_needs(pipeline: Pipeline) -> None:
+    seen: set[str] = set()
+    for step in all_steps(pipeline):
+        assert {need.name for need in step.needs} <= seen
+        seen.add(step.name)
+
+
+def test_every_configuration_is_one_that_the_trainer_takes(pipeline: Pipeline) -> None:
+    configs = {path.stem: text for step in all_steps(pipeline) for path, text in step.files.items()}
+    assert set(configs) == {name for name, recipe in RECIPES.items() if recipe.method}
+    parsed = {name: parse_config(yaml.safe_load(text)) for name, text in configs.items()}
+    weights = parsed["craft_no_dd"].stages[0].rewards.weights()  # type: ignore[union-attr]
+    assert weights == {"vdc": 0.25, "ccs": 0.25, "dd": 0.0, "sfs": 0.25}
+    # Table 15 states the weight in the whole objective: 0.8 times that within the reward.
+    heavy = parsed["craft_dd1"].stages[0].rewards.weights()  # type: ignore[union-attr]
+    assert heavy["dd"] * 0.8 == pytest.approx(1.0)
+    assert parsed["craft"].sampling.steps == SAMPLING_STEPS
+
+
+def test_a_step_runs_once_and_a_failed_one_says_where_to_look(tmp_path: Path) -> None:
+    words = ("cas", "datasets", "phantom", "origa", str(tmp_path / "d"))
+    sizes = ("--train", "4", "--test", "2", "--size", "16")
+    result = tmp_path / "d" / "test" / "metadata.csv"
+    log = tmp_path / "steps.log"
+    step = graph.Step("data", (*words, *sizes), result)
+    graph.run([step], log)
+    assert list(graph.times(log)) == ["data"]
+    before = log.read_text()
+    graph.run([step], log)
+    assert log.read_text() == before
+    wrong = graph.Step("wrong", ("cas", "score", str(tmp_path / "nowhere"), "x"), tmp_path / "y")
+    with pytest.raises(CasError, match="exit code 2"):
+        graph.run([wrong], log)
+    assert "nowhere" in log.read_text()
+
+
+def test_work_of_a_reward_step_counts_trajectories(pipeline: Pipeline) -> None:
+    scale = SCALES["quick"]
+    # 2 passes with guidance in 19 steps without and 6 in one with gradients, two repeats, and the
+    # diffusion term with its backward pass.
+    an_image = 3 + 2 * (2 * 19 + 6)
+    assert pipeline.adapter(CRAFT.name).work.forwards == scale.craft["steps"] * 4 * an_image
+
+
+def test_real_data_are_asked_for_and_checked(tmp_path: Path) -> None:
+    options = argparse.Namespace(
+        domain="chexpert", data=None, quick=False, scale=None, seeds=None, base=None, out=None,
+        mllm=None, backbone=None, rankings=None, generator=[],
+    )  # fmt: skip
+    with pytest.raises(CasError, match="needs its images"):
+        settings_of(options)
+    options.data = tmp_path
+    settings = settings_of(options)
+    assert (settings.scale.name, settings.scale.seeds) == ("paper", 5)
+    assert len(inputs_missing(Pipeline(settings))) == 2
+
+
+def test_printed_values_are_those_of_the_paper() -> None:
+    assert printed("Table 1", "CheXpert", "CRAFT", "cas") == ".401"
+    assert printed("Table 12, 20-shot", "ORIGA", "DPO", "cas") == "0.413"
+    assert printed("Table 3a", "CheXpert", "TI+LoRA", "lpips") == "0.466"
+    assert printed("Table 1", "CheXpert", "LoRA, continued", "cas") == "–"
+    assert printed_in("Table 14", "BreakHis") == "0.530"
