@@ -46,11 +46,23 @@ def save_checkpoint(
         for key, value in optimizer.state[parameter].items():
             tensors[f"{_OPTIMIZER}{key}/{name}"] = torch.as_tensor(value).cpu().contiguous()
     metadata = {_METADATA: json.dumps({"step": step, "identity": identity}, sort_keys=True)}
-    path = folder / f"step-{step:07d}.safetensors"
+    path = folder / name_of(step)
     write_bytes(path, save(tensors, metadata))
     for old in checkpoints(folder)[:-keep]:
         old.unlink(missing_ok=True)
     return path
+
+
+def name_of(step: int) -> str:
+    """File name of the checkpoint after ``step`` steps."""
+    return f"step-{step:07d}.safetensors"
+
+
+def step_of(path: Path) -> int:
+    """How many steps a checkpoint of :func:`checkpoints` stands after."""
+    found = _PATTERN.fullmatch(path.name)
+    assert found is not None
+    return int(found[1])
 
 
 def checkpoints(folder: Path) -> list[Path]:

@@ -54,6 +54,11 @@ def sample_images(
     return model.decode(latents).cpu()
 
 
+def noise_seed(seed: int, row: int) -> int:
+    """Of the noise of one prompt: a stream of its own, so that no two prompts share a picture."""
+    return int(np.random.SeedSequence((seed, row)).generate_state(1)[0])
+
+
 def write_image(image: Tensor, path: Path) -> None:
     """Write a ``(3, H, W)`` image in [0, 1] as PNG, as a whole or not at all."""
     buffer = io.BytesIO()
@@ -102,12 +107,7 @@ def generate_folder(
     """
     folder.mkdir(parents=True, exist_ok=True)
     rows = _rows(examples, seeds, method)
-    # A row's own stream: the same generation seed gives every prompt another noise.
-    rows["noise"] = [
-        int(np.random.SeedSequence((seed, row)).generate_state(1)[0])
-        for seed in seeds
-        for row in range(len(examples))
-    ]
+    rows["noise"] = [noise_seed(seed, row) for seed in seeds for row in range(len(examples))]
     rows["text"] = list(texts) * len(seeds)
     missing = [row for row in rows.to_dict("records") if not (folder / row["image"]).is_file()]
     for start in range(0, len(missing), batch_size):

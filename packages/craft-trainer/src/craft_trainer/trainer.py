@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
 from cas_metric.cache import EmbeddingCache
@@ -25,6 +26,7 @@ from craft_trainer.methods.denoising import forward_process
 from craft_trainer.monitoring import require_finite
 from craft_trainer.sampling import Guidance, sampling_scheduler
 from craft_trainer.targets import prepare_targets
+from craft_trainer.watch import SAMPLES, StoppedByGuard, Watch
 
 ARTIFACT: Final = "artifact"
 IDENTITY_FILE: Final = "stage.json"
@@ -73,6 +75,8 @@ def train(config: Config, *, progress: Progress = silent, cache: str | Path | No
                 run.setup(store, progress)
                 run.train(progress)
                 run.save()
+            if run.stopped is not None:
+                raise run.stopped
         previous = folder / ARTIFACT
     assert previous is not None
     return previous
@@ -98,6 +102,7 @@ class StageRun:
         self.examples = examples
         self.accelerator = accelerator
         self.identity = identity
+        self.stopped: StoppedByGuard | None = None
 
     def setup(self, cache: EmbeddingCache, progress: Progress) -> None:
         """Model, what is trained of it, cached inputs, method and optimizer."""
@@ -120,6 +125,11 @@ class StageRun:
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=self.stage.learning_rate, weight_decay=self.stage.weight_decay
         )
+        self.watch = Watch(self.config, self.folder, self.model)
+        if self.accelerator.is_main_process:
+            critic = self.method.cam.critic if isinstance(self.method, Craft) else None
+            device = self.accelerator.device
+            self.watch.prepare(self.examples, self.stage.prompt, critic, cache, device, progress)
 
     def _attach(self) -> None:
         """Put what earlier stages learned into the model, and make this stage's part trainable."""
@@ -181,18 +191,53 @@ class StageRun:
         start = self._resume()
         self.accelerator.init_trackers(self.folder.name)
         try:
+            self._begin_watch(start)
             for step in range(start, self.total_steps):
+                if self.stopped is not None:
+                    break
                 logs = self._step(step)
                 self.accelerator.log(logs, step=step + 1)
                 progress(f"{self.folder.name} steps", step + 1, self.total_steps)
-                last = step + 1 == self.total_steps
+                self._watch(step + 1, logs)
+                last = step + 1 == self.total_steps or self.stopped is not None
                 if last or (step + 1) % self.stage.checkpoint_every == 0:
                     self._checkpoint(step + 1)
-                every = self.config.validation.every
-                if every and (last or (step + 1) % every == 0):
-                    self._draw_sheet(step + 1)
         finally:
             self.accelerator.end_training()
+
+    def _begin_watch(self, step: int) -> None:
+        """Continue the curves from ``step``, and look at the model before the first one."""
+        if self.accelerator.is_main_process:
+            self.watch.start(step)
+            if self.watch.held_out is not None and not self.watch.looks:
+                self._look(step)
+        self._agree_on_stopping()
+
+    def _watch(self, step: int, logs: Mapping[str, float]) -> None:
+        """Record a step and, where it is time, look at what the model makes of fixed prompts."""
+        every = self.config.validation.every
+        due = every > 0 and (step == self.total_steps or step % every == 0)
+        if self.accelerator.is_main_process:
+            self.watch.record(step, logs)
+            if due and self.watch.held_out is not None:
+                self._look(step)
+            elif due:
+                self._draw_sheet(step)
+        if due:
+            self._agree_on_stopping()
+
+    def _look(self, step: int) -> None:
+        def save_best(folder: Path) -> None:
+            checkpoints.save_checkpoint(
+                folder, step, self.model.trainable, self.optimizer, self.identity, keep=step + 1
+            )
+
+        self.accelerator.log(self.watch.look(step, save_best), step=step)
+
+    def _agree_on_stopping(self) -> None:
+        """Every process learns whether a guard of the main one ends the stage."""
+        answer = [self.watch.stop_error(self.folder / ARTIFACT)]
+        self.stopped = broadcast_object_list(answer)[0]
 
     def _resume(self) -> int:
         self.last_good = "the start"
@@ -267,23 +312,25 @@ class StageRun:
                 self.config.keep_checkpoints,
             )
             self.last_good = str(path)
+            self.watch.forget_older_best()
         self.accelerator.wait_for_everyone()
 
     def _draw_sheet(self, step: int) -> None:
         """The first prompts at fixed seeds, always the same, so that sheets can be compared."""
-        if self.accelerator.is_main_process:
-            validation = self.config.validation
-            prompts = self.texts[: validation.images]
-            seeds = [validation.seed + index for index in range(len(prompts))]
-            images = sample_images(
-                self.model, prompts, seeds, self.config.sampling, self.config.data.resolution
-            )
-            write_sheet(images, self.folder / "samples" / f"step-{step:07d}.png")
-        self.accelerator.wait_for_everyone()
+        validation = self.config.validation
+        prompts = self.texts[: validation.images]
+        seeds = [validation.seed + index for index in range(len(prompts))]
+        images = sample_images(
+            self.model, prompts, seeds, self.config.sampling, self.config.data.resolution
+        )
+        write_sheet(images, self.folder / SAMPLES / f"step-{step:07d}.png")
 
     def save(self) -> None:
-        """Write the artefact, as a whole or not at all."""
+        """Write the artefact, as a whole or not at all: the last weights, or the best."""
         if self.accelerator.is_main_process:
+            if self.watch.looks and (self.config.artifact == "best" or self.stopped is not None):
+                best = self.watch.best_file
+                checkpoints.restore(best, self.model.trainable, self.optimizer, self.identity)
             temporary = self.folder / f".{ARTIFACT}"
             shutil.rmtree(temporary, ignore_errors=True)
             try:
@@ -325,7 +372,9 @@ def load_trained(artifact: Path, config: Config, device: torch.device) -> models
 def identity_of(config: Config, number: int) -> dict[str, Any]:
     """The settings that decide the result of stage ``number`` (from 1), as JSON values."""
     values = config.model_dump(mode="json")
-    names = ("base", "revision", "dtype", "seed", "data", "lora", "sampling", "critic")
+    names = ["base", "revision", "dtype", "seed", "data", "lora", "sampling", "critic"]
+    if config.validation.encoder is not None:  # it may end a stage, or choose its weights
+        names += ["validation", "guards", "artifact"]
     stages = {}
     for position in range(number):
         stage = dict(values["stages"][position])

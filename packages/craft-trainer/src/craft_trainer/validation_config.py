@@ -87,7 +87,7 @@ class Grid(Guard):
             images and of the first looks.
     """
 
-    ratio: NonNegativeFloat = 6.0
+    ratio: NonNegativeFloat = 4.0
 
 
 class Excess(Guard):
