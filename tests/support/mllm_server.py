@@ -199,19 +199,16 @@ class MllmServer:
         """Sleep, but not beyond the end of the server."""
         self._stopping.wait(seconds)
 
-    def _act(self, call: Call) -> Action:
+    def _receive(self, headers: Mapping[str, str], body: Mapping[str, Any]) -> tuple[Call, Action]:
         with self._lock:
+            call = Call(len(self.calls), headers, body)
             self.calls.append(call)
             found: Scripted = self._default
             for text, actions in self._scripts:
                 if text in call.text:
                     found = actions.pop(0) if len(actions) > 1 else actions[0]
                     break
-        return found(call) if callable(found) else found
-
-    def _next_number(self) -> int:
-        with self._lock:
-            return len(self.calls)
+        return call, found(call) if callable(found) else found
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -224,10 +221,9 @@ class _Handler(BaseHTTPRequestHandler):
         if not self.path.endswith("/chat/completions"):
             self._send(404, {"error": {"message": f"no such path: {self.path}"}})
             return
-        test = self.server_of_test
-        call = Call(test._next_number(), headers, body)
+        call, action = self.server_of_test._receive(headers, body)
         try:
-            self._perform(test._act(call), call)
+            self._perform(action, call)
         except OSError:  # the client has gone
             self.close_connection = True
 

@@ -8,7 +8,7 @@ when every file that loading needs is there.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +40,8 @@ _TOKENIZER_FILES = (
 )
 _VOCABULARIES = ("tokenizer.json", "spiece.model", "sentencepiece.bpe.model", "vocab.json")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+#: ``owner/name``.
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,15 @@ class Snapshot:
     commit: str
 
 
-def fetch(hub_id: str, revision: str, *, offline: bool = False, openclip: bool = False) -> Snapshot:
+def fetch(
+    hub_id: str,
+    revision: str,
+    *,
+    offline: bool = False,
+    openclip: bool = False,
+    extra_files: Sequence[str] = (),
+    what: str = "encoder",
+) -> Snapshot:
     """Return the files of ``hub_id`` at ``revision``, from the cache or from the hub.
 
     Args:
@@ -58,6 +68,8 @@ def fetch(hub_id: str, revision: str, *, offline: bool = False, openclip: bool =
         revision: Commit, tag or branch. A cached copy of a branch is used as it is.
         offline: Never use the network; also switched on by ``HF_HUB_OFFLINE=1``.
         openclip: Take open_clip's files of a repository that has both kinds.
+        extra_files: Names or patterns to fetch besides those of an encoder, where they exist.
+        what: What the message calls the model.
 
     Raises:
         ModelUnavailable: Not cached and not to be had; the message says what was tried, what is
@@ -70,8 +82,8 @@ def fetch(hub_id: str, revision: str, *, offline: bool = False, openclip: bool =
         return cached
     if offline or constants.HF_HUB_OFFLINE:
         why = "--offline" if offline else "HF_HUB_OFFLINE is set"
-        raise _unavailable(hub_id, revision, f"the network is not to be used ({why})")
-    return _download(hub_id, revision, openclip)
+        raise _unavailable(hub_id, revision, f"the network is not to be used ({why})", what)
+    return _download(hub_id, revision, openclip, extra_files, what)
 
 
 def find_cached(hub_id: str, revision: str, *, openclip: bool = False) -> Snapshot | None:
@@ -124,7 +136,9 @@ def missing_files(names: Iterable[str], openclip: bool = False) -> list[str]:
     return missing
 
 
-def _download(hub_id: str, revision: str, openclip: bool) -> Snapshot:
+def _download(
+    hub_id: str, revision: str, openclip: bool, extra_files: Sequence[str], what: str
+) -> Snapshot:
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -147,7 +161,7 @@ def _download(hub_id: str, revision: str, openclip: bool) -> Snapshot:
         directory = snapshot_download(
             hub_id,
             revision=revision,
-            allow_patterns=[*wanted, *_TOKENIZER_FILES],
+            allow_patterns=[*wanted, *_TOKENIZER_FILES, *extra_files],
             etag_timeout=TIMEOUT,
         )
     except ModelUnavailable:
@@ -169,7 +183,7 @@ def _download(hub_id: str, revision: str, openclip: bool) -> Snapshot:
     except Exception as error:
         # The hub's client raises errors of whichever HTTP library it is built on; each means that
         # the files could not be had, and a user can do the same about each.
-        raise _unavailable(hub_id, revision, f"the hub did not answer: {error}") from error
+        raise _unavailable(hub_id, revision, f"the hub did not answer: {error}", what) from error
     return Snapshot(Path(directory), Path(directory).name)
 
 
@@ -179,19 +193,20 @@ def _cache_folder(hub_id: str) -> Path:
     return Path(constants.HF_HUB_CACHE) / f"models--{hub_id.replace('/', '--')}"
 
 
-def _unavailable(hub_id: str, revision: str, reason: str) -> ModelUnavailable:
+def _unavailable(hub_id: str, revision: str, reason: str, what: str) -> ModelUnavailable:
     snapshots = _cache_folder(hub_id) / "snapshots"
     held = [path for path in snapshots.glob("*") if path.is_dir()]
     lacking = "configuration, processor, tokenizer and safetensors weights"
     if held:
         lines = [f"{path.name[:12]}: {', '.join(missing_from(path)) or 'nothing'}" for path in held]
         lacking = f"{lacking}; of cached revisions, {'; '.join(lines)}"
+    embedded = "`phantom-siglip` is embedded and needs no download, for trying things out"
     return ModelUnavailable(
-        f"cannot load the encoder {hub_id} at revision {revision}\n"
+        f"cannot load the {what} {hub_id} at revision {revision}\n"
         f"  tried: the cache {snapshots.parent}; https://huggingface.co/{hub_id}: {reason}\n"
         f"  missing: {lacking}",
         fix=f"{_local_copy(hub_id)}. With --offline or HF_HUB_OFFLINE=1 the hub is not asked at "
-        "all. `phantom-siglip` is embedded and needs no download, for trying things out",
+        f"all. {embedded if what == 'encoder' else ''}".rstrip(". "),
     )
 
 

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import difflib
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from cas_metric.encoders.hub import HUB_ID
 from cas_metric.errors import InputError, ModelUnavailable
 
 #: Prefix of specs that open_clip loads.
 OPENCLIP_PREFIX: Final = "openclip:"
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _EMBEDDED_ROOT = Path(__file__).parent.parent / "phantoms" / "weights"
 
 
@@ -200,7 +199,7 @@ def resolve(spec: str | Path, revision: str | None = None) -> Source:
         raise ModelUnavailable(
             f"no such directory: {text}", fix="point at a directory that holds config.json"
         )
-    if _HUB_ID.fullmatch(text):
+    if HUB_ID.fullmatch(text):
         return Source(name=text, revision=revision or "main", hub_id=text)
     raise _unknown(text)
 

@@ -8,12 +8,17 @@ are kept by content, so that a killed run never pays twice.
         answers = answer_all(requests, model, cache=cache)
 """
 
+from cas_metric.mllm.answering import answer_all
+from cas_metric.mllm.cache import AnswerCache
+from cas_metric.mllm.endpoint import Settings
+from cas_metric.mllm.opening import open_model
 from cas_metric.mllm.types import (
     Answer,
     Conversation,
     Model,
     NoAnswer,
     Options,
+    Price,
     Reply,
     Request,
     Usage,
@@ -22,12 +27,17 @@ from cas_metric.mllm.types import (
 
 __all__ = [
     "Answer",
+    "AnswerCache",
     "Conversation",
     "Model",
     "NoAnswer",
     "Options",
+    "Price",
     "Reply",
     "Request",
+    "Settings",
     "Usage",
+    "answer_all",
+    "open_model",
     "usage_of",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel
 
@@ -63,6 +63,19 @@ class Usage:
         return Usage(
             self.input_tokens + other.input_tokens, self.output_tokens + other.output_tokens
         )
+
+
+@dataclass(frozen=True)
+class Price:
+    """What tokens cost, in any currency, for a million of them."""
+
+    input: float
+    output: float
+
+    def of(self, usage: Usage) -> float:
+        """The cost of ``usage``."""
+        spent = usage.input_tokens * self.input + usage.output_tokens * self.output
+        return spent / 1e6
 
 
 @dataclass(frozen=True)
@@ -164,12 +177,21 @@ class NoAnswer(CasError):
         problem: Why.
         retry: Whether the same call may succeed later.
         retry_after: Seconds that the server asks to wait, if it does.
+        unreachable: Whether nobody was there to ask.
     """
 
-    def __init__(self, problem: str, *, retry: bool, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        problem: str,
+        *,
+        retry: bool,
+        retry_after: float | None = None,
+        unreachable: bool = False,
+    ) -> None:
         super().__init__(problem)
         self.retry = retry
         self.retry_after = retry_after
+        self.unreachable = unreachable
 
 
 class Model(Protocol):
@@ -180,6 +202,7 @@ class Model(Protocol):
         identity: Everything about it that decides its answers, and no secret: part of the cache's
             key and of the provenance.
         concurrent: Whether calls may run at once.
+        notes: What a person should hear of, e.g. a setting that the server did not take.
     """
 
     @property
@@ -190,6 +213,9 @@ class Model(Protocol):
 
     @property
     def concurrent(self) -> bool: ...  # noqa: D102
+
+    @property
+    def notes(self) -> tuple[str, ...]: ...  # noqa: D102
 
     def reply(self, conversation: Conversation) -> Reply:
         """Answer the last turn of a conversation.
@@ -205,7 +231,3 @@ class Model(Protocol):
 def usage_of(answers: Iterable[Answer]) -> Usage:
     """Tokens of all answers that were asked for now."""
     return sum((answer.usage for answer in answers), Usage())
-
-
-#: Schemes of a model spec.
-SCHEMES: Final = ("openai", "local")

@@ -1,0 +1,113 @@
+"""From what a model says to an object of the schema, or to what is wrong with it.
+
+Nothing is guessed: of several different objects none is taken, and JSON with mistakes is not
+mended. The model is told and answers again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from pydantic import BaseModel, ValidationError
+
+#: No answer to a question of this package is near it.
+MAX_CHARACTERS: Final = 100_000
+
+#: What reasoning models think aloud; drafts of the answer among it.
+_THINKING = re.compile(r"<(think|thinking|unused94)>.*?</?(?:think|thinking|unused95)>", re.DOTALL)
+_REFUSAL = re.compile(
+    r"\b(?:I(?:['’]m| am) (?:sorry|unable|not able)|(?:I )?(?:cannot|can(?:no|['’])t|won['’]t) "
+    r"(?:assist|help|provide|comply|fulfil|analy[sz]e|describe|diagnose|answer|do that)|"
+    r"as an AI(?: language model)?,? I)\b",
+    re.IGNORECASE,
+)
+#: A refusal says so at once.
+_OPENING: Final = 200
+
+
+class Malformed(ValueError):
+    """A text that holds no usable JSON object; the message is for the model."""
+
+
+def extract_object(text: str) -> dict[str, Any]:
+    """The one JSON object in a text, with prose or a Markdown fence around it.
+
+    Raises:
+        Malformed: No object, several different ones, or one with a repeated key, NaN or Infinity.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise Malformed(f"it is longer than {MAX_CHARACTERS:,} characters")
+    said = _THINKING.sub("", text).strip()
+    if not said:
+        raise Malformed("it is empty")
+    found = list(_objects(said))
+    if not found:
+        raise Malformed(f"it holds no JSON object ({_cause(said)})")
+    if any(other != found[0] for other in found[1:]):
+        raise Malformed(f"it holds {len(found)} different JSON objects; give one")
+    return found[0]
+
+
+def parse(text: str, schema: type[BaseModel]) -> tuple[BaseModel | None, list[str]]:
+    """The object that a text holds, as an instance of ``schema``, or what is wrong, a line each."""
+    try:
+        return schema.model_validate(extract_object(text)), []
+    except Malformed as error:
+        return None, [str(error)]
+    except ValidationError as error:
+        return None, [_explain(item) for item in error.errors(include_url=False)]
+
+
+def is_refusal(text: str) -> bool:
+    """Whether a text without a JSON object reads as if the model declined."""
+    said = _THINKING.sub("", text).strip()
+    return "{" not in said and _REFUSAL.search(said[:_OPENING]) is not None
+
+
+def _objects(text: str) -> Iterator[dict[str, Any]]:
+    """Every outermost object of a text, from left to right."""
+    decoder = json.JSONDecoder(object_pairs_hook=_unique_keys, parse_constant=_no_constant)
+    position = text.find("{")
+    while position >= 0:
+        try:
+            value, position = decoder.raw_decode(text, position)
+            yield value
+        except Malformed:
+            raise
+        except (ValueError, RecursionError):
+            position += 1
+        position = text.find("{", position)
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise Malformed("it gives a key twice")
+    return value
+
+
+def _no_constant(name: str) -> Any:
+    raise Malformed(f"it holds {name}, which is not JSON")
+
+
+def _cause(text: str) -> str:
+    """Why the first brace of a text begins no object."""
+    start = text.find("{")
+    if start < 0:
+        return "no {"
+    try:
+        json.loads(text[start:])
+    except RecursionError:
+        return "nested too deep"
+    except ValueError as error:
+        return str(error)
+    return "not an object"
+
+
+def _explain(error: Any) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message

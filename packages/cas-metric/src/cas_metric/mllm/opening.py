@@ -1,0 +1,48 @@
+"""From a spec to a model."""
+
+from __future__ import annotations
+
+from cas_metric.errors import InputError
+from cas_metric.mllm.endpoint import Settings, open_endpoint
+from cas_metric.mllm.types import Model
+
+
+def open_model(
+    spec: str,
+    settings: Settings | None = None,
+    *,
+    base_url: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    offline: bool = False,
+) -> Model:
+    """Open a multimodal language model.
+
+    Args:
+        spec: ``openai:MODEL`` for a model behind a chat-completions endpoint, whose address and
+            key come from ``CAS_MLLM_BASE_URL`` and ``CAS_MLLM_API_KEY``, else from
+            ``OPENAI_BASE_URL`` and ``OPENAI_API_KEY``; or ``local:DIR`` or
+            ``local:OWNER/NAME[@REVISION]`` for one on this machine.
+        settings: Temperature, limits, timeout.
+        base_url: Address of the endpoint, in place of the environment's.
+        device: Of a local model.
+        dtype: Of a local model: auto, float32, bfloat16 or float16.
+        offline: Never ask the hub for a local model.
+
+    Raises:
+        InputError: No such spec, or settings that cannot be.
+        ModelUnavailable: No key, or no files.
+        MissingDependency: An extra is missing.
+    """
+    scheme, colon, name = spec.partition(":")
+    settings = settings or Settings()
+    if colon and name and scheme == "openai":
+        return open_endpoint(name, settings, base_url=base_url)
+    if colon and name and scheme == "local":
+        from cas_metric.mllm.local import open_local
+
+        return open_local(name, settings, device=device, dtype=dtype, offline=offline)
+    raise InputError(
+        f"{spec!r} names no multimodal language model",
+        fix="openai:MODEL for a chat-completions endpoint, or local:DIR or local:OWNER/NAME",
+    )
