@@ -1,0 +1,299 @@
+"""The web application: private links in, pages and images of one study out.
+
+Every address below ``/r/TOKEN/`` answers only to a rater's token; anything else is the same 404.
+What changes state is refused unless the browser says that one of our own pages sent it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cas_metric.study import pages, wording
+from cas_metric.study.building import IMAGES
+from cas_metric.study.store import CANNOT_JUDGE, RANKED, Answer, Closed, Rater, Refused, Store
+from cas_metric.study.wording import Wording
+
+#: Largest request body: ranks and a note in any script, percent-encoded.
+MAX_BODY: Final = 65_536
+
+HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    # Not "no-referrer": browsers would then send "Origin: null" with our own forms.
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Robots-Tag": "noindex, nofollow",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One request of a known rater."""
+
+    request: Request
+    rater: Rater
+    store: Store
+    wording: Wording
+    phantom: bool
+
+    @property
+    def number(self) -> int:
+        """The case that the path names; 0 if that is no number."""
+        text = self.request.path_params["number"]
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 7 else 0
+
+    @property
+    def path(self) -> str:
+        """Path of the request within the application."""
+        return str(self.request.url.path)
+
+
+Handler = Callable[[Visit], Awaitable[Response]]
+
+
+def create_app(store: Store) -> Starlette:
+    """The application of one study.
+
+    Args:
+        store: An open study. Its ``study.yaml`` is read once, here.
+
+    Raises:
+        InputError: ``study.yaml`` cannot be used.
+    """
+    path = store.folder / wording.FILE_NAME
+    texts = wording.read_wording(path)
+    store.remember_wording(texts, path.read_text(encoding="utf-8-sig"))
+    images = store.images()
+    phantom = bool(store.settings().get("embedded_world"))
+
+    def private(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+        """Let only raters through, and only requests that our own pages make."""
+
+        @functools.wraps(handler)
+        async def endpoint(request: Request) -> Response:
+            if request.method == "POST" and not _is_same_origin(request):
+                raise HTTPException(403)
+            rater = await run_in_threadpool(store.rater, request.path_params["token"])
+            if rater is None:
+                raise HTTPException(404)
+            return await handler(Visit(request, rater, store, texts, phantom))
+
+        return endpoint
+
+    async def image(visit: Visit) -> Response:
+        name = visit.request.path_params["name"]
+        if name not in images:  # so that no other file can be named
+            raise HTTPException(404)
+        file = visit.store.folder / IMAGES / name
+        return Response(await run_in_threadpool(file.read_bytes), media_type="image/png")
+
+    routes = [
+        Route("/static/{name}", _static),
+        Route("/r/{token}", _with_slash),
+        Route("/r/{token}/", private(_home)),
+        Route("/r/{token}/overview", private(_overview)),
+        Route("/r/{token}/finish", private(_finish), methods=["POST"]),
+        Route("/r/{token}/case/{number}", private(_show)),
+        Route("/r/{token}/case/{number}", private(_submit), methods=["POST"]),
+        Route("/r/{token}/case/{number}/draft", private(_draft), methods=["POST"]),
+        Route("/r/{token}/image/{name}", private(image)),
+    ]
+    app = Starlette(
+        routes=routes,
+        middleware=[Middleware(SecurityHeaders)],
+        exception_handlers={HTTPException: _http_error, Refused: _refused, Closed: _refused},
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+class SecurityHeaders:
+    """Adds :data:`HEADERS` to every response, errors included."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
+
+
+async def _static(request: Request) -> Response:
+    name = request.path_params["name"]
+    if name not in pages.STATIC:
+        raise HTTPException(404)
+    return Response(pages.static_file(name), media_type=pages.STATIC[name])
+
+
+async def _with_slash(request: Request) -> Response:
+    """Any token, known or not, is sent to where it is looked at."""
+    return RedirectResponse(request.url.path.rpartition("/")[2] + "/", status_code=308)
+
+
+async def _home(visit: Visit) -> Response:
+    progress = await run_in_threadpool(visit.store.progress, visit.rater)
+    return _html(pages.home(visit.path, visit.wording, visit.rater, progress, visit.phantom))
+
+
+async def _overview(visit: Visit) -> Response:
+    if visit.rater.finished:
+        return _see_other("./")
+    progress = await run_in_threadpool(visit.store.progress, visit.rater)
+    return _html(pages.overview(visit.path, visit.wording, visit.rater, progress, visit.phantom))
+
+
+async def _finish(visit: Visit) -> Response:
+    await run_in_threadpool(visit.store.finish, visit.rater)
+    return _see_other("./")
+
+
+async def _show(visit: Visit) -> Response:
+    if visit.rater.finished:
+        return _see_other("../")
+    view = await run_in_threadpool(visit.store.open_case, visit.rater, visit.number)
+    progress = await run_in_threadpool(visit.store.progress, visit.rater)
+    if view is None:
+        if not 1 <= visit.number <= progress.total:
+            raise HTTPException(404)
+        return _see_other(str(progress.frontier))  # its turn has not come
+    return _html(pages.case(visit.path, visit.wording, progress, view, visit.phantom))
+
+
+async def _submit(visit: Visit) -> Response:
+    form = await _form(visit.request)
+    verdict = CANNOT_JUDGE if form.get("verdict") == CANNOT_JUDGE else RANKED
+    answer = Answer(
+        submission=form.get("submission", ""),
+        verdict=verdict,
+        ranks=_ranks(form),
+        note=_note(form),
+        seconds=_number(form.get("seconds", ""), float, 0.0),
+        wording=visit.wording.digest,
+    )
+    await run_in_threadpool(visit.store.submit, visit.rater, visit.number, answer)
+    progress = await run_in_threadpool(visit.store.progress, visit.rater)
+    done = progress.frontier > progress.total
+    target = "../overview" if done else str(progress.frontier)
+    if _wants_json(visit.request):
+        return JSONResponse({"saved": True, "next": target})
+    return _see_other(target)
+
+
+async def _draft(visit: Visit) -> Response:
+    form = await _form(visit.request)
+    kept = await run_in_threadpool(
+        functools.partial(
+            visit.store.save_draft,
+            visit.rater,
+            visit.number,
+            ranks=_ranks(form),
+            note=_note(form),
+            seconds=_number(form.get("seconds", ""), float, 0.0),
+            revision=_number(form.get("revision", ""), int, 0),
+        )
+    )
+    return JSONResponse({"saved": kept})
+
+
+async def _form(request: Request) -> dict[str, str]:
+    """The fields of a form, url-encoded; refused beyond :data:`MAX_BODY`, however it is sent."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise HTTPException(413)
+    try:
+        fields = parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=50)
+    except ValueError as error:  # no text, or too many fields
+        raise HTTPException(400) from error
+    return dict(fields)
+
+
+def _ranks(form: Mapping[str, str]) -> dict[int, int]:
+    """``rank.PLACE=RANK`` fields; what is no number becomes 0, which no rank or place is."""
+    return {
+        _number(name.removeprefix("rank."), int, 0): _number(value, int, 0)
+        for name, value in form.items()
+        if name.startswith("rank.") and value
+    }
+
+
+def _note(form: Mapping[str, str]) -> str:
+    text = form.get("note", "").replace("\r\n", "\n").replace("\x00", "")
+    return text.strip()
+
+
+def _number(text: str, kind: Callable[[str], Any], otherwise: Any) -> Any:
+    try:
+        return kind(text[:20])
+    except ValueError:
+        return otherwise
+
+
+def _is_same_origin(request: Request) -> bool:
+    """Whether the browser says that a page of ours sent this.
+
+    ``Sec-Fetch-Site`` cannot be set by a page; ``Origin`` is compared with ``Host`` without the
+    scheme, which a proxy that ends TLS changes. A request with neither is refused.
+    """
+    site = request.headers.get("sec-fetch-site")
+    origin = request.headers.get("origin")
+    if site is not None and site != "same-origin":
+        return False
+    if origin is not None:
+        return urlsplit(origin).netloc == request.headers.get("host", "")
+    return site is not None
+
+
+def _wants_json(request: Request) -> bool:
+    return "application/json" in request.headers.get("accept", "")
+
+
+def _html(text: str, status: int = 200) -> Response:
+    return Response(text, status_code=status, media_type="text/html")
+
+
+def _see_other(target: str) -> Response:
+    return RedirectResponse(target, status_code=303)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code in (404, 405):  # one answer for all that does not exist
+        return _html(pages.not_found(request.url.path), 404)
+    return Response(str(error.detail), status_code=error.status_code, media_type="text/plain")
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, (Refused, Closed))
+    status = 409 if isinstance(error, Closed) else 422
+    if _wants_json(request):
+        return JSONResponse({"saved": False, "problem": error.problem}, status_code=status)
+    return _html(pages.refusal(request.url.path, error.problem), status)

@@ -1,0 +1,273 @@
+"""Making a study: anonymous copies of the images, each rater's orders, links."""
+
+from __future__ import annotations
+
+import io
+import json
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from PIL import Image
+
+from cas_metric.errors import CasError, ImageError, InputError, PreflightError
+from cas_metric.files import write_bytes
+from cas_metric.images import load_image, to_uint8
+from cas_metric.study import schema, wording
+from cas_metric.study.cases import Candidate, Case
+from cas_metric.study.schema import Database
+from cas_metric.study.store import Store, hash_token
+
+IMAGES: Final = "images"
+MAX_NAME: Final = 80
+
+#: Called after each image: how many of how many are done.
+Advance = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Link:
+    """A rater's secret link; the token exists nowhere else."""
+
+    rater: str
+    token: str
+
+    def url(self, base: str) -> str:
+        """The address to hand out, below the address of the server."""
+        return f"{base.rstrip('/')}/r/{self.token}/"
+
+
+@dataclass(frozen=True)
+class Created:
+    """A new study.
+
+    Attributes:
+        links: One a rater.
+        notes: What may give methods away, a sentence each.
+    """
+
+    links: tuple[Link, ...]
+    notes: tuple[str, ...]
+
+
+def create_study(
+    folder: Path,
+    cases: Sequence[Case],
+    raters: Sequence[str],
+    *,
+    texts: str = wording.DEFAULT,
+    seed: int = 0,
+    side: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    advance: Advance = lambda done, total: None,
+) -> Created:
+    """Write a study into a new folder; it appears whole or not at all.
+
+    Args:
+        folder: Must not exist yet, or be empty.
+        cases: What to rank.
+        raters: Their names: any text, seen by themselves and in the export.
+        texts: Content of ``study.yaml``.
+        seed: Seeds the orders of cases and images of every rater.
+        side: Scale every image so that its longer side has this many pixels.
+        settings: More to keep with the study, JSON values.
+        advance: Called after each image.
+
+    Raises:
+        InputError: The folder holds something, or the raters' names are unusable.
+        PreflightError: Lists the images that cannot be read.
+    """
+    wording.parse_wording(texts, wording.FILE_NAME)
+    _check_names(raters)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} is not empty", fix="name a new folder; studies are never mixed")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # Readable by its owner alone: the database says which method made which image.
+        draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise CasError(f"{folder} cannot be made: {error.strerror or error}") from error
+    try:
+        copies, notes = _copy_images(draft / IMAGES, cases, side, advance)
+        database = schema.create_database(draft / schema.FILE_NAME)
+        kept = {"seed": seed, "side": side, "created": schema.now(), **(settings or {})}
+        _fill(database, cases, copies, kept)
+        links = add_raters(Store(draft, database), raters)
+        database.close()
+        write_bytes(draft / wording.FILE_NAME, texts.encode())
+        if folder.exists():
+            folder.rmdir()
+        draft.rename(folder)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    return Created(links, notes)
+
+
+def add_raters(store: Store, names: Sequence[str]) -> tuple[Link, ...]:
+    """Admit raters, each with orders of their own.
+
+    The orders of the k-th rater depend on the study's seed and on k alone.
+
+    Raises:
+        InputError: An unusable name, or one that is taken.
+    """
+    _check_names(names)
+    seed = store.settings()["seed"]
+    links = []
+    with store.database.writing() as db:
+        for name in names:
+            if db.execute("SELECT 1 FROM raters WHERE name = ?", (name,)).fetchone():
+                raise InputError(f"there is a rater {name!r} already", fix="choose another name")
+            token = secrets.token_urlsafe(32)
+            row = db.execute(
+                "INSERT INTO raters (name, token_hash) VALUES (?, ?)", (name, hash_token(token))
+            )
+            assert row.lastrowid is not None
+            _assign(db, row.lastrowid, seed)
+            links.append(Link(name, token))
+    return tuple(links)
+
+
+def renew_link(store: Store, name: str) -> Link:
+    """A new link for a rater who keeps all answers; the old one stops working.
+
+    Raises:
+        InputError: No rater of this name.
+    """
+    token = secrets.token_urlsafe(32)
+    _set_hash(store, name, hash_token(token))
+    return Link(name, token)
+
+
+def revoke_link(store: Store, name: str) -> None:
+    """Stop a rater's link from working; the answers stay.
+
+    Raises:
+        InputError: No rater of this name.
+    """
+    _set_hash(store, name, None)
+
+
+def _set_hash(store: Store, name: str, value: str | None) -> None:
+    with store.database.writing() as db:
+        changed = db.execute("UPDATE raters SET token_hash = ? WHERE name = ?", (value, name))
+        if not changed.rowcount:
+            names = [row["name"] for row in db.execute("SELECT name FROM raters ORDER BY id")]
+            raise InputError(f"no rater {name!r}", fix=f"there are {', '.join(names)}")
+
+
+def _check_names(names: Sequence[str]) -> None:
+    for name in names:
+        if (
+            not name.strip()
+            or name != name.strip()
+            or len(name) > MAX_NAME
+            or not name.isprintable()
+        ):
+            raise InputError(f"{name!r} is no name for a rater", fix="use a short line of text")
+    if len(set(names)) < len(names):
+        raise InputError("two raters have one name", fix="name them differently")
+
+
+def _copy_images(
+    target: Path, cases: Sequence[Case], side: int | None, advance: Advance
+) -> tuple[dict[tuple[str, str], str], tuple[str, ...]]:
+    """Write the copies; (case, method) to the name of each, and notes for whoever runs it."""
+    copies: dict[tuple[str, str], str] = {}
+    problems: list[str] = []
+    uneven = alike = done = 0
+    total = sum(len(case.candidates) for case in cases)
+    for case in cases:
+        pictures = []
+        for candidate in case.candidates:
+            try:
+                picture = anonymous_copy(candidate, side)
+            except ImageError as error:
+                problems.append(f"case {case.key!r}: {error.problem}")
+                continue
+            finally:
+                advance(done := done + 1, total)
+            name = f"{secrets.token_hex(16)}.png"
+            write_bytes(target / name, _encode(picture))
+            copies[case.key, candidate.method] = name
+            pictures.append(picture)
+        uneven += len({picture.size for picture in pictures}) > 1
+        alike += len({picture.tobytes() for picture in pictures}) < len(pictures)
+    if problems:
+        raise PreflightError(problems, fix="replace these images, or leave their cases out")
+    notes = []
+    if uneven:
+        notes.append(
+            f"in {uneven} cases the images differ in size, which may give a method away; "
+            "--side PIXELS scales all of them alike"
+        )
+    if alike:
+        notes.append(f"in {alike} cases two images are identical, so that their order is chance")
+    return copies, tuple(notes)
+
+
+def anonymous_copy(candidate: Candidate, side: int | None = None) -> Image.Image:
+    """The pixels of a candidate as 8-bit RGB and nothing else of its file.
+
+    Raises:
+        ImageError: It cannot be read.
+    """
+    loaded = load_image(candidate.path, window=candidate.window)
+    picture = Image.fromarray(to_uint8(loaded.pixels))
+    if side is None:
+        return picture
+    scale = side / max(picture.size)
+    width, height = (max(1, round(length * scale)) for length in picture.size)
+    return picture.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def _encode(picture: Image.Image) -> bytes:
+    """PNG without any text, profile or time; the same settings whatever the original was."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _fill(
+    database: Database,
+    cases: Sequence[Case],
+    copies: Mapping[tuple[str, str], str],
+    settings: Mapping[str, Any],
+) -> None:
+    with database.writing() as db:
+        db.executemany(
+            "INSERT INTO study VALUES (?, ?)", [(k, json.dumps(v)) for k, v in settings.items()]
+        )
+        for number, case in enumerate(cases, 1):
+            db.execute("INSERT INTO cases VALUES (?, ?, ?)", (number, case.key, case.label))
+            db.executemany(
+                "INSERT INTO candidates (case_id, method, source, image) VALUES (?, ?, ?, ?)",
+                [
+                    (number, one.method, str(one.path), copies[case.key, one.method])
+                    for one in case.candidates
+                ],
+            )
+
+
+def _assign(db: Any, rater: int, seed: int) -> None:
+    """Shuffle the cases, and the images of each, for one rater."""
+    rng = np.random.default_rng([seed, rater])
+    cases = [row["id"] for row in db.execute("SELECT id FROM cases ORDER BY id")]
+    order = [cases[i] for i in rng.permutation(len(cases))]
+    db.executemany(
+        "INSERT INTO assignments (rater_id, number, case_id) VALUES (?, ?, ?)",
+        [(rater, number, case) for number, case in enumerate(order, 1)],
+    )
+    for case in cases:
+        query = db.execute("SELECT id FROM candidates WHERE case_id = ? ORDER BY id", (case,))
+        images = [row["id"] for row in query]
+        db.executemany(
+            "INSERT INTO places VALUES (?, ?, ?, ?)",
+            [(rater, case, p, images[i]) for p, i in enumerate(rng.permutation(len(images)), 1)],
+        )

@@ -1,0 +1,79 @@
+"""Running the application, and saying where."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from cas_metric.errors import InputError, MissingDependency
+from cas_metric.study.store import open_study
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach ``host``."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket's address, taken before anything is announced.
+
+    Raises:
+        InputError: The address is taken or not this machine's.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        found = socket.socket(family, socket.SOCK_STREAM)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind(address)
+    except OSError as error:
+        raise InputError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}",
+            fix="choose another --port or --host",
+        ) from error
+    return found
+
+
+def run(folder: Path, host: str, port: int, *, ready: Callable[[str], None]) -> None:
+    """Serve the study in ``folder`` until interrupted.
+
+    Nothing is logged about requests: their paths hold the raters' secrets.
+
+    Args:
+        folder: Of the study.
+        host: Address to listen on.
+        port: 0 for any that is free.
+        ready: Told the address before the first request is taken.
+
+    Raises:
+        MissingDependency: The extra ``study`` is not installed.
+        InputError: No study, an unusable study.yaml, or an address that cannot be had.
+    """
+    try:
+        import uvicorn
+
+        from cas_metric.study.app import create_app
+    except ModuleNotFoundError as error:
+        raise MissingDependency(
+            str(error.name), extra="study", purpose="serving a study"
+        ) from error
+    store = open_study(folder)
+    config = uvicorn.Config(
+        create_app(store), access_log=False, log_level="warning", server_header=False
+    )
+    listener = bind(host, port)
+    shown = f"[{host}]" if ":" in host else host
+    ready(f"http://{shown}:{listener.getsockname()[1]}")
+    try:
+        uvicorn.Server(config).run(sockets=[listener])
+    except KeyboardInterrupt:
+        pass  # how it is meant to end
+    finally:
+        listener.close()
+        store.close()
