@@ -22,6 +22,7 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "demo": ("demo", "Score three sets of known quality on the embedded world."),
     "doctor": ("doctor", "Tell what works on this machine and what is missing."),
     "compare": ("compare", "Compare runs of several methods: tables, tails, tests."),
+    "study": ("study", "Run a blinded ranking study with human raters."),
     "preference": ("preference", "Bradley-Terry scores and agreement from rankings."),
     "correlate": ("correlate", "Correlate method-level scores with another quantity."),
     "memorization": ("memorization", "Near-duplicates and nearest neighbours of training images."),
