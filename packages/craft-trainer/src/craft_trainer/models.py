@@ -25,6 +25,8 @@ LORA_FILE: Final = "pytorch_lora_weights.safetensors"
 #: Folder of an artefact with one file a learned token, as ``load_textual_inversion`` reads them.
 EMBEDDINGS_FOLDER: Final = "learned_embeds"
 _LORA_PREFIX: Final = "unet."
+#: Pipelines that come with this package, by the name that `base` gives them.
+EMBEDDED: Final = {"phantom-sd": Path(__file__).parent / "phantoms" / "phantom-sd"}
 
 
 class LearnedTokens(nn.Module):
@@ -172,6 +174,8 @@ def load_model(
 ) -> DiffusionModel:
     """Load a Stable Diffusion 1.x or 2.x pipeline: frozen, safetensors only.
 
+    ``spec`` is a hub id, a local directory or ``phantom-sd``, which comes with this package.
+
     The VAE stays in float32 whatever ``dtype`` is: it decodes with gradients, and in half
     precision Stable Diffusion 2.1 turns images black.
 
@@ -197,14 +201,15 @@ def load_model(
 
 
 def _load_pipeline(spec: str, revision: str | None, offline: bool, dtype: torch.dtype) -> Any:
+    source = EMBEDDED.get(spec, spec)
     try:
         return DiffusionPipeline.from_pretrained(
-            spec,
+            source,
             revision=revision,
             use_safetensors=True,
             safety_checker=None,
             requires_safety_checker=False,
-            local_files_only=offline or Path(spec).is_dir(),
+            local_files_only=offline or Path(source).is_dir(),
             dtype={"unet": dtype, "text_encoder": dtype, "default": torch.float32},
         )
     except (OSError, ValueError) as error:
