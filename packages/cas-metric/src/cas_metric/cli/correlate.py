@@ -56,7 +56,7 @@ def correlate(
     if not targets:
         raise InputError(f"{table}: no numeric column to correlate {x!r} with")
     results = [
-        _correlate(group, name, x, target, seed)
+        correlate_columns(group, name, x, target, seed)
         for name, group in groups.items()
         for target in targets
     ]
@@ -65,7 +65,10 @@ def correlate(
     deliver(results, _markdown(results, x), out=out, name="correlation", as_json=as_json)
 
 
-def _correlate(frame: pd.DataFrame, group: str, x: str, target: str, seed: int) -> dict[str, Any]:
+def correlate_columns(
+    frame: pd.DataFrame, group: str, x: str, target: str, seed: int
+) -> dict[str, Any]:
+    """All coefficients of two columns of a table with one row a method."""
     from cas_metric.statistics import correlation
 
     kept = frame[["method", x, target]].dropna()

@@ -51,13 +51,18 @@ def ecdf(
         figure, axes = _canvas(title, height=2.7)
         axes.ecdf(_finite(real), color=REAL.light, linewidth=2.2, label="Real")
         if floor is not None:
-            axes.ecdf(_finite(floor), color=FLOOR.light, linestyle=_dash(FLOOR), label="Floor")
+            axes.ecdf(
+                _finite(floor), color=FLOOR.light, linestyle=line_pattern(FLOOR), label="Floor"
+            )
         for index, (name, values) in enumerate(methods.items()):
             kept = _finite(values)
             rate = float((kept < tau).mean())
             style = ink(index)
             axes.ecdf(
-                kept, color=style.light, linestyle=_dash(style), label=f"{name} ({rate:.0%} below)"
+                kept,
+                color=style.light,
+                linestyle=line_pattern(style),
+                label=f"{name} ({rate:.0%} below)",
             )
         left = axes.get_xlim()[0]
         axes.axvspan(left, tau, color="#c44f00", alpha=0.08, linewidth=0)
@@ -70,7 +75,7 @@ def ecdf(
         axes.set_ylim(0, 1)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.grid(axis="y")
-        _legend_below(figure, axes)
+        legend_below(figure, axes)
         return figure
 
 
@@ -186,7 +191,7 @@ def rank_distribution(shares: Mapping[str, Sequence[float]], *, title: str = "")
         axes.tick_params(axis="y", length=0)
         axes.set(xlim=(0, 1), xlabel="share of cases")
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        _legend_below(figure, axes, columns=table.shape[1], length=1.0)
+        legend_below(figure, axes, columns=table.shape[1], length=1.0)
         return figure
 
 
@@ -245,7 +250,7 @@ def stability(
             quantiles, _, rates = np.array(curve, dtype=float).T
             style = ink(index)
             axes.plot(
-                quantiles, rates, color=style.light, linestyle=_dash(style), label=name,
+                quantiles, rates, color=style.light, linestyle=line_pattern(style), label=name,
                 marker=style.marker, markersize=3.5,
             )  # fmt: skip
         axes.axvline(quantile, color="#1c2127", linewidth=0.8, linestyle=(0, (3, 3)))
@@ -253,7 +258,7 @@ def stability(
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.grid(axis="y")
-        _legend_below(figure, axes)
+        legend_below(figure, axes)
         return figure
 
 
@@ -312,7 +317,8 @@ def _apart(heights: np.ndarray, room: float) -> np.ndarray:
     return moved
 
 
-def _legend_below(figure: Figure, axes: Axes, *, columns: int = 2, length: float = 2.8) -> None:
+def legend_below(figure: Figure, axes: Axes, *, columns: int = 2, length: float = 2.8) -> None:
+    """Name the lines of ``axes`` below the figure."""
     handles, _ = axes.get_legend_handles_labels()
     figure.legend(
         handles=handles, loc="outside lower left", ncols=columns, fontsize=7.5,
@@ -320,7 +326,8 @@ def _legend_below(figure: Figure, axes: Axes, *, columns: int = 2, length: float
     )  # fmt: skip
 
 
-def _dash(style: Ink) -> Any:
+def line_pattern(style: Ink) -> Any:
+    """Matplotlib's line style of an ink."""
     return (0, style.dash) if style.dash else "-"
 
 

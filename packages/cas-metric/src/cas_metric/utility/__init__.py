@@ -1,0 +1,1 @@
+"""Downstream utility: does synthetic data help a classifier of real images (§4.2.5, Figure 3)?"""
