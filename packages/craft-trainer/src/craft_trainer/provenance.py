@@ -13,6 +13,7 @@ from typing import Final
 
 from cas_metric.encoders.weights import digest_file, digest_of
 from cas_metric.errors import ModelUnavailable
+from craft_trainer.models import EMBEDDED
 
 #: Weights of another precision, or without averaging, that lie beside those that are loaded.
 _VARIANT: Final = re.compile(r"\.(fp16|bf16|fp32|ema_only|non_ema)[.-]")
@@ -27,8 +28,9 @@ def base_directory(spec: str, revision: str | None, *, offline: bool) -> Path:
     """
     from diffusers import DiffusionPipeline
 
-    if Path(spec).expanduser().is_dir():
-        return Path(spec).expanduser()
+    local = EMBEDDED.get(spec, Path(spec).expanduser())
+    if local.is_dir():
+        return local
     try:
         return Path(
             DiffusionPipeline.download(

@@ -24,6 +24,7 @@ from craft_trainer.generate import sample_images, write_sheet
 from craft_trainer.methods import Craft, Denoising, Method
 from craft_trainer.methods.denoising import forward_process
 from craft_trainer.monitoring import require_finite
+from craft_trainer.provenance import base_hash
 from craft_trainer.sampling import Guidance, sampling_scheduler
 from craft_trainer.targets import prepare_targets
 from craft_trainer.watch import SAMPLES, StoppedByGuard, Watch
@@ -360,7 +361,19 @@ def load_base(config: Config, device: torch.device) -> models.DiffusionModel:
 
 
 def load_trained(artifact: Path, config: Config, device: torch.device) -> models.DiffusionModel:
-    """Base model with an artefact in it, as the trainer itself has it."""
+    """Base model with an artefact in it, as the trainer itself has it.
+
+    Raises:
+        InputError: The base model is not the one that the artefact was trained on.
+    """
+    made_on = _stored_identity(artifact).get("base_sha256")
+    found = base_hash(config.base, config.revision, offline=config.offline)
+    if made_on not in (None, found):
+        raise InputError(
+            f"{artifact} was trained on another base model: sha256 {made_on[:12]}, and "
+            f"{config.base} is {found[:12]}",
+            fix="name the base model that it was trained on, e.g. base=DIRECTORY",
+        )
     model = load_base(config, device)
     if (artifact / models.LORA_FILE).is_file():
         lora = config.lora
@@ -383,6 +396,7 @@ def identity_of(config: Config, number: int) -> dict[str, Any]:
         stage.pop("reward_gradients_every", None)
         stages[str(position)] = stage
     own = {**{name: values[name] for name in names}, "stages": stages}
+    own["base_sha256"] = base_hash(config.base, config.revision, offline=config.offline)
     # What an artefact was made by says what it is, wherever it lies.
     return own if config.start is None else {**own, "start": _stored_identity(config.start)}
 
