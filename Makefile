@@ -1,6 +1,7 @@
 # make demo   scores three sets of known quality and names the report it wrote
 # make test   the whole test suite
 # make lint   ruff (lint, format) and mypy
+# make docs   the documentation as a site
 # make reproduce-phantoms   the paper's tables on the embedded world; QUICK=--quick for a smoke run
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ PROJECTS := packages/cas-metric packages/craft-trainer
 
 QUICK ?=
 
-.PHONY: demo test lint format reproduce-phantoms clean
+.PHONY: demo test lint format docs reproduce-phantoms clean
 
 $(STAMP): constraints.txt requirements-dev.txt $(addsuffix /pyproject.toml,$(PROJECTS))
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 …")'
@@ -38,6 +39,9 @@ lint: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 reproduce-phantoms: $(STAMP)
 	$(BIN)/python -m benchmarks.paper.all $(QUICK)

@@ -1,0 +1,75 @@
+"""Code blocks of the documentation, and the commands in them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+_FENCE = re.compile(
+    r"^(?:<!-- not run: (?P<reason>[^\n]*?) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+_PROGRAMS = ("cas", "craft-trainer")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: where it stands, its language, and why it is not run, if it is not."""
+
+    page: str
+    line: int
+    language: str
+    text: str
+    reason: str | None
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.line}"
+
+    def commands(self) -> Iterator[list[str]]:
+        """Words of each command of ours; continued lines are one, comments and pipes are cut."""
+        if self.language != "bash":
+            return
+        text = re.sub(r"<<'EOF'.*?^EOF$", "", self.text, flags=re.MULTILINE | re.DOTALL)
+        for line in text.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if "--module" in words:  # accelerate launch --module cas_metric.cli.main …
+                words = ["cas", *words[words.index("--module") + 2 :]]
+            if words and words[0] in _PROGRAMS:
+                ends = [i for i, word in enumerate(words) if word in ("|", ">", "&&", "&")]
+                yield words[: ends[0]] if ends else words
+
+    def modules(self) -> Iterator[str]:
+        """Modules that the block runs with ``python -m``."""
+        yield from re.findall(r"python -m ([\w.]+)", self.text)
+
+
+def pages() -> list[Path]:
+    """Every page that a user may read."""
+    found = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+    found += sorted(ROOT.glob("packages/*/README.md"))
+    return [*found, *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def blocks_of(page: Path) -> list[Block]:
+    """The fenced blocks of a page, in order."""
+    text = page.read_text(encoding="utf-8")
+    name = page.relative_to(ROOT).as_posix()
+    return [
+        Block(
+            name,
+            text.count("\n", 0, match.start()) + 1,
+            match["language"],
+            match["text"],
+            match["reason"],
+        )
+        for match in _FENCE.finditer(text)
+    ]
+
+
+def all_blocks() -> list[Block]:
+    """Of all pages."""
+    return [block for page in pages() for block in blocks_of(page)]

@@ -1,0 +1,130 @@
+"""The documentation is true: its commands exist, its walkthrough runs, its protocol is ours."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+import typer
+from tests.docs.blocks import ROOT, Block, all_blocks, blocks_of, pages
+
+from cas_metric import protocol
+from cas_metric.cli.main import app as cas
+from craft_trainer.cli.main import app as craft_trainer
+
+GROUPS = {"cas": cas, "craft-trainer": craft_trainer}
+#: Pages whose blocks are run as printed: here, and by a test of their own.
+RUN = {"docs/guide/first-score.md", "docs/tutorial-own-domain.md"}
+#: The commands behind measured numbers: they exist, and take minutes to hours.
+MEASURED = "docs/results"
+COMMANDS = [(block, words) for block in all_blocks() for words in block.commands()]
+
+
+def parse(words: list[str]) -> None:
+    """Parse a command as its program would, without running it."""
+    command: click.Command = typer.main.get_command(GROUPS[words[0]])
+    context = click.Context(command, info_name=words[0])
+    rest = words[1:]
+    while isinstance(command, click.Group):
+        if not rest or rest[0].startswith("-"):
+            return
+        name, found, rest = command.resolve_command(context, rest)
+        assert found is not None, name
+        command = found
+        context = click.Context(command, info_name=name, parent=context)
+    if not {"--help", "-h"} & set(rest):
+        command.make_context(words[-1], rest)
+
+
+@pytest.mark.parametrize(
+    ("block", "words"), COMMANDS, ids=[f"{block}-{' '.join(words)[:40]}" for block, words in COMMANDS]
+)
+def test_every_printed_command_is_one_that_the_program_takes(
+    block: Block, words: list[str]
+) -> None:
+    try:
+        parse(words)
+    except click.UsageError as error:
+        pytest.fail(f"{block}: {' '.join(words)}: {error.format_message()}")
+
+
+def test_every_printed_module_exists() -> None:
+    modules = {module: block for block in all_blocks() for module in block.modules()}
+    lacking = {
+        module: str(block)
+        for module, block in modules.items()
+        if importlib.util.find_spec(module) is None
+    }
+    assert not lacking
+
+
+def test_every_block_is_run_or_says_why_not() -> None:
+    silent = [
+        str(block)
+        for block in all_blocks()
+        if block.language in ("bash", "python")
+        and block.reason is None
+        and block.page not in RUN
+        and not block.page.startswith(MEASURED)
+    ]
+    assert not silent, "mark with <!-- not run: reason --> or let a test run them"
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    broken = []
+    for page in pages():
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            if not (page.parent / target).exists():
+                broken.append(f"{page.relative_to(ROOT)}: {target}")
+    assert not broken
+
+
+def test_the_first_walkthrough_runs_as_printed(tmp_path: Path) -> None:
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "CAS_CACHE": str(tmp_path / "cache"),
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    script = "\n".join(
+        block.text
+        for block in blocks_of(ROOT / "docs" / "guide" / "first-score.md")
+        if block.language == "bash"
+    )
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "runs" / "careful" / "report.html").is_file()
+    assert (tmp_path / "runs" / "comparison" / "comparison.csv").is_file()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        f"{protocol.PROBE_EPOCHS} epochs",
+        f"batch {protocol.PROBE_BATCH_SIZE}",
+        f"seed {protocol.PROBE_SEED}",
+        f"{protocol.RESAMPLES:,} resamples",
+        f"{protocol.PHASH_BITS}-bit pHash within {protocol.PHASH_THRESHOLD} bits",
+        f"SSIM above {protocol.SSIM_THRESHOLD} on {protocol.SSIM_SIZE}×{protocol.SSIM_SIZE}",
+        f"{protocol.TAIL_QUANTILE * 100:.0f}th percentile",
+        f"(`{protocol.TEXT_POLICY}`)",
+        f"# Protocol `{protocol.VERSION}`",
+        protocol.SCORE_DTYPE,
+    ],
+)
+def test_the_protocol_page_states_the_constants(value: str) -> None:
+    assert value in (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
