@@ -173,7 +173,7 @@ def write_phantom_dataset(
             },
         )
         items = _split_items(domain, split, counts[split], seed, size)
-        _write_folder(folders[split], config, items, advance)
+        write_phantom_folder(folders[split], config, items, advance)
     return folders
 
 
@@ -252,7 +252,7 @@ def write_generated_set(
         },
     )
     items = _generated_items(domain, specs, kind, seed, method or kind, size)
-    return _write_folder(out, config, items, advance)
+    return write_phantom_folder(out, config, items, advance)
 
 
 def _size_of(folder: Path) -> int:
@@ -344,7 +344,7 @@ def read_specs(folder: str | Path) -> dict[str, FindingSpec]:
     }
 
 
-def _write_folder(
+def write_phantom_folder(
     folder: Path, config: FolderConfig, items: Iterable[Item], advance: Advance
 ) -> Path:
     """Write a folder beside its place and move it there; keep one that is the same already."""
