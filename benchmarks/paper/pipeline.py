@@ -24,6 +24,8 @@ SAMPLING_STEPS: Final = 20
 BATCH: Final = 4
 #: Seconds that any command takes to start, and that scoring takes beside the encoder.
 _START, _SCORE = 8.0, 15.0
+#: Seconds of one small classifier on phantoms; a ResNet-18 on a GPU takes a minute or two.
+_CLASSIFIER = 6.0
 
 
 class Pipeline:
@@ -40,6 +42,7 @@ class Pipeline:
         # Methods are cached by their arguments, on this object alone.
         self.adapter = cache(self._adapter)
         self.images = cache(self._images)
+        self.training_images = cache(self._training_images)
         self.score = cache(self._score)
         self.diversity = cache(self._diversity)
         self.memorization = cache(self._memorization)
@@ -199,22 +202,27 @@ class Pipeline:
 
     def _images(self, name: str) -> Step:
         """The held-out prompts, re-synthesised with every generation seed."""
-        recipe = RECIPES[name]
-        scale, out = self.scale, self.folder / "images" / name
+        return self._generated("images", name, self.test, self.count("test"), self.scale.seeds)
+
+    def _training_images(self, name: str) -> Step:
+        """The training prompts, once each: what a classifier may be trained on."""
+        return self._generated("training-images", name, self.train, self.count("train"), 1)
+
+    def _generated(self, kind: str, name: str, prompts: Path, count: int, seeds: int) -> Step:
+        recipe, out = RECIPES[name], self.folder / kind / name
         # The base model needs the settings of a run, and leaves the run's weights out.
         source = self.adapter(name if recipe.method is not None else "ti")
-        words: list[Any] = ["--seeds", scale.seeds, "--method", name, "--prompt", recipe.evaluation]
+        words: list[Any] = ["--seeds", seeds, "--method", name, "--prompt", recipe.evaluation]
         if recipe.method is None:
             words.append("--zero-shot")
         if any("sampling.steps" in text for text in recipe.overrides):
             words.append(f"sampling.steps={SAMPLING_STEPS}")
-        drawn = scale.seeds * self.count("test")
         return Step(
-            f"images/{name}",
-            _words("craft-trainer", "generate", source.result, self.test, "--out", out, *words),
+            f"{kind}/{name}",
+            _words("craft-trainer", "generate", source.result, prompts, "--out", out, *words),
             out / "metadata.csv",
             needs=(source,),
-            work=Work(forwards=drawn * _sampling(), fixed=_START),
+            work=Work(forwards=seeds * count * _sampling(), fixed=_START),
         )
 
     def _score(self, name: str, role: str = "main") -> Step:
@@ -274,6 +282,23 @@ class Pipeline:
             out / "summary.json",
             needs=(images,),
             work=Work(embedded=drawn, fixed=_SCORE),
+        )
+
+    def utility(self, names: tuple[str, ...], focus: str) -> Step:
+        """Classifiers of real and synthetic images (§4.2.5), and their accuracy against CAS."""
+        out, scale = self.folder / "utility", self.scale
+        drawn = [self.training_images(name) for name in names]
+        scored = [self.score(name) for name in names]
+        given = [f"{n}={s.result.parent}" for n, s in zip(names, drawn, strict=True)]
+        runs = [word for step in scored for word in ("--run", step.result.parent)]
+        words = ("--model", scale.utility_model, "--seeds", scale.utility_seeds, "--focus", focus)
+        classifiers = 3 * scale.utility_seeds * (len(names) + 1)
+        return Step(
+            "utility",
+            _words("cas", "utility", self.train, self.test, *given, *runs, *words, "--out", out),
+            out / "summary.json",
+            needs=(*drawn, *scored),
+            work=Work(fixed=_START + classifiers * _CLASSIFIER),
         )
 
     @property
