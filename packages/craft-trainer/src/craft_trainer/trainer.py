@@ -19,6 +19,7 @@ from cas_metric.errors import CasError, InputError
 from cas_metric.files import to_json, write_bytes
 from craft_trainer import checkpoints, data, models
 from craft_trainer.cam import ClinicalAlignmentModule
+from craft_trainer.card import write_card
 from craft_trainer.config import AnyStage, Config, CraftStage, TextualInversionStage, to_yaml
 from craft_trainer.generate import sample_images, write_sheet
 from craft_trainer.methods import Craft, Denoising, Method
@@ -338,6 +339,7 @@ class StageRun:
                 models.save_artifact(self.model, temporary)
                 write_bytes(temporary / CONFIG_FILE, to_yaml(self.config).encode())
                 write_bytes(temporary / IDENTITY_FILE, to_json(self.identity).encode())
+                self._write_card(temporary)
                 temporary.rename(self.folder / ARTIFACT)
             except OSError as error:
                 shutil.rmtree(temporary, ignore_errors=True)
@@ -346,6 +348,20 @@ class StageRun:
                     fix=f"free space and run again: it continues from {self.last_good}",
                 ) from error
         self.accelerator.wait_for_everyone()
+
+    def _write_card(self, directory: Path) -> None:
+        counts = [self.model.count_tokens(text) for text in sorted(set(self.texts))]
+        write_card(
+            directory,
+            config=self.config,
+            number=len(self.identity["stages"]),
+            train=self.examples,
+            identity=self.identity,
+            watch=self.watch,
+            trainable=sum(parameter.numel() for parameter in self.parameters),
+            steps=self.total_steps if self.stopped is None else self.watch.looks[-1].step,
+            truncated=sum(count > self.model.token_limit for count in counts),
+        )
 
 
 def load_base(config: Config, device: torch.device) -> models.DiffusionModel:
