@@ -228,7 +228,7 @@ def test_doctor_reports_and_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_doctor_sees_a_damaged_cache(tmp_path: Path) -> None:
-    store = tmp_path / "cache" / "embeddings-v1.lmdb"
+    store = tmp_path / "cache" / "embeddings-v2.lmdb"
     store.mkdir(parents=True)
     (store / "data.mdb").write_bytes(b"no lmdb" * 2000)
     done = cas("doctor")

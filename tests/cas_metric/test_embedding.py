@@ -154,7 +154,7 @@ def test_a_file_that_changes_meanwhile_is_a_failure(
     (state,) = hash_files([path], 1)
     shutil.copy(paths[1], path)
     os.utime(path, ns=(0, state.changed + 1))
-    assert "changed while" in str(decode(path, state, siglip))
+    assert "changed while" in str(decode(path, state, None, siglip))
 
 
 def test_texts_are_embedded_once_with_their_tokens(siglip: Encoder, cache: EmbeddingCache) -> None:

@@ -1,9 +1,10 @@
 """Content-addressed store of embeddings: what was embedded once is never embedded again.
 
 An entry is found by what was embedded (the bytes of a file, a text) and by everything that decides
-the result (the encoder's fingerprint), never by a file's name: copies share an entry, and a file
-that changed has another one. The store is LMDB (https://www.symas.com/lmdb): one file, several
-processes at once, and a killed process leaves the last committed state behind.
+the result (the encoder's fingerprint, the display window of an image), never by a file's name:
+copies share an entry, and a file that changed has another one. The store is LMDB
+(https://www.symas.com/lmdb): one file, several processes at once, and a killed process leaves the
+last committed state behind.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import struct
 import tempfile
@@ -18,21 +20,25 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self
 
 import lmdb
 import numpy as np
 
 from cas_metric.errors import CasError, InputError
 
+if TYPE_CHECKING:
+    from cas_metric.images import Window
+
 #: Changes whenever the layout of a value does; an older store is then left alone.
-STORE: Final = "embeddings-v1.lmdb"
+STORE: Final = "embeddings-v2.lmdb"
 #: Value that stands for "no store on disk" on the command line.
 NO_CACHE: Final = "none"
 
 _FIRST_MAP: Final = 64 << 20
-#: CRC-32 of all that follows; tokens of a text (0 for an image); whether the text was cut.
-_HEADER: Final = struct.Struct("<IIB")
+#: CRC-32 of all that follows; tokens of a text (0 for an image); whether the text was cut; bytes of
+#: the record of what was done to an image, a JSON list between header and vector.
+_HEADER: Final = struct.Struct("<IIBI")
 
 Kind = Literal["image", "text"]
 
@@ -44,11 +50,14 @@ class Entry(NamedTuple):
         vector: ``(D,)`` float32.
         tokens: Tokens of the whole text; 0 for an image.
         truncated: Whether some of the text lay beyond the encoder's limit.
+        steps: What was done to the stored values of an image; see
+            :class:`cas_metric.images.LoadedImage`.
     """
 
     vector: np.ndarray
     tokens: int = 0
     truncated: bool = False
+    steps: tuple[str, ...] = ()
 
 
 def default_directory() -> Path:
@@ -74,6 +83,12 @@ def key(content: bytes, fingerprint: str, kind: Kind) -> bytes:
         64 bytes; entries of one encoder are neighbours in the store.
     """
     return hashlib.sha256(f"{kind}\0{fingerprint}".encode()).digest() + content
+
+
+def image_key(content: bytes, fingerprint: str, window: Window | None = None) -> bytes:
+    """Key of an image's entry; the same file shown through two windows is two images."""
+    shown = f"\0{window.bounds}" if window is not None else ""
+    return key(content, fingerprint + shown, "image")
 
 
 def text_key(text: str, fingerprint: str) -> bytes:
@@ -192,12 +207,14 @@ class EmbeddingCache:
     def _unpack(self, value: memoryview | None) -> Entry | None:
         if value is None:
             return None
-        checksum, tokens, truncated = _HEADER.unpack_from(value)
+        checksum, tokens, truncated, length = _HEADER.unpack_from(value)
         if zlib.crc32(value[4:]) != checksum:
             raise self._damaged("an entry does not match its checksum")
+        start = _HEADER.size + length
+        steps = tuple(json.loads(bytes(value[_HEADER.size : start]))) if length else ()
         # A copy: the buffer belongs to the transaction.
-        vector = np.frombuffer(value, dtype="<f4", offset=_HEADER.size).astype(np.float32)
-        return Entry(vector, tokens, bool(truncated))
+        vector = np.frombuffer(value, dtype="<f4", offset=start).astype(np.float32)
+        return Entry(vector, tokens, bool(truncated), steps)
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -229,7 +246,9 @@ class EmbeddingCache:
 
 def _pack(entry: Entry) -> bytes:
     vector = np.ascontiguousarray(entry.vector, dtype="<f4")
-    body = _HEADER.pack(0, entry.tokens, entry.truncated)[4:] + vector.tobytes()
+    steps = json.dumps(entry.steps, ensure_ascii=False).encode() if entry.steps else b""
+    header = _HEADER.pack(0, entry.tokens, entry.truncated, len(steps))
+    body = header[4:] + steps + vector.tobytes()
     return struct.pack("<I", zlib.crc32(body)) + body
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from cas_metric.encoders import Encoder
+    from cas_metric.images import Window
 
 #: Files that one task hashes: small ones take less time than handing over a task.
 _HASHED_TOGETHER: Final = 32
@@ -36,6 +37,13 @@ class FileState(NamedTuple):
     size: int = -1
     changed: int = -1
     error: str = ""
+
+
+class Decoded(NamedTuple):
+    """Model input ``(3, S, S)``, and what was done to the stored values on the way to 8 bits."""
+
+    inputs: Tensor
+    steps: tuple[str, ...]
 
 
 def default_workers() -> int:
@@ -69,16 +77,16 @@ def hash_files(paths: Sequence[Path], workers: int) -> list[FileState]:
     return list(itertools.chain.from_iterable(states))
 
 
-def decode(path: Path, state: FileState, encoder: Encoder) -> Tensor | str:
-    """Model input ``(3, S, S)`` of one file, or why there is none."""
+def decode(path: Path, state: FileState, window: Window | None, encoder: Encoder) -> Decoded | str:
+    """Model input of one file, through ``window`` where one is given; or why there is none."""
     try:
-        pixels = load_image(path).pixels
+        image = load_image(path, window=window)
         if _stat(path) != (state.size, state.changed):
             raise ImageError(
                 f"{path}: the file changed while it was being scored",
                 fix="wait until it is complete, then score again",
             )
-        return encoder.official_preprocess([pixels])[0]
+        return Decoded(encoder.official_preprocess([image.pixels])[0], image.steps)
     except ImageError as error:
         return error.problem
 

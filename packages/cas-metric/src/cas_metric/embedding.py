@@ -19,14 +19,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cas_metric.cache import EmbeddingCache, Entry, key, text_key
-from cas_metric.decoding import FileState, decode, default_workers, hash_files, ordered_map
+from cas_metric.cache import EmbeddingCache, Entry, image_key, text_key
+from cas_metric.decoding import (
+    Decoded,
+    FileState,
+    decode,
+    default_workers,
+    hash_files,
+    ordered_map,
+)
 from cas_metric.distributed import ALONE, Ranks
 from cas_metric.encoders import Encoder, TextEmbeddings
 from cas_metric.errors import CasError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from cas_metric.images import Window
 
 #: Images in one forward pass where the caller does not say.
 BATCH_ON_CPU: Final = 32
@@ -51,22 +60,30 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class ImageEmbeddings:
-    """What became of a list of files.
+    """What became of a list of files, in its order.
 
     Attributes:
-        embeddings: ``(N, D)`` float32 of unit norm in the order of the paths; NaN where the file
-            could not be read.
+        paths: ``N`` files.
+        embeddings: ``(N, D)`` float32 of unit norm; NaN where the file could not be read.
         digests: ``N`` hexadecimal sha256 of the files' bytes; empty for an unreadable file.
-        errors: Path to the reason why it could not be embedded.
+        reasons: ``N`` reasons why a file could not be embedded; empty where it was.
+        steps: ``N`` records of what was done to the stored values of each image.
         embedded: Distinct contents that were embedded now.
         cached: Distinct contents that the cache had.
     """
 
+    paths: tuple[Path, ...]
     embeddings: NDArray[np.float32]
     digests: tuple[str, ...]
-    errors: Mapping[Path, str]
+    reasons: tuple[str, ...]
+    steps: tuple[tuple[str, ...], ...]
     embedded: int
     cached: int
+
+    @property
+    def errors(self) -> dict[Path, str]:
+        """Each path that could not be embedded, with the reason."""
+        return {path: why for path, why in zip(self.paths, self.reasons, strict=True) if why}
 
 
 def default_batch_size(device: torch.device) -> int:
@@ -79,6 +96,7 @@ def embed_image_files(
     encoder: Encoder,
     cache: EmbeddingCache,
     *,
+    windows: Sequence[Window | None] | None = None,
     batch_size: int | None = None,
     num_workers: int | None = None,
     progress: Progress | None = None,
@@ -90,6 +108,8 @@ def embed_image_files(
         paths: Any number of files; the same content may come under several names.
         encoder: What embeds them.
         cache: Looked into first, and filled.
+        windows: The display window of each file, for grey values without a fixed range; None
+            shows every file by the range of its own type.
         batch_size: Images in one forward pass; halved when memory runs out.
         num_workers: Threads that read and decode.
         progress: Told after every batch.
@@ -100,39 +120,68 @@ def embed_image_files(
         CasError: The device has no memory for a single image, or the cache no space.
     """
     paths = [Path(path) for path in paths]
+    windows = windows or [None] * len(paths)
     workers = num_workers or default_workers()
     states = _hash_all(paths, workers, ranks)
-    files = {s.digest: (path, s) for path, s in zip(paths, states, strict=True) if s.digest}
-    keys = {digest: key(digest, encoder.fingerprint, "image") for digest in sorted(files)}
-    absent = _absent(keys, cache, ranks)
-    model = _FixedBatches(encoder, batch_size or default_batch_size(encoder.device))
-    work = [files[digest] for digest in ranks.shard(absent)]
+    keys = [
+        image_key(state.digest, encoder.fingerprint, window) if state.digest else b""
+        for state, window in zip(states, windows, strict=True)
+    ]
+    files = dict(zip(keys, zip(paths, states, windows, strict=True), strict=True))
+    files.pop(b"", None)
+    absent = _absent(sorted(files), cache, ranks)
+    failed = _fill(
+        {one: files[one] for one in ranks.shard(absent)},
+        encoder,
+        cache,
+        batch_size=batch_size or default_batch_size(encoder.device),
+        workers=workers,
+        progress=progress,
+    )
+    failed = dict(ranks.gather(list(failed.items())))
+    _bring_home(absent, cache, ranks)
+    embeddings, steps = _read(keys, cache, encoder.dim)
+    return ImageEmbeddings(
+        paths=tuple(paths),
+        embeddings=embeddings,
+        digests=tuple(state.digest.hex() for state in states),
+        reasons=tuple(s.error or failed.get(k, "") for s, k in zip(states, keys, strict=True)),
+        steps=steps,
+        embedded=len(absent) - len(failed),
+        cached=len(files) - len(absent),
+    )
+
+
+def _fill(
+    files: Mapping[bytes, tuple[Path, FileState, Window | None]],
+    encoder: Encoder,
+    cache: EmbeddingCache,
+    *,
+    batch_size: int,
+    workers: int,
+    progress: Progress | None,
+) -> dict[bytes, str]:
+    """Decode and embed ``files``, by the key of their entries; the reasons of those that failed."""
+    model = _FixedBatches(encoder, batch_size)
     failed: dict[bytes, str] = {}
     decoded = ordered_map(
-        lambda file: decode(*file, encoder), work, workers=workers, ahead=model.size + workers
+        lambda file: decode(*file, encoder),
+        files.values(),
+        workers=workers,
+        ahead=model.size + workers,
     )
     with _Writer(cache) as writer:
-        digests = (state.digest for _, state in work)
-        for done, batch in _batches(zip(digests, decoded, strict=True), model.size):
-            failed |= {digest: item for digest, item in batch if isinstance(item, str)}
-            inputs = {digest: item for digest, item in batch if isinstance(item, Tensor)}
-            vectors = model.embed(list(inputs.values()))
-            writer.add((keys[d], Entry(v)) for d, v in zip(inputs, vectors, strict=True))
+        for done, batch in _batches(zip(files, decoded, strict=True), model.size):
+            failed |= {one: item for one, item in batch if isinstance(item, str)}
+            images = {one: item for one, item in batch if isinstance(item, Decoded)}
+            vectors = model.embed([image.inputs for image in images.values()])
+            writer.add(
+                (one, Entry(vector, steps=image.steps))
+                for (one, image), vector in zip(images.items(), vectors, strict=True)
+            )
             if progress is not None:
-                progress(done, len(work))
-    failed = dict(ranks.gather(list(failed.items())))
-    _bring_home([keys[digest] for digest in absent], cache, ranks)
-    return ImageEmbeddings(
-        embeddings=_read(states, keys, cache, encoder.dim),
-        digests=tuple(state.digest.hex() for state in states),
-        errors={
-            path: state.error or failed[state.digest]
-            for path, state in zip(paths, states, strict=True)
-            if state.error or state.digest in failed
-        },
-        embedded=len(absent) - len(failed),
-        cached=len(keys) - len(absent),
-    )
+                progress(done, len(files))
+    return failed
 
 
 def embed_texts(
@@ -148,7 +197,8 @@ def embed_texts(
         InputError: The encoder has no text tower.
     """
     keys = {text: text_key(text, encoder.fingerprint) for text in sorted(set(texts))}
-    absent = _absent(keys, cache, ranks)
+    absent_keys = set(_absent(list(keys.values()), cache, ranks))
+    absent = [text for text, one in keys.items() if one in absent_keys]
     share = ranks.shard(absent)
     with _Writer(cache) as writer:
         for start in range(0, len(share), _TEXTS_TOGETHER):
@@ -255,10 +305,10 @@ def _hash_all(paths: Sequence[Path], workers: int, ranks: Ranks) -> list[FileSta
     return [by_position[position] for position in range(len(paths))]
 
 
-def _absent(keys: Mapping[T, bytes], cache: EmbeddingCache, ranks: Ranks) -> list[T]:
+def _absent(keys: Sequence[bytes], cache: EmbeddingCache, ranks: Ranks) -> list[bytes]:
     """What the cache of rank 0 lacks, in the order of ``keys``; the same list on every rank."""
-    missing = cache.missing(list(keys.values()))
-    return ranks.from_main([item for item, m in zip(keys, missing, strict=True) if m])
+    missing = cache.missing(keys)
+    return ranks.from_main([one for one, m in zip(keys, missing, strict=True) if m])
 
 
 def _bring_home(keys: Sequence[bytes], cache: EmbeddingCache, ranks: Ranks) -> None:
@@ -281,15 +331,17 @@ def _batches(items: Iterable[T], size: int) -> Iterator[tuple[int, list[T]]]:
 
 
 def _read(
-    states: Sequence[FileState], keys: Mapping[bytes, bytes], cache: EmbeddingCache, dim: int
-) -> NDArray[np.float32]:
-    """``(N, D)`` embeddings of ``states``; NaN where the cache has none."""
-    embeddings = np.full((len(states), dim), np.nan, dtype=np.float32)
-    for start in range(0, len(states), _READ_TOGETHER):
-        block = range(start, min(start + _READ_TOGETHER, len(states)))
-        rows = [row for row in block if states[row].digest]
-        entries = cache.get_many([keys[states[row].digest] for row in rows])
+    keys: Sequence[bytes], cache: EmbeddingCache, dim: int
+) -> tuple[NDArray[np.float32], tuple[tuple[str, ...], ...]]:
+    """``(N, D)`` embeddings and the steps of each image; NaN and none where the cache has none."""
+    embeddings = np.full((len(keys), dim), np.nan, dtype=np.float32)
+    steps: list[tuple[str, ...]] = [()] * len(keys)
+    seen: dict[tuple[str, ...], tuple[str, ...]] = {}  # many images, few different records
+    for start in range(0, len(keys), _READ_TOGETHER):
+        rows = [row for row in range(start, min(start + _READ_TOGETHER, len(keys))) if keys[row]]
+        entries = cache.get_many([keys[row] for row in rows])
         for row, entry in zip(rows, entries, strict=True):
             if entry is not None:
                 embeddings[row] = entry.vector
-    return embeddings
+                steps[row] = seen.setdefault(entry.steps, entry.steps)
+    return embeddings, tuple(steps)

@@ -15,6 +15,7 @@ import pandas as pd
 
 from cas_metric.domains import Domain
 from cas_metric.errors import InputError, PreflightError
+from cas_metric.images import Window
 from cas_metric.manifest import Manifest, preflight
 from cas_metric.manifest.pairing import match
 
@@ -39,6 +40,7 @@ class Inputs:
         classes: What the probe tells apart.
         domain: Checklists and class names, where a domain pack is used.
         roots: Folder of the images of ``generated``, ``real`` and ``train``.
+        windows: Display window of the images of each, where its ``cas.yaml`` prescribes one.
         notes: What a person should know about how the tables were read.
     """
 
@@ -48,6 +50,7 @@ class Inputs:
     classes: tuple[str, ...]
     domain: Domain | None
     roots: dict[str, str]
+    windows: dict[str, Window | None]
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -107,6 +110,7 @@ def prepare(
         classes=classes,
         domain=domain,
         roots={name: str(one.root) for name, one in manifests.items() if one is not None},
+        windows={name: one.window for name, one in manifests.items() if one is not None},
         notes=(*generated.notes, *real.notes, *(train.notes if train else ()), *notes),
     )
 

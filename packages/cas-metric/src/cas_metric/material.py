@@ -56,11 +56,13 @@ class ImageSet:
         embeddings: ``(N, D)`` float32; NaN where an image failed.
         digests: ``N`` hexadecimal sha256 of the files.
         errors: ``N`` reasons of failure; empty where there was none.
+        steps: ``N`` records of what was done to the stored values of each image.
     """
 
     embeddings: NDArray[np.float32]
     digests: tuple[str, ...]
     errors: tuple[str, ...]
+    steps: tuple[tuple[str, ...], ...] = ()
 
     @property
     def usable(self) -> NDArray[np.bool_]:
@@ -146,20 +148,24 @@ def embed_all_images(
         name: table for name in SETS if (table := getattr(inputs, name)) is not None
     }
     paths = [path for table in tables.values() for path in table["path"]]
+    windows = [inputs.windows[name] for name, table in tables.items() for _ in range(len(table))]
     found = embed_image_files(
         paths,
         encoder,
         cache,
+        windows=windows,
         batch_size=batch_size,
         num_workers=num_workers,
         progress=progress,
         ranks=ranks,
     )
-    errors = tuple(found.errors.get(path, "") for path in paths)
+    errors = found.reasons
     images, failures, start = {}, [], 0
     for name, table in tables.items():
         part = slice(start, start + len(table))
-        images[name] = ImageSet(found.embeddings[part], found.digests[part], errors[part])
+        images[name] = ImageSet(
+            found.embeddings[part], found.digests[part], errors[part], found.steps[part]
+        )
         failures += _failures(name, table, errors[part])
         start += len(table)
     if max_failures is not None and len(failures) > max_failures:

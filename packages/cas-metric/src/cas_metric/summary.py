@@ -17,6 +17,7 @@ import torch
 
 from cas_metric import protocol
 from cas_metric.encoders import Encoder
+from cas_metric.images import count_steps
 from cas_metric.inputs import Inputs
 from cas_metric.scoring import Scores
 from cas_metric.statistics.aggregate import case_clusters, scored, summarise
@@ -168,6 +169,8 @@ def _inputs(scores: Scores) -> dict[str, dict[str, Any]]:
             "root": scores.inputs.roots[name],
             "images": len(images.digests),
             "sha256": _digest(scores.inputs, name, images.digests),
+            "window": window.bounds if (window := scores.inputs.windows[name]) else None,
+            "pixels": count_steps(images.steps),
         }
         for name, images in scores.material.images.items()
     }

@@ -164,6 +164,10 @@ def _embeddings(
     failures |= found.errors | (reference.errors if reference else {})
     return {
         "encoder": {"name": model.name, "fingerprint": model.fingerprint},
+        "pixels": {
+            "generated": found.pixels,
+            **({"real": reference.pixels} if reference is not None else {}),
+        },
         "embeddings": _spread(
             manifest, found.embeddings, real, reference.embeddings if reference else None
         ),

@@ -31,10 +31,12 @@ class Features(NamedTuple):
     Attributes:
         embeddings: ``(N, D)`` in the order of the rows; NaN rows for unreadable images.
         errors: Path of each unreadable image to the reason.
+        pixels: How many images each treatment of their stored values was applied to.
     """
 
     embeddings: np.ndarray
     errors: dict[str, str]
+    pixels: dict[str, int]
 
 
 def is_phantom(manifest: Manifest) -> bool:
@@ -52,17 +54,20 @@ def choose_encoder(spec: str | None, manifest: Manifest, *, device: str, offline
 
 
 def embed(manifest: Manifest, encoder: Encoder, running: Running) -> Features:
-    """Embed the images of a manifest through the cache, with a progress bar."""
+    """Embed the images of a manifest through its window and the cache, with a progress bar."""
     from cas_metric.cache import EmbeddingCache
     from cas_metric.embedding import embed_image_files
+    from cas_metric.images import count_steps
 
     with EmbeddingCache(running.cache) as store, CountProgress("images") as bar:
         found = embed_image_files(
             manifest.paths(),
             encoder,
             store,
+            windows=[manifest.window] * len(manifest),
             batch_size=running.batch_size,
             num_workers=running.num_workers,
             progress=bar,
         )
-    return Features(found.embeddings, {str(path): why for path, why in found.errors.items()})
+    errors = {str(path): why for path, why in found.errors.items()}
+    return Features(found.embeddings, errors, count_steps(found.steps))

@@ -67,6 +67,7 @@ def fidelity(
     )
     result["encoder"] = {"name": model.name, "fingerprint": model.fingerprint}
     result["failures"] = {**sets[0].errors, **sets[1].errors}
+    result["pixels"] = {"generated": sets[0].pixels, "real": sets[1].pixels}
     result["embedded_world"] = is_phantom(manifests[1])
     deliver(result, _markdown(result), out=out, name="fidelity", as_json=as_json)
     if result["failures"]:

@@ -44,7 +44,11 @@ def provenance(**inputs: Manifest | None) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: version(name) for name in PACKAGES},
         "inputs": {
-            name: {"root": str(manifest.root), "images": len(manifest)}
+            name: {
+                "root": str(manifest.root),
+                "images": len(manifest),
+                "window": manifest.window.bounds if manifest.window else None,
+            }
             for name, manifest in inputs.items()
             if manifest is not None
         },

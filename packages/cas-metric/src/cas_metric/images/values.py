@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 MAX_PIXELS: Final = 80_000_000
 #: Smallest accepted side. Below it there is nothing to judge: an encoder would see one flat patch.
 MIN_SIDE: Final = 8
+#: Kinds of steps that :func:`count_steps` spells out.
+STEPS_TOLD: Final = 50
 #: Colour behind transparent pixels. White is what a reader sees on a page or in a viewer.
 BACKGROUND: Final = (255, 255, 255)
 
@@ -72,8 +75,29 @@ class Window:
         scaled = (values.astype(np.float64) - self.low) / (self.high - self.low)
         return np.clip(scaled, 0.0, 1.0).astype(np.float32)
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """``low`` and ``high``, as numbers for a summary."""
+        return float(self.low), float(self.high)
+
     def __str__(self) -> str:
         return f"window {self.low:g} to {self.high:g}"
+
+
+def count_steps(records: Iterable[tuple[str, ...]]) -> dict[str, int]:
+    """How many images each step was taken on; the most frequent first, rare ones as one sum.
+
+    DICOM files may each state a window of their own; what is told of a set must not grow with it.
+
+    Args:
+        records: ``steps`` of each :class:`LoadedImage` of a set.
+    """
+    counts = Counter(step for record in records for step in record)
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    told = dict(ranked[:STEPS_TOLD])
+    if rest := ranked[STEPS_TOLD:]:
+        told[f"{len(rest)} other steps"] = sum(count for _, count in rest)
+    return told
 
 
 @contextmanager

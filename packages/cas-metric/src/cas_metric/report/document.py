@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cas_metric.files import write_bytes
+from cas_metric.images import Window
 from cas_metric.report import content, details, glossary
 from cas_metric.report.format import count
 from cas_metric.report.gallery import make_cards, ranking, worst
@@ -63,7 +64,8 @@ def build_context(
     failures, failures_left = details.failure_table(summary.get("failures") or [])
     lowest = worst(rows, gallery)
     inks = {method.name: method.ink for method in methods}
-    cards = make_cards(lowest, inks, _locator(roots[0], "image"), _locator(roots[1], "reference"))
+    locators = _locator(roots[0], "image"), _locator(roots[1], "reference")
+    cards = make_cards(lowest, inks, *locators, windows=_windows(summary))
     text = (details.prompt_table(methods, limit), details.checklist_table(rows, limit))
     context = {
         "title": glossary.CAS_TERM.name,
@@ -130,11 +132,22 @@ def _roots(
     summary: Mapping[str, Any], generated: str | Path | None, real: str | Path | None
 ) -> tuple[Path | None, Path | None]:
     """Folders of the generated and the real images: as given, else as the summary names them."""
-    inputs = (summary.get("provenance") or {}).get("inputs") or {}
-    named = (inputs.get(name) or {} for name in ("generated", "real"))
+    named = _inputs(summary)
     given = zip((generated, real), named, strict=True)
     first, second = (Path(g or n["root"]) if g or n.get("root") else None for g, n in given)
     return first, second
+
+
+def _windows(summary: Mapping[str, Any]) -> tuple[Window | None, Window | None]:
+    """Display windows of the generated and the real images, as the summary states them."""
+    first, second = (Window(*w) if (w := n.get("window")) else None for n in _inputs(summary))
+    return first, second
+
+
+def _inputs(summary: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """What the summary says of the generated and of the real images."""
+    inputs = (summary.get("provenance") or {}).get("inputs") or {}
+    return inputs.get("generated") or {}, inputs.get("real") or {}
 
 
 def _locator(root: Path | None, column: str) -> Callable[[Mapping[str, Any]], Path | None]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import pandas as pd
 
+from cas_metric.images import Window
 from cas_metric.protocol import PRIMITIVES
 from cas_metric.report.format import is_number, number
 from cas_metric.report.thumbnails import Thumbnail, thumbnail
@@ -65,7 +66,11 @@ def worst(rows: pd.DataFrame, count: int) -> pd.DataFrame:
 
 
 def make_cards(
-    rows: pd.DataFrame, inks: Mapping[str, str], image_of: Locate, reference_of: Locate
+    rows: pd.DataFrame,
+    inks: Mapping[str, str],
+    image_of: Locate,
+    reference_of: Locate,
+    windows: tuple[Window | None, Window | None] = (None, None),
 ) -> list[Card]:
     """Gallery cards of ``rows``, in their order.
 
@@ -74,9 +79,14 @@ def make_cards(
         inks: Style of each method.
         image_of: Finds the file of a row's generated image.
         reference_of: Finds the file of a row's reference image.
+        windows: Display windows of the generated and of the reference images.
     """
     return [
-        _card(rank, row, inks, thumbnail(image_of(row)), thumbnail(reference_of(row)))
+        _card(
+            *(rank, row, inks),
+            thumbnail(image_of(row), windows[0]),
+            thumbnail(reference_of(row), windows[1]),
+        )
         for rank, row in enumerate(rows.to_dict("records"), start=1)
     ]
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from cas_metric.errors import CasError
-from cas_metric.images import load_image
+from cas_metric.images import Window, load_image
 
 #: Longest side of a thumbnail in pixels.
 MAX_SIDE: Final = 192
@@ -29,14 +29,19 @@ class Thumbnail:
     missing: str = ""
 
 
-def thumbnail(path: Path | None) -> Thumbnail:
-    """Shrink the image at ``path`` to :data:`MAX_SIDE`; a placeholder where it cannot be read."""
+def thumbnail(path: Path | None, window: Window | None = None) -> Thumbnail:
+    """Shrink the image at ``path`` to :data:`MAX_SIDE`; a placeholder where it cannot be read.
+
+    Args:
+        path: The file; None where there is none.
+        window: The display window that it was scored through.
+    """
     if path is None:
         return Thumbnail(missing="no image")
     if not path.is_file():
         return Thumbnail(missing="file not found")
     try:
-        pixels = load_image(path).pixels
+        pixels = load_image(path, window=window).pixels
     except CasError:
         return Thumbnail(missing="unreadable file")
     return encode(pixels)
