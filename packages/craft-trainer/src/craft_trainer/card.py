@@ -39,7 +39,7 @@ CARD: Final = "README.md"
 CURVES: Final = "curves.png"
 SHEET: Final = "samples.png"
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]()#+!|~-])")
+_MARKDOWN: Final = re.compile(r"([\\`*_\[\]#|~])")
 _TITLES: Final = {"textual_inversion": "Textual inversion", "lora": "LoRA", "craft": "CRAFT"}
 
 
