@@ -185,9 +185,13 @@ class Domain(BaseModel):
             condition=item.name, attributes="; ".join(self.checklist_items(label))
         )
 
+    def checklist(self, label: str) -> Mapping[str, str]:
+        """Attribute to description of the class, in table order; empty where it has none."""
+        return self._class(label).checklist
+
     def checklist_items(self, label: str) -> tuple[str, ...]:
         """One ``Attribute: description`` an item, in table order."""
-        return tuple(f"{key}: {text}" for key, text in self._class(label).checklist.items())
+        return tuple(f"{key}: {text}" for key, text in self.checklist(label).items())
 
     def _class(self, label: str) -> DomainClass:
         known = self._by_spelling

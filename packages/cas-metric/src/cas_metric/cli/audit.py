@@ -1,0 +1,131 @@
+"""``cas audit``: which checklist items does an image show, by an external evaluator?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cas_metric import protocol
+from cas_metric.cli import asking as ask
+from cas_metric.cli import options as option
+from cas_metric.errors import EXIT_SOME_FAILED
+
+HELP = """
+Have a multimodal language model judge every checklist item of every image.
+
+Each SOURCE is a run of `cas score`, a manifest or a folder of images; `NAME=SOURCE` names the
+method. An image is shown with the items of its class, and nothing else: neither the method nor
+the name of the class. Every item is **present**, **absent** or **not assessable**; the pass rate
+of an image is the share of its assessable items that are present (§4.2.7, Table 3b).
+
+With `--control`, every image is also held against the checklist of another class, which tells an
+evaluator that looks from one that agrees. Where a source is a run, agreement with CCS is reported.
+
+Writes audit.csv and audit.parquet (one row an item, with the evidence given), summary.json and
+report.html.
+"""
+
+EPILOG = """
+**Examples**
+
+- `cas audit TI=runs/ti CRAFT=runs/craft --mllm openai:gpt-4o --out audit`
+
+- `CAS_MLLM_BASE_URL=http://localhost:8000/v1 cas audit gen/ --domain chexpert --mllm
+openai:lingshu-medical-mllm/Lingshu-7B --control`
+
+**Exit codes**
+
+0 done; 3 done, but some images got no verdict; 2 wrong usage or input; 4 the model is not
+available. An interrupted audit continues where it was: answers are kept.
+"""
+
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+
+
+@app.command(help=HELP, epilog=EPILOG, no_args_is_help=True)
+def audit(
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="SOURCE...", help="Runs, manifests or folders; NAME=PATH to name."),
+    ],
+    mllm: ask.Mllm,
+    domain: Annotated[
+        str | None,
+        typer.Option(
+            help="Classes and checklists: a domain pack (`cas domains list`) or a YAML file. "
+            "Default: what the sources say.",
+            metavar="NAME",
+        ),
+    ] = None,
+    seed: option.Seed = None,
+    cases: Annotated[
+        int | None,
+        typer.Option(
+            help="Audit only N randomly drawn cases, the same for all methods.",
+            metavar="N",
+            min=1,
+        ),
+    ] = None,
+    control: Annotated[
+        bool,
+        typer.Option("--control", help="Also ask for the checklist of another class."),
+    ] = False,
+    draw_seed: Annotated[
+        int, typer.Option(help="Seed of the drawn cases and of the other classes.")
+    ] = protocol.BOOTSTRAP_SEED,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Directory for rows, summary and report. Default: audit/ and the name "
+            "of the first source.",
+            metavar="DIR",
+        ),
+    ] = None,
+    as_json: option.Json = False,
+    base_url: ask.BaseUrl = None,
+    concurrency: ask.Concurrency = 4,
+    requests_per_minute: ask.RequestsPerMinute = None,
+    repairs: ask.Repairs = 2,
+    longest_side: ask.LongestSide = 1024,
+    ask_again: ask.AskAgain = False,
+    cache: ask.AnswerCache = None,
+    device: option.Device = "auto",
+    offline: option.Offline = False,
+) -> None:
+    """Audit images against their checklists; the help text is :data:`HELP`."""
+    from cas_metric.cli.audit_run import audit_markdown, audit_summary, closing_line, write_audit
+    from cas_metric.cli.common import emit_json
+    from cas_metric.mllm.audit import audit_requests, audit_rows, control_labels
+    from cas_metric.mllm.sources import draw_cases, read_images, split_source
+
+    images = draw_cases(read_images(sources, domain=domain, seed=seed), cases, draw_seed)
+    ask.say_all(images.notes)
+    table, pack = images.table, images.domain
+    own = table["label"].tolist()
+    other = control_labels(own, pack, draw_seed) if control else []
+    requests = audit_requests(table, pack, own)
+    if control:
+        requests += audit_requests(table, pack, other)
+    asked = ask.put_questions(
+        requests,
+        ask.Asking(
+            mllm, base_url, concurrency, requests_per_minute, repairs, longest_side, ask_again,
+            cache, device, offline,
+        ),
+        "images",
+    )  # fmt: skip
+    answers = asked.answers
+    rows = audit_rows(table, answers[: len(table)], pack, own)
+    others = audit_rows(table, answers[len(table) :], pack, other) if control else None
+    summary = audit_summary(images, rows, others, asked)
+    folder = out or Path("audit") / split_source(sources[0])[1].absolute().stem
+    write_audit(folder, images, rows, others, summary)
+    if as_json:
+        emit_json({**summary, "run": str(folder)})
+    else:
+        typer.echo(audit_markdown(summary))
+        typer.echo(closing_line(summary, folder))
+    if summary["failures"]:
+        raise typer.Exit(EXIT_SOME_FAILED)

@@ -1,0 +1,231 @@
+"""From verdicts to the files of an audit: rows, ``summary.json``, ``report.html``, and tables."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cas_metric.cli.asking import Asked, provenance
+from cas_metric.files import to_json, write_bytes
+from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE, RESAMPLES
+from cas_metric.report.audit import table_3b, write_audit_report
+from cas_metric.statistics.pass_rates import (
+    agreement_with_score,
+    compare_with_control,
+    image_table,
+    summarise_audit,
+)
+from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, number, p_value, percent
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cas_metric.mllm.sources import Images
+
+
+def audit_summary(
+    images: Images, rows: pd.DataFrame, control: pd.DataFrame | None, asked: Asked
+) -> dict[str, Any]:
+    """Content of ``summary.json``.
+
+    Args:
+        images: What was audited.
+        rows: Verdicts on the checklists of the images' classes.
+        control: Verdicts on those of other classes, where they were asked for.
+        asked: Who gave them.
+    """
+    domain = images.domain
+    rows = rows.iloc[_order(rows, images)]
+    own = image_table(rows)
+    return {
+        "kind": "audit",
+        "domain": domain.name,
+        "title": domain.title,
+        "embedded_world": domain.embedded,
+        "evaluator": asked.model,
+        "settings": {"resamples": RESAMPLES, "level": CONFIDENCE, "seed": BOOTSTRAP_SEED},
+        **summarise_audit(rows),
+        "control": None if control is None else compare_with_control(own, image_table(control)),
+        "agreement": _agreement(images, own),
+        "failures": _failures([rows] if control is None else [rows, control]),
+        "notes": [*images.notes, *asked.notes],
+        "provenance": provenance(images.roots),
+        "timing": asked.timing,
+    }
+
+
+def write_audit(
+    folder: Path,
+    images: Images,
+    rows: pd.DataFrame,
+    control: pd.DataFrame | None,
+    summary: Mapping[str, Any],
+) -> None:
+    """Write the rows, the report and, last, ``summary.json``."""
+    import pandas as pd
+
+    every = rows if control is None else pd.concat([rows, control], ignore_index=True)
+    buffer = io.BytesIO()
+    every.to_parquet(buffer, index=False)
+    write_bytes(folder / "audit.parquet", buffer.getvalue())
+    write_bytes(folder / "audit.csv", every.to_csv(index=False, lineterminator="\n").encode())
+    paths = dict(zip(_keys(images.table), images.table["path"], strict=True))
+    write_audit_report(summary, rows, paths, folder)
+    write_bytes(folder / "summary.json", to_json(summary).encode())
+
+
+def _order(rows: pd.DataFrame, images: Images) -> np.ndarray:
+    """Positions of the rows by method, as the sources came, and class, as the pack lists them."""
+    methods = [images.methods.index(name) for name in rows["method"]]
+    classes = [images.domain.index(name) for name in rows["label"]]
+    return np.lexsort([classes, methods])
+
+
+def _agreement(images: Images, own: pd.DataFrame) -> dict[str, Any] | None:
+    """Agreement with CCS where a run gave it."""
+    scores = dict(zip(_keys(images.table), images.table["ccs"].astype(float), strict=True))
+    table = own.assign(ccs=[scores[key] for key in _keys(own)])
+    return agreement_with_score(table) if table["ccs"].notna().any() else None
+
+
+def _keys(table: pd.DataFrame) -> list[tuple[str, str, str]]:
+    return [
+        (str(method), str(seed), str(name))
+        for method, seed, name in zip(table["method"], table["seed"], table["id"], strict=True)
+    ]
+
+
+def _failures(tables: Sequence[pd.DataFrame]) -> list[dict[str, str]]:
+    """Images without a verdict, once each, and why."""
+    found: dict[tuple[str, str, str], dict[str, str]] = {}
+    for table in tables:
+        failed = table[table["status"] != "ok"]
+        for key, row in zip(_keys(failed), failed.to_dict("records"), strict=True):
+            reason = f"{row['status']}: {row['error']}"
+            entry = {"set": row["method"], "id": row["id"], "image": row["image"], "error": reason}
+            found.setdefault(key, entry)
+    return list(found.values())
+
+
+# -- tables for people ----------------------------------------------------------------------------
+
+
+def audit_markdown(summary: Mapping[str, Any]) -> str:
+    """What the terminal shows: everything but the single items, which the report has."""
+    parts = [PHANTOM_NOTICE] if summary["embedded_world"] else []
+    parts += [f"# Checklist audit of {summary['domain']}", _opening(summary), _table_3b(summary)]
+    parts += [_methods(summary), _classes(summary), _pairs(summary), _control(summary)]
+    parts.append(_ccs(summary))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _opening(summary: Mapping[str, Any]) -> str:
+    total = sum(one["images"] for one in summary["methods"])
+    missing = len(summary["failures"])
+    without = f"; {missing} got no verdict, see audit.csv" if missing else ""
+    return (
+        f"{total} images judged by {summary['evaluator']['spec']}{without}. The pass rate of an "
+        "image is the share of its assessable items that are present; 95% intervals. A language "
+        "model is no clinician."
+    )
+
+
+def _table_3b(summary: Mapping[str, Any]) -> str:
+    methods, values, best = table_3b(summary)
+    cells = [f"**{number(v)}**" if v == best else number(v) for v in values]
+    table = markdown_table(["Dataset", *methods], [[summary["domain"], *cells]])
+    return f"## Pass rate, as in Table 3b\n\n{table}"
+
+
+def _methods(summary: Mapping[str, Any]) -> str:
+    lines = [
+        [
+            one["method"],
+            str(one["images"]),
+            str(one["unanswered"]),
+            _interval(one["pass_rate"]),
+            _interval(one["item_rate"]),
+            _interval(one["complete"]),
+            number(one["class_balanced"]),
+            *(str(one[word]) for word in ("present", "absent", "not_assessable")),
+        ]
+        for one in summary["methods"]
+    ]
+    headings = ["Method", "images", "no verdict", "mean over images", "over items", "none absent"]
+    headings += ["class-balanced", "present", "absent", "not assessable"]
+    return f"## Methods\n\n{markdown_table(headings, lines)}"
+
+
+def _classes(summary: Mapping[str, Any]) -> str:
+    labels = dict.fromkeys(name for one in summary["methods"] for name in one["per_class"])
+    lines = []
+    for label in labels:
+        entries = [one["per_class"].get(label) for one in summary["methods"]]
+        cells = [f"{_interval(e['pass_rate'])} of {e['images']}" if e else "–" for e in entries]
+        lines.append([label, *cells])
+    table = markdown_table(["Class", *(one["method"] for one in summary["methods"])], lines)
+    return f"## Classes\n\n{table}"
+
+
+def _pairs(summary: Mapping[str, Any]) -> str:
+    if not summary["pairs"]:
+        return ""
+    lines = [
+        [
+            f"{pair['left']} − {pair['right']}",
+            str(pair["n_cases"]),
+            _interval(pair["difference"]),
+            p_value(pair["p"]) + (" (exact)" if pair["p_exact"] else ""),
+            p_value(pair["p_adjusted"]),
+        ]
+        for pair in summary["pairs"]
+    ]
+    table = markdown_table(["Pair", "cases", "difference", "p (sign flips)", "p (Holm)"], lines)
+    return f"## Paired differences on common cases\n\n{table}"
+
+
+def _control(summary: Mapping[str, Any]) -> str:
+    if summary["control"] is None:
+        return ""
+    lines = [
+        [name, str(one["n"]), _interval(one["pass_rate"]), _interval(one["difference"])]
+        for name, one in summary["control"].items()
+    ]
+    table = markdown_table(["Method", "images", "other checklist", "own minus other"], lines)
+    return (
+        "## Control: the checklist of another class\n\nAn evaluator that agrees with everything "
+        f"shows here: images should not pass.\n\n{table}"
+    )
+
+
+def _ccs(summary: Mapping[str, Any]) -> str:
+    if summary["agreement"] is None:
+        return ""
+    names = ("spearman", "spearman_within_class", "point_biserial")
+    lines = [
+        [method, str(one["n"]), *(_interval(one[name]) for name in names)]
+        for method, one in summary["agreement"].items()
+    ]
+    headings = ["Images of", "n", "Spearman", "Spearman within classes", "point-biserial"]
+    return (
+        "## Agreement with CCS\n\nPass rate of an image with its CCS; point-biserial: whether no "
+        f"item is absent, with its CCS.\n\n{markdown_table(headings, lines)}"
+    )
+
+
+def _interval(entry: Mapping[str, float]) -> str:
+    return f"{number(entry['estimate'])} [{number(entry['low'])}, {number(entry['high'])}]"
+
+
+def closing_line(summary: Mapping[str, Any], folder: Path) -> str:
+    """How many verdicts came, and where the report lies."""
+    verdicts = sum(
+        one[word] for one in summary["methods"] for word in ("present", "absent", "not_assessable")
+    )
+    unsure = sum(one["not_assessable"] for one in summary["methods"])
+    share = percent(unsure / verdicts) if verdicts else "–"
+    return f"{verdicts} verdicts, {share} of them not assessable. Report: {folder / 'report.html'}"

@@ -1,0 +1,296 @@
+"""Pass rates of a checklist audit: of items, images, classes and methods, with their uncertainty.
+
+The unit is the image: its pass rate is the share of its assessable items that are present, and the
+pass rate of a method is the mean over its images. ``not assessable`` is no failure of the image; it
+leaves the denominator and is counted beside it. An image without a verdict is in no rate.
+
+Source: §4.2.7 and Table 3b of the paper, which give one pass rate a method and data set; that the
+mean is taken over images, and all intervals, are ours.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE, RESAMPLES
+from cas_metric.statistics.aggregate import case_clusters
+from cas_metric.statistics.bimodality import wilson
+from cas_metric.statistics.comparison import case_table, paired_differences
+from cas_metric.statistics.correlation import coefficient
+from cas_metric.statistics.uncertainty import Floats, Interval, bootstrap, bootstrap_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PRESENT: Final = "present"
+ABSENT: Final = "absent"
+NOT_ASSESSABLE: Final = "not assessable"
+VERDICTS: Final = (PRESENT, ABSENT, NOT_ASSESSABLE)
+
+#: Name of the group of all methods in :func:`agreement_with_score`.
+ALL_METHODS: Final = "all methods"
+_KEYS: Final = ["method", "seed", "id"]
+
+
+def verdict_values(verdicts: ArrayLike) -> Floats:
+    """1 for ``present``, 0 for ``absent``, NaN for what does not count, ``(N,)``."""
+    words = np.asarray(verdicts, dtype=object)
+    return np.where(words == PRESENT, 1.0, np.where(words == ABSENT, 0.0, np.nan))
+
+
+def image_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row an image.
+
+    Args:
+        rows: One row an item: ``method, seed, id, label, verdict`` (empty without one) and, where
+            known, ``reference`` and ``patient``.
+
+    Returns:
+        ``method, seed, id``, the other columns that are constant within an image, ``items``, the
+        count of each verdict, ``pass_rate`` (NaN where nothing could be assessed), ``complete``
+        (1 where every assessable item is present, else 0) and ``answered``.
+    """
+    counted = rows[_KEYS].assign(
+        items=1, **{word: (rows["verdict"] == word).astype(int) for word in VERDICTS}
+    )
+    groups = counted.groupby(_KEYS, sort=False, dropna=False)
+    table = groups.sum().reset_index()
+    kept = [c for c in ("label", "image", "reference", "patient", "status") if c in rows]
+    table[kept] = rows.groupby(_KEYS, sort=False, dropna=False)[kept].first().to_numpy()
+    assessed = table[PRESENT] + table[ABSENT]
+    table["pass_rate"] = table[PRESENT] / assessed.where(assessed > 0)
+    table["complete"] = (table[ABSENT] == 0).astype(float).where(assessed > 0)
+    table["answered"] = table[list(VERDICTS)].sum(axis=1) > 0
+    return table
+
+
+def rate(
+    values: ArrayLike,
+    clusters: ArrayLike,
+    *,
+    resamples: int = RESAMPLES,
+    level: float = CONFIDENCE,
+    seed: int = BOOTSTRAP_SEED,
+) -> Interval:
+    """A single rate: Wilson's interval, or the cluster bootstrap where a case occurs twice.
+
+    Args:
+        values: ``(N,)`` ones and zeros; NaN is left out.
+        clusters: ``(N,)`` case of each value.
+        resamples: Number of resamples.
+        level: Nominal coverage.
+        seed: Seed of the draw.
+    """
+    numbers, cases = np.asarray(values, dtype=np.float64), np.asarray(clusters)
+    known = np.isfinite(numbers)
+    numbers, cases = numbers[known], cases[known]
+    if not len(numbers):
+        return Interval(float("nan"), float("nan"), float("nan"), level)
+    if len(np.unique(cases)) < len(cases):
+        return bootstrap_mean(numbers, clusters=cases, resamples=resamples, level=level, seed=seed)
+    return Interval(
+        float(numbers.mean()), *wilson(int(numbers.sum()), len(numbers), level), level=level
+    )
+
+
+def summarise_audit(
+    rows: pd.DataFrame,
+    *,
+    resamples: int = RESAMPLES,
+    level: float = CONFIDENCE,
+    seed: int = BOOTSTRAP_SEED,
+) -> dict[str, Any]:
+    """Every pass rate of an audit, as plain values.
+
+    Args:
+        rows: See :func:`image_table`; of one or more methods.
+        resamples: Number of bootstrap resamples of patients, references or images.
+        level: Nominal coverage.
+        seed: Seed of the draw.
+
+    Returns:
+        ``methods``, each with ``images``, ``unanswered``, counts of verdicts, ``pass_rate`` (mean
+        over images), ``item_rate`` (all items alike), ``complete`` (images that lack nothing),
+        ``class_balanced``, ``per_class`` and ``items``; and ``pairs``, the paired differences
+        between methods on their common cases.
+    """
+    draw: dict[str, Any] = {"resamples": resamples, "level": level, "seed": seed}
+    images = image_table(rows)
+    names = list(dict.fromkeys(images["method"]))
+    methods = [
+        _method(name, rows[rows["method"] == name], images[images["method"] == name], draw)
+        for name in names
+    ]
+    return {"methods": methods, "pairs": _pairs(images, draw)}
+
+
+def _method(
+    name: str, rows: pd.DataFrame, images: pd.DataFrame, draw: dict[str, Any]
+) -> dict[str, Any]:
+    clusters = case_clusters(images)
+    per_class: dict[str, dict[str, Any]] = {
+        str(label): {
+            "images": len(group),
+            "unanswered": int((~group["answered"]).sum()),
+            "pass_rate": _mean(group["pass_rate"], case_clusters(group), draw),
+        }
+        for label, group in images.groupby("label", sort=False)
+    }
+    means = [one["pass_rate"]["estimate"] for one in per_class.values()]
+    known = [mean for mean in means if np.isfinite(mean)]
+    return {
+        "method": name,
+        "images": len(images),
+        "unanswered": int((~images["answered"]).sum()),
+        **_counts(rows),
+        "pass_rate": _mean(images["pass_rate"], clusters, draw),
+        "item_rate": _mean(verdict_values(rows["verdict"]), case_clusters(rows), draw),
+        "complete": rate(images["complete"], clusters, **draw)._asdict(),
+        "class_balanced": float(np.mean(known)) if known else float("nan"),
+        "per_class": per_class,
+        "items": [
+            {
+                "label": str(label),
+                "attribute": str(attribute),
+                **_counts(group),
+                "rate": rate(
+                    verdict_values(group["verdict"]), case_clusters(group), **draw
+                )._asdict(),
+            }
+            for (label, attribute), group in rows.groupby(["label", "attribute"], sort=False)
+        ],
+    }
+
+
+def _counts(rows: pd.DataFrame) -> dict[str, int]:
+    return {word.replace(" ", "_"): int((rows["verdict"] == word).sum()) for word in VERDICTS}
+
+
+def _mean(values: ArrayLike, clusters: NDArray[Any], draw: dict[str, Any]) -> dict[str, float]:
+    return bootstrap_mean(values, clusters=clusters, **draw)._asdict()
+
+
+def _pairs(images: pd.DataFrame, draw: dict[str, Any]) -> list[dict[str, Any]]:
+    """Paired differences of the methods that share cases."""
+    table, clusters = case_table(images, "pass_rate")
+    shared = table.notna().astype(int)
+    together = shared.T @ shared
+    if len(table.columns) < 2 or (together.to_numpy() == 0).any():
+        return []
+    return [
+        {
+            **one._asdict(),
+            "difference": one.difference._asdict(),
+            "win_rate": one.win_rate._asdict(),
+            "p": one.p.value,
+            "p_exact": one.p.exact,
+        }
+        for one in paired_differences(table, clusters=clusters, **draw)
+    ]
+
+
+def compare_with_control(
+    own: pd.DataFrame,
+    control: pd.DataFrame,
+    *,
+    resamples: int = RESAMPLES,
+    level: float = CONFIDENCE,
+    seed: int = BOOTSTRAP_SEED,
+) -> dict[str, dict[str, Any]]:
+    """Pass rates on the checklist of another class, which an image should not pass.
+
+    An evaluator that says "present" to everything gives every method a high pass rate; the
+    difference shows it.
+
+    Args:
+        own: Of :func:`image_table`, of the images on the checklists of their classes.
+        control: The same images on those of other classes.
+        resamples: Number of resamples of cases.
+        level: Nominal coverage.
+        seed: Seed of the draw.
+
+    Returns:
+        Method to ``n``, ``pass_rate`` on the other checklist, and ``difference``, own minus other,
+        over the images that have both.
+    """
+    both = own.merge(control[[*_KEYS, "pass_rate"]], on=_KEYS, suffixes=("", "_control"))
+    draw: dict[str, Any] = {"resamples": resamples, "level": level, "seed": seed}
+    found = {}
+    for name, group in both.groupby("method", sort=False):
+        clusters = case_clusters(group)
+        gap = group["pass_rate"] - group["pass_rate_control"]
+        found[str(name)] = {
+            "n": int(gap.notna().sum()),
+            "pass_rate": _mean(group["pass_rate_control"], clusters, draw),
+            "difference": _mean(gap, clusters, draw),
+        }
+    return found
+
+
+def agreement_with_score(
+    images: pd.DataFrame,
+    score: str = "ccs",
+    *,
+    resamples: int = RESAMPLES,
+    level: float = CONFIDENCE,
+    seed: int = BOOTSTRAP_SEED,
+) -> dict[str, dict[str, Any]]:
+    """How far the pass rates of images go with a score of theirs.
+
+    A text-image cosine is higher for some checklists than for others whatever the image shows, so
+    ``spearman_within_class`` correlates ranks taken within each class.
+
+    Args:
+        images: Of :func:`image_table`, with the column ``score``.
+        score: Name of the score.
+        resamples: Number of resamples of cases.
+        level: Nominal coverage.
+        seed: Seed of the draw.
+
+    Returns:
+        Method (and :data:`ALL_METHODS` where there are several) to ``n``, ``spearman`` (pass rate
+        with the score), ``spearman_within_class`` and ``point_biserial`` (whether every assessable
+        item is present, with the score); a coefficient is NaN where one side is constant.
+    """
+    known = images[np.isfinite(images["pass_rate"]) & np.isfinite(images[score].astype(float))]
+    groups = [(str(name), group) for name, group in known.groupby("method", sort=False)]
+    if len(groups) > 1:
+        groups.append((ALL_METHODS, known))
+    draw: dict[str, Any] = {"resamples": resamples, "level": level, "seed": seed}
+    found = {}
+    for name, group in groups:
+        codes = np.unique(group["label"].astype(str), return_inverse=True)[1]
+        columns = [group["pass_rate"], group[score], group["complete"], codes]
+        table = np.column_stack([np.asarray(column, dtype=np.float64) for column in columns])
+        options = {"clusters": case_clusters(group), **draw}
+        found[name] = {
+            "n": len(group),
+            "spearman": bootstrap(_spearman, table, **options)._asdict(),
+            "spearman_within_class": bootstrap(_within_class, table, **options)._asdict(),
+            "point_biserial": bootstrap(_point_biserial, table, **options)._asdict(),
+        }
+    return found
+
+
+def _spearman(table: NDArray[Any]) -> float:
+    return coefficient(table[:, 0], table[:, 1], "spearman")
+
+
+def _point_biserial(table: NDArray[Any]) -> float:
+    return coefficient(table[:, 2], table[:, 1], "pearson")
+
+
+def _within_class(table: NDArray[Any]) -> float:
+    """Correlation of ranks within classes, each class centred at zero."""
+    from scipy.stats import rankdata
+
+    left, right = np.empty(len(table)), np.empty(len(table))
+    for code in np.unique(table[:, 3]):
+        members = table[:, 3] == code
+        size = members.sum()
+        for side, column in ((left, 0), (right, 1)):
+            side[members] = (rankdata(table[members, column]) - (size + 1) / 2) / size
+    return coefficient(left, right, "pearson")
