@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 from skimage import data
 
-from cas_metric.phantoms import make_phantom
+from cas_metric.phantoms import make_phantom, renderer
 
 
 def real_grey(size: int) -> np.ndarray:
@@ -18,14 +18,13 @@ def real_grey(size: int) -> np.ndarray:
 
 
 def phantom_grey(size: int, count: int = 6, domain: str = "phantom-chexpert") -> np.ndarray:
-    return np.stack(
-        [grey(make_phantom(domain, label, i, size).image, size) for i, label in labels(count)]
-    )
+    drawn = [make_phantom(domain, label, i, size).image for i, label in labels(count, domain)]
+    return np.stack([grey(picture, size) for picture in drawn])
 
 
-def labels(count: int) -> list[tuple[int, str]]:
-    names = ("No Finding", "Cardiomegaly", "Pleural Effusion", "Pneumonia")
-    return [(i, names[i % 4]) for i in range(count)]
+def labels(count: int, domain: str = "phantom-chexpert") -> list[tuple[int, str]]:
+    names = renderer(domain).classes
+    return [(i, names[i % len(names)]) for i in range(count)]
 
 
 def grey(pixels: np.ndarray, size: int) -> np.ndarray:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cas_metric.errors import InputError
+from cas_metric.errors import InputError, MissingDependency
 from cas_metric.memorization import neighbours
 
 
@@ -35,6 +37,23 @@ def test_blocks_change_nothing(monkeypatch):
     monkeypatch.setattr(neighbours, "_OTHERS_TOGETHER", 10)
     parts = neighbours.nearest(queries, others, 5)
     np.testing.assert_array_equal(parts.position, whole.position)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 12), st.integers(1, 30), st.integers(1, 35), st.integers(0, 99))
+def test_faiss_gives_the_same_answer(n, m, k, seed):
+    pytest.importorskip("faiss")
+    queries, others = unit(n, seed), unit(m, seed + 1)
+    ours, theirs = (neighbours.nearest(queries, others, k, faiss=on) for on in (False, True))
+    np.testing.assert_allclose(theirs.distance, ours.distance, atol=1e-6)
+    again = 1 - (queries[:, None] * others[theirs.position]).sum(axis=2)
+    np.testing.assert_allclose(again, theirs.distance, atol=1e-6)
+
+
+def test_faiss_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(MissingDependency, match="faiss"):
+        neighbours.nearest(unit(1, 0), unit(2, 1), faiss=True)
 
 
 def test_matching_sizes_is_the_mean_over_draws():

@@ -10,15 +10,21 @@ from hypothesis import strategies as st
 from PIL import Image
 from skimage import data
 from tests.cas_metric.memorization.pictures import labels
+from tests.support.image_files import png16_bytes
 
-from cas_metric.images import to_uint8
+from cas_metric.images import load_image, to_uint8
 from cas_metric.memorization import phash
-from cas_metric.phantoms import make_phantom
+from cas_metric.phantoms import DOMAINS, make_phantom
 
 
 def pictures() -> list[np.ndarray]:
     real = [data.retina(), data.immunohistochemistry(), data.microaneurysms()]
-    drawn = [make_phantom("phantom-chexpert", label, i, 64).image for i, label in labels(4)]
+    drawn = [
+        make_phantom(domain, label, i, size).image
+        for domain in DOMAINS
+        for size in (64, 200)
+        for i, label in labels(2, domain)
+    ]
     deep = np.random.default_rng(0).random((40, 50, 3), dtype=np.float32)
     return [*real, *drawn, to_uint8(deep), real[0][:300:3, :500:2], np.zeros((9, 9), np.uint8)]
 
@@ -38,6 +44,14 @@ def test_distances_are_those_of_imagehash(hashes):
     words = np.array([ours for _, ours in hashes], dtype=np.uint64)
     expected = [[int(a - b) for b, _ in hashes] for a, _ in hashes]
     np.testing.assert_array_equal(phash.hamming(words, words), expected)
+
+
+def test_sixteen_bit_files_are_hashed_as_their_eight_bit_picture(tmp_path):
+    grey = data.retina()[::4, ::4, 1]
+    path = tmp_path / "deep.png"
+    path.write_bytes(png16_bytes(grey[:, :, None].astype(np.uint16) * 257))
+    expected = imagehash.phash(Image.fromarray(grey))
+    assert phash.phash(to_uint8(load_image(path).pixels)) == phash.pack(expected)
 
 
 words = st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=40)

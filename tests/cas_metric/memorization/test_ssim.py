@@ -13,6 +13,7 @@ from tests.cas_metric.memorization.pictures import awkward_grey, phantom_grey, r
 from cas_metric.errors import InputError
 from cas_metric.memorization import ssim, ssim_search, ssim_torch
 from cas_metric.memorization.ssim_search import Search
+from cas_metric.phantoms import DOMAINS
 
 
 def oracle(left: np.ndarray, right: np.ndarray, data_range: float = 255.0) -> np.ndarray:
@@ -56,6 +57,22 @@ def test_sixteen_bits_on_their_own_scale():
     assert np.abs(ssim.similarities(stack, stack, data_range=65535.0) - expected).max() < 1e-9
     scaled = ssim.similarities(stack / 257, stack / 257)
     assert np.abs(scaled - expected).max() < 1e-9
+
+
+@pytest.mark.parametrize("size", [128, 256])
+def test_every_domain_in_eight_and_sixteen_bits(size):
+    eight = np.stack([phantom_grey(size, 1, domain)[0] for domain in DOMAINS])
+    stack = np.concatenate([eight, real_grey(size)[:2]])
+    noise = np.random.default_rng(3).integers(0, 257, stack.shape)
+    deep = np.minimum(stack.astype(np.float64) * 257 + noise, 65535)
+    for pictures, data_range in ((stack, 255.0), (deep, 65535.0)):
+        expected = oracle(pictures[:1], pictures[1:], data_range)
+        ours = ssim.similarities(pictures[:1], pictures[1:], data_range=data_range)
+        assert np.abs(ours - expected).max() < 1e-6
+        single = ssim.similarities(
+            pictures[:1], pictures[1:], data_range=data_range, dtype=np.float32
+        )
+        assert np.abs(single - expected).max() < 5e-6
 
 
 def test_sides_may_differ():

@@ -103,6 +103,14 @@ def memorization(
     variants: Annotated[
         str, typer.Option(help="Variants to hash too: none, mirror, or all (also rotations).")
     ] = "none",
+    faiss: Annotated[
+        bool,
+        typer.Option(
+            "--faiss",
+            help="Let FAISS find the nearest images (needs the extra faiss). Same answer; worth "
+            "trying only beyond a million training images.",
+        ),
+    ] = False,
     offline: option.Offline = False,
     out: option.Out = None,
     as_json: option.Json = False,
@@ -136,7 +144,7 @@ def memorization(
     )
     with CountProgress("pairs") as bar:
         search = Search(maximum=not count_only, device=ssim_device(device), progress=bar)
-        settings = Settings(search if ssim else None, ssim_size, variants)
+        settings = Settings(search if ssim else None, ssim_size, variants, faiss)
         analysis = analyse(
             *(sets.generated, sets.train, pictures),
             test=sets.test,

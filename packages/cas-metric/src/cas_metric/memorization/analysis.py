@@ -45,11 +45,13 @@ class Settings:
         size: Side of the grey square that SSIM is taken on.
         variants: Which mirrored and rotated variants are hashed, a key of
             :data:`cas_metric.memorization.pictures.VARIANTS`.
+        faiss: Whether FAISS searches for the nearest images in feature space.
     """
 
     search: ssim_search.Search | None = field(default_factory=ssim_search.Search)
     size: int = SSIM_SIZE
     variants: str = "none"
+    faiss: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +105,7 @@ def analyse(
         rows[column] = pd.Series(values, index=where)
     reference = None
     if features is not None:
-        columns, reference = _feature_columns(features)
+        columns, reference = _feature_columns(features, settings)
         rows = rows.assign(**columns)
     rows["flags"] = _flags(rows, reference)
     detected = Detected(rows, above, reference)
@@ -170,7 +172,7 @@ def _pixel_columns(sets: Sets, settings: Settings) -> tuple[dict[str, Any], NDAr
 
 
 def _feature_columns(
-    features: Features,
+    features: Features, settings: Settings
 ) -> tuple[dict[str, Any], NDArray[np.float64] | None]:
     """Columns of the feature space for all rows, and the distances of real test images."""
     columns: dict[str, Any] = {}
@@ -184,7 +186,7 @@ def _feature_columns(
             raise InputError(f"no embedding of a {name} image could be made")
         distance = np.full(len(queries), np.nan)
         image: NDArray[Any] = np.full(len(queries), None, dtype=object)
-        found = neighbours.nearest(features.generated[queries], real[kept])
+        found = neighbours.nearest(features.generated[queries], real[kept], faiss=settings.faiss)
         distance[queries] = found.distance[:, 0]
         image[queries] = kept[found.position[:, 0]]
         columns |= {f"{name}_distance": distance, f"{name}_image": image}

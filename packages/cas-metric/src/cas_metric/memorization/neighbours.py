@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cas_metric.errors import InputError
+from cas_metric.errors import InputError, MissingDependency
 from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE, RESAMPLES
 from cas_metric.statistics.uncertainty import Interval, bootstrap_mean, cluster_codes
 
@@ -66,20 +66,26 @@ class Comparison(NamedTuple):
     p: float
 
 
-def nearest(queries: NDArray[Any], others: NDArray[Any], k: int = 1) -> Neighbours:
+def nearest(
+    queries: NDArray[Any], others: NDArray[Any], k: int = 1, *, faiss: bool = False
+) -> Neighbours:
     """The ``k`` nearest of ``others`` to each query, exactly, in blocks of bounded memory.
 
     Args:
         queries: ``(N, D)`` embeddings of unit norm.
         others: ``(M, D)``; fewer than ``k`` give all of them.
         k: How many.
+        faiss: Let FAISS search its flat index, which is exact too. On a CPU it is the slower one.
 
     Raises:
         InputError: ``others`` is empty.
+        MissingDependency: ``faiss`` without the package.
     """
     if not len(others):
         raise InputError("there is no image to search among")
     k = min(k, len(others))
+    if faiss:
+        return _by_faiss(queries, others, k)
     distance = np.empty((len(queries), k))
     position = np.empty((len(queries), k), dtype=np.int64)
     rows = max(1, _BLOCK_PAIRS // max(min(len(others), _OTHERS_TOGETHER) + k, 1))
@@ -98,6 +104,21 @@ def nearest(queries: NDArray[Any], others: NDArray[Any], k: int = 1) -> Neighbou
         position[block] = np.take_along_axis(where, order, axis=1)
         distance[block] = np.clip(1.0 - np.take_along_axis(best, order, axis=1), 0.0, 2.0)
     return Neighbours(distance, position)
+
+
+def _by_faiss(queries: NDArray[Any], others: NDArray[Any], k: int) -> Neighbours:
+    try:
+        from faiss import IndexFlatIP
+    except ImportError as error:
+        raise MissingDependency("faiss-cpu", extra="faiss", purpose="--faiss") from error
+    index = IndexFlatIP(others.shape[1])
+    index.add(np.ascontiguousarray(others, dtype=np.float32))
+    similarity, position = index.search(np.ascontiguousarray(queries, dtype=np.float32), k)
+    order = np.lexsort((position, -similarity), axis=1)
+    distance = np.clip(1.0 - np.take_along_axis(similarity, order, axis=1), 0.0, 2.0)
+    return Neighbours(
+        distance.astype(np.float64), np.take_along_axis(position, order, axis=1).astype(np.int64)
+    )
 
 
 def expected_nearest(distance: Floats, total: int, size: int) -> Floats:
