@@ -1,0 +1,254 @@
+"""Held-out evaluation: the numbers of `cas score`, exact resume, best weights, early stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from tests.support.tiny_models import build_siglip
+
+from cas_metric import scoring
+from cas_metric.cache import EmbeddingCache
+from cas_metric.domains import load_domain
+from cas_metric.encoders import load_encoder
+from cas_metric.errors import InputError, PreflightError
+from cas_metric.manifest import FolderConfig, read_manifest, write_folder_config, write_manifest
+from craft_trainer import data, heldout, trainer
+from craft_trainer.config import Config, parse_config, to_yaml
+from craft_trainer.generate import generate_folder
+from craft_trainer.models import load_model
+from craft_trainer.watch import StoppedByGuard
+
+CPU = torch.device("cpu")
+CRAFT = {"method": "craft", "steps": 4, "checkpoint_every": 2, "reward_gradients_every": 0}
+
+
+@pytest.fixture(scope="module")
+def evaluator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_siglip(tmp_path_factory.mktemp("evaluator") / "siglip", seed=3)
+
+
+@pytest.fixture(scope="module")
+def unseen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five held-out images of the two classes of the training images."""
+    folder = tmp_path_factory.mktemp("unseen")
+    rng = np.random.default_rng(9)
+    rows = []
+    for number in range(5):
+        label = ("Pleural Effusion", "Cardiomegaly")[number % 2]
+        Image.fromarray(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(
+            folder / f"{number}.png"
+        )
+        prompt = f"Held-out radiograph {number}, {label}."
+        rows.append({"id": f"u{number}", "image": f"{number}.png", "label": label, "prompt": prompt})
+    write_manifest(pd.DataFrame(rows), folder)
+    write_folder_config(folder, FolderConfig(domain="phantom-chexpert"))
+    return folder
+
+
+@pytest.fixture
+def watched(settings: Callable[..., Config], evaluator: Path, unseen: Path) -> Any:
+    """A configuration with a held-out evaluation at every step."""
+
+    def build(stage: dict[str, Any] = CRAFT, **changes: Any) -> Config:
+        validation = {
+            "every": 1, "encoder": str(evaluator), "manifest": str(unseen), "prompts": 3,
+            "images": 2, "batch_size": 2, **changes.pop("validation", {}),
+        }  # fmt: skip
+        guards = {"divergence": {"reaction": "warn"}}
+        return settings(stage, **{"validation": validation, "guards": guards, **changes})
+
+    return build
+
+
+def prepared(config: Config, critic: Path | None = None) -> heldout.HeldOut:
+    train = data.read_examples(config.data.train, config.data.domain)
+    with EmbeddingCache("none") as cache:
+        return heldout.prepare(
+            config,
+            train,
+            load_encoder(critic, device="cpu") if critic else None,
+            cache,
+            latent_cells=8,
+            device=CPU,
+            progress=trainer.silent,
+        )
+
+
+def journal(folder: Path, name: str = "heldout.jsonl") -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / name).read_text().splitlines()]
+
+
+def test_scores_are_those_of_cas_score(watched: Any, images: Path, tmp_path: Path) -> None:
+    config = watched()
+    held_out = prepared(config)
+    model = load_model(config.base, device=CPU)
+    look, _ = held_out.look(model, held_out.examples.prompts, 0, None)
+    folder = tmp_path / "generated"
+    generate_folder(
+        model,
+        held_out.examples,
+        held_out.examples.prompts,
+        folder,
+        seeds=[config.validation.seed],
+        method="base",
+        sampling=config.sampling,
+        resolution=config.data.resolution,
+        batch_size=2,
+    )
+    with EmbeddingCache("none") as cache:
+        scores = scoring.score(
+            read_manifest(folder),
+            held_out.examples.manifest,
+            encoder=held_out.evaluator,
+            cache=cache,
+            domain=load_domain("phantom-chexpert"),
+            train=read_manifest(images),
+        )
+    rows = scores.rows.set_index("reference_id" if "reference_id" in scores.rows else "id")
+    order = [f"{name}-seed0" for name in held_out.examples.manifest.rows["id"]]
+    real = scores.real.set_index("id").loc[list(held_out.examples.manifest.rows["id"])]
+    for name in ("vdc", "ccs", "dd", "dd_prob", "sfs", "cas"):
+        np.testing.assert_allclose(look.scores[name], rows.loc[order, name], atol=2e-5)
+        np.testing.assert_allclose(held_out.real.scores[name], real[name], atol=2e-5)
+
+
+def test_prompts_are_spread_over_the_classes() -> None:
+    assert heldout.spread(["b", "b", "b", "a", "c", "a"], 4) == [3, 0, 4, 5]
+    assert heldout.spread(["b", "a"], 9) == [1, 0]
+
+
+def test_the_critic_cannot_be_its_own_evaluator(
+    watched: Any, critic: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="cannot be its own held-out evaluator"):
+        watched(validation={"encoder": str(critic)})
+    copy = build_siglip(tmp_path / "renamed")  # the same seed, hence the same weights
+    with pytest.raises(InputError, match="the very weights of the critic"):
+        prepared(watched(validation={"encoder": str(copy)}), critic)
+
+
+def test_training_images_cannot_be_held_out(watched: Any, images: Path) -> None:
+    with pytest.raises(InputError, match="3 of the 3 held-out images .* are training images"):
+        prepared(watched(validation={"manifest": str(images)}))
+
+
+def test_classes_that_were_never_trained_are_refused(watched: Any, tmp_path: Path) -> None:
+    Image.new("RGB", (20, 20), (9, 99, 9)).save(tmp_path / "x.png")
+    row = {"image": "x.png", "label": "Nonsense", "prompt": "p"}
+    write_manifest(pd.DataFrame([row]), tmp_path)
+    with pytest.raises(PreflightError, match="Nonsense"):
+        prepared(watched(validation={"manifest": str(tmp_path)}))
+
+
+def test_copies_are_found_by_hash_and_by_features(watched: Any, images: Path) -> None:
+    config = watched(guards={"memorization": {"encoder": "phantom-dino"}})
+    held_out = prepared(config)
+    train = data.read_examples(images, None)
+    seen = heldout.as_pixels(heldout.load_squares(train, config.data.resolution))
+    assert held_out.training.copies(seen) == 1.0
+    assert held_out.training.copies(seen, real=True) == 1.0
+    noise = np.random.default_rng(0).integers(0, 256, seen.shape, dtype=np.uint8)
+    assert held_out.training.copies(noise, real=True) == 0.0
+    # By definition no real held-out image is nearer than all real held-out images.
+    assert held_out.real.statistics["copies"] == 0.0
+
+
+def test_looks_are_logged_beside_the_rewards(watched: Any) -> None:
+    config = watched()
+    artifact = trainer.train(config, cache="none")
+    looks = journal(artifact.parent)
+    assert [look["step"] for look in looks] == [0, 1, 2, 3, 4]
+    assert all(len(look["scores"]["cas"]) == 3 for look in looks)
+    curves = journal(artifact.parent, "metrics.jsonl")
+    assert [row["step"] for row in curves] == [1, 2, 3, 4]
+    assert looks[0]["reward"] is None
+    assert [look["reward"] for look in looks[1:]] == [row["reward/r_cam"] for row in curves]
+    sheet = artifact.parent / "samples" / "heldout-0000002.png"
+    assert Image.open(sheet).size == (32, 16)
+    summary = json.loads((artifact.parent / "guards.json").read_text())
+    assert summary["looks"] == [0, 1, 2, 3, 4]
+    assert summary["stopped"] is None
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from craft_trainer.config import load_config
+from craft_trainer.trainer import train
+
+def progress(what, done, total):
+    if what.endswith("steps") and done == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+train(load_config(Path(sys.argv[1])), progress=progress, cache="none")
+"""
+
+
+def test_a_killed_run_ends_with_the_same_looks_and_the_same_best_bits(
+    watched: Any, tmp_path: Path
+) -> None:
+    whole = trainer.train(watched(output=str(tmp_path / "whole"), artifact="best"), cache="none")
+    config = watched(output=str(tmp_path / "killed"), artifact="best")
+    file = tmp_path / "config.yaml"
+    file.write_text(to_yaml(config))
+    ended = subprocess.run(
+        [sys.executable, "-c", _KILLED, str(file)], check=False, env=dict(os.environ)
+    )
+    assert ended.returncode == -signal.SIGKILL
+    resumed = trainer.train(config, cache="none")
+    for name in ("heldout.jsonl", "metrics.jsonl"):
+        assert (resumed.parent / name).read_bytes() == (whole.parent / name).read_bytes()
+    ours, theirs = (load_file(x / "pytorch_lora_weights.safetensors") for x in (resumed, whole))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_the_artefact_can_be_the_best_weights(watched: Any) -> None:
+    config = watched(artifact="best")
+    artifact = trainer.train(config, cache="none")
+    looks = journal(artifact.parent)
+    best = max(looks, key=lambda look: float(np.mean(look["scores"]["cas"])))
+    (file,) = (artifact.parent / "best").glob("*.safetensors")
+    assert file.name == f"step-{best['step']:07d}.safetensors"
+    # What the artefact draws is what was drawn at the best look.
+    held_out = prepared(config)
+    model = trainer.load_trained(artifact, config, CPU)
+    look, _ = held_out.look(model, held_out.examples.prompts, 0, None)
+    np.testing.assert_allclose(look.scores["cas"], best["scores"]["cas"], atol=1e-5)
+
+
+def test_a_guard_stops_a_hacked_run_and_keeps_the_best_weights(watched: Any) -> None:
+    # A learning rate that destroys the model; the band of the edge density is left at once.
+    stage = {**CRAFT, "steps": 6, "learning_rate": 30.0}
+    drift = {"reaction": "stop", "patience": 1, "tolerance": 0.01, "slack": 0.0}
+    config = watched(stage, guards={"baseline": 1, "edge_density": drift})
+    with pytest.raises(StoppedByGuard, match="by the guard edge_density") as caught:
+        trainer.train(config, cache="none")
+    assert caught.value.exit_code == 3
+    folder = config.output / "1-craft"
+    summary = json.loads((folder / "guards.json").read_text())
+    assert summary["stopped"] == "edge_density"
+    assert summary["looks"][-1] < 6
+    (finding,) = [one for one in summary["findings"] if one["reaction"] == "stop"]
+    assert finding["step"] == summary["looks"][-1]
+    assert trainer.train(config, cache="none") == folder / "artifact"  # goes on from there
+
+
+def test_a_held_out_encoder_needs_its_images(settings: Any, evaluator: Path) -> None:
+    with pytest.raises(InputError, match="takes both `encoder` and `manifest`"):
+        settings(CRAFT, validation={"every": 1, "encoder": str(evaluator)})
+    values = json.loads(settings(CRAFT).model_dump_json())
+    with pytest.raises(InputError, match="artifact: best needs"):
+        parse_config({**values, "artifact": "best"})
