@@ -1,0 +1,261 @@
+"""The whole path on the embedded world: textual inversion, LoRA, CRAFT, and what it does to CAS.
+
+``python -m benchmarks.phantoms.craft phantom-chexpert [--out runs/phantom-craft]``
+
+Draws a data set, adapts phantom-sd with textual inversion and LoRA, continues once with CRAFT and
+once with as many further LoRA steps without a reward, generates the held-out prompts with five
+seeds by each of the four, and scores all with encoders that gave no reward. An interrupted run
+continues; a finished one prints its table again. One thread is used unless OMP_NUM_THREADS says
+otherwise. The settings of each domain are in :data:`SETTINGS`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from benchmarks.paper.steps import Step, run, times
+from cas_metric.errors import CasError
+from cas_metric.files import write_bytes
+from cas_metric.phantoms import DOMAINS
+from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, number
+
+BASE: Final = "phantom-sd"
+CRITIC: Final = "phantom-medsiglip"
+#: Neither of them gives a reward.
+EVALUATORS: Final = ("phantom-siglip", "phantom-metaclip")
+SEEDS: Final = 5
+#: Method to its title; the first is the base model, the others are stages of the trainer.
+METHODS: Final = {
+    "zero_shot": "phantom-sd, zero-shot",
+    "ti_lora": "TI + LoRA",
+    "control": "TI + LoRA, as many further steps without a reward",
+    "craft": "TI + LoRA + CRAFT",
+}
+_PROMPT: Final = "{token}. {prompt}"
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What is trained on one domain, and for how long.
+
+    Attributes:
+        train: Training images.
+        test: Held-out prompts; each is generated with every seed.
+        inversion: Steps of textual inversion.
+        lora: Steps of LoRA.
+        craft: Steps of CRAFT, and of the control.
+        lora_rate: Learning rate of LoRA and of the control.
+        craft_rate: Learning rate of CRAFT.
+    """
+
+    train: int = 240
+    test: int = 60
+    inversion: int = 100
+    lora: int = 600
+    craft: int = 200
+    lora_rate: float = 1e-3
+    craft_rate: float = 3e-4
+
+
+SETTINGS: Final = {
+    "phantom-chexpert": Domain(),
+    "phantom-fitzpatrick17k": Domain(train=400),
+    "phantom-breakhis": Domain(),
+    "phantom-origa": Domain(),
+}
+
+
+def configuration(
+    domain: str, folder: Path, output: str, stages: list[dict[str, Any]], start: Path | None = None
+) -> str:
+    """A trainer configuration as YAML."""
+    values: dict[str, Any] = {
+        "output": str(folder / output),
+        "base": BASE,
+        "seed": 42,
+        "tracker": "none",
+        "data": {"train": str(folder / "data" / "train"), "domain": domain, "resolution": 64},
+        "lora": {"rank": 32, "alpha": 32},
+        "sampling": {"steps": 20, "guidance": 3.0, "timestep_spacing": "trailing"},
+        "critic": {"encoder": CRITIC},
+        "stages": stages,
+    }
+    if start is not None:
+        values["start"] = str(start)
+    return yaml.safe_dump(values, sort_keys=False)
+
+
+class Experiment:
+    """The commands of one domain."""
+
+    def __init__(self, domain: str, folder: Path) -> None:
+        self.domain, self.folder = domain, folder
+        self.size = SETTINGS[domain]
+
+    def steps(self) -> list[Step]:
+        """All commands, each after what it needs."""
+        steps = [self.data(), self.adapted(), *(self.continued(name) for name in METHODS)]
+        steps += [self.images(name) for name in METHODS]
+        for encoder in EVALUATORS:
+            steps += [self.scores(encoder, name) for name in METHODS]
+            steps.append(self.comparison(encoder))
+        return steps
+
+    def data(self) -> Step:
+        """Draw training and held-out images."""
+        data, size = self.folder / "data", self.size
+        words = ("--train", str(size.train), "--test", str(size.test))
+        command = ("cas", "datasets", "phantom", self.domain, str(data), *words)
+        return Step("data", command, data / "test" / "metadata.csv")
+
+    def adapted(self) -> Step:
+        """Textual inversion and LoRA."""
+        size = self.size
+        stages = [
+            {
+                "method": "textual_inversion",
+                "steps": size.inversion,
+                "batch_size": 8,
+                "learning_rate": 5e-3,
+                "prompt": "a photo of {token}",
+            },
+            self._lora(size.lora, batch=8),
+        ]
+        return self._trained("ti_lora", stages, "2-lora", None)
+
+    def continued(self, name: str) -> Step:
+        """The stage after TI + LoRA: with the rewards of CRAFT, or without."""
+        if name not in ("control", "craft"):
+            return self.adapted()
+        size = self.size
+        stage: dict[str, Any] = self._lora(size.craft, batch=4)
+        if name == "craft":
+            stage |= {
+                "method": "craft",
+                "learning_rate": size.craft_rate,
+                "gradient_steps": 1,
+                "repeats": 2,
+                "repeat_mode": "renoise",
+                "reward_gradients_every": 0,
+            }
+        result = f"1-{stage['method']}"
+        return self._trained(name, [stage], result, self.adapted().result)
+
+    def _lora(self, steps: int, batch: int) -> dict[str, Any]:
+        return {
+            "method": "lora",
+            "steps": steps,
+            "batch_size": batch,
+            "learning_rate": self.size.lora_rate,
+            "warmup_steps": 20,
+            "prompt": _PROMPT,
+        }
+
+    def _trained(
+        self, name: str, stages: list[dict[str, Any]], last: str, start: Path | None
+    ) -> Step:
+        path = self.folder / "configs" / f"{name}.yaml"
+        output = f"adapters/{name}"
+        text = configuration(self.domain, self.folder, output, stages, start)
+        command = ("craft-trainer", "train", str(path), "--cache", str(self.folder / "cache"))
+        result = self.folder / output / last / "artifact"
+        return Step(f"train {name}", command, result, files={path: text})
+
+    def images(self, name: str) -> Step:
+        """Every held-out prompt with every seed."""
+        out, artefact = self.folder / "images" / name, self.continued(name).result
+        words = ["--seeds", str(SEEDS), "--batch-size", "16", "--method", name]
+        if name == "zero_shot":
+            words.append("--zero-shot")
+        test = str(self.folder / "data" / "test")
+        command = ("craft-trainer", "generate", str(artefact), test, "--out", str(out), *words)
+        return Step(f"generate {name}", command, out / "metadata.csv")
+
+    def scores(self, encoder: str, name: str) -> Step:
+        """``cas score`` by one encoder."""
+        out, images = self.folder / "scores" / encoder / name, self.folder / "images" / name
+        words = ("--method", name, "--encoder", encoder, "--cache", str(self.folder / "cache"))
+        test = str(self.folder / "data" / "test")
+        command = ("cas", "score", str(images), test, "--out", str(out), *words)
+        return Step(f"score {name} by {encoder}", command, out / "summary.json")
+
+    def comparison(self, encoder: str) -> Step:
+        """``cas compare`` of all methods: intervals over cases, paired differences."""
+        out = self.folder / "comparison" / encoder
+        runs = [str(self.folder / "scores" / encoder / name) for name in METHODS]
+        command = ("cas", "compare", *runs, "--method", "craft", "--out", str(out))
+        return Step(f"compare by {encoder}", command, out / "comparison.json")
+
+
+def report(experiment: Experiment) -> str:
+    """CAS by each evaluator with 95% intervals over cases, and the seconds of each step."""
+    parts = [PHANTOM_NOTICE, f"# CRAFT on {experiment.domain}"]
+    for encoder in EVALUATORS:
+        found = json.loads(experiment.comparison(encoder).result.read_text(encoding="utf-8"))
+        parts += [f"## CAS by {encoder}", _scores(found), _differences(found)]
+    spent = times(experiment.folder / "steps.log")
+    parts += [
+        "## Time",
+        markdown_table(("step", "seconds"), [(k, str(v)) for k, v in spent.items()]),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _scores(found: dict[str, Any]) -> str:
+    columns = ("vdc", "ccs", "dd", "sfs", "cas")
+    rows = [
+        (
+            METHODS[entry["method"]],
+            *(number(entry["mean"][column]) for column in columns),
+            _interval(*entry["interval"]["cas"]),
+        )
+        for entry in found["methods"]
+    ]
+    return markdown_table(("method", *map(str.upper, columns), "95% interval of CAS"), rows)
+
+
+def _differences(found: dict[str, Any]) -> str:
+    rows = [
+        (
+            f"{pair['left']} - {pair['right']}",
+            number(pair["difference"]["estimate"]),
+            _interval(pair["difference"]["low"], pair["difference"]["high"]),
+        )
+        for pair in found["pairs"]
+        if "craft" in (pair["left"], pair["right"])
+    ]
+    return markdown_table(("paired difference in CAS", "mean", "95% interval"), rows)
+
+
+def _interval(low: float, high: float) -> str:
+    return f"[{number(low)}, {number(high)}]"
+
+
+def main() -> None:
+    """Run what is not done yet, then write and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("domain", choices=DOMAINS)
+    parser.add_argument("--out", type=Path, default=Path("runs/phantom-craft"))
+    options = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    experiment = Experiment(options.domain, options.out / options.domain)
+    try:
+        run(experiment.steps(), experiment.folder / "steps.log")
+    except CasError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
+    text = report(experiment)
+    write_bytes(experiment.folder / "craft.md", text.encode())
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""Train the UNet of phantom-sd and put the pipeline together.
+
+``python -m benchmarks.phantoms.diffusion_unet SCRATCH OUT``, after ``diffusion_vae`` and
+``diffusion_text`` with the same OUT; an interrupted run continues.
+
+Every class of every domain is in the pictures, but a caption names the modality alone, so that
+the model knows what the modalities look like and no diagnosis. The prediction is the velocity, as
+in Stable Diffusion 2.1: its error counts all noise levels alike, where that of the noise leaves
+the nearly pure noise, at which a twenty-step trajectory starts, almost without weight. What is
+saved is the exponential moving average.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import AutoTokenizer, CLIPTextModel, PreTrainedTokenizerFast
+
+from benchmarks.phantoms.corpus import COUNTS
+from benchmarks.phantoms.diffusion_captions import caption
+from benchmarks.phantoms.diffusion_loop import SEED, Pictures, pixels, read_pictures, run
+
+
+def build_unet(width: int) -> UNet2DConditionModel:
+    """The untrained UNet: two levels, cross-attention in both."""
+    torch.manual_seed(SEED)
+    return UNet2DConditionModel(
+        sample_size=16,
+        in_channels=8,
+        out_channels=8,
+        block_out_channels=(64, 96),
+        down_block_types=("CrossAttnDownBlock2D",) * 2,
+        up_block_types=("CrossAttnUpBlock2D",) * 2,
+        layers_per_block=1,
+        norm_num_groups=16,
+        attention_head_dim=4,
+        cross_attention_dim=width,
+        use_linear_projection=True,
+    ).to(memory_format=torch.channels_last)
+
+
+def build_scheduler() -> DDPMScheduler:
+    """Stable Diffusion's noise schedule; ``clip_sample`` would clip latents at 1."""
+    return DDPMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        steps_offset=1,
+        prediction_type="v_prediction",
+    )
+
+
+@torch.no_grad()
+def cached_moments(vae: AutoencoderKL, pictures: Pictures, folder: Path) -> Tensor:
+    """``(N, 16, 16, 16)`` float16 mean and log-variance of all pictures, computed once."""
+    path = folder / "moments.npy"
+    if not path.exists():
+        parts = [
+            vae.encode(pixels(part)).latent_dist.parameters.half()
+            for part in pictures.images.split(64)
+        ]
+        np.save(path, torch.cat(parts).numpy())
+    return torch.from_numpy(np.load(path))
+
+
+class CaptionEncoder:
+    """Hidden states of captions; those that come again are kept."""
+
+    def __init__(self, encoder: CLIPTextModel, tokenizer: PreTrainedTokenizerFast) -> None:
+        self.encoder, self.tokenizer = encoder.eval(), tokenizer
+        self.known: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def __call__(self, captions: list[str]) -> Tensor:
+        """``(B, 77, D)``."""
+        new = sorted(set(captions) - set(self.known))
+        if len(self.known) > 2000:
+            self.known = {text: self.known[text] for text in set(captions) - set(new)}
+        if new:
+            ids = self.tokenizer(
+                new, padding="max_length", truncation=True, return_tensors="pt"
+            ).input_ids
+            self.known |= zip(new, self.encoder(ids)[0], strict=True)
+        return torch.stack([self.known[text] for text in captions])
+
+
+def main() -> None:
+    """Train the UNet, then save the whole pipeline in float16."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("scratch", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--steps", type=int, default=1800)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    out, names = options.out, tuple(COUNTS)
+    pictures = read_pictures(options.scratch)
+    vae = AutoencoderKL.from_pretrained(out / "vae")
+    encoder = CLIPTextModel.from_pretrained(out / "text_encoder", dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(out / "tokenizer")
+    moments = cached_moments(vae, pictures, out)
+    encode = CaptionEncoder(encoder, tokenizer)
+    unet, scheduler = build_unet(encoder.config.hidden_size), build_scheduler()
+    count = scheduler.config.num_train_timesteps
+    average = copy.deepcopy(unet).requires_grad_(False)
+
+    def loss(step: int) -> dict[str, Tensor]:
+        rng = np.random.default_rng([SEED, 4, step])
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        rows = pictures.balanced(rng, options.batch)
+        mean, log_variance = moments[rows].float().chunk(2, dim=1)
+        drawn = torch.randn(mean.shape, generator=generator)
+        latents = mean + (0.5 * log_variance.clamp(-30, 20)).exp() * drawn
+        latents = (latents * vae.config.scaling_factor).to(memory_format=torch.channels_last)
+        noise = torch.randn(mean.shape, generator=generator)
+        times = torch.randint(count, (len(rows),), generator=generator)
+        captions = [caption(names[pictures.domains[row]], rng) for row in rows]
+        noisy = scheduler.add_noise(latents, noise, times)
+        predicted = unet(noisy, times, encode(captions), return_dict=False)[0]
+        return {"total": F.mse_loss(predicted, scheduler.get_velocity(latents, noise, times))}
+
+    run(
+        loss,
+        dict(unet.named_parameters()),
+        out / "checkpoints-unet",
+        steps=options.steps,
+        rate=options.rate,
+        averaged=dict(average.named_parameters()),
+        decay=0.995,
+    )
+    pipeline = StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=encoder,
+        tokenizer=tokenizer,
+        unet=average,
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.to(dtype=torch.float16).save_pretrained(out / "pipeline")
+
+
+if __name__ == "__main__":
+    main()
