@@ -88,6 +88,9 @@ def audit(
     concurrency: ask.Concurrency = 4,
     requests_per_minute: ask.RequestsPerMinute = None,
     repairs: ask.Repairs = 2,
+    retries: ask.Retries = 5,
+    timeout: ask.Timeout = 120.0,
+    max_tokens: ask.MaxTokens = 1024,
     longest_side: ask.LongestSide = 1024,
     ask_again: ask.AskAgain = False,
     cache: ask.AnswerCache = None,
@@ -111,11 +114,22 @@ def audit(
     asked = ask.put_questions(
         requests,
         ask.Asking(
-            mllm, base_url, concurrency, requests_per_minute, repairs, longest_side, ask_again,
-            cache, device, offline,
+            mllm,
+            base_url=base_url,
+            concurrency=concurrency,
+            requests_per_minute=requests_per_minute,
+            repairs=repairs,
+            retries=retries,
+            timeout=timeout,
+            max_tokens=max_tokens,
+            longest_side=longest_side,
+            ask_again=ask_again,
+            cache=cache,
+            device=device,
+            offline=offline,
         ),
         "images",
-    )  # fmt: skip
+    )
     answers = asked.answers
     rows = audit_rows(table, answers[: len(table)], pack, own)
     others = audit_rows(table, answers[len(table) :], pack, other) if control else None

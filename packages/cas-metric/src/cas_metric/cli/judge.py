@@ -1,0 +1,161 @@
+"""``cas judge``: a multimodal language model ranks the images of several methods."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cas_metric import protocol
+from cas_metric.cli import asking as ask
+from cas_metric.cli import options as option
+from cas_metric.errors import EXIT_SOME_FAILED
+
+HELP = """
+Have a multimodal language model rank the images that several methods made of the same cases.
+
+Each METHOD=GEN is a run of `cas score`, a manifest or a folder; images of one case share their
+reference (else their id). The judge sees the target diagnosis, the prompt and the candidates,
+labelled A, B, … in random order, and ranks them by the criteria of the domain (Appendix E). It
+never learns a method's name; only its rankings are used.
+
+Language models favour places. Every case is therefore shown in several orders (`--permutations`)
+in which each method stands in each place equally often, and the report says how often each place
+won and how far the orders agree.
+
+Writes rankings.csv (which `cas preference` reads), questions.csv, summary.json, judge.md, figures.
+"""
+
+EPILOG = """
+**Examples**
+
+- `cas judge TI=gen/ti LoRA=gen/lora CRAFT=gen/craft --mllm openai:gpt-4o --out judge`
+
+- `cas judge TI=runs/ti DPO=runs/dpo CRAFT=runs/craft --mllm local:Qwen/Qwen2.5-VL-7B-Instruct
+--cases 100 --permutations 3`
+
+**Exit codes**
+
+0 done; 3 done, but some questions got no ranking; 2 wrong usage or input; 4 the model is not
+available. An interrupted judgement continues where it was: answers are kept.
+"""
+
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+
+
+@app.command(help=HELP, epilog=EPILOG, no_args_is_help=True)
+def judge(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="METHOD=GEN...",
+            help="Images of each method; or one manifest with a method column.",
+        ),
+    ],
+    mllm: ask.Mllm,
+    domain: Annotated[
+        str | None,
+        typer.Option(
+            help="Criteria and classes: a domain pack (`cas domains list`) or a YAML file. "
+            "Default: what the sources say.",
+            metavar="NAME",
+        ),
+    ] = None,
+    seed: option.Seed = None,
+    cases: Annotated[
+        int | None,
+        typer.Option(help="Judge only N randomly drawn cases.", metavar="N", min=1),
+    ] = None,
+    permutations: Annotated[
+        int,
+        typer.Option(
+            help="Orders in which each case is shown; a multiple of the number of methods "
+            "balances places within every case.",
+            metavar="P",
+            min=1,
+        ),
+    ] = 2,
+    draw_seed: Annotated[
+        int, typer.Option(help="Seed of the drawn cases and of the orders.")
+    ] = protocol.BOOTSTRAP_SEED,
+    cas: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV with method and cas (comparison.csv of `cas compare`), to correlate. "
+            "Default: the mean CAS of the sources, where all are runs."
+        ),
+    ] = None,
+    resamples: Annotated[
+        int, typer.Option(min=100, help="Bootstrap resamples of the cases.")
+    ] = protocol.RESAMPLES,
+    out: Annotated[
+        Path,
+        typer.Option(help="Directory for rankings, summary, tables and figures.", metavar="DIR"),
+    ] = Path("judge"),
+    as_json: option.Json = False,
+    base_url: ask.BaseUrl = None,
+    concurrency: ask.Concurrency = 4,
+    requests_per_minute: ask.RequestsPerMinute = None,
+    repairs: ask.Repairs = 2,
+    retries: ask.Retries = 5,
+    timeout: ask.Timeout = 120.0,
+    max_tokens: ask.MaxTokens = 1024,
+    longest_side: ask.LongestSide = 1024,
+    ask_again: ask.AskAgain = False,
+    cache: ask.AnswerCache = None,
+    device: option.Device = "auto",
+    offline: option.Offline = False,
+) -> None:
+    """Rank the images of several methods; the help text is :data:`HELP`."""
+    from cas_metric.cli.common import emit_json
+    from cas_metric.cli.judge_run import judge_markdown, judge_summary, known_cas, write_judge
+    from cas_metric.mllm.judge import (
+        balanced_orders,
+        find_cases,
+        judge_requests,
+        judge_rows,
+        sample_cases,
+    )
+    from cas_metric.mllm.sources import read_images
+
+    images = read_images(sources, domain=domain, seed=seed)
+    found = sample_cases(find_cases(images.table), cases, draw_seed)
+    known = known_cas(images, found, cas)
+    ask.say_all((*images.notes, *found.notes))
+    orders = balanced_orders(len(found.methods), len(found.cases), permutations, draw_seed)
+    asked = ask.put_questions(
+        judge_requests(found, images.table, images.domain, orders),
+        ask.Asking(
+            mllm,
+            base_url=base_url,
+            concurrency=concurrency,
+            requests_per_minute=requests_per_minute,
+            repairs=repairs,
+            retries=retries,
+            timeout=timeout,
+            max_tokens=max_tokens,
+            longest_side=longest_side,
+            ask_again=ask_again,
+            cache=cache,
+            device=device,
+            offline=offline,
+        ),
+        "rankings",
+    )
+    rankings, questions = judge_rows(found, orders, asked.answers, mllm)
+    summary = judge_summary(
+        (images, found),
+        (rankings, questions),
+        asked,
+        known,
+        {"permutations": permutations, "draw_seed": draw_seed, "resamples": resamples},
+    )
+    write_judge(out, rankings, questions, summary)
+    if as_json:
+        emit_json({**summary, "run": str(out)})
+    else:
+        typer.echo(judge_markdown(summary))
+        typer.echo(f"Rankings: {out / 'rankings.csv'} (for `cas preference`)")
+    if summary["failures"]:
+        raise typer.Exit(EXIT_SOME_FAILED)

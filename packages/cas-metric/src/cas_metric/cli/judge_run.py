@@ -1,0 +1,238 @@
+"""From rankings to the files of a judgement: tables, ``summary.json``, ``judge.md`` and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from cas_metric.cli.asking import Asked, provenance
+from cas_metric.cli.preference import analyse, correlate_with, draw_figures, score_table
+from cas_metric.cli.tables import read_columns
+from cas_metric.errors import InputError
+from cas_metric.files import to_json, write_bytes
+from cas_metric.mllm.judge import GENERAL, letters
+from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE
+from cas_metric.statistics.preference import Rankings, parse_rankings
+from cas_metric.statistics.repeatability import places, repeatability, shown_counts
+from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, number, p_value, percent
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cas_metric.mllm.judge import Cases
+    from cas_metric.mllm.sources import Images
+
+MODEL: Final = "bradley-terry"
+#: Penalty on the scores where a method always wins, and they would be infinite without one.
+RIDGE: Final = 0.01
+#: Fewest methods of a correlation.
+_CORRELATED: Final = 3
+
+
+def known_cas(images: Images, found: Cases, table: Path | None) -> tuple[dict[str, float], str]:
+    """Mean CAS of each method and where it comes from: the table, else the runs.
+
+    Empty where nothing was given and not every method has scores; the mean is taken over the cases
+    that are judged.
+
+    Raises:
+        InputError: The table cannot be read, or holds fewer than three of the methods.
+    """
+    if table is not None:
+        frame = read_columns(table, "method", "cas")
+        known = dict(zip(frame["method"].astype(str), frame["cas"].astype(float), strict=True))
+        if sum(name in known for name in found.methods) < _CORRELATED:
+            raise InputError(
+                f"{table} holds fewer than {_CORRELATED} of the methods; a correlation needs them",
+                fix=f"name the methods alike: {', '.join(found.methods)}",
+            )
+        return known, str(table)
+    rows = images.table.loc[[row for case in found.cases for row in case.images]]
+    means = rows.groupby("method")["cas"].mean()
+    if len(found.methods) < _CORRELATED or means.isna().any():
+        return {}, ""
+    return {str(name): float(value) for name, value in means.items()}, "the runs"
+
+
+def judge_summary(
+    judged: tuple[Images, Cases],
+    tables: tuple[pd.DataFrame, pd.DataFrame],
+    asked: Asked,
+    cas: tuple[Mapping[str, float], str],
+    settings: Mapping[str, int],
+) -> dict[str, Any]:
+    """Content of ``summary.json``.
+
+    Args:
+        judged: The images and their cases.
+        tables: Rankings and questions of :func:`cas_metric.mllm.judge.judge_rows`.
+        asked: Who ranked.
+        cas: Of :func:`known_cas`.
+        settings: ``permutations``, ``draw_seed`` and ``resamples``.
+    """
+    (images, found), (rankings, questions) = judged, tables
+    domain = images.domain
+    criteria = domain.ranking or GENERAL
+    failed = questions[questions["status"] != "ok"]
+    summary: dict[str, Any] = {
+        "kind": "judge",
+        "domain": domain.name,
+        "title": domain.title,
+        "embedded_world": domain.embedded,
+        "judge": asked.model,
+        "role": criteria.role,
+        "criteria": dict(criteria.criteria),
+        "settings": {**settings, "seed": BOOTSTRAP_SEED, "level": CONFIDENCE},
+        "methods": list(found.methods),
+        "n_cases": len(found.cases),
+        "n_questions": len(questions),
+        "failures": failed[["case", "permutation", "status", "error"]].to_dict("records"),
+        "notes": [*images.notes, *found.notes, *asked.notes],
+        "preference": None,
+        "repeatability": None,
+        "places": None,
+        "shown": None,
+        "provenance": provenance(images.roots),
+        "timing": asked.timing,
+    }
+    if len(rankings):
+        draw = {"resamples": settings["resamples"], "seed": BOOTSTRAP_SEED}
+        summary |= _figures(parse_rankings(rankings), cas, draw)
+    return summary
+
+
+def _figures(
+    parsed: Rankings, cas: tuple[Mapping[str, float], str], draw: dict[str, int]
+) -> dict[str, Any]:
+    """Everything that is computed from the rankings."""
+    scores = _scores(parsed, draw)
+    known, source = cas
+    if sum(name in known for name in scores["scores"]) >= _CORRELATED:
+        try:
+            scores["correlation"] = correlate_with(scores, known, source)
+        except InputError as error:  # equal scores correlate with nothing
+            scores["warnings"].append(f"no correlation with CAS: {error.problem}")
+    again = repeatability(parsed, **draw)
+    return {
+        "preference": scores,
+        "repeatability": None if again is None else _plain(again),
+        "places": {letters(k)[-1]: _plain(place) for k, place in places(parsed).items()},
+        "shown": shown_counts(parsed),
+    }
+
+
+def _scores(parsed: Rankings, draw: dict[str, int]) -> dict[str, Any]:
+    """Preference scores; penalised where they would be infinite, which a warning says."""
+    try:
+        return analyse(parsed, MODEL, 0.0, draw)
+    except InputError as error:
+        scores = analyse(parsed, MODEL, RIDGE, draw)
+        warning = f"{error.problem}; the scores below are penalised (ridge {RIDGE})"
+        return {**scores, "warnings": [warning, *scores["warnings"]]}
+
+
+def _plain(found: Any) -> dict[str, Any]:
+    """A named tuple whose values may be intervals, as plain values."""
+    values = found._asdict().items()
+    return {k: v._asdict() if hasattr(v, "_asdict") else v for k, v in values}
+
+
+def write_judge(
+    folder: Path, rankings: pd.DataFrame, questions: pd.DataFrame, summary: Mapping[str, Any]
+) -> None:
+    """Write tables, text and figures and, last, ``summary.json``."""
+    for name, table in (("rankings", rankings), ("questions", questions)):
+        content = table.to_csv(index=False, lineterminator="\n").encode()
+        write_bytes(folder / f"{name}.csv", content)
+    write_bytes(folder / "judge.md", judge_markdown(summary).encode())
+    if summary["preference"] is not None:
+        draw_figures(folder, summary["preference"])
+        _draw_places(folder, summary["places"])
+    write_bytes(folder / "summary.json", to_json(summary).encode())
+
+
+def _draw_places(folder: Path, found: Mapping[str, Any]) -> None:
+    from cas_metric.report import figures
+    from cas_metric.statistics.uncertainty import Interval
+
+    rates = {f"shown as {letter}": Interval(**one["rate"]) for letter, one in found.items()}
+    figures.save_figure(figures.top1(rates, chance=1 / len(rates)), folder / "places")
+
+
+# -- text -----------------------------------------------------------------------------------------
+
+
+def judge_markdown(summary: Mapping[str, Any]) -> str:
+    """Scores, places and repeatability as Markdown."""
+    parts = [PHANTOM_NOTICE] if summary["embedded_world"] else []
+    parts += [f"# Ranking judge on {summary['domain']}", _opening(summary)]
+    scores = summary["preference"]
+    if scores is None:
+        parts.append("No question got a ranking; questions.csv says why.")
+        return "\n\n".join(parts) + "\n"
+    parts += [f"**Warning.** {warning}" for warning in scores["warnings"]]
+    parts += [f"## Preference\n\n{score_table(scores)}", _places(summary), _repeatability(summary)]
+    if "correlation" in scores:
+        from cas_metric.cli.correlate import coefficient_table
+
+        table = coefficient_table(scores["correlation"]["coefficients"])
+        parts.append(f"## CAS against preference\n\n{table}")
+    return "\n\n".join(parts) + "\n"
+
+
+def _opening(summary: Mapping[str, Any]) -> str:
+    failed = len(summary["failures"])
+    without = f"; {failed} got no ranking, see questions.csv" if failed else ""
+    criteria = "; ".join(f"{name} ({text})" for name, text in summary["criteria"].items())
+    orders = summary["settings"]["permutations"]
+    return (
+        f"{summary['n_cases']} cases, each in {orders} order{'s' if orders > 1 else ''}, ranked by "
+        f"{summary['judge']['spec']} as {summary['role']}{without}. Criteria: {criteria}. "
+        "Bradley-Terry log-scores, 95% intervals by resampling cases. A language model is no "
+        "clinician."
+    )
+
+
+def _places(summary: Mapping[str, Any]) -> str:
+    found, bias = summary["places"], summary["preference"]["position_bias"]
+    chance = 1 / len(found)
+    lines = []
+    for letter, one in found.items():
+        rate = one["rate"]
+        bounds = f"[{percent(rate['low'])}, {percent(rate['high'])}]"
+        excess = 100 * (rate["estimate"] - chance)
+        lines.append(
+            [
+                letter,
+                str(one["shown"]),
+                str(one["first"]),
+                f"{percent(rate['estimate'])} {bounds}",
+                f"{excess:+.1f}",
+                number(one["mean_rank"], 2),
+            ]
+        )
+    headings = ["Letter", "shown", "ranked first", "share", "points over chance", "mean rank"]
+    return (
+        f"## Places\n\nA judge that looks at the images alone ranks each letter first in "
+        f"{percent(chance)} of the rankings. Chi-squared test of that: p = {p_value(bias['p'])}."
+        "\n\n"
+        f"{markdown_table(headings, lines)}"
+    )
+
+
+def _repeatability(summary: Mapping[str, Any]) -> str:
+    found = summary["repeatability"]
+    if found is None:
+        return (
+            "Each case was shown in one order only: how far the judge agrees with itself is not "
+            "known (`--permutations`)."
+        )
+    tau, same = found["kendall_tau"], found["same_first"]
+    return (
+        f"## Repeatability\n\nOver {found['n_cases']} cases shown in several orders: Kendall's tau "
+        f"between the rankings of a case {number(tau['estimate'])} [{number(tau['low'])}, "
+        f"{number(tau['high'])}] (1: the order changes nothing; 0: unrelated); the same image "
+        f"first in every order {percent(same['estimate'])} [{percent(same['low'])}, "
+        f"{percent(same['high'])}] (by chance {percent(found['same_first_chance'])})."
+    )

@@ -1,0 +1,132 @@
+"""Whether a judge says the same of the same images in another order, and what its place is worth.
+
+Source: Kendall (1938) for tau; Wilson (1927) for the interval of a rate. That a judge is shown
+every case in balanced orders, and what is reported of it, is ours.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE, RESAMPLES
+from cas_metric.statistics.bimodality import wilson
+from cas_metric.statistics.preference import Rankings
+from cas_metric.statistics.uncertainty import Floats, Interval, bootstrap_mean
+
+
+class Repeatability(NamedTuple):
+    """How far the rankings of a case in several orders agree.
+
+    Attributes:
+        n_cases: Cases with at least two rankings.
+        kendall_tau: Mean over cases of the mean tau of their pairs of rankings: 1 says that the
+            order of showing changes nothing, 0 that the rankings of a case are unrelated.
+        same_first: Share of those cases in which every ranking has the same first.
+        same_first_chance: What unrelated rankings would give.
+    """
+
+    n_cases: int
+    kendall_tau: Interval
+    same_first: Interval
+    same_first_chance: float
+
+
+class Place(NamedTuple):
+    """What standing in one place was worth.
+
+    Attributes:
+        shown: Rankings with a candidate in this place.
+        first: How many of them put it first.
+        rate: ``first / shown`` with Wilson's interval.
+        mean_rank: Mean rank of what stood here.
+    """
+
+    shown: int
+    first: int
+    rate: Interval
+    mean_rank: float
+
+
+def repeatability(
+    rankings: Rankings,
+    *,
+    resamples: int = RESAMPLES,
+    level: float = CONFIDENCE,
+    seed: int = BOOTSTRAP_SEED,
+) -> Repeatability | None:
+    """Agreement of the rankings of each case, with intervals by resampling cases.
+
+    Args:
+        rankings: Strict and complete; several of each case.
+        resamples: Number of resamples.
+        level: Nominal coverage.
+        seed: Seed of the draw.
+
+    Returns:
+        None where no case has two rankings.
+    """
+    taus, same, chances = [], [], []
+    m = len(rankings.methods)
+    for case in dict.fromkeys(rankings.cases):
+        ranks = rankings.ranks[rankings.cases == case]
+        if len(ranks) < 2:
+            continue
+        taus.append(np.mean([_tau(a, b) for a, b in combinations(ranks, 2)]))
+        firsts = ranks.argmin(axis=1)
+        same.append(float((firsts == firsts[0]).all()))
+        chances.append(m ** (1.0 - len(ranks)))
+    if not taus:
+        return None
+    draw: dict[str, Any] = {"resamples": resamples, "level": level, "seed": seed}
+    share = float(np.mean(same))
+    return Repeatability(
+        n_cases=len(taus),
+        kendall_tau=bootstrap_mean(taus, **draw),
+        same_first=Interval(share, *wilson(int(sum(same)), len(same), level), level=level),
+        same_first_chance=float(np.mean(chances)),
+    )
+
+
+def places(rankings: Rankings, *, level: float = CONFIDENCE) -> dict[int, Place]:
+    """What each place was worth; see :func:`cas_metric.statistics.agreement.position_bias`.
+
+    Args:
+        rankings: Strict rankings with positions.
+        level: Nominal coverage.
+
+    Returns:
+        Place, from 1, to its figures. Several rankings of a case in balanced orders make the
+        intervals too wide rather than too narrow, since an image that always wins wins in every
+        place.
+    """
+    if rankings.positions is None:
+        return {}
+    first = rankings.ranks == np.nanmin(rankings.ranks, axis=1, keepdims=True)
+    found = {}
+    for place in np.unique(rankings.positions[np.isfinite(rankings.positions)]):
+        here = rankings.positions == place
+        shown, won = int(here.sum()), int((first & here).sum())
+        bounds = Interval(won / shown, *wilson(won, shown, level), level=level)
+        found[int(place)] = Place(shown, won, bounds, float(rankings.ranks[here].mean()))
+    return found
+
+
+def shown_counts(rankings: Rankings) -> dict[str, list[int]]:
+    """How often each method stood in each place, first place first: the balance of the orders."""
+    if rankings.positions is None:
+        return {}
+    m = len(rankings.methods)
+    return {
+        method: [int((rankings.positions[:, k] == place).sum()) for place in range(1, m + 1)]
+        for k, method in enumerate(rankings.methods)
+    }
+
+
+def _tau(left: Floats, right: Floats) -> float:
+    """Kendall's tau of two strict rankings."""
+    from scipy.stats import kendalltau
+
+    return float(kendalltau(left, right).statistic)
