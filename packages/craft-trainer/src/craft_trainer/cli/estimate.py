@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from craft_trainer.config import Config
+    from craft_trainer.data import Examples
 
 app = typer.Typer(add_completion=False)
 
@@ -16,33 +21,128 @@ def estimate(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="As for `train`.")
     ] = None,
+    measure: Annotated[
+        bool,
+        typer.Option(
+            "--measure", help="Take two steps of every stage on a few images, and time the second."
+        ),
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for estimate.json and estimate.md.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Results as JSON on stdout.")] = False,
 ) -> None:
-    """Count what each stage computes: UNet forwards of one image, without loading a model.
+    """Tell what each stage computes and how much memory it takes, before it runs.
 
-    A backward pass counts as two forwards, and as three with gradient checkpointing. Only what
-    depends on the settings is counted: not the text encoder, the VAE or the critic.
+    Work is counted in forwards of the denoiser on one image; a backward pass counts as two, and as
+    three with gradient checkpointing. Memory is counted by building the modules without their
+    weights, from the configuration files of the base model and the critic, where these are here.
+    The formulas are in the modules `craft_trainer.estimate` and `craft_trainer.memory`.
     """
-    from rich.table import Table
-
-    from cas_metric.cli.common import console_out, emit_json
+    from cas_metric.cli.results import deliver
     from craft_trainer.config import load_config
     from craft_trainer.data import read_examples
     from craft_trainer.estimate import cost_of
 
     settings = load_config(config, list(overrides or []))
-    count = len(read_examples(settings.data.train, settings.data.domain))
-    costs = [cost_of(settings, stage, count) for stage in settings.stages]
-    if as_json:
-        emit_json([cost._asdict() for cost in costs])
-        return
-    table = Table("stage", "steps", "forwards / image", "forwards / step", "forwards in all")
-    for cost in costs:
-        table.add_row(
-            cost.method,
-            f"{cost.steps}",
-            f"{cost.forwards_per_image:g}",
-            f"{cost.forwards_per_step:g}",
-            f"{cost.forwards:g}",
+    examples = read_examples(settings.data.train, settings.data.domain)
+    costs = [cost_of(settings, stage, len(examples)) for stage in settings.stages]
+    memories, reason = _memories(settings, examples)
+    measured = _measured(settings, examples) if measure else [None] * len(costs)
+    result = [
+        {
+            **cost._asdict(),
+            "memory": memory,
+            "measured": timing,
+            "hours": timing["seconds"] * cost.steps / 3600 if timing else None,
+        }
+        for cost, memory, timing in zip(costs, memories, measured, strict=True)
+    ]
+    text = _text(result, reason, checkpointing=settings.gradient_checkpointing)
+    deliver(result, text, out=out, name="estimate", as_json=as_json)
+
+
+def _memories(config: Config, examples: Examples) -> tuple[list[dict[str, Any] | None], str]:
+    """Of each stage, and why there is none where there is none."""
+    from cas_metric.errors import CasError
+    from craft_trainer.memory import memory_of, parts_of
+
+    try:
+        parts = parts_of(config)
+        classes = len(set(examples.labels))
+        found = [
+            memory_of(config, stage, classes, parts)._asdict() if stage.method in _TRAINED else None
+            for stage in config.stages
+        ]
+    except CasError as error:
+        return [None] * len(config.stages), error.problem
+    return found, ""
+
+
+_TRAINED = ("textual_inversion", "lora", "dpo", "craft")
+
+
+def _measured(config: Config, examples: Examples) -> list[dict[str, Any] | None]:
+    from cas_metric.cli.common import CountProgress
+    from craft_trainer.measuring import measure
+
+    found: list[dict[str, Any] | None] = []
+    with CountProgress("stages") as bar:
+        for number, stage in enumerate(config.stages, start=1):
+            bar(number - 1, len(config.stages))
+            trained = stage.method in _TRAINED
+            found.append(measure(config, number, examples)._asdict() if trained else None)
+    return found
+
+
+def _text(stages: Sequence[Mapping[str, Any]], reason: str, *, checkpointing: bool) -> str:
+    """Tables of work, memory and time, as Markdown."""
+    from cas_metric.statistics.tables import markdown_table
+
+    work = [
+        [
+            one["method"],
+            f"{one['steps']:,}",
+            f"{one['forwards_per_image']:g}",
+            f"{one['forwards_per_step']:g}",
+            f"{one['forwards']:,.0f}",
+            f"{one['look_forwards']:,.0f}",
+        ]
+        for one in stages
+    ]
+    headings = ["stage", "steps", "forwards / image", "/ step", "in all", "held-out looks"]
+    parts = [markdown_table(headings, work)]
+    memory = [
+        [
+            one["method"],
+            *(
+                f"{one['memory'][name]:.3g}"
+                for name in ("weights", "optimizer", "activations", "checkpointed", "total")
+            ),
+        ]
+        for one in stages
+        if one["memory"]
+    ]
+    if memory:
+        headings = ["GB", "weights", "optimizer", "activations", "… checkpointed", "total"]
+        parts.append(markdown_table(headings, memory))
+        parts.append(
+            f"The total is with{'' if checkpointing else 'out'} gradient checkpointing, before "
+            "workspaces: allow for a tenth more."
         )
-    console_out().print(table)
+    else:
+        parts.append(f"Memory is not estimated: {reason}")
+    timed = [
+        [
+            one["method"],
+            one["measured"]["device"],
+            f"{one['measured']['seconds']:.2f}",
+            f"{one['hours']:.2f}",
+            "–" if one["measured"]["peak"] is None else f"{one['measured']['peak']:.2f}",
+        ]
+        for one in stages
+        if one["measured"]
+    ]
+    if timed:
+        parts.append(markdown_table(["stage", "device", "s / step", "hours", "peak GB"], timed))
+    return "\n\n".join(parts)
