@@ -10,7 +10,8 @@ from diffusers import DDPMScheduler, StableDiffusionPipeline
 from safetensors import safe_open
 
 from cas_metric.errors import InputError, ModelUnavailable
-from craft_trainer import models
+from craft_trainer import adapters, models
+from craft_trainer.conditions import Conditions
 from craft_trainer.config import Sampling
 from craft_trainer.generate import sample_images
 
@@ -20,7 +21,7 @@ PROMPT = "radiograph with <cardiomegaly> in it"
 
 def adapted(base: Path, *, dtype: torch.dtype = torch.float32) -> models.DiffusionModel:
     model = models.load_model(str(base), device=CPU, dtype=dtype)
-    models.attach_tokens(model, models.initial_vectors(model, ["Cardiomegaly", "No Finding"]))
+    models.attach_tokens(model, models.initial_tokens(model, ["Cardiomegaly", "No Finding"]))
     models.attach_lora(model, rank=2, alpha=6, seed=1)
     return model
 
@@ -28,10 +29,9 @@ def adapted(base: Path, *, dtype: torch.dtype = torch.float32) -> models.Diffusi
 def disturb(model: models.DiffusionModel) -> None:
     """Give every trained value something that is not its initial one."""
     generator = torch.Generator().manual_seed(8)
-    module = models.learned_tokens(model)
-    assert module is not None
+    learned = [module.learned for module in models.learned_tokens(model).values()]
     with torch.no_grad():
-        for parameter in [*model.trainable.values(), module.learned]:
+        for parameter in [*model.trainable.values(), *learned]:
             parameter.add_(torch.randn(parameter.shape, generator=generator))
 
 
@@ -57,7 +57,7 @@ def test_an_update_of_1e_5_survives_on_a_bfloat16_base(base: Path) -> None:
         parameter.add_(1e-5)
     assert (parameter != before).all()
     latents = torch.randn(1, 4, 8, 8)
-    model.denoise(latents, torch.tensor(5), torch.randn(1, 77, 16)).sum().backward()
+    model.denoise(latents, torch.tensor(5), Conditions(torch.randn(1, 77, 16))).sum().backward()
     assert all(
         p.grad is not None and p.grad.dtype == torch.float32 for p in model.trainable.values()
     )
@@ -106,7 +106,7 @@ def test_an_artefact_loads_into_the_one_adapter_that_is_trained(base: Path, tmp_
     second = models.load_model(str(base), device=CPU)
     models.attach_lora(second, rank=2, alpha=6, seed=99)
     models.load_artifact(second, tmp_path)
-    assert list(second.pipeline.unet.peft_config) == [models.ADAPTER]
+    assert list(second.pipeline.unet.peft_config) == [adapters.ADAPTER]
     assert second.tokens == {"Cardiomegaly": "<cardiomegaly>", "No Finding": "<no-finding>"}
     for name, parameter in first.trainable.items():
         torch.testing.assert_close(second.trainable[name], parameter, atol=0, rtol=0)
@@ -126,9 +126,10 @@ def test_another_rank_is_refused(base: Path, tmp_path: Path) -> None:
 
 def test_only_the_learned_vectors_get_a_gradient(base: Path) -> None:
     model = models.load_model(str(base), device=CPU)
-    module = models.attach_tokens(model, models.initial_vectors(model, ["Cardiomegaly", "Edema"]))
+    tokens = models.initial_tokens(model, ["Cardiomegaly", "Edema"])
+    (module,) = models.attach_tokens(model, tokens).values()
     module.learned.requires_grad_(True)
-    model.encode_prompts([PROMPT]).square().sum().backward()
+    model.encode_prompts([PROMPT]).embeddings.square().sum().backward()
     assert module.learned.grad is not None
     assert module.learned.grad[0].abs().max() > 0
     assert module.learned.grad[1].abs().max() == 0
@@ -138,7 +139,7 @@ def test_only_the_learned_vectors_get_a_gradient(base: Path) -> None:
 def test_classes_with_one_slug_are_refused(base: Path) -> None:
     model = models.load_model(str(base), device=CPU)
     with pytest.raises(InputError, match="distinct"):
-        models.attach_tokens(model, models.initial_vectors(model, ["No Finding", "no-finding"]))
+        models.attach_tokens(model, models.initial_tokens(model, ["No Finding", "no-finding"]))
 
 
 def test_a_missing_base_model_names_the_way_out(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import torch
 from diffusers import DDIMScheduler, PNDMScheduler
 from torch import Tensor, nn
 
+from craft_trainer.conditions import Conditions
 from craft_trainer.sampling import (
     Guidance,
     Scheduler,
@@ -32,9 +33,9 @@ class Toy(nn.Module):
         self.read = nn.Linear(4, 2).double()
         self.calls: list[tuple[int, bool]] = []
 
-    def forward(self, latents: Tensor, timestep: Tensor, conditions: Tensor) -> Tensor:
+    def forward(self, latents: Tensor, timestep: Tensor, conditions: Conditions) -> Tensor:
         self.calls.append((len(latents), torch.is_grad_enabled()))
-        bias = self.read(conditions.mean(dim=1))[:, :, None, None]
+        bias = self.read(conditions.embeddings.mean(dim=1))[:, :, None, None]
         return torch.tanh(self.mix(latents) + bias + timestep / 1000)
 
 
@@ -60,16 +61,17 @@ def generators(count: int, offset: int = 0) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(offset + index) for index in range(count)]
 
 
-def conditions(batch: int) -> Tensor:
-    return torch.randn(batch, 5, 4, generator=torch.Generator().manual_seed(9)).double()
+def conditions(batch: int) -> Conditions:
+    drawn = torch.randn(batch, 5, 4, generator=torch.Generator().manual_seed(9))
+    return Conditions(drawn.double())
 
 
 def guidance(gradient: str = "full", scale: float = 3.0) -> Guidance:
-    return Guidance(scale, torch.zeros(1, 5, 4).double(), gradient)  # type: ignore[arg-type]
+    return Guidance(scale, Conditions(torch.zeros(1, 5, 4).double()), gradient)  # type: ignore[arg-type]
 
 
 def oracle(
-    toy: Toy, texts: Tensor, steps: int, kind: str, detach_before: int, *, stop: bool = False
+    toy: Toy, texts: Conditions, steps: int, kind: str, detach_before: int, *, stop: bool = False
 ) -> Tensor:
     """DDPM with guidance, written out; the graph is cut before step ``detach_before``."""
     scheduler = sampling_scheduler(configuration(kind), steps, "leading", CPU)
@@ -81,7 +83,7 @@ def oracle(
     for index, t in enumerate(times):
         if index == detach_before:
             x = x.detach()
-        u = toy(x, torch.tensor(t), torch.zeros_like(texts))
+        u = toy(x, torch.tensor(t), Conditions(torch.zeros_like(texts.embeddings)))
         u = u.detach() if stop else u
         out = u + 3.0 * (toy(x, torch.tensor(t), texts) - u)
         now = alpha_bar[t]
@@ -151,7 +153,7 @@ def test_stopping_the_unconditional_gradient_keeps_the_value_and_changes_the_gra
 def test_prefix_builds_no_graph_and_tail_builds_one_of_k_steps() -> None:
     toy, texts = Toy(), conditions(2)
     scheduler = sampling_scheduler(configuration(), 6, "leading", CPU)
-    noise = initial_noise(SHAPE, generators(2), like=texts)
+    noise = initial_noise(SHAPE, generators(2), like=texts.embeddings)
     start = sample_prefix(toy, noise, texts, scheduler, generators(2), guidance=guidance(), steps=4)
     assert start.grad_fn is None
     assert not start.requires_grad
@@ -207,15 +209,15 @@ def _gradient_samples(mode: str, count: int, offset: int) -> Tensor:
     """``(count, parameters of read.bias)`` last-step gradients, each averaged over two repeats."""
     toy = Toy()
     scheduler = sampling_scheduler(configuration(), 4, "trailing", CPU)
-    texts = conditions(1).repeat(count, 1, 1)
+    texts = conditions(1).repeat(count)
     bias = toy.read.bias
     toy.read.bias = None
     # One bias a trajectory, so that one backward pass gives every trajectory's own gradient.
     own = bias.detach().repeat(2 * count, 1).requires_grad_()
 
-    def denoiser(latents: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
+    def denoiser(latents: Tensor, timestep: Tensor, condition: Conditions) -> Tensor:
         added = own[: len(latents)][:, :, None, None]
-        read = toy.read(condition.mean(dim=1))[:, :, None, None]
+        read = toy.read(condition.embeddings.mean(dim=1))[:, :, None, None]
         return torch.tanh(toy.mix(latents) + read + added + timestep / 1000)
 
     latents = draft(

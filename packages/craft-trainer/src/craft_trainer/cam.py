@@ -47,6 +47,11 @@ class Targets:
             self.prompt[index], self.checklist[index], self.reference[index], self.label[index]
         )
 
+    def to(self, device: torch.device | str) -> Targets:
+        """The same on another device."""
+        parts = (self.prompt, self.checklist, self.reference, self.label)
+        return Targets(*(part.to(device) for part in parts))
+
     def repeat(self, times: int) -> Targets:
         """The targets of ``times`` trajectories an image, repeat by repeat."""
         return Targets(

@@ -13,9 +13,7 @@ import yaml
 from pydantic import (
     BaseModel,
     Field,
-    NonNegativeFloat,
     NonNegativeInt,
-    PositiveFloat,
     PositiveInt,
     ValidationError,
     model_validator,
@@ -23,9 +21,36 @@ from pydantic import (
 
 from cas_metric.domains.reading import nearest, parse_yaml
 from cas_metric.errors import InputError
-from cas_metric.protocol import PRIMITIVES
 from craft_trainer.section import Section
+from craft_trainer.stages import (
+    STAGES,
+    AnyStage,
+    CraftStage,
+    DpoStage,
+    LoraStage,
+    Rewards,
+    Stage,
+    TextualInversionStage,
+    ZeroShotStage,
+)
 from craft_trainer.validation_config import Guards, Validation
+
+__all__ = [
+    "STAGES",
+    "AnyStage",
+    "Config",
+    "CraftStage",
+    "DpoStage",
+    "LoraStage",
+    "Rewards",
+    "Sampling",
+    "Stage",
+    "TextualInversionStage",
+    "ZeroShotStage",
+    "load_config",
+    "parse_config",
+    "to_yaml",
+]
 
 
 class Data(Section):
@@ -44,7 +69,7 @@ class Data(Section):
 
 
 class Lora(Section):
-    """Low-rank adapters of the UNet's cross-attention."""
+    """Low-rank adapters of the denoiser's attention to the text."""
 
     rank: PositiveInt = 32
     alpha: PositiveInt = 32
@@ -54,15 +79,19 @@ class Sampling(Section):
     """How images are sampled, in training, in validation and by ``craft-trainer generate``.
 
     Attributes:
-        steps: T, DDPM steps of a trajectory.
-        guidance: Scale of classifier-free guidance; 1 switches it off.
+        steps: T, steps of a trajectory.
+        guidance: Scale of classifier-free guidance; 1 switches it off. A guidance-distilled model
+            is told it.
         timestep_spacing: Which timesteps are visited. ``leading`` ends nearly without noise,
-            ``trailing`` with more, so that the last K steps change more.
+            ``trailing`` with more, so that the last K steps change more. Not for flow models.
+        flow_sampler: How a flow-matching model steps: ``euler`` as pipelines do, or ``ancestral``,
+            which draws noise as DDPM does and which ``repeat_mode: renoise`` needs.
     """
 
     steps: PositiveInt = 20
     guidance: Annotated[float, Field(ge=1)] = 5.0
     timestep_spacing: Literal["leading", "trailing", "linspace"] = "leading"
+    flow_sampler: Literal["euler", "ancestral"] = "euler"
 
 
 class Critic(Section):
@@ -79,105 +108,15 @@ class Critic(Section):
     text_policy: Literal["truncate", "chunk-mean", "per-attribute-mean"] = "truncate"
 
 
-class Stage(Section):
-    """What every method's stage has.
-
-    Attributes:
-        steps: Optimizer steps; or give ``epochs``.
-        epochs: Passes over the training images.
-        batch_size: Images in one forward pass, on each process.
-        accumulate: Forward passes to one optimizer step.
-        warmup_steps: Steps in which the learning rate rises linearly; it is constant afterwards.
-        max_grad_norm: Gradients are clipped to this norm.
-        prompt: Template of the text that the model is conditioned on, with ``{prompt}``,
-            ``{label}`` and, after textual inversion, ``{token}``.
-        checkpoint_every: Optimizer steps between two checkpoints.
-    """
-
-    steps: PositiveInt | None = None
-    epochs: PositiveInt | None = None
-    batch_size: PositiveInt = 4
-    accumulate: PositiveInt = 1
-    learning_rate: PositiveFloat
-    weight_decay: NonNegativeFloat = 0.0
-    warmup_steps: NonNegativeInt = 0
-    max_grad_norm: PositiveFloat = 1.0
-    prompt: str = "{prompt}"
-    checkpoint_every: PositiveInt = 100
-
-    @model_validator(mode="after")
-    def _has_one_length(self) -> Stage:
-        if (self.steps is None) == (self.epochs is None):
-            raise ValueError("give either `steps` or `epochs`")
-        return self
-
-
-class TextualInversionStage(Stage):
-    """One learned token a class, with the diffusion loss."""
-
-    method: Literal["textual_inversion"]
-    learning_rate: PositiveFloat = 5e-4
-    prompt: str = "a photo of {token}"
-
-
-class LoraStage(Stage):
-    """LoRA with the diffusion loss."""
-
-    method: Literal["lora"]
-    learning_rate: PositiveFloat = 5e-6
-
-
-class Rewards(Section):
-    """Weight of each reward within r_cam; 0 switches it off (Eq. 6, Tables 4 and 15)."""
-
-    vdc: NonNegativeFloat = 0.25
-    ccs: NonNegativeFloat = 0.25
-    dd: NonNegativeFloat = 0.25
-    sfs: NonNegativeFloat = 0.25
-
-    def weights(self) -> dict[str, float]:
-        """Primitive to weight."""
-        return {name: getattr(self, name) for name in PRIMITIVES}
-
-
-class CraftStage(Stage):
-    """LoRA with Eq. 1: the diffusion loss minus the clinical reward of sampled images.
-
-    Attributes:
-        gradient_steps: K, the last steps that the reward's gradient flows through.
-        repeats: M, trajectories a prompt.
-        repeat_mode: ``resample`` draws M independent ones, ``renoise`` shares their prefix.
-        unconditional_gradient: Whether the gradient also flows through the unconditional branch
-            of guidance (``full``) or not (``stop``).
-        reward_gradients_every: Steps between two logs of each reward's gradient; 0 for never.
-    """
-
-    method: Literal["craft"]
-    learning_rate: PositiveFloat = 5e-6
-    lambda_diff: NonNegativeFloat = 0.2
-    lambda_cam: NonNegativeFloat = 0.8
-    rewards: Rewards = Rewards()
-    gradient_steps: PositiveInt = 1
-    repeats: PositiveInt = 2
-    repeat_mode: Literal["resample", "renoise"] = "resample"
-    unconditional_gradient: Literal["full", "stop"] = "full"
-    reward_gradients_every: NonNegativeInt = 50
-
-
-AnyStage = Annotated[
-    TextualInversionStage | LoraStage | CraftStage,
-    Field(discriminator="method"),
-]
-
-
 class Config(Section):
     """A run: a base model, data, and the stages that adapt it one after the other.
 
     Attributes:
         output: Folder of the run; each stage has its own folder in it.
-        base: Hub id or local directory of a Stable Diffusion 1.x or 2.x pipeline.
+        base: Hub id or local directory of a Stable Diffusion 1.x, 2.x, XL, 3 or Flux pipeline.
         revision: Commit of a hub id.
-        dtype: Of the frozen UNet and text encoder. Trained parameters and the VAE are float32.
+        compile: Whether the denoiser goes through ``torch.compile``; names and files are the same.
+        dtype: Of the frozen denoiser and text encoders. Trained parameters and the VAE are float32.
         seed: Decides initial weights, order and noise.
         tracker: Where curves go: any tracker that accelerate knows.
         keep_checkpoints: Latest checkpoints of a stage that are kept.
@@ -193,6 +132,7 @@ class Config(Section):
     offline: bool = False
     dtype: Literal["float32", "bfloat16"] = "float32"
     gradient_checkpointing: bool = False
+    compile: bool = False
     seed: NonNegativeInt = 42
     tracker: str = "tensorboard"
     keep_checkpoints: PositiveInt = 2
@@ -208,6 +148,10 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _stages_fit_together(self) -> Config:
+        if len(self.stages) > 1 and any(isinstance(one, ZeroShotStage) for one in self.stages):
+            raise ValueError("zero_shot trains nothing and stands alone")
+        if self.start and isinstance(self.stages[0], ZeroShotStage):
+            raise ValueError("zero_shot is the base model, without `start`")
         for position, stage in enumerate(self.stages):
             if isinstance(stage, TextualInversionStage) and (position > 0 or self.start):
                 raise ValueError("textual_inversion must be the first stage, without `start`")
@@ -312,19 +256,12 @@ def _explain(error: ValidationError, source: str) -> InputError:
     return InputError(f"{source}: {where or 'the whole'}: {detail['msg']}")
 
 
-_STAGES: dict[str, type[Stage]] = {
-    "textual_inversion": TextualInversionStage,
-    "lora": LoraStage,
-    "craft": CraftStage,
-}
-
-
 def _without_tags(place: Sequence[int | str]) -> list[int | str]:
     """A location as a user writes it: pydantic adds the method after a stage's position."""
     return [
         part
         for position, part in enumerate(place)
-        if not (position == 2 and place[0] == "stages" and part in _STAGES)
+        if not (position == 2 and place[0] == "stages" and part in STAGES)
     ]
 
 
@@ -334,8 +271,8 @@ def _known_keys(place: Sequence[int | str]) -> Iterable[str]:
     for position, part in enumerate(place):
         if isinstance(part, int):
             continue
-        if position == 2 and place[0] == "stages" and part in _STAGES:
-            section = _STAGES[part]
+        if position == 2 and place[0] == "stages" and part in STAGES:
+            section = STAGES[part]
             continue
         annotation = section.model_fields[part].annotation if part in section.model_fields else None
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
+from accelerate.utils import gather_object, reduce
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -22,15 +23,18 @@ from cas_metric.domains import Domain, load_domain
 from cas_metric.errors import CasError, PreflightError
 from cas_metric.images import load_image, to_tensor
 from cas_metric.manifest import Manifest, read_manifest
-from craft_trainer.models import DiffusionModel
+from craft_trainer.bases import DiffusionModel
+from craft_trainer.conditions import Conditions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 #: Images that the VAE encodes together.
 _ENCODED_TOGETHER: Final = 4
+#: Images whose latents go from process to process together.
+_SUMMED_TOGETHER: Final = 64
 #: What random numbers are drawn for; each purpose has a stream of its own.
-PURPOSES: Final = ("latent", "noise", "timestep", "trajectory")
+PURPOSES: Final = ("latent", "noise", "timestep", "trajectory", "rejected")
 
 
 @dataclass(frozen=True)
@@ -70,8 +74,9 @@ class Batch:
         positions: ``B`` positions in the whole run; they seed the noise.
         seed: Of the run.
         moments: ``(B, 2C, h, w)`` mean and log-variance of the latents.
+        rejected: The same of the rejected image of each pair, where preferences are learned.
         prompts: ``B`` conditioning texts.
-        conditions: ``(B, L, D)`` their encoding, or None where the text encoder is being trained.
+        conditions: Their encoding, or None where the text encoder is being trained.
     """
 
     rows: tuple[int, ...]
@@ -79,7 +84,8 @@ class Batch:
     seed: int
     moments: Tensor
     prompts: tuple[str, ...]
-    conditions: Tensor | None
+    conditions: Conditions | None
+    rejected: Tensor | None = None
 
     def generators(self, purpose: str, repeats: int = 1) -> list[torch.Generator]:
         """One generator a trajectory, repeat by repeat, on the CPU whatever the device."""
@@ -174,36 +180,52 @@ def encode_latents(
     model: DiffusionModel,
     resolution: int,
     progress: Callable[[int, int], None] | None = None,
+    *,
+    rank: int = 0,
+    world: int = 1,
 ) -> Tensor:
-    """``(N, 2C, h, w)`` float32 moments of all images, on the CPU.
+    """``(N, 2C, h, w)`` float32 moments of all images, on the CPU; each process encodes its share.
 
-    Mean and variance are kept, not a sample, so that every step draws its own latent.
+    Mean and variance are kept, not a sample, so that every step draws its own latent. The images
+    that are encoded together are the same however many processes there are, and so are the bits.
 
     Raises:
         PreflightError: Images that cannot be read; all are listed.
     """
-    parts, problems, total = [], [], len(examples)
-    for start in range(0, total, _ENCODED_TOGETHER):
+    channels, height, width = model.latent_shape(resolution)
+    total = len(examples)
+    moments = torch.zeros(total, 2 * channels, height, width)
+    problems: list[str] = []
+    for start in range(rank * _ENCODED_TOGETHER, total, world * _ENCODED_TOGETHER):
+        rows = slice(start, start + _ENCODED_TOGETHER)
         images = []
-        for path in examples.paths[start : start + _ENCODED_TOGETHER]:
+        for path in examples.paths[rows]:
             try:
                 images.append(load_square(path, resolution, examples.manifest))
             except CasError as error:
                 problems.append(f"{path.name}: {error.problem}")
         if images and not problems:
-            parts.append(model.encode_images(torch.stack(images)).float().cpu())
+            moments[rows] = model.encode_images(torch.stack(images)).float().cpu()
         if progress is not None:
-            progress(min(start + _ENCODED_TOGETHER, total), total)
+            progress(min(start + world * _ENCODED_TOGETHER, total), total)
+    if world > 1:
+        problems = gather_object(problems)
     if problems:
         raise PreflightError(problems, fix="replace or remove these images")
-    return torch.cat(parts)
+    return moments if world == 1 else _summed(moments, model.device)
+
+
+def _summed(shares: Tensor, device: torch.device) -> Tensor:
+    """The shares of all processes, each zero where the others are not, in parts that fit."""
+    parts = shares.split(_SUMMED_TOGETHER)
+    return torch.cat([reduce(part.to(device), reduction="sum").cpu() for part in parts])
 
 
 @torch.no_grad()
-def encode_texts(texts: Sequence[str], model: DiffusionModel) -> dict[str, Tensor]:
-    """Distinct text to its ``(L, D)`` condition, on the CPU, in the UNet's dtype."""
+def encode_texts(texts: Sequence[str], model: DiffusionModel) -> dict[str, Conditions]:
+    """Distinct text to its condition, of length 1, on the CPU, in the denoiser's dtype."""
     unique = sorted(set(texts))
-    return {text: model.encode_prompts([text])[0].to("cpu", model.dtype) for text in unique}
+    return {text: model.encode_prompts([text]).to("cpu", model.dtype) for text in unique}
 
 
 def positions_of(

@@ -18,7 +18,7 @@ from cas_metric.manifest import write_manifest
 from craft_trainer.config import Sampling
 from craft_trainer.data import Examples
 from craft_trainer.models import DiffusionModel
-from craft_trainer.sampling import Guidance, initial_noise, sample_prefix, sampling_scheduler
+from craft_trainer.sampling import initial_noise, sample_prefix
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,18 +37,17 @@ def sample_images(
     An image depends on its prompt and seed alone, not on the batch that it is drawn in.
     """
     conditions = model.encode_prompts(prompts)
-    guidance = Guidance(sampling.guidance, model.encode_prompts([""]))
-    config = dict(model.pipeline.scheduler.config)
-    scheduler = sampling_scheduler(config, sampling.steps, sampling.timestep_spacing, model.device)
+    shape = model.latent_shape(resolution)
+    scheduler = model.sampler(sampling, shape)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    noise = initial_noise(model.latent_shape(resolution), generators, like=conditions)
+    noise = initial_noise(shape, generators, like=conditions.embeddings)
     latents = sample_prefix(
         model.denoise,
         noise,
         conditions,
         scheduler,
         generators,
-        guidance=guidance,
+        guidance=model.guidance(sampling.guidance),
         steps=sampling.steps,
     )
     return model.decode(latents).cpu()

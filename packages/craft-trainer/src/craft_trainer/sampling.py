@@ -5,7 +5,7 @@ Differentiable Rewards") truncates the reward's gradient at the last ``K`` of ``
 the graph of the first ``T - K`` steps only to detach it costs memory and gives the same gradient,
 so they run under ``no_grad``.
 
-Shapes: ``B`` trajectories; latents ``(B, C, h, w)``; conditions ``(B, L, D)``. Every trajectory
+Shapes: ``B`` trajectories; latents ``(B, C, h, w)``; conditions of length ``B``. Every trajectory
 has a random generator of its own, so that what is drawn for one does not depend on the others.
 """
 
@@ -13,15 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from diffusers import DDPMScheduler
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
+from craft_trainer.conditions import Conditions
+
 #: ``(latents, timestep, conditions)`` to the model's prediction, shaped as the latents.
-Denoiser = Callable[[Tensor, Tensor, Tensor], Tensor]
+Denoiser = Callable[[Tensor, Tensor, Conditions], Tensor]
 Generators = Sequence[torch.Generator]
 
 UnconditionalGradient = Literal["full", "stop"]
@@ -33,12 +35,13 @@ class Scheduler(Protocol):
 
     timesteps: Tensor
 
-    def set_timesteps(self, num_inference_steps: int, device: torch.device) -> None:
-        """Choose the steps of a trajectory."""
-
     def step(
-        self, model_output: Tensor, timestep: Tensor, sample: Tensor, generator: object
-    ) -> object:
+        self,
+        model_output: Tensor,
+        timestep: Tensor,
+        sample: Tensor,
+        generator: list[torch.Generator],
+    ) -> Any:
         """One step back in diffusion time."""
 
 
@@ -48,13 +51,13 @@ class Guidance:
 
     Attributes:
         scale: 1 leaves the unconditional branch out altogether.
-        unconditional: ``(1, L, D)`` embedding of the negative prompt.
+        unconditional: Of length 1, the encoding of the empty prompt.
         gradient: ``full`` differentiates both branches; ``stop`` treats the unconditional one as
             a constant, which is cheaper and gives another gradient.
     """
 
     scale: float
-    unconditional: Tensor
+    unconditional: Conditions
     gradient: UnconditionalGradient = "full"
 
 
@@ -92,18 +95,23 @@ def initial_noise(shape: Sequence[int], generators: Generators, like: Tensor) ->
 
 
 def predict(
-    denoiser: Denoiser, latents: Tensor, timestep: Tensor, conditions: Tensor, guidance: Guidance
+    denoiser: Denoiser,
+    latents: Tensor,
+    timestep: Tensor,
+    conditions: Conditions,
+    guidance: Guidance,
 ) -> Tensor:
     """The guided prediction of the model for ``(B, C, h, w)`` latents at one timestep."""
     if guidance.scale == 1.0:
         return denoiser(latents, timestep, conditions)
-    nothing = guidance.unconditional.expand(len(latents), -1, -1)
+    nothing = guidance.unconditional.repeat(len(latents))
     if guidance.gradient == "stop":
         with torch.no_grad():
             unconditional = denoiser(latents, timestep, nothing)
         conditional = denoiser(latents, timestep, conditions)
     else:
-        both = denoiser(torch.cat([latents, latents]), timestep, torch.cat([nothing, conditions]))
+        twice = Conditions.cat([nothing, conditions])
+        both = denoiser(torch.cat([latents, latents]), timestep, twice)
         unconditional, conditional = both.chunk(2)
     return unconditional + guidance.scale * (conditional - unconditional)
 
@@ -112,7 +120,7 @@ def predict(
 def sample_prefix(
     denoiser: Denoiser,
     latents: Tensor,
-    conditions: Tensor,
+    conditions: Conditions,
     scheduler: Scheduler,
     generators: Generators,
     *,
@@ -123,9 +131,9 @@ def sample_prefix(
     """The first ``steps`` steps, without a graph.
 
     Args:
-        denoiser: The UNet.
+        denoiser: The model.
         latents: ``(B, C, h, w)`` noise.
-        conditions: ``(B, L, D)``.
+        conditions: Of length ``B``.
         scheduler: With its timesteps set.
         generators: ``B * branches`` of them, branch by branch: those of branch 0 first.
         guidance: Classifier-free guidance.
@@ -152,7 +160,7 @@ def sample_prefix(
 def sample_tail(
     denoiser: Denoiser,
     latents: Tensor,
-    conditions: Tensor,
+    conditions: Conditions,
     scheduler: Scheduler,
     generators: Generators,
     *,
@@ -162,9 +170,9 @@ def sample_tail(
     """The last ``steps`` steps, with a graph through all of them: K of DRaFT-K.
 
     Args:
-        denoiser: The UNet.
+        denoiser: The model.
         latents: ``(B, C, h, w)`` at the timestep before the last ``steps``.
-        conditions: ``(B, L, D)``.
+        conditions: Of length ``B``.
         scheduler: With its timesteps set.
         generators: One a trajectory.
         guidance: Classifier-free guidance.
@@ -181,7 +189,7 @@ def sample_tail(
 
 def draft(
     denoiser: Denoiser,
-    conditions: Tensor,
+    conditions: Conditions,
     scheduler: Scheduler,
     generators: Generators,
     *,
@@ -201,8 +209,8 @@ def draft(
     share, and both are the same.
 
     Args:
-        denoiser: The UNet.
-        conditions: ``(B, L, D)``.
+        denoiser: The model.
+        conditions: Of length ``B``.
         scheduler: With its timesteps set.
         generators: ``B * repeats``, repeat by repeat.
         shape: ``(C, h, w)`` of one latent.
@@ -215,10 +223,10 @@ def draft(
         ``(B * repeats, C, h, w)``, repeat by repeat.
     """
     prefix = len(scheduler.timesteps) - gradient_steps
-    every = conditions.repeat(repeats, 1, 1)
+    every = conditions.repeat(repeats)
     branches = repeats if mode == "renoise" and prefix > 0 else 1
     started = generators[: len(generators) // branches]
-    noise = initial_noise(shape, started, like=conditions)
+    noise = initial_noise(shape, started, like=conditions.embeddings)
     latents = sample_prefix(
         denoiser,
         noise,
@@ -242,4 +250,4 @@ def _step(
     generators: Generators,
 ) -> Tensor:
     output = scheduler.step(prediction, timestep, latents, generator=list(generators))
-    return output.prev_sample  # type: ignore[attr-defined]  # diffusers' output type
+    return output.prev_sample

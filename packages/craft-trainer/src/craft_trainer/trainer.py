@@ -2,38 +2,60 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
+from safetensors import SafetensorError
 from torch import Tensor
 
 from cas_metric.cache import EmbeddingCache
-from cas_metric.encoders import load_encoder
 from cas_metric.errors import CasError, InputError
 from cas_metric.files import to_json, write_bytes
 from craft_trainer import checkpoints, data, models
-from craft_trainer.cam import ClinicalAlignmentModule
+from craft_trainer.artifacts import (
+    ARTIFACT,
+    CONFIG_FILE,
+    IDENTITY_FILE,
+    identity_of,
+    load_base,
+    load_trained,
+    require_same_stage,
+    stage_of,
+)
 from craft_trainer.card import write_card
-from craft_trainer.config import AnyStage, Config, CraftStage, TextualInversionStage, to_yaml
+from craft_trainer.conditions import Conditions
+from craft_trainer.config import (
+    Config,
+    DpoStage,
+    Stage,
+    TextualInversionStage,
+    ZeroShotStage,
+    to_yaml,
+)
 from craft_trainer.generate import sample_images, write_sheet
-from craft_trainer.methods import Craft, Denoising, Method
-from craft_trainer.methods.denoising import forward_process
+from craft_trainer.methods import Craft, Objective
 from craft_trainer.monitoring import require_finite
-from craft_trainer.provenance import base_hash
-from craft_trainer.sampling import Guidance, sampling_scheduler
-from craft_trainer.targets import prepare_targets
+from craft_trainer.pairs import read_pairs
+from craft_trainer.ranks import on_main
+from craft_trainer.setup import build_method
 from craft_trainer.watch import SAMPLES, StoppedByGuard, Watch
 
-ARTIFACT: Final = "artifact"
-IDENTITY_FILE: Final = "stage.json"
-CONFIG_FILE: Final = "config.yaml"
-_DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+__all__ = [
+    "ARTIFACT",
+    "CONFIG_FILE",
+    "StageRun",
+    "identity_of",
+    "load_base",
+    "load_trained",
+    "stage_of",
+    "train",
+]
 
 #: Told what is being done, how much of it is done, and how much there is.
 Progress = Callable[[str, int, int], None]
@@ -57,20 +79,16 @@ def train(config: Config, *, progress: Progress = silent, cache: str | Path | No
     Raises:
         CasError: See the message; what was saved before stays intact.
     """
-    tracker = config.tracker if config.tracker != "none" else None
-    accelerator = Accelerator(log_with=tracker, project_dir=str(config.output))
-    if accelerator.num_processes > 1:
-        raise InputError(
-            f"training runs in one process, not in {accelerator.num_processes}",
-            fix="start craft-trainer without a launcher",
-        )
+    accelerator = _accelerator(config)
     examples = data.read_examples(config.data.train, config.data.domain)
     previous = config.start
     for number, stage in enumerate(config.stages, start=1):
         folder = config.output / f"{number}-{stage.method}"
         identity = identity_of(config, number)
         if (folder / ARTIFACT).is_dir():
-            _require_same_stage(folder / ARTIFACT, identity)
+            require_same_stage(folder / ARTIFACT, identity)
+        elif isinstance(stage, ZeroShotStage):
+            write_zero_shot(folder, config, identity, accelerator)
         else:
             with EmbeddingCache(cache) as store:
                 run = StageRun(config, stage, folder, previous, examples, accelerator, identity)
@@ -84,13 +102,25 @@ def train(config: Config, *, progress: Progress = silent, cache: str | Path | No
     return previous
 
 
+def _accelerator(config: Config) -> Accelerator:
+    """One process, or the group that a launcher made; precision is the configuration's alone."""
+    tracker = config.tracker if config.tracker != "none" else None
+    try:
+        return Accelerator(log_with=tracker, project_dir=str(config.output), mixed_precision="no")
+    except ValueError as error:
+        raise InputError(
+            f"tracker {config.tracker!r}: {error}",
+            fix="tensorboard, none, or another tracker that accelerate knows and that is installed",
+        ) from error
+
+
 class StageRun:
     """One stage: set up, train, save. The methods are in the order in which they run."""
 
     def __init__(
         self,
         config: Config,
-        stage: AnyStage,
+        stage: Stage,
         folder: Path,
         previous: Path | None,
         examples: data.Examples,
@@ -110,73 +140,56 @@ class StageRun:
         """Model, what is trained of it, cached inputs, method and optimizer."""
         self.model = load_base(self.config, self.accelerator.device)
         self._attach()
-        self.texts = data.conditioning_texts(self.examples, self.stage.prompt, self.model.tokens)
-        resolution = self.config.data.resolution
-        self.model.latent_shape(resolution)
-        self.moments = data.encode_latents(
-            self.examples,
-            self.model,
-            resolution,
-            lambda done, total: progress("encoding images", done, total),
-        )
-        self.conditions: dict[str, Tensor] | None = None
+        self.latent = self.model.latent_shape(self.config.data.resolution)
+        trained_on, rejected = self.examples, None
+        if isinstance(self.stage, DpoStage):
+            trained_on, rejected = read_pairs(self.stage.pairs, self.examples)
+        self.count = len(trained_on)
+        self.texts = data.conditioning_texts(trained_on, self.stage.prompt, self.model.tokens)
+        self.moments = self._encoded(trained_on, progress)
+        self.rejected = None if rejected is None else self._encoded(rejected, progress)
+        self.conditions: dict[str, Conditions] | None = None
         if not isinstance(self.stage, TextualInversionStage):
             self.conditions = data.encode_texts(self.texts, self.model)
-        self.method = self._method(cache)
+        self.method = build_method(
+            self.config, self.stage, self.model, self.latent, self.examples, cache, self.accelerator
+        )
         self.parameters = list(self.model.trainable.values())
+        self.objective = self.accelerator.prepare(Objective(self.method, self.parameters))
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=self.stage.learning_rate, weight_decay=self.stage.weight_decay
         )
         self.watch = Watch(self.config, self.folder, self.model)
-        if self.accelerator.is_main_process:
-            critic = self.method.cam.critic if isinstance(self.method, Craft) else None
-            device = self.accelerator.device
-            self.watch.prepare(self.examples, self.stage.prompt, critic, cache, device, progress)
+        critic = self.method.cam.critic if isinstance(self.method, Craft) else None
+        device, template = self.accelerator.device, self.stage.prompt
+        on_main(
+            self.accelerator,
+            lambda: self.watch.prepare(self.examples, template, critic, cache, device, progress),
+        )
+
+    def _encoded(self, examples: data.Examples, progress: Progress) -> Tensor:
+        return data.encode_latents(
+            examples,
+            self.model,
+            self.config.data.resolution,
+            lambda done, total: progress("encoding images", done, total),
+            rank=self.accelerator.process_index,
+            world=self.accelerator.num_processes,
+        )
 
     def _attach(self) -> None:
         """Put what earlier stages learned into the model, and make this stage's part trainable."""
         if isinstance(self.stage, TextualInversionStage):
             used = [name for name in self.examples.classes if name in set(self.examples.labels)]
-            module = models.attach_tokens(self.model, models.initial_vectors(self.model, used))
-            module.learned.requires_grad_(True)
-            self.model.trainable["learned_tokens"] = module.learned
+            tokens = models.initial_tokens(self.model, used, self.stage.vectors_per_token)
+            for name, module in models.attach_tokens(self.model, tokens).items():
+                module.learned.requires_grad_(True)
+                self.model.trainable[name] = module.learned
             return
         lora = self.config.lora
         models.attach_lora(self.model, rank=lora.rank, alpha=lora.alpha, seed=self.config.seed)
         if self.previous is not None:
             models.load_artifact(self.model, self.previous)
-
-    def _method(self, cache: EmbeddingCache) -> Method:
-        forward = forward_process(self.model)
-        if not isinstance(self.stage, CraftStage):
-            return Denoising(self.model, forward)
-        device, sampling = self.accelerator.device, self.config.sampling
-        critic = load_encoder(
-            self.config.critic.encoder,
-            device=str(device),
-            offline=self.config.offline,
-            text_policy=self.config.critic.text_policy,
-        )
-        weights = self.stage.rewards.weights()
-        targets, probe = prepare_targets(
-            self.examples, critic, cache, weights, self.config.critic.probe
-        )
-        with torch.no_grad():
-            unconditional = self.model.encode_prompts([""])
-        return Craft(
-            model=self.model,
-            forward=forward,
-            sampler=sampling_scheduler(
-                dict(self.model.pipeline.scheduler.config),
-                sampling.steps,
-                sampling.timestep_spacing,
-                device,
-            ),
-            cam=ClinicalAlignmentModule(critic, probe, weights),
-            targets=targets,
-            guidance=Guidance(sampling.guidance, unconditional, self.stage.unconditional_gradient),
-            stage=self.stage,
-        )
 
     @property
     def total_steps(self) -> int:
@@ -186,7 +199,7 @@ class StageRun:
         assert self.stage.epochs is not None
         world = self.accelerator.num_processes
         together = self.stage.batch_size * self.stage.accumulate * world
-        return -(-self.stage.epochs * len(self.examples) // together)
+        return -(-self.stage.epochs * self.count // together)
 
     def train(self, progress: Progress = silent) -> None:
         """Take the steps that are left, from the latest checkpoint where there is one."""
@@ -254,9 +267,11 @@ class StageRun:
         self.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
         try:
-            for positions in self._positions(step):
-                loss = self.method.loss(self._batch(positions), step)
-                (loss.total / self.stage.accumulate).backward()
+            passes = self._positions(step)
+            for positions in passes:
+                with self._averaging(last=positions is passes[-1]):
+                    loss = self.objective(self._batch(positions), step)
+                    (loss.total / self.stage.accumulate).backward()
                 for name, value in loss.logs.items():
                     share = value.detach().float() / self.stage.accumulate
                     sums[name] = sums.get(name, torch.zeros_like(share)) + share
@@ -273,6 +288,10 @@ class StageRun:
         self.optimizer.step()
         return logs
 
+    def _averaging(self, *, last: bool) -> AbstractContextManager[Any]:
+        """Average gradients over the processes in the last forward pass of a step alone."""
+        return nullcontext() if last else self.accelerator.no_sync(self.objective)
+
     def _positions(self, step: int) -> list[tuple[int, ...]]:
         return data.positions_of(
             step,
@@ -284,12 +303,15 @@ class StageRun:
 
     def _batch(self, positions: tuple[int, ...]) -> data.Batch:
         seed = self.config.seed
-        rows = tuple(data.row_at(position, len(self.examples), seed) for position in positions)
+        rows = tuple(data.row_at(position, self.count, seed) for position in positions)
         prompts = tuple(self.texts[row] for row in rows)
-        conditions = None
+        conditions = rejected = None
         if self.conditions is not None:
-            conditions = torch.stack([self.conditions[prompt] for prompt in prompts])
-        return data.Batch(rows, positions, seed, self.moments[list(rows)], prompts, conditions)
+            conditions = Conditions.cat([self.conditions[prompt] for prompt in prompts])
+        if self.rejected is not None:
+            rejected = self.rejected[list(rows)]
+        moments = self.moments[list(rows)]
+        return data.Batch(rows, positions, seed, moments, prompts, conditions, rejected)
 
     def _averaged(self, values: Mapping[str, Tensor]) -> dict[str, float]:
         stacked = torch.stack([value.detach().float() for value in values.values()])
@@ -304,7 +326,7 @@ class StageRun:
         return rate
 
     def _checkpoint(self, step: int) -> None:
-        if self.accelerator.is_main_process:
+        def save() -> str:
             path = checkpoints.save_checkpoint(
                 self.folder / "checkpoints",
                 step,
@@ -313,9 +335,10 @@ class StageRun:
                 self.identity,
                 self.config.keep_checkpoints,
             )
-            self.last_good = str(path)
             self.watch.forget_older_best()
-        self.accelerator.wait_for_everyone()
+            return str(path)
+
+        self.last_good = on_main(self.accelerator, save)
 
     def _draw_sheet(self, step: int) -> None:
         """The first prompts at fixed seeds, always the same, so that sheets can be compared."""
@@ -329,27 +352,23 @@ class StageRun:
 
     def save(self) -> None:
         """Write the artefact, as a whole or not at all: the last weights, or the best."""
-        if self.accelerator.is_main_process:
+
+        def save() -> None:
             if self.watch.looks and (self.config.artifact == "best" or self.stopped is not None):
                 best = self.watch.best_file
                 checkpoints.restore(best, self.model.trainable, self.optimizer, self.identity)
-            temporary = self.folder / f".{ARTIFACT}"
-            shutil.rmtree(temporary, ignore_errors=True)
             try:
-                models.save_artifact(self.model, temporary)
-                write_bytes(temporary / CONFIG_FILE, to_yaml(self.config).encode())
-                write_bytes(temporary / IDENTITY_FILE, to_json(self.identity).encode())
-                self._write_card(temporary)
-                temporary.rename(self.folder / ARTIFACT)
-            except OSError as error:
-                shutil.rmtree(temporary, ignore_errors=True)
+                write_artifact(self.folder, self.config, self.identity, self._write_trained)
+            except CasError as error:
                 raise CasError(
-                    f"{self.folder / ARTIFACT} cannot be written: {error}",
+                    error.problem,
                     fix=f"free space and run again: it continues from {self.last_good}",
                 ) from error
-        self.accelerator.wait_for_everyone()
 
-    def _write_card(self, directory: Path) -> None:
+        on_main(self.accelerator, save)
+
+    def _write_trained(self, directory: Path) -> None:
+        models.save_artifact(self.model, directory)
         counts = [self.model.count_tokens(text) for text in sorted(set(self.texts))]
         write_card(
             directory,
@@ -364,81 +383,37 @@ class StageRun:
         )
 
 
-def load_base(config: Config, device: torch.device) -> models.DiffusionModel:
-    """The base model that a configuration names, frozen."""
-    return models.load_model(
-        config.base,
-        revision=config.revision,
-        device=device,
-        dtype=_DTYPES[config.dtype],
-        offline=config.offline,
-        gradient_checkpointing=config.gradient_checkpointing,
-    )
+def write_zero_shot(
+    folder: Path, config: Config, identity: Mapping[str, Any], accelerator: Accelerator
+) -> None:
+    """The artefact of the base model as it is: settings and no weights."""
+    on_main(accelerator, lambda: write_artifact(folder, config, identity, lambda directory: None))
 
 
-def load_trained(artifact: Path, config: Config, device: torch.device) -> models.DiffusionModel:
-    """Base model with an artefact in it, as the trainer itself has it.
+def write_artifact(
+    folder: Path,
+    config: Config,
+    identity: Mapping[str, Any],
+    write_trained: Callable[[Path], None],
+) -> None:
+    """Write the artefact of a stage, as a whole or not at all.
 
-    Raises:
-        InputError: The base model is not the one that the artefact was trained on.
-    """
-    made_on = _stored_identity(artifact).get("base_sha256")
-    found = base_hash(config.base, config.revision, offline=config.offline)
-    if made_on not in (None, found):
-        raise InputError(
-            f"{artifact} was trained on another base model: sha256 {made_on[:12]}, and "
-            f"{config.base} is {found[:12]}",
-            fix="name the base model that it was trained on, e.g. base=DIRECTORY",
-        )
-    model = load_base(config, device)
-    if (artifact / models.LORA_FILE).is_file():
-        lora = config.lora
-        models.attach_lora(model, rank=lora.rank, alpha=lora.alpha, seed=config.seed)
-    models.load_artifact(model, artifact)
-    return model
-
-
-def identity_of(config: Config, number: int) -> dict[str, Any]:
-    """The settings that decide the result of stage ``number`` (from 1), as JSON values."""
-    values = config.model_dump(mode="json")
-    names = ["base", "revision", "dtype", "seed", "data", "lora", "sampling", "critic"]
-    if config.validation.encoder is not None:  # it may end a stage, or choose its weights
-        names += ["validation", "guards", "artifact"]
-    stages = {}
-    for position in range(number):
-        stage = dict(values["stages"][position])
-        # Neither changes a single step.
-        del stage["checkpoint_every"]
-        stage.pop("reward_gradients_every", None)
-        stages[str(position)] = stage
-    own = {**{name: values[name] for name in names}, "stages": stages}
-    own["base_sha256"] = base_hash(config.base, config.revision, offline=config.offline)
-    # What an artefact was made by says what it is, wherever it lies.
-    return own if config.start is None else {**own, "start": _stored_identity(config.start)}
-
-
-def stage_of(artifact: Path, config: Config) -> AnyStage:
-    """The stage that wrote an artefact, by the settings beside it.
+    Args:
+        folder: Of the stage.
+        config: Of the run.
+        identity: What decides the result.
+        write_trained: Writes what was trained into the folder that it is given.
 
     Raises:
-        InputError: The folder is no artefact of a run.
+        CasError: It cannot be written.
     """
-    stages = _stored_identity(artifact).get("stages", {})
-    if not 1 <= len(stages) <= len(config.stages):
-        raise InputError(f"{artifact} does not match its {CONFIG_FILE}", fix="train it again")
-    return config.stages[len(stages) - 1]
-
-
-def _require_same_stage(artifact: Path, identity: Mapping[str, Any]) -> None:
-    checkpoints.require_same(_stored_identity(artifact), identity, artifact)
-
-
-def _stored_identity(artifact: Path) -> dict[str, Any]:
-    path = artifact / IDENTITY_FILE
+    temporary = folder / f".{ARTIFACT}"
+    shutil.rmtree(temporary, ignore_errors=True)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path} cannot be read: {error}",
-            fix="name the folder `artifact` of a finished stage, or remove it and train again",
-        ) from error
+        write_bytes(temporary / CONFIG_FILE, to_yaml(config).encode())
+        write_bytes(temporary / IDENTITY_FILE, to_json(identity).encode())
+        write_trained(temporary)
+        temporary.rename(folder / ARTIFACT)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise CasError(f"{folder / ARTIFACT} cannot be written: {error}") from error

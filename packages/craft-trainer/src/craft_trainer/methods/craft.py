@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from craft_trainer import monitoring
+from craft_trainer.bases import DiffusionModel
 from craft_trainer.cam import ClinicalAlignmentModule, Targets
+from craft_trainer.conditions import Conditions
 from craft_trainer.config import CraftStage
 from craft_trainer.data import Batch
 from craft_trainer.methods.base import Loss
-from craft_trainer.methods.denoising import conditions_of, denoising_error
-from craft_trainer.models import DiffusionModel
+from craft_trainer.methods.denoising import conditions_of, denoising_loss
+from craft_trainer.processes import ForwardProcess
 from craft_trainer.sampling import Guidance, Scheduler, draft
 
 
@@ -24,7 +25,7 @@ class Craft:
 
     Attributes:
         model: With LoRA attached.
-        forward: Scheduler of the diffusion term.
+        forward: Of the diffusion term.
         sampler: Scheduler of a trajectory, its T timesteps set.
         cam: Rewards of an image.
         targets: What each training image's samples are judged against, one row an example.
@@ -33,7 +34,7 @@ class Craft:
     """
 
     model: DiffusionModel
-    forward: Any
+    forward: ForwardProcess
     sampler: Scheduler
     cam: ClinicalAlignmentModule
     targets: Targets
@@ -45,10 +46,13 @@ class Craft:
         conditions = conditions_of(batch, self.model)
         total = torch.zeros((), device=self.model.device)
         logs: dict[str, Tensor] = {}
-        if self.stage.lambda_diff > 0:
-            error = denoising_error(self.model, self.forward, batch, conditions)
-            total = total + self.stage.lambda_diff * error
-            logs["loss/diffusion"] = error.detach()
+        diffusion, distance = self.stage.lambda_diff, self.stage.kl_to_base
+        if diffusion > 0 or distance > 0:
+            term = denoising_loss(
+                self.model, self.forward, batch, conditions, distance, weight=diffusion
+            )
+            total = total + term.total
+            logs |= term.logs
         if self.stage.lambda_cam > 0:
             reward, reward_logs = self._reward(batch, conditions, step)
             total = total - self.stage.lambda_cam * reward
@@ -56,7 +60,7 @@ class Craft:
         return Loss(total, {"loss/total": total.detach(), **logs})
 
     def _reward(
-        self, batch: Batch, conditions: Tensor, step: int
+        self, batch: Batch, conditions: Conditions, step: int
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """r_cam averaged over the batch and its repeats, and its logs."""
         repeats = self.stage.repeats

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from diffusers import DDPMScheduler
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 from torch.nn import functional as F
 
+from craft_trainer.adapters import base_only
+from craft_trainer.bases import DiffusionModel
+from craft_trainer.conditions import Conditions
 from craft_trainer.data import Batch
 from craft_trainer.methods.base import Loss
-from craft_trainer.models import DiffusionModel
+from craft_trainer.processes import Corrupted, ForwardProcess
 
 
 @dataclass(frozen=True)
@@ -22,61 +23,70 @@ class Denoising:
 
     Attributes:
         model: Its trainable part is what is learned: LoRA matrices or token vectors.
-        scheduler: Of the forward process, from the base model's own configuration.
+        forward: The process that the base model reverses.
+        kl_to_base: Weight of :func:`distance_to_base`.
     """
 
     model: DiffusionModel
-    scheduler: Any
+    forward: ForwardProcess
+    kl_to_base: float = 0.0
 
     def loss(self, batch: Batch, step: int) -> Loss:
-        """Mean squared error of the prediction; see :func:`denoising_error`."""
+        """Mean squared error of the prediction, and the distance to the base model."""
         conditions = conditions_of(batch, self.model)
-        error = denoising_error(self.model, self.scheduler, batch, conditions)
-        return Loss(error, {"loss/diffusion": error.detach()})
+        return denoising_loss(self.model, self.forward, batch, conditions, self.kl_to_base)
 
 
-def conditions_of(batch: Batch, model: DiffusionModel) -> Tensor:
-    """``(B, L, D)``: the cached ones, or encoded now where the text encoder is being trained."""
+def conditions_of(batch: Batch, model: DiffusionModel) -> Conditions:
+    """The cached ones, or encoded now where the text encoder is being trained."""
     if batch.conditions is not None:
-        return batch.conditions.to(model.device).float()
+        return batch.conditions.to(model.device, torch.float32)
     return model.encode_prompts(batch.prompts)
 
 
-def forward_process(model: DiffusionModel) -> Any:
-    """The forward process that the base model was trained with, its alphas on the device."""
-    scheduler = DDPMScheduler.from_config(model.pipeline.scheduler.config)
-    scheduler.alphas_cumprod = scheduler.alphas_cumprod.to(model.device)
-    return scheduler
+def denoising_loss(
+    model: DiffusionModel,
+    forward: ForwardProcess,
+    batch: Batch,
+    conditions: Conditions,
+    kl_to_base: float = 0.0,
+    weight: float = 1.0,
+) -> Loss:
+    """``weight`` ‖ε − ε_θ(z_t, t, c)‖² of Eq. 1, as the mean over elements, and the KL term.
 
-
-def denoising_error(
-    model: DiffusionModel, scheduler: Any, batch: Batch, conditions: Tensor
-) -> Tensor:
-    """‖ε − ε_θ(z_t, t, c)‖² of Eq. 1, as the mean over elements; a float32 scalar.
-
-    A v-prediction model is compared with the velocity of the same noise.
+    A v-prediction or flow model is compared with the velocity of the same noise.
     """
-    moments = batch.moments.to(model.device)
-    latents = model.latents_of(moments, _noise(batch, "latent", moments)).float()
-    noise = _noise(batch, "noise", moments)
-    total = scheduler.config.num_train_timesteps
-    times = torch.cat(
-        [torch.randint(total, (1,), generator=one) for one in batch.generators("timestep")]
-    ).to(model.device)
-    noisy = scheduler.add_noise(latents, noise, times)
-    predicted = model.denoise(noisy, times, conditions)
-    target = noise
-    if model.prediction_type == "v_prediction":
-        target = scheduler.get_velocity(latents, noise, times)
-    return F.mse_loss(predicted, target)
+    latents = latents_of(batch, "latent", batch.moments, model)
+    corrupted = corrupt(batch, latents, forward)
+    base = None
+    if kl_to_base > 0:
+        with base_only(model):
+            base = model.denoise(corrupted.noisy, corrupted.timesteps, conditions)
+    predicted = model.denoise(corrupted.noisy, corrupted.timesteps, conditions)
+    error = F.mse_loss(predicted, corrupted.target)
+    total = weight * error
+    logs = {"loss/diffusion": error.detach()}
+    if base is not None:
+        distance = F.mse_loss(predicted, base)
+        total = total + kl_to_base * distance
+        logs["loss/kl_to_base"] = distance.detach()
+    return Loss(total, logs)
 
 
-def _noise(batch: Batch, purpose: str, moments: Tensor) -> Tensor:
-    """Standard normal, shaped as a latent of ``moments``; one stream an image."""
-    count, channels, *size = moments.shape
+def latents_of(batch: Batch, purpose: str, moments: Tensor, model: DiffusionModel) -> Tensor:
+    """``(B, C, h, w)`` float32 latents drawn from ``moments``; one stream an image."""
+    own = moments.to(model.device)
+    return model.latents_of(own, _noise(batch, purpose, own[:, : own.shape[1] // 2])).float()
+
+
+def corrupt(batch: Batch, latents: Tensor, forward: ForwardProcess) -> Corrupted:
+    """Mix ``latents`` with the batch's own noise, at its own times."""
+    noise = _noise(batch, "noise", latents)
+    return forward.corrupt(latents, noise, batch.generators("timestep"))
+
+
+def _noise(batch: Batch, purpose: str, like: Tensor) -> Tensor:
+    """Standard normal, shaped as ``like``; one stream an image."""
     return randn_tensor(
-        (count, channels // 2, *size),
-        generator=batch.generators(purpose),
-        device=moments.device,
-        dtype=moments.dtype,
+        like.shape, generator=batch.generators(purpose), device=like.device, dtype=like.dtype
     )

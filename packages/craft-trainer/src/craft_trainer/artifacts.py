@@ -1,0 +1,116 @@
+"""Artefacts of stages: what made them, and a model with one in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from cas_metric.errors import InputError
+from craft_trainer import checkpoints, models
+from craft_trainer.config import AnyStage, Config
+from craft_trainer.provenance import base_hash
+
+ARTIFACT: Final = "artifact"
+IDENTITY_FILE: Final = "stage.json"
+CONFIG_FILE: Final = "config.yaml"
+_DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+#: Settings of a stage that change no step.
+_WITHOUT_EFFECT: Final = ("checkpoint_every", "reward_gradients_every")
+
+
+def load_base(config: Config, device: torch.device) -> models.DiffusionModel:
+    """The base model that a configuration names, frozen."""
+    return models.load_model(
+        config.base,
+        revision=config.revision,
+        device=device,
+        dtype=_DTYPES[config.dtype],
+        offline=config.offline,
+        gradient_checkpointing=config.gradient_checkpointing,
+        compile_denoiser=config.compile,
+        embedded_guidance=config.sampling.guidance,
+    )
+
+
+def load_trained(artifact: Path, config: Config, device: torch.device) -> models.DiffusionModel:
+    """Base model with an artefact in it, as the trainer itself has it.
+
+    Raises:
+        InputError: The base model is not the one that the artefact was trained on.
+    """
+    made_on = stored_identity(artifact).get("base_sha256")
+    found = base_hash(config.base, config.revision, offline=config.offline)
+    if made_on not in (None, found):
+        raise InputError(
+            f"{artifact} was trained on another base model: sha256 {made_on[:12]}, and "
+            f"{config.base} is {found[:12]}",
+            fix="name the base model that it was trained on, e.g. base=DIRECTORY",
+        )
+    model = load_base(config, device)
+    if (artifact / models.LORA_FILE).is_file():
+        lora = config.lora
+        models.attach_lora(model, rank=lora.rank, alpha=lora.alpha, seed=config.seed)
+    models.load_artifact(model, artifact)
+    return model
+
+
+def identity_of(config: Config, number: int) -> dict[str, Any]:
+    """The settings that decide the result of stage ``number`` (from 1), as JSON values."""
+    values = config.model_dump(mode="json")
+    names = ["base", "revision", "dtype", "seed", "data", "lora", "sampling", "critic", "compile"]
+    if config.validation.encoder is not None:  # it may end a stage, or choose its weights
+        names += ["validation", "guards", "artifact"]
+    stages = {
+        str(position): {
+            key: value
+            for key, value in values["stages"][position].items()
+            if key not in _WITHOUT_EFFECT
+        }
+        for position in range(number)
+    }
+    own = {**{name: values[name] for name in names}, "stages": stages}
+    own["base_sha256"] = base_hash(config.base, config.revision, offline=config.offline)
+    # What an artefact was made by says what it is, wherever it lies.
+    return own if config.start is None else {**own, "start": stored_identity(config.start)}
+
+
+def stage_of(artifact: Path, config: Config) -> AnyStage:
+    """The stage that wrote an artefact, by the settings beside it.
+
+    Raises:
+        InputError: The folder is no artefact of a run.
+    """
+    stages = stored_identity(artifact).get("stages", {})
+    if not 1 <= len(stages) <= len(config.stages):
+        raise InputError(f"{artifact} does not match its {CONFIG_FILE}", fix="train it again")
+    return config.stages[len(stages) - 1]
+
+
+def require_same_stage(artifact: Path, identity: Mapping[str, Any]) -> None:
+    """Refuse an artefact that other settings made.
+
+    Raises:
+        InputError: Names every setting that differs.
+    """
+    checkpoints.require_same(stored_identity(artifact), identity, artifact)
+
+
+def stored_identity(artifact: Path) -> dict[str, Any]:
+    """The settings that made an artefact.
+
+    Raises:
+        InputError: The folder is no artefact of a run.
+    """
+    path = artifact / IDENTITY_FILE
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} cannot be read: {error}",
+            fix="name the folder `artifact` of a finished stage, or remove it and train again",
+        ) from error

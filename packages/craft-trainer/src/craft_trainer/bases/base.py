@@ -1,0 +1,164 @@
+"""What every family of base models has, and what each answers in its own way."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from cas_metric.errors import InputError
+from craft_trainer.conditions import Conditions
+from craft_trainer.config import Sampling
+from craft_trainer.processes import ForwardProcess
+from craft_trainer.sampling import Guidance, Scheduler, UnconditionalGradient
+
+
+class TextTower(NamedTuple):
+    """A text encoder whose token embedding can learn, and where the pipeline keeps it.
+
+    Attributes:
+        name: Key of its vectors in a file of learned tokens; empty where there is one tower.
+        tokenizer: Attribute of the pipeline.
+        encoder: Attribute of the pipeline.
+    """
+
+    name: str
+    tokenizer: str
+    encoder: str
+
+
+@dataclass
+class DiffusionModel(ABC):
+    """A frozen latent diffusion pipeline and the parts of it that are trained.
+
+    Attributes:
+        pipeline: As diffusers loads it.
+        tokens: Class name to its learned token.
+        trainable: Parameters by name: LoRA matrices of the denoiser, or learned token vectors.
+        embedded_guidance: Scale that a guidance-distilled model is told.
+    """
+
+    pipeline: Any  # diffusers declares none of a pipeline's parts to type checkers
+    tokens: dict[str, str] = field(default_factory=dict)
+    trainable: dict[str, nn.Parameter] = field(default_factory=dict)
+    embedded_guidance: float = 1.0
+
+    #: Class name of the pipelines that this family is for.
+    pipeline_name: ClassVar[str]
+    #: Attribute of the pipeline that holds the denoiser; also the prefix of LoRA names.
+    trunk_name: ClassVar[str]
+    #: Text encoders that textual inversion teaches; empty where diffusers cannot load the result.
+    towers: ClassVar[tuple[TextTower, ...]] = ()
+
+    @property
+    def trunk(self) -> nn.Module:
+        """The denoiser: a UNet or a transformer."""
+        return getattr(self.pipeline, self.trunk_name)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the denoiser lives."""
+        return next(self.trunk.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the frozen weights of denoiser and text encoders."""
+        return next(p for p in self.trunk.parameters() if not p.requires_grad).dtype
+
+    @property
+    @abstractmethod
+    def lora_targets(self) -> str:
+        """Regular expression of the layers that get an adapter."""
+
+    @property
+    @abstractmethod
+    def latent_channels(self) -> int:
+        """C of a latent."""
+
+    @property
+    @abstractmethod
+    def latent_multiple(self) -> int:
+        """What the side of a latent must be a multiple of."""
+
+    @abstractmethod
+    def denoise(self, latents: Tensor, timestep: Tensor, conditions: Conditions) -> Tensor:
+        """The prediction for ``(B, C, h, w)`` latents, in their dtype.
+
+        The denoiser computes in its own dtype; the steps between its calls stay in that of the
+        latents. ``timestep`` is a scalar or ``(B,)``.
+        """
+
+    @abstractmethod
+    def encode_prompts(self, prompts: Sequence[str]) -> Conditions:
+        """Float32 conditions of ``N`` prompts; gradients flow to learned tokens."""
+
+    def unconditional(self) -> Conditions:
+        """What guidance leads away from: the encoding of the empty prompt."""
+        return self.encode_prompts([""])
+
+    @torch.no_grad()
+    def guidance(self, scale: float, gradient: UnconditionalGradient = "full") -> Guidance:
+        """Classifier-free guidance of a trajectory."""
+        return Guidance(scale, self.unconditional(), gradient)
+
+    @abstractmethod
+    def forward_process(self, latent: Sequence[int]) -> ForwardProcess:
+        """The process that the model was trained to reverse, for ``(C, h, w)`` latents."""
+
+    @abstractmethod
+    def sampler(self, sampling: Sampling, latent: Sequence[int]) -> Scheduler:
+        """The steps of a trajectory of ``(C, h, w)`` latents."""
+
+    def count_tokens(self, prompt: str) -> int:
+        """Tokens of the whole prompt with its special tokens, before anything is cut."""
+        return len(self.pipeline.tokenizer(prompt, truncation=False).input_ids)
+
+    @property
+    def token_limit(self) -> int:
+        """Longest prompt in tokens, special tokens included."""
+        return self.pipeline.tokenizer.model_max_length
+
+    @torch.no_grad()
+    def encode_images(self, images: Tensor) -> Tensor:
+        """``(B, 3, H, W)`` in [0, 1] to ``(B, 2C, h, w)`` mean and log-variance of the latents."""
+        vae = self.pipeline.vae
+        pixels = images.to(self.device, vae.dtype) * 2 - 1
+        return vae.encode(pixels).latent_dist.parameters
+
+    def latents_of(self, moments: Tensor, noise: Tensor) -> Tensor:
+        """``(B, C, h, w)`` scaled latents drawn from ``moments`` with standard normal ``noise``."""
+        mean, log_variance = moments.chunk(2, dim=1)
+        drawn = mean + (0.5 * log_variance.clamp(-30, 20)).exp() * noise
+        return (drawn - self._latent_shift) * self.pipeline.vae.config.scaling_factor
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """``(B, C, h, w)`` scaled latents to ``(B, 3, H, W)`` images in [0, 1]; gradients flow.
+
+        The clamp is part of what an image is: a saturated pixel has no gradient.
+        """
+        vae = self.pipeline.vae
+        unscaled = latents.to(vae.dtype) / vae.config.scaling_factor + self._latent_shift
+        return (vae.decode(unscaled).sample.float() / 2 + 0.5).clamp(0, 1)
+
+    @property
+    def _latent_shift(self) -> float:
+        return getattr(self.pipeline.vae.config, "shift_factor", None) or 0.0
+
+    def latent_shape(self, resolution: int) -> tuple[int, int, int]:
+        """``(C, h, w)`` of a latent of a square image.
+
+        Raises:
+            InputError: The side is no multiple of what the denoiser and the VAE divide it by.
+        """
+        factor = self.pipeline.vae_scale_factor
+        if resolution % (factor * self.latent_multiple):
+            raise InputError(
+                f"data.resolution {resolution} does not suit the base model",
+                fix=f"take a multiple of {factor * self.latent_multiple}",
+            )
+        side = resolution // factor
+        return self.latent_channels, side, side

@@ -1,0 +1,103 @@
+"""Stable Diffusion 1.x, 2.x and XL: a UNet, and the diffusion loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Final
+
+import torch
+from torch import Tensor
+
+from craft_trainer.bases.base import DiffusionModel, TextTower
+from craft_trainer.conditions import Conditions
+from craft_trainer.config import Sampling
+from craft_trainer.processes import Diffusion, ForwardProcess
+from craft_trainer.sampling import Scheduler, sampling_scheduler
+
+#: Cross-attention alone. Bare module names such as ``to_q`` would hit self-attention as well.
+CROSS_ATTENTION: Final = r".*attn2\.(to_q|to_k|to_v|to_out\.0)"
+
+
+class StableDiffusion(DiffusionModel):
+    """Stable Diffusion 1.x and 2.x."""
+
+    pipeline_name: ClassVar[str] = "StableDiffusionPipeline"
+    trunk_name: ClassVar[str] = "unet"
+    towers: ClassVar[tuple[TextTower, ...]] = (TextTower("", "tokenizer", "text_encoder"),)
+
+    @property
+    def lora_targets(self) -> str:
+        """Cross-attention, as in the paper (§4.1.3)."""
+        return CROSS_ATTENTION
+
+    @property
+    def latent_channels(self) -> int:
+        """C of a latent."""
+        return self.pipeline.unet.config.in_channels
+
+    @property
+    def latent_multiple(self) -> int:
+        """The UNet halves a latent once a level."""
+        return 2 ** (len(self.pipeline.unet.config.block_out_channels) - 1)
+
+    @property
+    def prediction_type(self) -> str:
+        """``epsilon`` or ``v_prediction``, as the base model's scheduler says."""
+        return self.pipeline.scheduler.config.prediction_type
+
+    def denoise(self, latents: Tensor, timestep: Tensor, conditions: Conditions) -> Tensor:
+        """The UNet's prediction; see :meth:`DiffusionModel.denoise`."""
+        inputs = latents.to(self.dtype), timestep, conditions.embeddings.to(self.dtype)
+        return self.trunk(*inputs, return_dict=False)[0].to(latents.dtype)
+
+    def encode_prompts(self, prompts: Sequence[str]) -> Conditions:
+        """The text encoder's last layer; learned tokens of several vectors are spelt out."""
+        encoded, _ = self.pipeline.encode_prompt(list(prompts), self.device, 1, False)
+        return Conditions(encoded.float())
+
+    def forward_process(self, latent: Sequence[int]) -> ForwardProcess:
+        """Diffusion with the base model's betas and prediction type."""
+        return Diffusion.of(dict(self.pipeline.scheduler.config), self.device)
+
+    def sampler(self, sampling: Sampling, latent: Sequence[int]) -> Scheduler:
+        """DDPM, as the paper samples (Appendix I)."""
+        config = dict(self.pipeline.scheduler.config)
+        return sampling_scheduler(config, sampling.steps, sampling.timestep_spacing, self.device)
+
+
+class StableDiffusionXL(StableDiffusion):
+    """Stable Diffusion XL: two text encoders, a pooled vector, and the size as a condition."""
+
+    pipeline_name: ClassVar[str] = "StableDiffusionXLPipeline"
+    towers: ClassVar[tuple[TextTower, ...]] = (
+        TextTower("clip_l", "tokenizer", "text_encoder"),
+        TextTower("clip_g", "tokenizer_2", "text_encoder_2"),
+    )
+
+    def denoise(self, latents: Tensor, timestep: Tensor, conditions: Conditions) -> Tensor:
+        """The UNet's prediction, told that the image is as large as it is and was not cropped."""
+        assert conditions.pooled is not None
+        height, width = (side * self.pipeline.vae_scale_factor for side in latents.shape[-2:])
+        size = torch.tensor([[height, width, 0, 0, height, width]], device=latents.device)
+        added = {
+            "text_embeds": conditions.pooled.to(self.dtype),
+            "time_ids": size.to(self.dtype).expand(len(latents), -1),
+        }
+        inputs = latents.to(self.dtype), timestep, conditions.embeddings.to(self.dtype)
+        prediction = self.trunk(*inputs, added_cond_kwargs=added, return_dict=False)[0]
+        return prediction.to(latents.dtype)
+
+    def encode_prompts(self, prompts: Sequence[str]) -> Conditions:
+        """Both encoders' last layer but one, and the pooled vector of the second."""
+        encoded, _, pooled, _ = self.pipeline.encode_prompt(
+            list(prompts), device=self.device, do_classifier_free_guidance=False
+        )
+        return Conditions(encoded.float(), pooled.float())
+
+    def unconditional(self) -> Conditions:
+        """Zeros where the model was trained so, else the encoding of the empty prompt."""
+        empty = self.encode_prompts([""])
+        if not self.pipeline.config.force_zeros_for_empty_prompt:
+            return empty
+        assert empty.pooled is not None
+        return Conditions(torch.zeros_like(empty.embeddings), torch.zeros_like(empty.pooled))
