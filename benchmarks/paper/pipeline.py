@@ -16,6 +16,7 @@ from benchmarks.paper.recipes import RECIPES, Recipe
 from benchmarks.paper.settings import Settings
 from benchmarks.paper.steps import Step, Work
 
+from cas_metric.errors import CasError
 from cas_metric.manifest import read_manifest
 
 #: Denoising steps of a sample, in training and in evaluation.
@@ -26,6 +27,8 @@ BATCH: Final = 4
 _START, _SCORE = 8.0, 15.0
 #: Seconds of one small classifier on phantoms; a ResNet-18 on a GPU takes a minute or two.
 _CLASSIFIER = 6.0
+#: Seconds of one answer of a language model, four at once.
+_ANSWER = 1.0
 
 
 class Pipeline:
@@ -300,6 +303,74 @@ class Pipeline:
             needs=(*drawn, *scored),
             work=Work(fixed=_START + classifiers * _CLASSIFIER),
         )
+
+    def audit(self, names: tuple[str, ...]) -> Step:
+        """Checklist items judged by a language model (§4.2.7), one generation seed."""
+        out = self.folder / "audit"
+        scored = [self.score(name) for name in names]
+        given = [f"{n}={s.result.parent}" for n, s in zip(names, scored, strict=True)]
+        words = ("--mllm", self._mllm, "--seed", 0, "--control", *self._stored, "--out", out)
+        return Step(
+            "audit",
+            _words("cas", "audit", *given, *words),
+            out / "summary.json",
+            needs=tuple(scored),
+            work=Work(fixed=_START + 2 * len(names) * self.count("test") * _ANSWER),
+        )
+
+    def judge(self, names: tuple[str, ...]) -> Step:
+        """The images of a case ranked by a language model (Appendix E), one generation seed."""
+        out = self.folder / "judge"
+        scored = [self.score(name) for name in names]
+        given = [f"{n}={s.result.parent}" for n, s in zip(names, scored, strict=True)]
+        orders = ("--permutations", len(names))
+        words = ("--mllm", self._mllm, "--seed", 0, *orders, *self._stored, "--out", out)
+        return Step(
+            "judge",
+            _words("cas", "judge", *given, *words),
+            out / "summary.json",
+            needs=tuple(scored),
+            work=Work(fixed=_START + len(names) * self.count("test") * _ANSWER),
+        )
+
+    def compare(self, names: tuple[str, ...]) -> Step:
+        """CAS of several methods as one table."""
+        out, scored = self.folder / "comparison", [self.score(name) for name in names]
+        given = [f"{n}={s.result.parent}" for n, s in zip(names, scored, strict=True)]
+        return Step(
+            "comparison",
+            _words("cas", "compare", *given, "--out", out),
+            out / "comparison.csv",
+            needs=tuple(scored),
+            work=Work(fixed=_SCORE),
+        )
+
+    def preference(self, names: tuple[str, ...]) -> Step:
+        """Physicians' rankings (§4.2.6) against CAS."""
+        out = self.folder / "preference"
+        if self.settings.rankings is None:
+            raise CasError(
+                "Figure 5 needs the rankings of physicians",
+                fix="collect them with `cas study`, then --rankings FILE",
+            )
+        compared = self.compare(names)
+        words = ("--cas", compared.result, "--out", out)
+        return Step(
+            "preference",
+            _words("cas", "preference", self.settings.rankings, *words),
+            out / "preference.json",
+            needs=(compared,),
+            work=Work(fixed=_SCORE),
+        )
+
+    @property
+    def _mllm(self) -> str:
+        if self.settings.mllm is None:
+            raise CasError(
+                "Table 3b and Figures 6 and 7 need a multimodal language model",
+                fix="--mllm SPEC, as for `cas audit`: openai:MODEL or local:DIR",
+            )
+        return self.settings.mllm
 
     @property
     def embedded(self) -> bool:
