@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -122,7 +122,12 @@ def create_app(store: Store) -> Starlette:
     app = Starlette(
         routes=routes,
         middleware=[Middleware(SecurityHeaders)],
-        exception_handlers={HTTPException: _http_error, Refused: _refused, Closed: _refused},
+        exception_handlers={
+            HTTPException: _http_error,
+            ClientDisconnect: _gone,
+            Refused: _refused,
+            Closed: _refused,
+        },
     )
     app.router.redirect_slashes = False
     return app
@@ -289,6 +294,11 @@ async def _http_error(request: Request, error: Exception) -> Response:
     if error.status_code in (404, 405):  # one answer for all that does not exist
         return _html(pages.not_found(request.url.path), 404)
     return Response(str(error.detail), status_code=error.status_code, media_type="text/plain")
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    """Nobody is there to read this: the connection was closed before the body was sent."""
+    return Response(status_code=400)
 
 
 async def _refused(request: Request, error: Exception) -> Response:

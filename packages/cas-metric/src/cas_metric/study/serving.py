@@ -6,9 +6,14 @@ import ipaddress
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cas_metric.errors import InputError, MissingDependency
 from cas_metric.study.store import open_study
+
+if TYPE_CHECKING:
+    import uvicorn
+    from starlette.types import ASGIApp
 
 
 def is_loopback(host: str) -> bool:
@@ -40,10 +45,26 @@ def bind(host: str, port: int) -> socket.socket:
     return found
 
 
-def run(folder: Path, host: str, port: int, *, ready: Callable[[str], None]) -> None:
-    """Serve the study in ``folder`` until interrupted.
+def configure(app: ASGIApp) -> uvicorn.Config:
+    """How the application is served.
 
     Nothing is logged about requests: their paths hold the raters' secrets.
+    """
+    import uvicorn
+
+    return uvicorn.Config(
+        app,
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        # Longer than proxies and browsers keep an idle connection, so that none of them sends a
+        # request just as we hang up.
+        timeout_keep_alive=90,
+    )
+
+
+def run(folder: Path, host: str, port: int, *, ready: Callable[[str], None]) -> None:
+    """Serve the study in ``folder`` until interrupted.
 
     Args:
         folder: Of the study.
@@ -64,9 +85,7 @@ def run(folder: Path, host: str, port: int, *, ready: Callable[[str], None]) -> 
             str(error.name), extra="study", purpose="serving a study"
         ) from error
     store = open_study(folder)
-    config = uvicorn.Config(
-        create_app(store), access_log=False, log_level="warning", server_header=False
-    )
+    config = configure(create_app(store))
     listener = bind(host, port)
     shown = f"[{host}]" if ":" in host else host
     ready(f"http://{shown}:{listener.getsockname()[1]}")

@@ -92,7 +92,8 @@ def parse_wording(text: str, source: str) -> Wording:
     try:
         checked = Wording.model_validate(given)
     except ValidationError as error:
-        detail = error.errors()[0]
+        # A misspelt key first: it explains the missing one.
+        detail = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")[0]
         key = str(detail["loc"][0])
         if detail["type"] == "extra_forbidden":
             known = [name for name in Wording.model_fields if name != "digest"]
