@@ -54,6 +54,34 @@ Repairs = Annotated[
         min=0,
     ),
 ]
+Timeout = Annotated[
+    float,
+    typer.Option(
+        help="Seconds for one answer of a server.", rich_help_panel=ASKING, metavar="S", min=0.1
+    ),
+]
+Retries = Annotated[
+    int,
+    typer.Option(
+        help="How often a call is repeated that got no answer (429, 5xx, timeout, connection).",
+        rich_help_panel=ASKING,
+        metavar="N",
+        min=0,
+    ),
+]
+MaxTokens = Annotated[
+    int,
+    typer.Option(help="Longest answer, in tokens.", rich_help_panel=ASKING, metavar="N", min=1),
+]
+Temperature = Annotated[
+    float,
+    typer.Option(
+        help="0 takes the most likely answer. Local models always do.",
+        rich_help_panel=ASKING,
+        metavar="T",
+        min=0,
+    ),
+]
 LongestSide = Annotated[
     int,
     typer.Option(
@@ -91,10 +119,15 @@ class Asking:
     concurrency: int = 4
     requests_per_minute: float | None = None
     repairs: int = 2
+    retries: int = 5
+    timeout: float = 120.0
+    max_tokens: int = 1024
+    temperature: float = 0.0
     longest_side: int = 1024
     ask_again: bool = False
     cache: str | None = None
     device: str = "auto"
+    dtype: str = "auto"
     offline: bool = False
 
 
@@ -131,13 +164,20 @@ def put_questions(requests: Sequence[Request], asking: Asking, what: str) -> Ask
     started = time.perf_counter()
     model = open_model(
         asking.spec,
-        Settings(longest_side=asking.longest_side),
+        Settings(
+            temperature=asking.temperature,
+            max_tokens=asking.max_tokens,
+            longest_side=asking.longest_side,
+            timeout=asking.timeout,
+        ),
         base_url=asking.base_url,
         device=asking.device,
+        dtype=asking.dtype,
         offline=asking.offline,
     )
     options = Options(
         repairs=asking.repairs,
+        retries=asking.retries,
         concurrency=asking.concurrency,
         requests_per_minute=asking.requests_per_minute,
         ask_again=asking.ask_again,
