@@ -139,6 +139,21 @@ def test_agreement_with_ccs_within_classes_sees_what_the_classes_hide():
     assert found["spearman"]["low"] < found["spearman"]["estimate"] < found["spearman"]["high"]
 
 
+def test_coefficients_of_weighted_samples_are_those_of_the_samples_written_out():
+    rng = np.random.default_rng(5)
+    x, y = rng.integers(0, 4, 30).astype(float), rng.normal(size=30).round(1)
+    weights = rng.integers(0, 4, (20, 30)).astype(float)
+    ranks = [pass_rates.weighted_ranks(v, weights) for v in (x, y)]
+    found = pass_rates.weighted_correlation(*ranks, weights)
+    plain = pass_rates.weighted_correlation(x[None], y[None], weights)
+    for k, row in enumerate(weights.astype(int)):
+        left, right = np.repeat(x, row), np.repeat(y, row)
+        assert found[k] == pytest.approx(spearmanr(left, right).statistic)
+        assert plain[k] == pytest.approx(pearsonr(left, right).statistic)
+    constant = pass_rates.weighted_correlation(np.full((1, 30), 0.1), y[None], weights)
+    assert np.isnan(constant).all()
+
+
 def test_agreement_lists_all_methods_together_and_survives_constants():
     images = scored_images()
     constant = images.assign(method="b", pass_rate=1.0, complete=1.0)

@@ -10,6 +10,7 @@ mean is taken over images, and all intervals, are ours.
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -19,8 +20,14 @@ from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE, RESAMPLES
 from cas_metric.statistics.aggregate import case_clusters
 from cas_metric.statistics.bimodality import wilson
 from cas_metric.statistics.comparison import case_table, paired_differences
-from cas_metric.statistics.correlation import coefficient
-from cas_metric.statistics.uncertainty import Floats, Interval, bootstrap, bootstrap_mean
+from cas_metric.statistics.uncertainty import (
+    Floats,
+    Interval,
+    bootstrap_mean,
+    cluster_codes,
+    percentile_interval,
+    resampling_counts,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +39,8 @@ VERDICTS: Final = (PRESENT, ABSENT, NOT_ASSESSABLE)
 
 #: Name of the group of all methods in :func:`agreement_with_score`.
 ALL_METHODS: Final = "all methods"
+#: The coefficients that it gives.
+COEFFICIENTS: Final = ("spearman", "spearman_within_class", "point_biserial")
 _KEYS: Final = ["method", "seed", "id"]
 
 
@@ -259,38 +268,80 @@ def agreement_with_score(
     groups = [(str(name), group) for name, group in known.groupby("method", sort=False)]
     if len(groups) > 1:
         groups.append((ALL_METHODS, known))
-    draw: dict[str, Any] = {"resamples": resamples, "level": level, "seed": seed}
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for name, group in groups:
-        codes = np.unique(group["label"].astype(str), return_inverse=True)[1]
-        columns = [group["pass_rate"], group[score], group["complete"], codes]
-        table = np.column_stack([np.asarray(column, dtype=np.float64) for column in columns])
-        options = {"clusters": case_clusters(group), **draw}
-        found[name] = {
-            "n": len(group),
-            "spearman": bootstrap(_spearman, table, **options)._asdict(),
-            "spearman_within_class": bootstrap(_within_class, table, **options)._asdict(),
-            "point_biserial": bootstrap(_point_biserial, table, **options)._asdict(),
+        scores, rates = (
+            group[column].to_numpy(dtype=np.float64) for column in (score, "pass_rate")
+        )
+        complete = group["complete"].to_numpy(dtype=np.float64)
+        labels = np.unique(group["label"].astype(str), return_inverse=True)[1]
+        codes, count = cluster_codes(case_clusters(group), len(group))
+        parts = []
+        for counts in chain([np.ones((1, count))], resampling_counts(count, resamples, seed)):
+            weights = counts[:, codes]
+            ranked = weighted_ranks(scores, weights), weighted_ranks(rates, weights)
+            within = (_within(scores, labels, weights), _within(rates, labels, weights))
+            parts.append(
+                [
+                    weighted_correlation(*ranked, weights),
+                    weighted_correlation(*within, weights),
+                    weighted_correlation(scores[None], complete[None], weights),
+                ]
+            )
+        every = np.concatenate([np.array(part) for part in parts], axis=1)
+        found[name] = {"n": len(group)} | {
+            coefficient: percentile_interval(values[0], values[1:], level)._asdict()
+            for coefficient, values in zip(COEFFICIENTS, every, strict=True)
         }
     return found
 
 
-def _spearman(table: NDArray[Any]) -> float:
-    return coefficient(table[:, 0], table[:, 1], "spearman")
+def weighted_ranks(values: Floats, weights: Floats) -> Floats:
+    """Average ranks in samples that hold each value as often as its weight says.
+
+    Args:
+        values: ``(N,)``.
+        weights: ``(R, N)`` whole numbers: how often each value is in each of R samples.
+
+    Returns:
+        ``(R, N)``; the rank of a value that a sample does not hold means nothing.
+    """
+    _, tied = np.unique(values, return_inverse=True)
+    totals = np.zeros((len(weights), int(tied.max(initial=-1)) + 1))
+    np.add.at(totals.T, tied, weights.T)
+    middles = np.cumsum(totals, axis=1) - (totals - 1) / 2
+    return middles[:, tied]
 
 
-def _point_biserial(table: NDArray[Any]) -> float:
-    return coefficient(table[:, 2], table[:, 1], "pearson")
+def weighted_correlation(left: Floats, right: Floats, weights: Floats) -> Floats:
+    """Pearson's coefficient of R samples at once.
+
+    Args:
+        left: ``(R, N)``, or ``(1, N)`` where it is the same in all samples.
+        right: The same of the other quantity.
+        weights: ``(R, N)`` how often each pair is in each sample.
+
+    Returns:
+        ``(R,)``; NaN where a side is constant.
+    """
+    size = weights.sum(axis=1, keepdims=True)
+    left, right = (
+        side - (weights * side).sum(axis=1, keepdims=True) / size for side in (left, right)
+    )
+    squares = [(weights * side * side).sum(axis=1) for side in (left, right)]
+    product = (weights * left * right).sum(axis=1)
+    # Rounding leaves a trace of spread where there is none.
+    flat = np.minimum(*squares) <= 1e-12 * size[:, 0]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(flat, np.nan, product / np.sqrt(squares[0] * squares[1]))
 
 
-def _within_class(table: NDArray[Any]) -> float:
-    """Correlation of ranks within classes, each class centred at zero."""
-    from scipy.stats import rankdata
-
-    left, right = np.empty(len(table)), np.empty(len(table))
-    for code in np.unique(table[:, 3]):
-        members = table[:, 3] == code
-        size = members.sum()
-        for side, column in ((left, 0), (right, 1)):
-            side[members] = (rankdata(table[members, column]) - (size + 1) / 2) / size
-    return coefficient(left, right, "pearson")
+def _within(values: Floats, labels: NDArray[np.intp], weights: Floats) -> Floats:
+    """Ranks within each class, centred at zero and scaled to its size, ``(R, N)``."""
+    ranks = np.empty(weights.shape)
+    for label in np.unique(labels):
+        members = labels == label
+        own = weights[:, members]
+        size = np.maximum(own.sum(axis=1, keepdims=True), 1)
+        ranks[:, members] = (weighted_ranks(values[members], own) - (size + 1) / 2) / size
+    return ranks
