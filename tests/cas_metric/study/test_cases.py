@@ -69,6 +69,19 @@ def test_one_manifest_may_name_several_methods(tmp_path: Path) -> None:
     assert [c.method for c in cases[0].candidates] == ["p", "q"]
 
 
+def test_a_set_is_called_what_the_caller_calls_it(tmp_path: Path) -> None:
+    rows = [{"image": f"{m}.png", "reference": "k", "label": "x", "method": m} for m in ("p", "q")]
+    both = table(tmp_path / "a", rows)
+    one = table(tmp_path / "b", rows[:1])
+    cases, _ = collect_cases([("q", both), ("mine", one)])
+    assert [(c.method, c.path.name) for c in cases[0].candidates] == [
+        ("q", "q.png"),
+        ("mine", "p.png"),
+    ]
+    with pytest.raises(InputError, match="no generated image is of method 'other'"):
+        collect_cases([("other", both), ("mine", one)])
+
+
 def test_of_several_generation_seeds_one_is_drawn(tmp_path: Path) -> None:
     rows = [
         {"image": f"s{s}.png", "reference": "k", "label": "x", "seed": str(s)} for s in range(9)

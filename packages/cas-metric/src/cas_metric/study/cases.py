@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -168,7 +168,7 @@ def _equal_shares(available: Mapping[str, int], total: int) -> dict[str, int]:
 def _by_method(sets: Sequence[tuple[str | None, Manifest]]) -> dict[str, Manifest]:
     tables: dict[str, Manifest] = {}
     for name, manifest in sets:
-        named = select(manifest, name, None)
+        named = _named(manifest, name)
         for method in dict.fromkeys(named.rows["method"]):
             if method in tables:
                 raise InputError(
@@ -177,6 +177,13 @@ def _by_method(sets: Sequence[tuple[str | None, Manifest]]) -> dict[str, Manifes
                 )
             tables[method] = select(named, method, None)
     return tables
+
+
+def _named(manifest: Manifest, name: str | None) -> Manifest:
+    """The images of ``name``; a manifest of one method is called what the caller calls it."""
+    if name is not None and len(set(manifest.rows["method"])) == 1:
+        return replace(manifest, rows=manifest.rows.assign(method=name))
+    return select(manifest, name, None)
 
 
 def _check_methods(names: Sequence[str], real: Manifest | None, rank_real: bool) -> None:
