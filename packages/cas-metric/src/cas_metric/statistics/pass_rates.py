@@ -10,7 +10,7 @@ mean is taken over images, and all intervals, are ours.
 
 from __future__ import annotations
 
-from itertools import chain
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -42,6 +42,8 @@ ALL_METHODS: Final = "all methods"
 #: The coefficients that it gives.
 COEFFICIENTS: Final = ("spearman", "spearman_within_class", "point_biserial")
 _KEYS: Final = ["method", "seed", "id"]
+#: Weights held at once; with what is made of them, below 100 MB.
+_BLOCK_ELEMENTS: Final = 1_000_000
 
 
 def verdict_values(verdicts: ArrayLike) -> Floats:
@@ -277,7 +279,7 @@ def agreement_with_score(
         labels = np.unique(group["label"].astype(str), return_inverse=True)[1]
         codes, count = cluster_codes(case_clusters(group), len(group))
         parts = []
-        for counts in chain([np.ones((1, count))], resampling_counts(count, resamples, seed)):
+        for counts in _blocks(resampling_counts(count, resamples, seed), count, len(group)):
             weights = counts[:, codes]
             ranked = weighted_ranks(scores, weights), weighted_ranks(rates, weights)
             within = (_within(scores, labels, weights), _within(rates, labels, weights))
@@ -294,6 +296,14 @@ def agreement_with_score(
             for coefficient, values in zip(COEFFICIENTS, every, strict=True)
         }
     return found
+
+
+def _blocks(draws: Iterable[Floats], count: int, rows: int) -> Iterator[Floats]:
+    """The data as they are, then the resamples, so many at once as memory allows."""
+    yield np.ones((1, count))
+    together = max(1, _BLOCK_ELEMENTS // rows)
+    for counts in draws:
+        yield from np.split(counts, range(together, len(counts), together))
 
 
 def weighted_ranks(values: Floats, weights: Floats) -> Floats:
