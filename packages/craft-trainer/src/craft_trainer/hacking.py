@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+from scipy.stats import binomtest
 
 from cas_metric.statistics.exceeds_real import WATCHED
 from cas_metric.statistics.uncertainty import bootstrap_mean
@@ -25,6 +26,8 @@ DRIFTS: Final = {
     "entropy": "entropy of the grey values",
     "noise": "share of high frequencies",
 }
+#: p-value below which a count of copies is not put down to chance.
+_SIGNIFICANT: Final = 0.01
 #: More diversity, or less noise, than at first is no sign of collapse.
 _ONE_SIDED: Final = {"diversity": "low", "noise": "high"}
 
@@ -207,16 +210,21 @@ def _exceeds_real(name: str, looks: Sequence[Look], real: Look, guards: Guards) 
 
 
 def _memorization(name: str, looks: Sequence[Look], real: Look, guards: Guards) -> Sign | None:
-    """More samples are near-copies of training images than real held-out images are."""
-    value = looks[-1].statistics["copies"]
+    """More samples are near-copies of training images than chance explains.
+
+    Of n samples that are no copies, one in n + 1 is nearer to training than n real images are.
+    """
+    value, count = looks[-1].statistics["copies"], len(real.scores["cas"])
+    chance = max(real.statistics["copies"], 1 / (count + 1))
     limit = real.statistics["copies"] + guards.memorization.share
-    if value <= limit:
+    p = binomtest(round(value * count), count, chance, alternative="greater").pvalue
+    if value <= limit or p >= _SIGNIFICANT:
         return None
     return Sign(
         value,
         limit,
         f"{value:.0%} of the samples are near-copies of training images, against "
-        f"{real.statistics['copies']:.0%} of the real held-out images",
+        f"{real.statistics['copies']:.0%} of the real held-out images (p = {p:.1g})",
     )
 
 

@@ -269,7 +269,7 @@ def _attach_lora(unet: Any, rank: int) -> int:
     """Add the adapter that is trained; the bytes of its parameters in float32."""
     from peft import LoraConfig
 
-    from craft_trainer.models import CROSS_ATTENTION
+    from craft_trainer.bases.unet import CROSS_ATTENTION
 
     unet.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=CROSS_ATTENTION))
     return 4 * sum(parameter.numel() for parameter in unet.parameters() if parameter.requires_grad)
