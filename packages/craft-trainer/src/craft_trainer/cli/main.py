@@ -17,6 +17,8 @@ VERBS: Final[dict[str, str]] = {
     "train": "Adapt a base model: textual inversion, LoRA, CRAFT, one after the other.",
     "generate": "Draw seeds x prompts into a folder that `cas score` reads.",
     "estimate": "Tell what a configuration costs, before it runs.",
+    "doctor": "Tell whether a configuration can run on this machine.",
+    "demo": "Adapt the embedded model to one phantom domain, and score it before and after.",
 }
 
 
