@@ -6,6 +6,7 @@ VDC + CCS for all four data sets. That CAS is then a mixture of two narrow modes
 
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.stats import norm
 
 from cas_metric.errors import InputError
@@ -90,6 +91,16 @@ def test_no_warning_without_two_modes():
     rng = np.random.default_rng(1)
     assert not bimodality(rng.normal(0.5, 0.1, 400), rng.random(400) < 0.75).warning
     assert not bimodality(rng.normal(0.5, 0.1, 400), np.ones(400)).warning
+
+
+@pytest.mark.parametrize("n", [1, 7, 240, 3100])
+@pytest.mark.parametrize("level", [0.9, 0.95])
+def test_wilson_interval_is_scipys(n, level):
+    for successes in sorted({0, 1, n // 4, n // 2, n}):
+        expected = stats.binomtest(successes, n).proportion_ci(level, method="wilson")
+        assert wilson(successes, n, level) == pytest.approx(
+            (expected.low, expected.high), abs=1e-15
+        )
 
 
 def test_wilson_interval_of_the_textbook():

@@ -8,7 +8,8 @@ and cannot be loaded with another one.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -168,13 +169,28 @@ def _optimise(
     optimizer = torch.optim.Adam(
         layer, lr=protocol.PROBE_LEARNING_RATE, weight_decay=protocol.PROBE_WEIGHT_DECAY
     )
-    with torch.enable_grad():
+    with torch.enable_grad(), _one_thread():
         for _ in range(protocol.PROBE_EPOCHS):
             order = torch.randperm(len(inputs), generator=generator)
             for batch in order.split(protocol.PROBE_BATCH_SIZE):
                 optimizer.zero_grad()
                 F.cross_entropy(F.linear(inputs[batch], *layer), targets[batch]).backward()
                 optimizer.step()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep torch from splitting operations over threads.
+
+    These are too small to gain from it, and on a busy machine the threads wait for each other many
+    times as long as they compute. It also makes the result independent of the number of processors.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True, eq=False)

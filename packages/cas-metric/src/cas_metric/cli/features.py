@@ -47,10 +47,10 @@ def is_phantom(manifest: Manifest) -> bool:
 
 def choose_encoder(spec: str | None, manifest: Manifest, *, device: str, offline: bool) -> Encoder:
     """The encoder asked for; by default DINOv2, or its phantom for phantom images."""
-    from cas_metric.encoders import load_encoder
+    from cas_metric.encoders import open_encoder
 
     default = DEFAULT_PHANTOM_ENCODER if is_phantom(manifest) else DEFAULT_ENCODER
-    return load_encoder(spec or default, device=device, offline=offline)
+    return open_encoder(spec or default, device=device, offline=offline)
 
 
 def embed(manifest: Manifest, encoder: Encoder, running: Running) -> Features:

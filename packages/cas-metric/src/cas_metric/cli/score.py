@@ -138,13 +138,13 @@ def _score(
     request: Request, options: Options, cache_option: str | None, ranks: Ranks
 ) -> tuple[Scores, Encoder] | None:
     """Check the inputs, then load the encoder, then score; None on all ranks but 0."""
-    from cas_metric.encoders import load_encoder
+    from cas_metric.encoders import open_encoder
     from cas_metric.probe import Probe
     from cas_metric.scoring import score_inputs
 
     inputs, probe_file = _checked(request, ranks)
     with _open_cache(cache_option, ranks) as cache:
-        encoder = load_encoder(
+        encoder = open_encoder(
             request.encoder or _default_encoder(inputs, ranks),
             device=request.device,
             dtype=request.dtype,

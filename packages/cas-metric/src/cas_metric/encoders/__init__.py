@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cas_metric.encoders.base import Encoder, ModelEncoder, TextEmbeddings
-    from cas_metric.encoders.loading import load_encoder
+    from cas_metric.encoders.loading import load_encoder, open_encoder
     from cas_metric.encoders.registry import EncoderInfo, list_encoders
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "TextEmbeddings",
     "list_encoders",
     "load_encoder",
+    "open_encoder",
 ]
 
 _HOME = {
@@ -29,6 +30,7 @@ _HOME = {
     "TextEmbeddings": "base",
     "list_encoders": "registry",
     "load_encoder": "loading",
+    "open_encoder": "loading",
 }
 
 

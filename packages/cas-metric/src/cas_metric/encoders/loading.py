@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from cas_metric.encoders import dinov2, hub, metaclip, openclip, siglip
-from cas_metric.encoders.base import LoadOptions, ModelEncoder, Towers, resolve_device
+from cas_metric.encoders.base import Encoder, LoadOptions, ModelEncoder, Towers, resolve_device
+from cas_metric.encoders.deferred import DeferredEncoder, Facts, Memory
 from cas_metric.encoders.registry import resolve
 from cas_metric.encoders.weights import read_config
 from cas_metric.errors import InputError
@@ -48,10 +52,57 @@ def load_encoder(
         InputError: Unknown spec, unsupported architecture, or files that do not fit together.
     """
     options = LoadOptions(resolve_device(device), dtype, text_policy, compile, channels_last)
+    found = _locate(spec, revision, offline)
+    return ModelEncoder(found.name, found.revision, found.load(), options)
+
+
+def open_encoder(
+    spec: str | Path,
+    *,
+    device: str = "auto",
+    dtype: str = SCORE_DTYPE,
+    offline: bool = False,
+    revision: str | None = None,
+    text_policy: str = TEXT_POLICY,
+    compile: bool = False,  # noqa: A002 - torch's own name for it
+) -> Encoder:
+    """The same encoder, its model loaded only when something is to be embedded.
+
+    Files that were never loaded on this machine are loaded now, so that what is wrong with them is
+    known at once. Arguments and errors are those of :func:`load_encoder`.
+    """
+    options = LoadOptions(resolve_device(device), dtype, text_policy, compile)
+    found = _locate(spec, revision, offline)
+    memory = Memory(found.name, found.files, options)
+
+    def load() -> ModelEncoder:
+        return ModelEncoder(found.name, found.revision, found.load(), options)
+
+    facts = memory.recall()
+    if facts is not None:
+        return DeferredEncoder(found.name, found.revision, options, memory, facts, load)
+    encoder = load()
+    memory.keep(Facts.of(encoder))
+    return encoder
+
+
+@dataclass(frozen=True)
+class _Located:
+    """An encoder whose files are on this machine."""
+
+    name: str
+    revision: str
+    files: tuple[Path, ...]
+    load: Callable[[], Towers]
+
+
+def _locate(spec: str | Path, revision: str | None, offline: bool) -> _Located:
+    """Find the files of an encoder, or get them."""
     source = resolve(spec, revision)
     if source.openclip is not None and source.weights is not None:
-        towers = openclip.load_file(source.openclip, source.weights)
-        return ModelEncoder(source.name, source.revision, towers, options)
+        load = partial(openclip.load_file, source.openclip, source.weights)
+        weights = [path for path in (source.weights,) if path.is_file()]
+        return _Located(source.name, source.revision, tuple(weights), load)
     directory, commit = source.directory, source.revision
     if source.hub_id is not None:
         snapshot = hub.fetch(
@@ -59,8 +110,9 @@ def load_encoder(
         )
         directory, commit = snapshot.directory, snapshot.commit
     assert directory is not None
-    towers = openclip.load_directory(directory) if source.openclip else load_towers(directory)
-    return ModelEncoder(source.name, commit, towers, options)
+    load = partial(openclip.load_directory if source.openclip else load_towers, directory)
+    files = tuple(sorted(path for path in directory.iterdir() if path.is_file()))
+    return _Located(source.name, commit, files, load)
 
 
 def load_towers(directory: Path) -> Towers:

@@ -106,7 +106,7 @@ def digest_file(path: Path) -> str:
     real = path.resolve()
     status = real.stat()
     key = f"{real}|{status.st_size}|{status.st_mtime_ns}"
-    memory = _digest_cache() / f"{hashlib.sha256(key.encode()).hexdigest()}.txt"
+    memory = user_cache() / "digests" / f"{hashlib.sha256(key.encode()).hexdigest()}.txt"
     with suppress(OSError):
         remembered = memory.read_text(encoding="ascii").strip()
         if len(remembered) == 64:
@@ -144,6 +144,7 @@ def _without_bookkeeping(config: Any) -> Any:
     return {key: _without_bookkeeping(value) for key, value in kept.items()}
 
 
-def _digest_cache() -> Path:
+def user_cache() -> Path:
+    """Directory of what is remembered of model files."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "cas-metric" / "digests"
+    return Path(root) / "cas-metric"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from cas_metric.errors import CasError, InputError, MissingDependency
@@ -93,11 +94,13 @@ def _contradictions(
 ) -> Iterator[str]:
     """Generated images whose label differs from that of their reference."""
     labels = zip(generated.rows["id"], generated.rows["label"], positions, strict=True)
+    of_real = real.rows["label"].tolist()
+    same = cache(partial(_same, domain))
     for key, label, position in labels:
         if position < 0 or not label:
             continue
-        theirs = real.rows["label"].iloc[position]
-        if theirs and _same(domain, label) != _same(domain, theirs):
+        theirs = of_real[position]
+        if theirs and same(label) != same(theirs):
             yield f"generated {key!r}: label {label!r}, but its reference is {theirs!r}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -60,12 +61,21 @@ class Manifest:
         image = self.rows["image"].iloc[row]
         path = Path(self.root, image)
         if not self.allow_absolute:
-            _refuse_escape(self.root, path, image)
+            self._inside.check(path, image)
         return path
 
     def paths(self) -> list[Path]:
         """:meth:`path` of every row, in order."""
-        return [self.path(row) for row in range(len(self))]
+        images = self.rows["image"].tolist()
+        paths = [Path(self.root, image) for image in images]
+        if not self.allow_absolute:
+            for path, image in zip(paths, images, strict=True):
+                self._inside.check(path, image)
+        return paths
+
+    @cached_property
+    def _inside(self) -> _Inside:
+        return _Inside(self.root)
 
 
 def path_problem(image: str) -> str:
@@ -80,13 +90,28 @@ def path_problem(image: str) -> str:
     return ""
 
 
-def _refuse_escape(root: Path, path: Path, image: str) -> None:
-    """Refuse a path that a symbolic link leads out of ``root``."""
-    inside = os.path.realpath(root)
-    real = os.path.realpath(path)
-    if os.path.commonpath([inside, real]) != inside:
-        raise InputError(
-            f"{image!r} is a link that leads out of {root}, to {real}",
-            fix="copy the image, name its folder as `root`, or set `allow_absolute: true` in "
-            "cas.yaml if you trust the links",
-        )
+class _Inside:
+    """Refuses paths that a symbolic link leads out of ``root``; resolves every folder once."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._real_root = os.path.realpath(root)
+        self._folders: dict[Path, str] = {}
+
+    def check(self, path: Path, image: str) -> None:
+        """Raise :class:`InputError` if ``path``, written as ``image``, leads out."""
+        real = self._resolve(path)
+        if os.path.commonpath([self._real_root, real]) != self._real_root:
+            raise InputError(
+                f"{image!r} is a link that leads out of {self._root}, to {real}",
+                fix="copy the image, name its folder as `root`, or set `allow_absolute: true` in "
+                "cas.yaml if you trust the links",
+            )
+
+    def _resolve(self, path: Path) -> str:
+        if path.is_symlink():
+            return os.path.realpath(path)
+        folder = path.parent
+        if folder not in self._folders:
+            self._folders[folder] = os.path.realpath(folder)
+        return str(Path(self._folders[folder], path.name))

@@ -12,6 +12,7 @@ intervals); §A.3 of the paper (95% bootstrap intervals); number of resamples: o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -91,11 +92,23 @@ def resampling_counts(
         ``(block, total)`` counts; the columns of a stratum sum to its size in every row.
     """
     strata = [sizes] if isinstance(sizes, int) else list(sizes)
-    rng = np.random.default_rng(seed)
     block = max(1, min(resamples, _BLOCK_ELEMENTS // max(sum(strata), 1)))
+    if block == resamples:
+        yield _whole(tuple(strata), resamples, seed)
+        return
+    rng = np.random.default_rng(seed)
     for start in range(0, resamples, block):
         rows = min(block, resamples - start)
         yield np.concatenate([_draw(rng, rows, size) for size in strata], axis=1)
+
+
+@lru_cache(maxsize=1)
+def _whole(strata: tuple[int, ...], resamples: int, seed: int) -> NDArray[np.float64]:
+    """All resamples in one block, kept for the next statistic of as many clusters; read-only."""
+    rng = np.random.default_rng(seed)
+    counts = np.concatenate([_draw(rng, resamples, size) for size in strata], axis=1)
+    counts.flags.writeable = False
+    return counts
 
 
 def _draw(rng: np.random.Generator, rows: int, size: int) -> NDArray[np.float64]:
