@@ -54,21 +54,36 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def settings(base: Path, critic: Path, images: Path, tmp_path: Path) -> Any:
+@pytest.fixture(scope="session")
+def make_settings(base: Path, critic: Path, images: Path) -> Any:
     """Builds a configuration of one or more stages; keyword arguments replace top-level keys."""
 
-    def build(*stages: dict[str, Any], **changes: Any) -> Config:
+    def build(*stages: dict[str, Any], output: str, **changes: Any) -> Config:
         values = {
-            "output": str(tmp_path / "run"),
+            "output": output,
             "base": str(base),
             "tracker": "none",
             "data": {"train": str(images), "resolution": RESOLUTION},
             "lora": {"rank": 2, "alpha": 6},
             "sampling": {"steps": 3, "guidance": 2.0},
             "critic": {"encoder": str(critic)},
-            "stages": [{"batch_size": 2, "learning_rate": 1e-2, **stage} for stage in stages],
+            "stages": [
+                stage
+                if stage["method"] == "zero_shot"
+                else {"batch_size": 2, "learning_rate": 1e-2, **stage}
+                for stage in stages
+            ],
         }
         return parse_config({**values, **changes})
+
+    return build
+
+
+@pytest.fixture
+def settings(make_settings: Any, tmp_path: Path) -> Any:
+    """As ``make_settings``, with an output folder of the test's own."""
+
+    def build(*stages: dict[str, Any], **changes: Any) -> Config:
+        return make_settings(*stages, **{"output": str(tmp_path / "run"), **changes})
 
     return build

@@ -105,8 +105,12 @@ def train(config: Config, *, progress: Progress = silent, cache: str | Path | No
 def _accelerator(config: Config) -> Accelerator:
     """One process, or the group that a launcher made; precision is the configuration's alone."""
     tracker = config.tracker if config.tracker != "none" else None
+    # accelerate joins a launcher's group of processors only where it is told that there is no more.
+    processors = not torch.accelerator.is_available()
     try:
-        return Accelerator(log_with=tracker, project_dir=str(config.output), mixed_precision="no")
+        return Accelerator(
+            cpu=processors, log_with=tracker, project_dir=str(config.output), mixed_precision="no"
+        )
     except ValueError as error:
         raise InputError(
             f"tracker {config.tracker!r}: {error}",

@@ -42,6 +42,10 @@ def generate(
             help="Template of the text, with {prompt}, {label}, {token}. Default: the stage's.",
         ),
     ] = None,
+    lora_scale: Annotated[
+        float,
+        typer.Option("--lora-scale", min=0, help="How much of the adapter counts: 0 is the base."),
+    ] = 1.0,
     as_json: Annotated[bool, typer.Option("--json", help="Results as JSON on stdout.")] = False,
 ) -> None:
     """Draw every prompt of a manifest with several seeds into a folder that `cas score` reads.
@@ -52,6 +56,7 @@ def generate(
     import torch
 
     from cas_metric.cli.common import console_out, emit_json
+    from craft_trainer.adapters import scale_lora
     from craft_trainer.cli.progress import Bars
     from craft_trainer.config import load_config
     from craft_trainer.data import conditioning_texts, read_examples
@@ -63,6 +68,7 @@ def generate(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     examples = read_examples(prompts, config.data.domain)
     model = load_base(config, device) if zero_shot else load_trained(artifact, config, device)
+    scale_lora(model, lora_scale)
     template = prompt or ("{prompt}" if zero_shot else stage.prompt)
     texts = conditioning_texts(examples, template, model.tokens)
     with Bars() as bars:
