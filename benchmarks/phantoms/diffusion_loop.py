@@ -39,14 +39,16 @@ class Pictures:
         return np.array([rng.choice(rows[domain]) for domain in chosen])
 
 
-def read_pictures(scratch: Path) -> Pictures:
-    """The corpus of :data:`SEED`, rendered first if need be."""
+def read_pictures(scratch: Path, first: float = 1.0) -> Pictures:
+    """The corpus of :data:`SEED`, rendered first if need be; of each domain the ``first`` share."""
     corpora = [read_corpus(scratch, name, int(n * SCALE), SEED) for name, n in COUNTS.items()]
-    stacked = np.concatenate([corpus.images for corpus in corpora])
+    counts = [int(first * len(corpus.labels)) for corpus in corpora]
+    parts = list(zip(corpora, counts, strict=True))
+    stacked = np.concatenate([corpus.images[:count] for corpus, count in parts])
     return Pictures(
         torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous(),
-        np.repeat(np.arange(len(corpora)), [len(corpus.labels) for corpus in corpora]),
-        tuple(prompt for corpus in corpora for prompt in corpus.prompts),
+        np.repeat(np.arange(len(corpora)), counts),
+        tuple(prompt for corpus, count in parts for prompt in corpus.prompts[:count]),
     )
 
 
