@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as mcnemar_oracle
 from statsmodels.stats.multitest import multipletests
+from tests.support.runs import write_score_run
 
+from cas_metric.cli.utility_run import correlation
+from cas_metric.errors import InputError
 from cas_metric.statistics.comparison import sign_flip_test
 from cas_metric.utility import comparison
 from cas_metric.utility.comparison import Outcome, compare_all, seed_test
@@ -123,3 +127,32 @@ def test_comparisons_are_those_announced_and_corrected_by_holm(outcome):
     )
     assert found[2]["accuracy"]["images"]["difference"]["estimate"] == pytest.approx(gap)
     assert found[2]["accuracy"]["seeds"]["difference"]["estimate"] == pytest.approx(gap)
+
+
+def test_cas_of_runs_is_correlated_with_both_scores(outcome, tmp_path):
+    means = {"good": 0.7, "bad": 0.2, "middling": 0.5}
+    runs = [
+        str(write_score_run(tmp_path / name, name, means=(0.1, 0.1, dd, 0.8)))
+        for name, dd in means.items()
+    ]
+    cells = {
+        **outcome.predictions,
+        **{Cell("middling", 1.0, s): predictions(outcome.truth, 0.6, RNG) for s in range(5)},
+    }
+    more = Outcome(outcome.truth, outcome.clusters, 3, cells)
+    found = correlation(runs, more)
+    rows = {row["method"]: row for row in found["rows"]}
+    assert rows["good"]["cas"] == pytest.approx(
+        pd.read_csv(tmp_path / "good" / "per_image.csv")["cas"].mean()
+    )
+    pearson = found["results"][0]["coefficients"][0]["value"]["estimate"]
+    expected = stats.pearsonr(
+        [row["cas"] for row in rows.values()], [row["accuracy"] for row in rows.values()]
+    )
+    assert pearson == pytest.approx(expected.statistic)
+    with pytest.raises(InputError, match="no classifier was trained with"):
+        correlation(runs, outcome)
+    with pytest.raises(InputError, match="needs three methods"):
+        correlation(runs[:2], more)
+    with pytest.raises(InputError, match="two runs hold"):
+        correlation([runs[0], f"good={tmp_path / 'bad'}"], more)

@@ -97,26 +97,30 @@ def correlation(runs: Sequence[str], outcome: Outcome) -> dict[str, Any] | None:
             for method, value in cas.items()
         ]
     )
-    results = [correlate_columns(table, "", "cas", score, BOOTSTRAP_SEED) for score in SCORES]
+    # A score that is the same for every method has no correlation, which is no reason to fail now.
+    varying = [score for score in SCORES if table[score].nunique() > 1]
+    results = [correlate_columns(table, "", "cas", score, BOOTSTRAP_SEED) for score in varying]
     return {"scale": scale, "rows": table.to_dict("records"), "results": results}
 
 
 def _mean_cas(runs: Sequence[str]) -> dict[str, float]:
+    """Mean CAS of every method of the runs."""
     from cas_metric.cli.utility import named_path
     from cas_metric.runs import read_run
 
     found: dict[str, float] = {}
     for argument in runs:
         name, path = named_path(argument)
-        methods = read_run(path).summary["methods"]
-        renamed = "=" in argument and not Path(argument).exists()
-        if renamed and len(methods) > 1:
-            raise InputError(f"{path} holds {len(methods)} methods", fix="leave NAME= out")
-        for entry in methods:
-            method = name if renamed or not entry["method"] else str(entry["method"])
+        rows = read_run(path).rows
+        methods = rows["method"].fillna("").astype(str)
+        if "=" in argument and not Path(argument).exists():
+            if (methods != methods.iloc[0]).any():
+                raise InputError(f"{path} holds several methods", fix="leave NAME= out")
+            methods[:] = name
+        for method, cas in rows.groupby(methods.mask(methods == "", path.name))["cas"]:
             if method in found:
                 raise InputError(f"two runs hold the method {method!r}", fix="use NAME=RUN")
-            found[method] = float(entry["mean"]["cas"])
+            found[str(method)] = float(cas.mean())
     return found
 
 
@@ -231,7 +235,7 @@ def _tests(summary: dict[str, Any]) -> str:
 
 def _correlations(found: dict[str, Any]) -> str:
     parts = [f"## CAS and utility\n\nAt {found['scale']:.0%} of the real images (cas_utility.csv)."]
-    for result in found["results"]:
+    for result in found["results"]:  # those of the scores that differ between methods
         parts.append(f"CAS with {_LABELS[result['y']]}:")
         parts.append(coefficient_table(result["coefficients"]))
     return "\n\n".join(parts)
