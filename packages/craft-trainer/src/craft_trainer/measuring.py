@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator
 
 from cas_metric.cache import EmbeddingCache
-from craft_trainer.config import Config
+from craft_trainer.config import Config, DpoStage, Stage
 from craft_trainer.data import Examples
 from craft_trainer.heldout import spread, take
 from craft_trainer.trainer import StageRun, silent
@@ -43,9 +43,10 @@ def measure(config: Config, number: int, examples: Examples, steps: int = 2) -> 
     Raises:
         CasError: A model or an image cannot be had here.
     """
-    stage = config.stages[number - 1]
-    stage = stage.model_copy(update={"prompt": _without_token(stage)})
-    if stage.method != "dpo":  # whose pairs name their own images
+    chosen = config.stages[number - 1]
+    assert isinstance(chosen, Stage), "a stage that trains nothing takes no step"
+    stage = chosen.model_copy(update={"prompt": _without_token(chosen)})
+    if not isinstance(stage, DpoStage):  # whose pairs name their own images
         wanted = max(stage.batch_size * stage.accumulate, 2 * len(set(examples.labels)))
         examples = take(examples, spread(examples.labels, wanted))
     with tempfile.TemporaryDirectory(prefix="craft-estimate-") as folder:
@@ -68,7 +69,7 @@ def measure(config: Config, number: int, examples: Examples, steps: int = 2) -> 
                 torch.cuda.synchronize()
             seconds = time.perf_counter() - started
         peak = torch.cuda.max_memory_allocated() / 1e9 if cuda else None
-    return Measured(stage.method, str(accelerator.device), seconds, peak)
+    return Measured(chosen.method, str(accelerator.device), seconds, peak)
 
 
 def _without_token(stage: Any) -> str:

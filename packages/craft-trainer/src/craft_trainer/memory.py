@@ -9,7 +9,8 @@ the critic keep for one image:
 - weights: denoiser and text encoders in ``dtype``, VAE and critics in float32;
 - optimizer: 16 bytes a trained parameter: itself, its gradient, two moments;
 - activations of the diffusion loss: u B (DPO: 2 u B);
-- activations of the reward: K b u M B + v M B + r M B, b = 2 with guidance in both branches.
+- activations of the reward: K b u M B + v M B + r M B, b = 2 with guidance in both branches; in
+  the first of the K steps nothing is kept before the first adapter.
 
 With gradient checkpointing u and v shrink to the inputs of the blocks, and the largest block is
 held once more while it is run again. Workspaces, caches and what the allocator loses are not
@@ -66,7 +67,9 @@ class Parts(NamedTuple):
     Attributes:
         weights: Frozen weights of the pipeline.
         trained: LoRA parameters.
-        denoiser: Kept for one image and one prediction: plain, and with checkpointing.
+        denoiser: Kept for one image and one prediction: plain, and with checkpointing. The latent
+            needs no gradient, so that nothing is kept before the first adapter.
+        later: The same of every step but the first, whose latent needs one.
         decoder: The same of the VAE's decoder.
         blocks: Largest block of the denoiser and of the decoder, for one image.
         token: Width of the text encoders' embeddings, for learned tokens.
@@ -75,6 +78,7 @@ class Parts(NamedTuple):
     weights: int
     trained: int
     denoiser: tuple[int, int]
+    later: tuple[int, int]
     decoder: tuple[int, int]
     blocks: tuple[int, int]
     token: int
@@ -108,14 +112,15 @@ def memory_of(config: Config, stage: Any, classes: int, parts: Parts) -> Memory:
 def _activations(config: Config, stage: Any, parts: Parts, critic: int, index: int) -> int:
     """Bytes kept for the backward pass of one micro-batch; ``index`` 1 is with checkpointing."""
     batch = getattr(stage, "batch_size", 0)
-    u, v = parts.denoiser[index], parts.decoder[index]
+    u, v, later = parts.denoiser[index], parts.decoder[index], parts.later[index]
     images = 2 * batch if stage.method == "dpo" else batch
     if not isinstance(stage, CraftStage):
         return u * images + index * parts.blocks[0] * images
     kept = u * images * (stage.lambda_diff > 0)
     trajectories = batch * stage.repeats * (stage.lambda_cam > 0)
     both = 1 if stage.unconditional_gradient == "stop" else branches(config.sampling)
-    kept += trajectories * (stage.gradient_steps * both * u + v + critic)
+    tail = u + (stage.gradient_steps - 1) * later
+    kept += trajectories * (both * tail + v + critic)
     again = max(both * parts.blocks[0], parts.blocks[1]) * trajectories
     return kept + index * again
 
@@ -142,15 +147,12 @@ def parts_of(config: Config) -> Parts:
     trained = _attach_lora(unet, config.lora.rank)
     side = config.data.resolution // 2 ** (len(vae.config.block_out_channels) - 1)
     with _fake(unet, vae):
-        inputs = _unet_inputs(unet, side, dtype)
         latents = torch.randn(1, vae.config.latent_channels, side, side, requires_grad=True)
-        counts, blocks = zip(
-            _counted(unet, lambda: unet(**inputs).sample),
-            _counted(vae, lambda: vae.decode(latents).sample),
-            strict=True,
-        )
+        first, _ = _counted(unet, lambda: unet(**_unet_inputs(unet, side, dtype, False)).sample)
+        later, block = _counted(unet, lambda: unet(**_unet_inputs(unet, side, dtype, True)).sample)
+        decoder, last = _counted(vae, lambda: vae.decode(latents).sample)
     token = sum(text.config.hidden_size for text in texts)
-    return Parts(weights, trained, *counts, blocks, token)
+    return Parts(weights, trained, first, later, decoder, (block, last), token)
 
 
 def encoder_bytes(spec: str) -> tuple[int, int]:
@@ -237,9 +239,9 @@ def _fake(*modules: nn.Module) -> Iterator[None]:
                 if value is not None:
                     empty = torch.empty(value.shape, dtype=value.dtype)
                     part._parameters[name] = nn.Parameter(empty, value.requires_grad)
-            for name, value in part._buffers.items():
-                if value is not None:
-                    part._buffers[name] = torch.empty(value.shape, dtype=value.dtype)
+            for name, buffer in part._buffers.items():
+                if buffer is not None:
+                    part._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype)
         yield
 
 
@@ -275,11 +277,12 @@ def _attach_lora(unet: Any, rank: int) -> int:
     return 4 * sum(parameter.numel() for parameter in unet.parameters() if parameter.requires_grad)
 
 
-def _unet_inputs(unet: Any, side: int, dtype: torch.dtype) -> dict[str, Any]:
-    """One latent that needs a gradient, as every step but the first of K has it."""
+def _unet_inputs(unet: Any, side: int, dtype: torch.dtype, later: bool) -> dict[str, Any]:
+    """One latent, which needs a gradient in every step but the first of K."""
     settings = unet.config
+    latent = torch.randn(1, settings.in_channels, side, side, dtype=dtype)
     inputs: dict[str, Any] = {
-        "sample": torch.randn(1, settings.in_channels, side, side, dtype=dtype).requires_grad_(),
+        "sample": latent.requires_grad_(later),
         "timestep": 1,
         "encoder_hidden_states": torch.randn(
             1, _PROMPT_TOKENS, settings.cross_attention_dim, dtype=dtype
