@@ -12,7 +12,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from benchmarks.performance.workload import Measured, run_cas, write_folders
+from benchmarks.performance.workload import Measured, bytecode, run_cas, write_folders
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def measure(images: int, encoder: str) -> Measured:
         root = Path(name)
         generated, real = write_folders(root, images)
         options = ("--encoder", encoder, "--cache", root / "cache", "--out", root / "run")
-        return run_cas("score", generated, real, *options)
+        return run_cas("score", generated, real, *options, environment=bytecode(root))
 
 
 if __name__ == "__main__":
