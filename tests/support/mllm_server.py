@@ -191,9 +191,12 @@ class MllmServer:
         """What ``OPENAI_BASE_URL`` should be."""
         return f"http://127.0.0.1:{self._http.server_address[1]}/v1"
 
-    def script(self, text: str, *actions: Scripted) -> None:
-        """Answer conversations that hold ``text`` with these actions, one a call."""
-        self._scripts.append((text, list(actions)))
+    def script(self, text: str, *actions: Scripted, first: bool = False) -> None:
+        """Answer conversations that hold ``text`` with these actions, one a call.
+
+        ``first`` puts them before all earlier scripts.
+        """
+        self._scripts.insert(0 if first else len(self._scripts), (text, list(actions)))
 
     def wait(self, seconds: float) -> None:
         """Sleep, but not beyond the end of the server."""

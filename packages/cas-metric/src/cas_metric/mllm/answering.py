@@ -89,6 +89,7 @@ class _Course:
     attempts: int = 0
     cached: bool = True
     usage: Usage = Usage()  # noqa: RUF009 - immutable
+    whole_usage: Usage = Usage()  # noqa: RUF009
     text: str = ""
 
 
@@ -152,6 +153,7 @@ class _Asker:
             if self._cache is not None:
                 self._cache.put(key, reply)
         course.attempts += 1
+        course.whole_usage += reply.usage
         course.text = reply.text or reply.refusal
         return reply
 
@@ -242,6 +244,7 @@ def _ended(
         attempts=course.attempts,
         cached=course.cached and course.attempts > 0,
         usage=course.usage,
+        whole_usage=course.whole_usage,
     )
 
 

@@ -91,6 +91,7 @@ class Answer:
         attempts: How many answers the model gave: 1, and 1 more for each repair.
         cached: Whether all of them came out of the cache, so that nothing was paid.
         usage: Tokens of the answers that were asked for now; none for cached ones.
+        whole_usage: Tokens of all of them, whenever they were asked for.
     """
 
     key: str
@@ -101,6 +102,7 @@ class Answer:
     attempts: int = 0
     cached: bool = False
     usage: Usage = field(default_factory=Usage)
+    whole_usage: Usage = field(default_factory=Usage)
 
     @property
     def accepted(self) -> bool:

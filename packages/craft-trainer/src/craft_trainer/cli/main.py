@@ -14,6 +14,7 @@ from cas_metric.errors import CasError
 
 #: verb -> one-line help; the module of the same name defines ``app``.
 VERBS: Final[dict[str, str]] = {
+    "enrich": "Have a language model describe the training images: prompts, Stage 1.",
     "train": "Adapt a base model: textual inversion, LoRA, DPO, CRAFT, one after the other.",
     "generate": "Draw seeds x prompts into a folder that `cas score` reads.",
     "pairs": "Draw pairs of samples and let a judge choose, for a `dpo` stage.",

@@ -1,0 +1,104 @@
+"""The images to be described, checked before anything is asked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from cas_metric.domains import Domain, PromptSchema, load_domain
+from cas_metric.errors import CasError, InputError, PreflightError
+from cas_metric.manifest import Manifest, read_manifest
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """The rows of a manifest whose images are to be described.
+
+    Attributes:
+        manifest: What they were read from.
+        spec: Domain pack as the user, or the folder, names it.
+        domain: The pack.
+        schema: The form of its answers.
+        labels: Canonical class of each row.
+        paths: Image of each row.
+    """
+
+    manifest: Manifest
+    spec: str
+    domain: Domain
+    schema: PromptSchema
+    labels: tuple[str, ...]
+    paths: tuple[Path, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def read_rows(
+    path: Path, domain: str | None, *, with_images: bool = True, limit: int | None = None
+) -> TrainingRows:
+    """Read a manifest.
+
+    Args:
+        path: Table or folder.
+        domain: Name or path of a domain pack; by default what the folder's cas.yaml says.
+        with_images: Whether the image files must exist.
+        limit: Take only the first rows.
+
+    Raises:
+        InputError: No domain is known, or it has no prompt schema.
+        PreflightError: Rows without label, of an unknown class, with an id that another row has,
+            or with a missing image; all are listed.
+    """
+    manifest = read_manifest(path)
+    if limit is not None:
+        manifest = Manifest(
+            manifest.root,
+            manifest.rows.head(limit),
+            manifest.config,
+            manifest.allow_absolute,
+            manifest.notes,
+        )
+    spec = domain or (manifest.config.domain if manifest.config else None)
+    if not spec:
+        raise InputError(
+            f"{path} names no domain", fix="name a domain pack with --domain (`cas domains list`)"
+        )
+    pack = load_domain(spec)
+    schema = prompt_schema(pack)
+    problems = _repeated(manifest)
+    labels: list[str] = []
+    for row, (key, label) in enumerate(
+        zip(manifest.rows["id"], manifest.rows["label"], strict=True)
+    ):
+        try:
+            if not label:
+                raise CasError("no label")
+            labels.append(pack.canonical(label))
+            if with_images and not manifest.path(row).is_file():
+                raise CasError(f"no such file: {manifest.path(row)}")
+        except CasError as error:
+            problems.append(f"{key}: {error.problem}")
+    if problems:
+        raise PreflightError(problems, fix=f"correct these rows of {path}")
+    return TrainingRows(manifest, spec, pack, schema, tuple(labels), tuple(manifest.paths()))
+
+
+def prompt_schema(pack: Domain) -> PromptSchema:
+    """The pack's prompt schema.
+
+    Raises:
+        InputError: It has none.
+    """
+    if pack.prompt_schema is None:
+        raise InputError(
+            f"the domain {pack.name!r} has no prompt_schema, so no answer could be judged",
+            fix="add one to the pack: 'cas domains show chexpert --yaml' prints a complete example",
+        )
+    return pack.prompt_schema
+
+
+def _repeated(manifest: Manifest) -> list[str]:
+    counts = Counter(manifest.rows["id"])
+    return [f"{key}: {count} rows have this id" for key, count in counts.items() if count > 1]
