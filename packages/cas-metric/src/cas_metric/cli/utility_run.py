@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import pandas as pd
 
 from cas_metric.cli.common import console_err, emit_json
@@ -98,7 +99,7 @@ def correlation(runs: Sequence[str], outcome: Outcome) -> dict[str, Any] | None:
         ]
     )
     # A score that is the same for every method has no correlation, which is no reason to fail now.
-    varying = [score for score in SCORES if table[score].nunique() > 1]
+    varying = [score for score in SCORES if np.ptp(table[score]) > 0]
     results = [correlate_columns(table, "", "cas", score, BOOTSTRAP_SEED) for score in varying]
     return {"scale": scale, "rows": table.to_dict("records"), "results": results}
 
