@@ -98,7 +98,8 @@ def _load_pipeline(spec: str, revision: str | None, offline: bool, dtype: torch.
             source, revision=revision, local_files_only=offline or Path(source).is_dir()
         )
         if config.get("_class_name") != "StableDiffusionPipeline":
-            wanted = {}
+            # Parts that a pipeline does without, such as T5, have to be left out by name.
+            wanted = {name: None for name, value in config.items() if value == [None, None]}
         return DiffusionPipeline.from_pretrained(
             source,
             revision=revision,

@@ -222,7 +222,9 @@ class StageRun:
                 if last or (step + 1) % self.stage.checkpoint_every == 0:
                     self._checkpoint(step + 1)
         finally:
-            self.accelerator.end_training()
+            # Not `end_training`, which would also end the group of processes.
+            for tracker in self.accelerator.trackers:
+                tracker.finish()
 
     def _begin_watch(self, step: int) -> None:
         """Continue the curves from ``step``, and look at the model before the first one."""
