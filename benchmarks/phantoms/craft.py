@@ -67,8 +67,8 @@ class Domain:
 
 SETTINGS: Final = {
     "phantom-chexpert": Domain(),
-    "phantom-fitzpatrick17k": Domain(train=400),
-    "phantom-breakhis": Domain(),
+    "phantom-fitzpatrick17k": Domain(train=400, test=40),
+    "phantom-breakhis": Domain(test=40),
     "phantom-origa": Domain(),
 }
 
