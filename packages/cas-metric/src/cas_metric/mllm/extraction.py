@@ -45,7 +45,7 @@ def extract_object(text: str) -> dict[str, Any]:
         raise Malformed("it is empty")
     found = list(_objects(said))
     if not found:
-        raise Malformed(f"it holds no JSON object ({_cause(said)})")
+        raise Malformed("it holds no JSON object")
     if any(other != found[0] for other in found[1:]):
         raise Malformed(f"it holds {len(found)} different JSON objects; give one")
     return found[0]
@@ -68,17 +68,23 @@ def is_refusal(text: str) -> bool:
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
-    """Every outermost object of a text, from left to right."""
+    """Every outermost object of a text, from left to right.
+
+    Each brace outside of an object has to begin one: what stands inside of a broken object is a
+    part of an answer, and no answer.
+    """
     decoder = json.JSONDecoder(object_pairs_hook=_unique_keys, parse_constant=_no_constant)
     position = text.find("{")
     while position >= 0:
         try:
             value, position = decoder.raw_decode(text, position)
-            yield value
         except Malformed:
             raise
-        except (ValueError, RecursionError):
-            position += 1
+        except RecursionError:
+            raise Malformed("it is nested too deep") from None
+        except ValueError as error:
+            raise Malformed(f"it holds no JSON object ({error})") from None
+        yield value
         position = text.find("{", position)
 
 
@@ -91,20 +97,6 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> Any:
     raise Malformed(f"it holds {name}, which is not JSON")
-
-
-def _cause(text: str) -> str:
-    """Why the first brace of a text begins no object."""
-    start = text.find("{")
-    if start < 0:
-        return "no {"
-    try:
-        json.loads(text[start:])
-    except RecursionError:
-        return "nested too deep"
-    except ValueError as error:
-        return str(error)
-    return "not an object"
 
 
 def _explain(error: Any) -> str:
