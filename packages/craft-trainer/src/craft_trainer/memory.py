@@ -147,10 +147,12 @@ def parts_of(config: Config) -> Parts:
     trained = _attach_lora(unet, config.lora.rank)
     side = config.data.resolution // 2 ** (len(vae.config.block_out_channels) - 1)
     with _fake(unet, vae):
-        latents = torch.randn(1, vae.config.latent_channels, side, side, requires_grad=True)
-        first, _ = _counted(unet, lambda: unet(**_unet_inputs(unet, side, dtype, False)).sample)
-        later, block = _counted(unet, lambda: unet(**_unet_inputs(unet, side, dtype, True)).sample)
-        decoder, last = _counted(vae, lambda: vae.decode(latents).sample)
+        first, _ = _counted(unet, lambda n: unet(**_inputs(unet, n, side, dtype, False)).sample)
+        later, block = _counted(unet, lambda n: unet(**_inputs(unet, n, side, dtype, True)).sample)
+        shape = vae.config.latent_channels, side, side
+        decoder, last = _counted(
+            vae, lambda n: vae.decode(torch.randn(n, *shape, requires_grad=True)).sample
+        )
     token = sum(text.config.hidden_size for text in texts)
     return Parts(weights, trained, first, later, decoder, (block, last), token)
 
@@ -178,19 +180,31 @@ def encoder_bytes(spec: str) -> tuple[int, int]:
         model = AutoModel.from_config(settings).requires_grad_(False).eval()
     vision = getattr(settings, "vision_config", settings)
     with _fake(model):
-        pixels = torch.randn(1, 3, vision.image_size, vision.image_size, requires_grad=True)
-        kept, _ = _saved(lambda: model.get_image_features(pixel_values=pixels).pooler_output)
-    return _bytes(model), kept
+        size = 3, vision.image_size, vision.image_size
+
+        def forward(count: int) -> Tensor:
+            pixels = torch.randn(count, *size, requires_grad=True)
+            return model.get_image_features(pixel_values=pixels).pooler_output
+
+        return _bytes(model), _per_image(forward)
 
 
-def _counted(module: Any, forward: Callable[[], Tensor]) -> tuple[tuple[int, int], int]:
-    """Bytes kept by a forward, plain and with checkpointing, and by the largest block."""
+def _counted(module: Any, forward: Callable[[int], Tensor]) -> tuple[tuple[int, int], int]:
+    """Bytes kept for one image, plain and with checkpointing, and by the largest block."""
     module.eval()
-    plain, largest = _saved(forward, module)
+    _, largest = _saved(lambda: forward(1), module)
+    plain = _per_image(forward)
     module.enable_gradient_checkpointing()
-    checkpointed, _ = _saved(forward)
+    checkpointed = _per_image(forward)
     module.disable_gradient_checkpointing()
     return (plain, checkpointed), largest
+
+
+def _per_image(forward: Callable[[int], Tensor]) -> int:
+    """What a second image adds: some of what is kept does not depend on the batch."""
+    one, _ = _saved(lambda: forward(1))
+    two, _ = _saved(lambda: forward(2))
+    return two - one
 
 
 def _saved(forward: Callable[[], Tensor], module: nn.Module | None = None) -> tuple[int, int]:
@@ -277,23 +291,23 @@ def _attach_lora(unet: Any, rank: int) -> int:
     return 4 * sum(parameter.numel() for parameter in unet.parameters() if parameter.requires_grad)
 
 
-def _unet_inputs(unet: Any, side: int, dtype: torch.dtype, later: bool) -> dict[str, Any]:
-    """One latent, which needs a gradient in every step but the first of K."""
+def _inputs(unet: Any, count: int, side: int, dtype: torch.dtype, later: bool) -> dict[str, Any]:
+    """Some latents, which need a gradient in every step but the first of K."""
     settings = unet.config
-    latent = torch.randn(1, settings.in_channels, side, side, dtype=dtype)
+    latent = torch.randn(count, settings.in_channels, side, side, dtype=dtype)
     inputs: dict[str, Any] = {
         "sample": latent.requires_grad_(later),
         "timestep": 1,
         "encoder_hidden_states": torch.randn(
-            1, _PROMPT_TOKENS, settings.cross_attention_dim, dtype=dtype
+            count, _PROMPT_TOKENS, settings.cross_attention_dim, dtype=dtype
         ),
     }
     if settings.addition_embed_type == "text_time":
         width = settings.projection_class_embeddings_input_dim
         ids = 6 * settings.addition_time_embed_dim
         inputs["added_cond_kwargs"] = {
-            "text_embeds": torch.randn(1, width - ids, dtype=dtype),
-            "time_ids": torch.randn(1, 6, dtype=dtype),
+            "text_embeds": torch.randn(count, width - ids, dtype=dtype),
+            "time_ids": torch.randn(count, 6, dtype=dtype),
         }
     return inputs
 

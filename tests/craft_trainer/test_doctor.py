@@ -1,0 +1,82 @@
+"""`craft-trainer doctor`: what it finds, its exit codes, and that it leaves everything alone."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from cas_metric.manifest import write_manifest
+from craft_trainer.cli import main as cli
+from craft_trainer.config import Config, to_yaml
+
+CRAFT = {"method": "craft", "steps": 4}
+
+
+@pytest.fixture
+def examined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+    def run(config: Config) -> tuple[int, dict[str, dict[str, Any]]]:
+        file = tmp_path / "config.yaml"
+        file.write_text(to_yaml(config))
+        words = ["doctor", str(file), "--json"]
+        monkeypatch.setattr(sys, "argv", ["craft-trainer", *words])
+        result = CliRunner().invoke(cli.app, words)
+        assert not config.output.exists()
+        checks = json.loads(result.stdout)["checks"]
+        return result.exit_code, {check["name"]: check for check in checks}
+
+    return run
+
+
+def test_a_run_that_can_start(settings: Any, examined: Any) -> None:
+    code, checks = examined(settings(CRAFT))
+    assert code == 0
+    assert checks["base model"]["status"] == checks["critic"]["status"] == "ok"
+    assert checks["held-out data"]["status"] == "warn"
+
+
+def test_models_that_are_not_here_are_exit_code_4(settings: Any, examined: Any) -> None:
+    code, checks = examined(settings(CRAFT, base="nobody/nothing", offline=True))
+    assert code == 4
+    assert checks["base model"]["status"] == "missing"
+    code, checks = examined(settings(CRAFT, critic={"encoder": "nobody/nothing"}))
+    assert code == 4
+    assert checks["critic"]["status"] == "missing"
+
+
+def test_incomplete_data_are_exit_code_2(settings: Any, examined: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "incomplete"
+    folder.mkdir()
+    rows = []
+    for number in range(2):
+        Image.new("RGB", (20, 20), (99 * number,) * 3).save(folder / f"{number}.png")
+        prompt = " ".join(["opacity"] * 200) if number else ""
+        rows.append({"image": f"{number}.png", "label": f"class {number}", "prompt": prompt})
+    write_manifest(pd.DataFrame(rows), folder)
+    code, checks = examined(settings(CRAFT, data={"train": str(folder), "resolution": 16}))
+    assert code == 2
+    assert "0.png has no prompt" in checks["training data"]["detail"]
+    assert "class 'class 0' has no checklist" in checks["training data"]["detail"]
+    assert checks["prompts of stage 1"]["status"] == "warn"
+    assert "1.png (" in checks["prompts of stage 1"]["detail"]
+
+
+def test_a_copy_of_the_critic_is_no_evaluator(
+    settings: Any, examined: Any, critic: Path, images: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    shutil.copytree(critic, tmp_path / "renamed")
+    validation = {"every": 1, "encoder": str(tmp_path / "renamed"), "manifest": str(images)}
+    code, checks = examined(settings(CRAFT, validation=validation))
+    assert code == 2
+    assert "the very weights of the critic" in checks["evaluator"]["detail"]
+    assert "is a training image" in checks["held-out data"]["detail"]
