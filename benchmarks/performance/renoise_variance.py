@@ -6,7 +6,7 @@ One image, fixed weights, and the gradient of its reward drawn many times with o
 mode. If both estimate the same gradient, the squared distance of the two means is, on average,
 what their own variances leave: the ratio printed first is then about 1, and the p-value is that of
 exchanging the modes at random. The variance is the trace of the covariance of one draw; times
-its cost, in forwards of the denoiser and in seconds, it is what an accuracy costs.
+its cost, in forwards of the denoiser and in processor seconds, it is what an accuracy costs.
 """
 
 from __future__ import annotations
@@ -79,9 +79,9 @@ def draw(root: Path, options: argparse.Namespace, mode: str, repeats: int) -> Dr
     )
     # The modes must not share noise: their means are compared as independent.
     first = 10**6 * (1 + MODES.index(mode))
-    started = time.perf_counter()
+    started = time.process_time()
     gradients = [_gradient(run, first + index) for index in range(options.draws)]
-    seconds = (time.perf_counter() - started) / options.draws
+    seconds = (time.process_time() - started) / options.draws
     cost = cost_of(run.config, run.config.stages[0], 1).forwards_per_step
     return Draws(np.stack(gradients), cost, seconds)
 

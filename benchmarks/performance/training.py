@@ -10,7 +10,8 @@ other; the real image and all texts encoded anew in every step. Both draw the sa
 losses and gradients must agree, and the script says by how much they do not. ``renoise`` is ours as
 well, with one prefix for all M: another, equally unbiased, estimate of the same gradient.
 
-Time is the median of the rounds, in which the sides take turns. Memory is, on a GPU, the peak of
+Time is the median of the rounds, in which the sides take turns: wall time on a GPU, processor time
+on a CPU. Memory is, on a GPU, the peak of
 the allocator above the models; on a CPU, the peak of the bytes that autograd keeps for the backward
 pass. Full size, on a GPU:
 
@@ -109,10 +110,11 @@ def measure(
     for _ in range(rounds):
         for name, (run, step) in sides.items():
             _clear(run)
-            started = time.perf_counter()
+            clock = _clock(run.accelerator.device)
+            started = clock()
             step()
             _wait(run.accelerator.device)
-            seconds[name].append(time.perf_counter() - started)
+            seconds[name].append(clock() - started)
     return {name: Measured(statistics.median(seconds[name]), *results[name]) for name in sides}
 
 
@@ -254,6 +256,11 @@ def _clear(run: StageRun) -> None:
         parameter.grad = None
 
 
+def _clock(device: torch.device) -> Callable[[], float]:
+    """Wall time on a GPU; on a CPU the processor's, which other programs do not disturb."""
+    return time.perf_counter if device.type == "cuda" else time.process_time
+
+
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize()
@@ -319,7 +326,7 @@ def _heading(options: argparse.Namespace) -> str:
         f"{options.base}, {options.critic}, {options.resolution} pixels, batch "
         f"{options.batch_size}, T = {options.steps}, M = {options.repeats}, {options.dtype}, "
         f"{device}, {torch.get_num_threads()} threads\n\n"
-        "| K | side | s / step | times as fast | MB kept | of common practice |\n"
+        "| K | side | seconds / step | times as fast | MB kept | of common practice |\n"
         "| ---: | --- | ---: | ---: | ---: | ---: |"
     )
 

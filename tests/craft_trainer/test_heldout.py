@@ -52,7 +52,8 @@ def unseen(tmp_path_factory: pytest.TempPathFactory) -> Path:
             folder / f"{number}.png"
         )
         prompt = f"Held-out radiograph {number}, {label}."
-        rows.append({"id": f"u{number}", "image": f"{number}.png", "label": label, "prompt": prompt})
+        row = {"id": f"u{number}", "image": f"{number}.png", "label": label, "prompt": prompt}
+        rows.append(row)
     write_manifest(pd.DataFrame(rows), folder)
     write_folder_config(folder, FolderConfig(domain="phantom-chexpert"))
     return folder
@@ -130,9 +131,7 @@ def test_prompts_are_spread_over_the_classes() -> None:
     assert heldout.spread(["b", "a"], 9) == [1, 0]
 
 
-def test_the_critic_cannot_be_its_own_evaluator(
-    watched: Any, critic: Path, tmp_path: Path
-) -> None:
+def test_the_critic_cannot_be_its_own_evaluator(watched: Any, critic: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be its own held-out evaluator"):
         watched(validation={"encoder": str(critic)})
     copy = build_siglip(tmp_path / "renamed")  # the same seed, hence the same weights
@@ -141,7 +140,7 @@ def test_the_critic_cannot_be_its_own_evaluator(
 
 
 def test_training_images_cannot_be_held_out(watched: Any, images: Path) -> None:
-    with pytest.raises(InputError, match="3 of the 3 held-out images .* are training images"):
+    with pytest.raises(InputError, match=r"3 of the 3 held-out images .* are training images"):
         prepared(watched(validation={"manifest": str(images)}))
 
 

@@ -240,8 +240,8 @@ def _tokens(config: Config) -> Iterator[Check]:
     from transformers import AutoTokenizer
 
     from craft_trainer.data import read_examples
-    from craft_trainer.tokens import token_of
     from craft_trainer.provenance import base_directory
+    from craft_trainer.tokens import token_of
 
     directory = base_directory(config.base, config.revision, offline=True)
     tokenizer = AutoTokenizer.from_pretrained(directory / "tokenizer")
