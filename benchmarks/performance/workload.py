@@ -35,9 +35,12 @@ class Measured:
     peak: int
 
 
-def write_folders(root: Path, images: int, side: int = 64) -> tuple[Path, Path]:
-    """``images`` generated PNG files and as many real partners, no two alike; returns both."""
-    rng = np.random.default_rng(0)
+def write_folders(root: Path, images: int, side: int = 64, stream: int = 0) -> tuple[Path, Path]:
+    """``images`` generated PNG files and as many real partners, no two alike; returns both.
+
+    Sets of different ``stream`` share no image.
+    """
+    rng = np.random.default_rng(stream)
     for name in ("generated", "real"):
         folder = root / name
         folder.mkdir(parents=True)
@@ -71,6 +74,21 @@ def build_siglip_base(directory: Path) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         SiglipModel(SiglipConfig()).save_pretrained(directory)
+    return directory
+
+
+def build_clip_base(directory: Path) -> Path:
+    """CLIP base/32 at 224 pixels with random weights, and a small tokenizer."""
+    import torch
+    from tests.support.tiny_models import build_clip
+    from transformers import AutoConfig, CLIPConfig, CLIPModel
+
+    build_clip(directory, image_size=224)
+    text = AutoConfig.from_pretrained(directory).text_config
+    special = {name: getattr(text, name) for name in ("bos_token_id", "eos_token_id")}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        CLIPModel(CLIPConfig(text_config=special)).save_pretrained(directory)
     return directory
 
 
