@@ -175,7 +175,7 @@ def teach(
         batch["labels"] = torch.cat([silent, answered], dim=1)
         batch["input_ids"] = torch.cat([asked["input_ids"], answered], dim=1)
         batches.append({**asked, **batch})
-    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     for _ in range(steps):
         loss = torch.stack([model(**batch).loss for batch in batches]).mean()
         optimizer.zero_grad()
