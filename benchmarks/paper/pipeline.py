@@ -175,7 +175,11 @@ class Pipeline:
                 "resolution": scale.resolution,
             },
             "lora": {"rank": scale.rank, "alpha": scale.rank},
-            "sampling": {"steps": SAMPLING_STEPS, "guidance": scale.guidance},
+            "sampling": {
+                "steps": SAMPLING_STEPS,
+                "guidance": scale.guidance,
+                "timestep_spacing": scale.timestep_spacing,
+            },
             "critic": {"encoder": scale.critic},
             "stages": [stage],
         }
@@ -188,7 +192,9 @@ class Pipeline:
         images = self.count("train")
         if recipe.shots is not None:
             images = recipe.shots * 10
-        seen = stage["steps"] * BATCH if "steps" in stage else stage["epochs"] * images
+        seen = (
+            stage["steps"] * stage["batch_size"] if "steps" in stage else stage["epochs"] * images
+        )
         if recipe.method != "craft":
             return Work(forwards=3 * seen, fixed=_START)
         gradient = stage.get("gradient_steps", 1)
@@ -197,9 +203,11 @@ class Pipeline:
             SAMPLING_STEPS,
         )
         repeats = stage.get("repeats", 2)
+        # Repeats that share a prefix pay for it once.
+        prefixes = 1 if stage.get("repeat_mode") == "renoise" else repeats
         # Guidance doubles a pass; a step with gradients costs its backward pass as well.
-        trajectory = 2 * (steps - gradient) + 2 * 3 * gradient
-        return Work(forwards=seen * (3 + repeats * trajectory), embedded=images, fixed=_START)
+        trajectories = prefixes * 2 * (steps - gradient) + repeats * 2 * 3 * gradient
+        return Work(forwards=seen * (3 + trajectories), embedded=images, fixed=_START)
 
     # -- images and scores -------------------------------------------------------------------------
 

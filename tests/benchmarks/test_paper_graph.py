@@ -80,9 +80,9 @@ def test_a_step_runs_once_and_a_failed_one_says_where_to_look(tmp_path: Path) ->
 
 def test_work_of_a_reward_step_counts_trajectories(pipeline: Pipeline) -> None:
     scale = SCALES["quick"]
-    # 2 passes with guidance in 19 steps without and 6 in one with gradients, two repeats, and the
-    # diffusion term with its backward pass.
-    an_image = 3 + 2 * (2 * 19 + 6)
+    # 2 passes with guidance in 19 steps that two repeats share, 6 in one step with gradients for
+    # each, and the diffusion term with its backward pass.
+    an_image = 3 + 2 * 19 + 2 * 6
     assert pipeline.adapter(CRAFT.name).work.forwards == scale.craft["steps"] * 4 * an_image
 
 
