@@ -6,6 +6,7 @@ scripts of all tables name the steps that they need; what two of them share is r
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
@@ -109,9 +110,9 @@ def times(log: Path) -> dict[str, int]:
     """Step to the seconds that it took, from a log that :func:`run` wrote."""
     if not log.is_file():
         return {}
-    lines = [line for line in log.read_text(encoding="utf-8").splitlines() if line[:2] == "# "]
-    pairs = [line[2:].rsplit(": ", 1) for line in lines]
-    return {name: int(rest.removesuffix(" s")) for name, rest in pairs if rest.endswith(" s")}
+    # Anchored: the output of a step may hold headings of its own.
+    found = re.findall(r"^# (.+): (\d+) s$", log.read_text(encoding="utf-8"), re.MULTILINE)
+    return {name: int(seconds) for name, seconds in found}
 
 
 def _call(step: Step, log: Path) -> None:
