@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from benchmarks.paper.evidence import preference
 from benchmarks.paper.pipeline import Pipeline
 from benchmarks.paper.script import Report, Script, execute
 from benchmarks.paper.steps import Step
@@ -12,12 +13,12 @@ PRINTED = "The paper, two physicians and 100 cases of CheXpert: CRAFT is ranked 
 
 def steps(pipeline: Pipeline) -> tuple[Step, ...]:
     """Scores of the methods, then the preference model against their CAS."""
-    return (pipeline.preference(ROWS),)
+    return (preference(pipeline, ROWS),)
 
 
 def report(pipeline: Pipeline) -> Report:
     """What `cas preference` found."""
-    text = pipeline.preference(ROWS).result.with_suffix(".md").read_text(encoding="utf-8")
+    text = preference(pipeline, ROWS).result.with_suffix(".md").read_text(encoding="utf-8")
     return Report(f"{PRINTED}\n\n{text.replace('# ', '## ')}")
 
 

@@ -6,6 +6,7 @@ Bradley-Terry scores) lie in ``RUN/judge``.
 
 from __future__ import annotations
 
+from benchmarks.paper.evidence import judge
 from benchmarks.paper.pipeline import Pipeline
 from benchmarks.paper.script import Report, Script, execute
 from benchmarks.paper.steps import Step
@@ -17,12 +18,12 @@ PRINTED = "The paper shows these on Fitzpatrick17k as figures, without numbers i
 
 def steps(pipeline: Pipeline) -> tuple[Step, ...]:
     """One judgement of four methods."""
-    return (pipeline.judge(ROWS),)
+    return (judge(pipeline, ROWS),)
 
 
 def report(pipeline: Pipeline) -> Report:
     """What the judge's report says."""
-    text = pipeline.judge(ROWS).result.with_name("judge.md").read_text(encoding="utf-8")
+    text = judge(pipeline, ROWS).result.with_name("judge.md").read_text(encoding="utf-8")
     return Report(f"{PRINTED}\n\n{text.replace('# ', '## ')}")
 
 

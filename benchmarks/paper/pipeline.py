@@ -16,7 +16,6 @@ from benchmarks.paper.recipes import RECIPES, Recipe
 from benchmarks.paper.settings import Settings
 from benchmarks.paper.steps import Step, Work
 
-from cas_metric.errors import CasError
 from cas_metric.manifest import read_manifest
 
 #: Denoising steps of a sample, in training and in evaluation.
@@ -24,11 +23,9 @@ SAMPLING_STEPS: Final = 20
 #: Batch size of every stage (§4.1.3).
 BATCH: Final = 4
 #: Seconds that any command takes to start, and that scoring takes beside the encoder.
-_START, _SCORE = 8.0, 15.0
+START, SCORE = 8.0, 15.0
 #: Seconds of one small classifier on phantoms; a ResNet-18 on a GPU takes a minute or two.
 _CLASSIFIER = 6.0
-#: Seconds of one answer of a language model, four at once.
-_ANSWER = 1.0
 
 
 class Pipeline:
@@ -71,9 +68,9 @@ class Pipeline:
         return (
             Step(
                 "data",
-                _words("cas", "datasets", "phantom", self.settings.domain, out, *words),
+                words_of("cas", "datasets", "phantom", self.settings.domain, out, *words),
                 self.test / "metadata.csv",
-                work=Work(fixed=_START + 0.02 * (scale.train + scale.test)),
+                work=Work(fixed=START + 0.02 * (scale.train + scale.test)),
             ),
         )
 
@@ -82,10 +79,10 @@ class Pipeline:
         out = self.folder / "data" / f"train-{number}shot"
         return Step(
             f"data/{number}shot",
-            _words("cas", "datasets", "shots", self.train, "--shots", number, "--out", out),
+            words_of("cas", "datasets", "shots", self.train, "--shots", number, "--out", out),
             out / "metadata.csv",
             needs=self.data(),
-            work=Work(fixed=_START),
+            work=Work(fixed=START),
         )
 
     def count(self, split: str) -> int:
@@ -113,7 +110,7 @@ class Pipeline:
         stage = self._stage(recipe)
         return Step(
             f"adapters/{name}",
-            _words("craft-trainer", "train", config, *recipe.overrides, *self._stored),
+            words_of("craft-trainer", "train", config, *recipe.overrides, *self.stored),
             out / f"1-{recipe.method}" / "artifact",
             needs=tuple(needs),
             work=self._training(recipe, stage),
@@ -129,13 +126,13 @@ class Pipeline:
         assert recipe.start is not None
         out = self.folder / "pairs" / recipe.name
         drawn, source = 2 * self.scale.pairs, self.artefact(recipe.start)
-        words = ("--pairs", self.scale.pairs, *self._stored, "--out", out)
+        words = ("--pairs", self.scale.pairs, *self.stored, "--out", out)
         return Step(
             f"pairs/{recipe.name}",
-            _words("craft-trainer", "pairs", source, self._train(recipe), *words),
+            words_of("craft-trainer", "pairs", source, self._train(recipe), *words),
             out / "pairs.csv",
             needs=(self.adapter(recipe.start),),
-            work=Work(forwards=drawn * _sampling(), embedded=drawn, fixed=_START),
+            work=Work(forwards=drawn * _sampling(), embedded=drawn, fixed=START),
         )
 
     def _train(self, recipe: Recipe) -> Path:
@@ -196,7 +193,7 @@ class Pipeline:
             stage["steps"] * stage["batch_size"] if "steps" in stage else stage["epochs"] * images
         )
         if recipe.method != "craft":
-            return Work(forwards=3 * seen, fixed=_START)
+            return Work(forwards=3 * seen, fixed=START)
         gradient = stage.get("gradient_steps", 1)
         steps = next(
             (int(text.partition("=")[2]) for text in recipe.overrides if "sampling.steps" in text),
@@ -207,7 +204,7 @@ class Pipeline:
         prefixes = 1 if stage.get("repeat_mode") == "renoise" else repeats
         # Guidance doubles a pass; a step with gradients costs its backward pass as well.
         trajectories = prefixes * 2 * (steps - gradient) + repeats * 2 * 3 * gradient
-        return Work(forwards=seen * (3 + trajectories), embedded=images, fixed=_START)
+        return Work(forwards=seen * (3 + trajectories), embedded=images, fixed=START)
 
     # -- images and scores -------------------------------------------------------------------------
 
@@ -230,38 +227,38 @@ class Pipeline:
             words.append(f"sampling.steps={SAMPLING_STEPS}")
         return Step(
             f"{kind}/{name}",
-            _words("craft-trainer", "generate", source.result, prompts, "--out", out, *words),
+            words_of("craft-trainer", "generate", source.result, prompts, "--out", out, *words),
             out / "metadata.csv",
             needs=(source,),
-            work=Work(forwards=seeds * count * _sampling(), fixed=_START),
+            work=Work(forwards=seeds * count * _sampling(), fixed=START),
         )
 
     def _score(self, name: str, role: str = "main") -> Step:
         """One row an image, by the evaluator of a role."""
         out = self.folder / "scores" / role / name
         images = self.images(name)
-        options = ("--train", self.train, "--domain", self.settings.domain, *self._stored)
+        options = ("--train", self.train, "--domain", self.settings.domain, *self.stored)
         words = ("--encoder", self.scale.evaluators[role], *options, "--out", out)
         return Step(
             f"scores/{role}/{name}",
-            _words("cas", "score", images.result.parent, self.test, *words),
+            words_of("cas", "score", images.result.parent, self.test, *words),
             out / "summary.json",
             needs=(images,),
-            work=Work(embedded=self.scale.seeds * self.count("test"), fixed=_SCORE),
+            work=Work(embedded=self.scale.seeds * self.count("test"), fixed=SCORE),
         )
 
     def score_folder(self, title: str, folder: Path) -> Step:
         """Scores of images that another generator made of the test prompts."""
         name = re.sub(r"[^a-z0-9]+", "-", title.casefold()).strip("-")
         out = self.folder / "scores" / "main" / f"given-{name}"
-        options = ("--train", self.train, "--domain", self.settings.domain, *self._stored)
+        options = ("--train", self.train, "--domain", self.settings.domain, *self.stored)
         words = ("--encoder", self.scale.evaluators["main"], *options, "--method", title)
         return Step(
             f"scores/main/given-{name}",
-            _words("cas", "score", folder, self.test, *words, "--out", out),
+            words_of("cas", "score", folder, self.test, *words, "--out", out),
             out / "summary.json",
             needs=self.data(),
-            work=Work(embedded=self.count("test"), fixed=_SCORE),
+            work=Work(embedded=self.count("test"), fixed=SCORE),
         )
 
     def _diversity(self, name: str) -> Step:
@@ -275,10 +272,10 @@ class Pipeline:
         drawn = self.scale.seeds * self.count("test")
         return Step(
             f"diversity/{name}",
-            _words("cas", "diversity", images.result.parent, *words, *self._stored, "--out", out),
+            words_of("cas", "diversity", images.result.parent, *words, *self.stored, "--out", out),
             out / "diversity.json",
             needs=(images,),
-            work=Work(embedded=drawn, fixed=_SCORE),
+            work=Work(embedded=drawn, fixed=SCORE),
         )
 
     def _memorization(self, name: str) -> Step:
@@ -289,10 +286,10 @@ class Pipeline:
         drawn = self.scale.seeds * self.count("test") + self.count("train")
         return Step(
             f"memorization/{name}",
-            _words("cas", "memorization", *words, *encoder, *self._stored, "--out", out),
+            words_of("cas", "memorization", *words, *encoder, *self.stored, "--out", out),
             out / "summary.json",
             needs=(images,),
-            work=Work(embedded=drawn, fixed=_SCORE),
+            work=Work(embedded=drawn, fixed=SCORE),
         )
 
     def utility(self, names: tuple[str, ...], focus: str) -> Step:
@@ -306,79 +303,11 @@ class Pipeline:
         classifiers = 3 * scale.utility_seeds * (len(names) + 1)
         return Step(
             "utility",
-            _words("cas", "utility", self.train, self.test, *given, *runs, *words, "--out", out),
+            words_of("cas", "utility", self.train, self.test, *given, *runs, *words, "--out", out),
             out / "summary.json",
             needs=(*drawn, *scored),
-            work=Work(fixed=_START + classifiers * _CLASSIFIER),
+            work=Work(fixed=START + classifiers * _CLASSIFIER),
         )
-
-    def audit(self, names: tuple[str, ...]) -> Step:
-        """Checklist items judged by a language model (§4.2.7), one generation seed."""
-        out = self.folder / "audit"
-        scored = [self.score(name) for name in names]
-        given = [f"{n}={s.result.parent}" for n, s in zip(names, scored, strict=True)]
-        words = ("--mllm", self._mllm, "--seed", 0, "--control", *self._stored, "--out", out)
-        return Step(
-            "audit",
-            _words("cas", "audit", *given, *words),
-            out / "summary.json",
-            needs=tuple(scored),
-            work=Work(fixed=_START + 2 * len(names) * self.count("test") * _ANSWER),
-        )
-
-    def judge(self, names: tuple[str, ...]) -> Step:
-        """The images of a case ranked by a language model (Appendix E), one generation seed."""
-        out = self.folder / "judge"
-        scored = [self.score(name) for name in names]
-        given = [f"{n}={s.result.parent}" for n, s in zip(names, scored, strict=True)]
-        orders = ("--permutations", len(names))
-        words = ("--mllm", self._mllm, "--seed", 0, *orders, *self._stored, "--out", out)
-        return Step(
-            "judge",
-            _words("cas", "judge", *given, *words),
-            out / "summary.json",
-            needs=tuple(scored),
-            work=Work(fixed=_START + len(names) * self.count("test") * _ANSWER),
-        )
-
-    def compare(self, names: tuple[str, ...]) -> Step:
-        """CAS of several methods as one table."""
-        out, scored = self.folder / "comparison", [self.score(name) for name in names]
-        given = [f"{n}={s.result.parent}" for n, s in zip(names, scored, strict=True)]
-        return Step(
-            "comparison",
-            _words("cas", "compare", *given, "--out", out),
-            out / "comparison.csv",
-            needs=tuple(scored),
-            work=Work(fixed=_SCORE),
-        )
-
-    def preference(self, names: tuple[str, ...]) -> Step:
-        """Physicians' rankings (§4.2.6) against CAS."""
-        out = self.folder / "preference"
-        if self.settings.rankings is None:
-            raise CasError(
-                "Figure 5 needs the rankings of physicians",
-                fix="collect them with `cas study`, then --rankings FILE",
-            )
-        compared = self.compare(names)
-        words = ("--cas", compared.result, "--out", out)
-        return Step(
-            "preference",
-            _words("cas", "preference", self.settings.rankings, *words),
-            out / "preference.json",
-            needs=(compared,),
-            work=Work(fixed=_SCORE),
-        )
-
-    @property
-    def _mllm(self) -> str:
-        if self.settings.mllm is None:
-            raise CasError(
-                "Table 3b and Figures 6 and 7 need a multimodal language model",
-                fix="--mllm SPEC, as for `cas audit`: openai:MODEL or local:DIR",
-            )
-        return self.settings.mllm
 
     @property
     def embedded(self) -> bool:
@@ -386,7 +315,7 @@ class Pipeline:
         return self.settings.domain.startswith("phantom-")
 
     @property
-    def _stored(self) -> tuple[str, Path]:
+    def stored(self) -> tuple[str, Path]:
         """The embedding store, as an option."""
         return "--cache", self._cache
 
@@ -400,5 +329,6 @@ def _sampling() -> float:
     return 2.0 * SAMPLING_STEPS
 
 
-def _words(*parts: Any) -> tuple[str, ...]:
+def words_of(*parts: Any) -> tuple[str, ...]:
+    """A command from words, numbers and paths."""
     return tuple(str(part) for part in parts)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 
+from benchmarks.paper.evidence import audit
 from benchmarks.paper.pipeline import Pipeline
 from benchmarks.paper.published import printed
 from benchmarks.paper.recipes import RECIPES
@@ -22,12 +23,12 @@ ROWS = ("zero_shot", "ti_lora", "craft")
 
 def steps(pipeline: Pipeline) -> tuple[Step, ...]:
     """One audit of three methods."""
-    return (pipeline.audit(ROWS),)
+    return (audit(pipeline, ROWS),)
 
 
 def report(pipeline: Pipeline) -> Report:
     """Pass rates beside those of the paper, then the whole audit."""
-    summary = json.loads(pipeline.audit(ROWS).result.read_text(encoding="utf-8"))
+    summary = json.loads(audit(pipeline, ROWS).result.read_text(encoding="utf-8"))
     name = pipeline.settings.paper_name
     lines = []
     for one in summary["methods"]:
