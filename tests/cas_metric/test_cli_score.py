@@ -234,3 +234,22 @@ def test_doctor_sees_a_damaged_cache(tmp_path: Path) -> None:
     done = cas("doctor")
     assert done.code == 0
     assert "damaged" in done.out
+
+
+def test_a_lower_precision_is_measured_against_float32(
+    folders: Folders, siglip_directory: Path
+) -> None:
+    exact = _score(folders, siglip_directory, "--out", "exact", "--json")
+    assert json.loads(exact.out)["precision"] is None
+    done = _score(folders, siglip_directory, "--dtype", "bfloat16", "--out", "low")
+    assert done.code == 0, done.err
+    assert "bfloat16 against float32 on 12 images: VDC 0.0" in done.out
+    assert "dtype: bfloat16 (cas-v1: float32)" in done.out
+    told = json.loads(Path("low/summary.json").read_text())["precision"]
+    low, high = (pd.read_csv(f"{name}/per_image.csv") for name in ("low", "exact"))
+    assert told["images"] == len(low) == 12
+    for name in ("vdc", "ccs", "sfs"):
+        moved = (low[name] - high[name]).abs()
+        assert told[name]["mean"] == pytest.approx(moved.mean(), abs=2e-6)
+        assert told[name]["max"] == pytest.approx(moved.max(), abs=2e-6)
+        assert 0 < told[name]["max"] < 0.05

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
@@ -39,7 +39,12 @@ REMEDIES: Final = {
 
 
 def build_summary(
-    scores: Scores, encoder: Encoder, command: Sequence[str], *, seconds: float
+    scores: Scores,
+    encoder: Encoder,
+    command: Sequence[str],
+    *,
+    seconds: float,
+    precision: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The content of ``summary.json``.
 
@@ -48,6 +53,7 @@ def build_summary(
         encoder: The space that it was scored in.
         command: The command line, or any list of words that says how the run was started.
         seconds: Wall time of the whole run.
+        precision: What :func:`cas_metric.precision.precision_change` measured, below float32.
     """
     inputs, conditions = scores.inputs, scores.conditions
     domain = inputs.domain
@@ -66,6 +72,7 @@ def build_summary(
             "dtype": encoder.dtype,
             "text_policy": encoder.text_policy,
         },
+        "precision": dict(precision) if precision is not None else None,
         "probe": scores.judge.describe(),
         "methods": _methods(scores),
         "real": summarise(scores.real),

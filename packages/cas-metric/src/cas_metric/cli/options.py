@@ -73,7 +73,18 @@ Encoder = Annotated[
 Dtype = Annotated[
     str,
     typer.Option(
-        help="float32 (protocol), bfloat16 or float16.", rich_help_panel=MODEL, metavar="TYPE"
+        help="float32 (protocol), bfloat16 or float16. Of a lower precision the change of the "
+        "scores against float32 is measured on 64 images and reported.",
+        rich_help_panel=MODEL,
+        metavar="TYPE",
+    ),
+]
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile",
+        help="Compile the image tower with torch.compile: minutes at the start, faster after.",
+        rich_help_panel=RUNNING,
     ),
 ]
 TextPolicy = Annotated[

@@ -38,9 +38,11 @@ Both folders hold images with a `metadata.csv` (columns `file_name`, `label`, `p
 .parquet, .jsonl) will do as well. Images pair by `reference`, else by `id`; without such a column
 the id is the path of the image without its ending.
 
-REAL may carry a `cas.yaml` that names its domain and training split; then no option is needed.
-Without one, CCS stays empty, the probe is cross-fitted on REAL, and the result is called custom.
-A CAS is never the mean of fewer than four: what is missing is named, with what to add.
+REAL may carry a `cas.yaml` that names its domain and training split; then no option is needed. It
+may also name a display `window`, the values to show black and white, for images of 16 bits,
+floating point or DICOM; so may GEN's own. Without a `cas.yaml`, CCS stays empty, the probe is
+cross-fitted on REAL, and the result is called custom. A CAS is never the mean of fewer than four:
+what is missing is named, with what to add.
 """
 
 EPILOG = """
@@ -80,6 +82,7 @@ class Request:
     text_policy: str
     device: str
     offline: bool
+    compile: bool
 
 
 @app.command(help=HELP, epilog=EPILOG, no_args_is_help=True)
@@ -101,6 +104,7 @@ def score(
     as_json: option.Json = False,
     max_failures: option.MaxFailures = None,
     device: option.Device = "auto",
+    compile_model: option.Compile = False,
     batch_size: option.BatchSize = None,
     num_workers: option.NumWorkers = None,
     cache: option.Cache = None,
@@ -113,7 +117,7 @@ def score(
     ranks = join(device)
     request = Request(
         *(generated, real, domain, train, probe, method, seed, unpaired),
-        *(encoder, dtype, text_policy, ranks.device or device, offline),
+        *(encoder, dtype, text_policy, ranks.device or device, offline, compile_model),
     )
     with CountProgress("images") as bar:
         options = Options(batch_size, num_workers, strict_text, max_failures, bar)
@@ -136,24 +140,38 @@ def score(
 
 def _score(
     request: Request, options: Options, cache_option: str | None, ranks: Ranks
-) -> tuple[Scores, Encoder] | None:
+) -> tuple[Scores, Encoder, dict[str, Any] | None] | None:
     """Check the inputs, then load the encoder, then score; None on all ranks but 0."""
-    from cas_metric.encoders import open_encoder
+    from cas_metric.precision import precision_change
     from cas_metric.probe import Probe
     from cas_metric.scoring import score_inputs
 
     inputs, probe_file = _checked(request, ranks)
     with _open_cache(cache_option, ranks) as cache:
-        encoder = open_encoder(
-            request.encoder or _default_encoder(inputs, ranks),
-            device=request.device,
-            dtype=request.dtype,
-            text_policy=request.text_policy,
-            offline=request.offline,
-        )
+        spec = request.encoder or _default_encoder(inputs, ranks)
+        encoder = _open_encoder(request, spec, request.dtype)
         probe = Probe.load(probe_file, encoder) if probe_file is not None else None
         scores = score_inputs(inputs, encoder, cache, probe=probe, options=options, ranks=ranks)
-    return (scores, encoder) if scores is not None else None
+        if scores is None:
+            return None
+        change = None
+        if encoder.dtype != protocol.SCORE_DTYPE:
+            exact = _open_encoder(request, spec, protocol.SCORE_DTYPE)
+            change = precision_change(inputs, encoder, exact, cache)
+    return scores, encoder, change
+
+
+def _open_encoder(request: Request, spec: str, dtype: str) -> Encoder:
+    from cas_metric.encoders import open_encoder
+
+    return open_encoder(
+        spec,
+        device=request.device,
+        dtype=dtype,
+        text_policy=request.text_policy,
+        offline=request.offline,
+        compile=request.compile,
+    )
 
 
 def _checked(request: Request, ranks: Ranks) -> tuple[Inputs, Path | None]:
@@ -225,14 +243,22 @@ def _open_cache(directory: str | None, ranks: Ranks) -> EmbeddingCache:
     return EmbeddingCache(directory)
 
 
-def _write(folder: Path, scores: Scores, encoder: Encoder, *, started: float) -> dict[str, Any]:
+def _write(
+    folder: Path,
+    scores: Scores,
+    encoder: Encoder,
+    precision: dict[str, Any] | None,
+    *,
+    started: float,
+) -> dict[str, Any]:
     """Write the run and its report; return the summary."""
     from cas_metric.report import write_report
     from cas_metric.runs import write_run
     from cas_metric.summary import build_summary
 
     command = ["cas", *sys.argv[1:]]
-    summary = build_summary(scores, encoder, command, seconds=time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    summary = build_summary(scores, encoder, command, seconds=seconds, precision=precision)
     fitted = scores.judge.probe if scores.inputs.train is not None else None
     write_run(folder, scores.rows, summary, real=scores.real, floor=scores.floor, probe=fitted)
     write_report(folder)

@@ -66,6 +66,11 @@ def _lines(summary: Mapping[str, Any]) -> Iterator[str]:
     if summary["tau"] is not None:
         yield f"tau = {summary['tau']:.3f}, the 25th percentile of the real images' CAS"
     yield from _probe_lines(summary["probe"])
+    if change := summary["precision"]:
+        told = ((name, change[name]) for name in ("vdc", "ccs", "sfs") if name in change)
+        moved = (f"{n.upper()} {one['mean']:.5f}, {one['max']:.5f} at most" for n, one in told)
+        images = change["images"]
+        yield f"{change['dtype']} against float32 on {images} images: {'; '.join(moved)}"
     for name, lack in summary["missing"].items():
         yield (
             f"no {name.upper()} for {lack['images']} of {lack['of']} images ({lack['reason']}), "

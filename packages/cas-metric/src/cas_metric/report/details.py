@@ -112,7 +112,7 @@ def provenance(summary: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, st
         "departures": summary.get("departures") or "none",
         "domain": summary.get("domain"),
     }
-    head = {name: summary.get(name) or {} for name in ("encoder", "probe")}
+    head = {name: summary.get(name) or {} for name in ("encoder", "precision", "probe")}
     return provenance_groups(summary.get("provenance") or {}, {"protocol": protocol, **head})
 
 
