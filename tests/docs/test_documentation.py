@@ -24,6 +24,7 @@ RUN = {"docs/guide/first-score.md", "docs/tutorial-own-domain.md"}
 #: The commands behind measured numbers: they exist, and take minutes to hours.
 MEASURED = "docs/results"
 COMMANDS = [(block, words) for block in all_blocks() for words in block.commands()]
+NAMES = [f"{block}-{' '.join(words)[:40]}" for block, words in COMMANDS]
 
 
 def parse(words: list[str]) -> None:
@@ -42,9 +43,7 @@ def parse(words: list[str]) -> None:
         command.make_context(words[-1], rest)
 
 
-@pytest.mark.parametrize(
-    ("block", "words"), COMMANDS, ids=[f"{block}-{' '.join(words)[:40]}" for block, words in COMMANDS]
-)
+@pytest.mark.parametrize(("block", "words"), COMMANDS, ids=NAMES)
 def test_every_printed_command_is_one_that_the_program_takes(
     block: Block, words: list[str]
 ) -> None:
@@ -79,9 +78,9 @@ def test_every_block_is_run_or_says_why_not() -> None:
 def test_links_between_pages_lead_somewhere() -> None:
     broken = []
     for page in pages():
-        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
-            if not (page.parent / target).exists():
-                broken.append(f"{page.relative_to(ROOT)}: {target}")
+        targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+        name = page.relative_to(ROOT)
+        broken += [f"{name}: {one}" for one in targets if not (page.parent / one).exists()]
     assert not broken
 
 
