@@ -10,25 +10,23 @@ from cas_metric.domains import load_domain
 from cas_metric.encoders import load_encoder
 from cas_metric.images import to_uint8
 from cas_metric.phantoms import DOMAINS, make_phantom
+from craft_trainer.bases.unet import StableDiffusion
 from craft_trainer.config import Sampling
 from craft_trainer.generate import sample_images
-from craft_trainer.models import (
-    EMBEDDED,
-    DiffusionModel,
-    attach_tokens,
-    initial_vectors,
-    load_model,
-)
+from craft_trainer.models import EMBEDDED, load_model
+from craft_trainer.tokens import attach_tokens, initial_tokens
 
 _EACH = 4
 
 
 @pytest.fixture(scope="module")
-def model() -> DiffusionModel:
-    return load_model("phantom-sd", device=torch.device("cpu"), offline=True)
+def model() -> StableDiffusion:
+    found = load_model("phantom-sd", device=torch.device("cpu"), offline=True)
+    assert isinstance(found, StableDiffusion)
+    return found
 
 
-def test_is_a_stable_diffusion_pipeline_of_float32_without_pickles(model: DiffusionModel) -> None:
+def test_is_a_stable_diffusion_pipeline_of_float32_without_pickles(model: StableDiffusion) -> None:
     assert type(model.pipeline) is StableDiffusionPipeline
     assert model.dtype == torch.float32
     assert model.prediction_type == "v_prediction"
@@ -38,7 +36,7 @@ def test_is_a_stable_diffusion_pipeline_of_float32_without_pickles(model: Diffus
 
 
 def test_samples_are_recognised_as_the_modality_that_the_prompt_names(
-    model: DiffusionModel,
+    model: StableDiffusion,
 ) -> None:
     judge = load_encoder("phantom-siglip", device="cpu")
     texts, origin = [], []
@@ -62,12 +60,12 @@ def test_samples_are_recognised_as_the_modality_that_the_prompt_names(
     assert sum(right) >= len(right) - 1
 
 
-def test_prompts_that_differ_in_their_finding_condition_differently(model: DiffusionModel) -> None:
+def test_prompts_that_differ_in_their_finding_condition_differently(model: StableDiffusion) -> None:
     texts = [
         "Frontal chest radiograph, pneumonia: large opacity, left mid zone.",
         "Frontal chest radiograph, pleural effusion: large opacity, left lower zone.",
     ]
-    left, right = model.encode_prompts(texts).flatten(1)
+    left, right = model.encode_prompts(texts).embeddings.flatten(1)
     assert torch.cosine_similarity(left, right, dim=0) < 0.99
 
 
@@ -75,7 +73,7 @@ def test_a_learned_token_is_one_token_and_leaves_its_words_alone() -> None:
     model = load_model("phantom-sd", device=torch.device("cpu"), offline=True)
     tokenizer = model.pipeline.tokenizer
     before = tokenizer("a pleural effusion, left").input_ids
-    attach_tokens(model, initial_vectors(model, ["Pleural Effusion"]))
+    attach_tokens(model, initial_tokens(model, ["Pleural Effusion"]))
     assert tokenizer("a pleural effusion, left").input_ids == before
     assert tokenizer.tokenize("<pleural-effusion>. A left") == [
         "<pleural-effusion>",
