@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import torch
+from accelerate import Accelerator
+from safetensors import SafetensorError
 
-from cas_metric.errors import InputError
+from cas_metric.errors import CasError, InputError
+from cas_metric.files import to_json, write_bytes
 from craft_trainer import checkpoints, models
-from craft_trainer.config import AnyStage, Config
+from craft_trainer.config import AnyStage, Config, to_yaml
 from craft_trainer.provenance import base_hash
+from craft_trainer.ranks import on_main
 
 ARTIFACT: Final = "artifact"
 IDENTITY_FILE: Final = "stage.json"
@@ -114,3 +119,39 @@ def stored_identity(artifact: Path) -> dict[str, Any]:
             f"{path} cannot be read: {error}",
             fix="name the folder `artifact` of a finished stage, or remove it and train again",
         ) from error
+
+
+def write_zero_shot(
+    folder: Path, config: Config, identity: Mapping[str, Any], accelerator: Accelerator
+) -> None:
+    """The artefact of the base model as it is: settings and no weights."""
+    on_main(accelerator, lambda: write_artifact(folder, config, identity, lambda directory: None))
+
+
+def write_artifact(
+    folder: Path,
+    config: Config,
+    identity: Mapping[str, Any],
+    write_trained: Callable[[Path], None],
+) -> None:
+    """Write the artefact of a stage, as a whole or not at all.
+
+    Args:
+        folder: Of the stage.
+        config: Of the run.
+        identity: What decides the result.
+        write_trained: Writes what was trained into the folder that it is given.
+
+    Raises:
+        CasError: It cannot be written.
+    """
+    temporary = folder / f".{ARTIFACT}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        write_bytes(temporary / CONFIG_FILE, to_yaml(config).encode())
+        write_bytes(temporary / IDENTITY_FILE, to_json(identity).encode())
+        write_trained(temporary)
+        temporary.rename(folder / ARTIFACT)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise CasError(f"{folder / ARTIFACT} cannot be written: {error}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -11,22 +10,21 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
-from safetensors import SafetensorError
 from torch import Tensor
 
 from cas_metric.cache import EmbeddingCache
 from cas_metric.errors import CasError, InputError
-from cas_metric.files import to_json, write_bytes
 from craft_trainer import checkpoints, data, models
 from craft_trainer.artifacts import (
     ARTIFACT,
     CONFIG_FILE,
-    IDENTITY_FILE,
     identity_of,
     load_base,
     load_trained,
     require_same_stage,
     stage_of,
+    write_artifact,
+    write_zero_shot,
 )
 from craft_trainer.card import write_card
 from craft_trainer.conditions import Conditions
@@ -36,7 +34,6 @@ from craft_trainer.config import (
     Stage,
     TextualInversionStage,
     ZeroShotStage,
-    to_yaml,
 )
 from craft_trainer.generate import sample_images, write_sheet
 from craft_trainer.methods import Craft, Objective
@@ -387,39 +384,3 @@ class StageRun:
             steps=self.total_steps if self.stopped is None else self.watch.looks[-1].step,
             truncated=sum(count > self.model.token_limit for count in counts),
         )
-
-
-def write_zero_shot(
-    folder: Path, config: Config, identity: Mapping[str, Any], accelerator: Accelerator
-) -> None:
-    """The artefact of the base model as it is: settings and no weights."""
-    on_main(accelerator, lambda: write_artifact(folder, config, identity, lambda directory: None))
-
-
-def write_artifact(
-    folder: Path,
-    config: Config,
-    identity: Mapping[str, Any],
-    write_trained: Callable[[Path], None],
-) -> None:
-    """Write the artefact of a stage, as a whole or not at all.
-
-    Args:
-        folder: Of the stage.
-        config: Of the run.
-        identity: What decides the result.
-        write_trained: Writes what was trained into the folder that it is given.
-
-    Raises:
-        CasError: It cannot be written.
-    """
-    temporary = folder / f".{ARTIFACT}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        write_bytes(temporary / CONFIG_FILE, to_yaml(config).encode())
-        write_bytes(temporary / IDENTITY_FILE, to_json(identity).encode())
-        write_trained(temporary)
-        temporary.rename(folder / ARTIFACT)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise CasError(f"{folder / ARTIFACT} cannot be written: {error}") from error
