@@ -88,7 +88,7 @@ PAPER: Final = Scale(
     utility_model="resnet18",
 )
 
-#: On phantoms: about four hours for everything on two cores.
+#: On phantoms; what it takes is estimated by `--plan`, and has not been measured as a whole.
 PHANTOMS: Final = Scale(
     name="phantoms",
     train=240,
@@ -104,7 +104,7 @@ PHANTOMS: Final = Scale(
     timestep_spacing="trailing",
 )
 
-#: The same path in a quarter of an hour; its numbers say that it runs, not how it compares.
+#: The same path, much smaller: its numbers say that it runs, not how the methods compare.
 QUICK: Final = replace(
     PHANTOMS,
     name="quick",
