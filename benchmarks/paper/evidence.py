@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from benchmarks.paper.pipeline import SCORE, START, Pipeline, words_of
+from benchmarks.paper.pipeline import ANSWER, SCORE, START, Pipeline, words_of
 from benchmarks.paper.steps import Step, Work
 
 from cas_metric.errors import CasError
-
-#: Seconds of one answer of a language model, four at once.
-_ANSWER: Final = 1.0
 
 
 def audit(pipeline: Pipeline, names: tuple[str, ...]) -> Step:
@@ -24,7 +19,7 @@ def audit(pipeline: Pipeline, names: tuple[str, ...]) -> Step:
         words_of("cas", "audit", *given, *words),
         out / "summary.json",
         needs=tuple(scored),
-        work=Work(fixed=START + 2 * len(names) * pipeline.count("test") * _ANSWER),
+        work=Work(fixed=START + 2 * len(names) * pipeline.count("test") * ANSWER),
     )
 
 
@@ -40,7 +35,7 @@ def judge(pipeline: Pipeline, names: tuple[str, ...]) -> Step:
         words_of("cas", "judge", *given, *words),
         out / "summary.json",
         needs=tuple(scored),
-        work=Work(fixed=START + len(names) * pipeline.count("test") * _ANSWER),
+        work=Work(fixed=START + len(names) * pipeline.count("test") * ANSWER),
     )
 
 

@@ -7,7 +7,7 @@ each is made by one command, and by no table twice.
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,9 +23,11 @@ SAMPLING_STEPS: Final = 20
 #: Batch size of every stage (§4.1.3).
 BATCH: Final = 4
 #: Seconds that any command takes to start, and that scoring takes beside the encoder.
-START, SCORE = 8.0, 15.0
+START, SCORE = 5.0, 7.0
+#: Seconds of one answer of a language model, four at once.
+ANSWER: Final = 1.0
 #: Seconds of one small classifier on phantoms; a ResNet-18 on a GPU takes a minute or two.
-_CLASSIFIER = 6.0
+_CLASSIFIER = 3.0
 
 
 class Pipeline:
@@ -49,29 +51,52 @@ class Pipeline:
 
     # -- data --------------------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def train(self) -> Path:
         """Training images."""
-        return (self.settings.data or self.folder / "data") / "train"
+        return self._split("train")
 
-    @property
+    @cached_property
     def test(self) -> Path:
         """Held-out images."""
-        return (self.settings.data or self.folder / "data") / "test"
+        return self._split("test")
+
+    def _split(self, split: str) -> Path:
+        if self.settings.data is None:
+            return self.folder / "data" / split
+        if self.settings.mllm is not None and lacking_prompts(self.settings.data, split):
+            return self.folder / "prompts" / split
+        return given_split(self.settings.data, split)
 
     def data(self) -> tuple[Step, ...]:
-        """Drawing phantoms; nothing where the data are given."""
-        if self.settings.data is not None:
-            return ()
+        """Drawing phantoms; prompts where given data have none; else nothing."""
+        if self.settings.data is None:
+            return (self._drawn(),)
+        splits = {"train": self.train, "test": self.test}
+        return tuple(
+            self._enriched(name) for name, path in splits.items() if self.folder in path.parents
+        )
+
+    def _drawn(self) -> Step:
         scale, out = self.scale, self.train.parent
         words = ("--train", scale.train, "--test", scale.test, "--size", scale.resolution)
-        return (
-            Step(
-                "data",
-                words_of("cas", "datasets", "phantom", self.settings.domain, out, *words),
-                self.test / "metadata.csv",
-                work=Work(fixed=START + 0.02 * (scale.train + scale.test)),
-            ),
+        return Step(
+            "data",
+            words_of("cas", "datasets", "phantom", self.settings.domain, out, *words),
+            self.test / "metadata.csv",
+            work=Work(fixed=START + 0.02 * (scale.train + scale.test)),
+        )
+
+    def _enriched(self, split: str) -> Step:
+        """Every image of a split described by a language model (§3.1)."""
+        assert self.settings.data is not None
+        out, given = self.folder / "prompts" / split, given_split(self.settings.data, split)
+        asked = ("--mllm", self.settings.mllm, "--domain", self.settings.domain, *self.stored)
+        return Step(
+            f"prompts/{split}",
+            words_of("craft-trainer", "enrich", given, *asked, "--out", out),
+            out / "metadata.csv",
+            work=Work(fixed=START + self.count(split) * ANSWER),
         )
 
     def shots(self, number: int) -> Step:
@@ -89,8 +114,7 @@ class Pipeline:
         """Images of a split; 0 where a real data set is not there yet."""
         if self.settings.data is None:
             return self.scale.train if split == "train" else self.scale.test
-        folder = self.settings.data / split
-        return len(read_manifest(folder).rows) if folder.exists() else 0
+        return images_in(given_split(self.settings.data, split))
 
     # -- adapters ----------------------------------------------------------------------------------
 
@@ -322,6 +346,30 @@ class Pipeline:
     @property
     def _cache(self) -> Path:
         return self.folder / "cache"
+
+
+def given_split(data: Path, split: str) -> Path:
+    """Folder or manifest of a split, as `cas datasets prepare` and `craft-trainer enrich` write it.
+
+    Where there is neither, the folder's path.
+    """
+    candidates = [data / split, *(data / f"{split}.{kind}" for kind in ("parquet", "csv", "jsonl"))]
+    return next((path for path in candidates if path.exists()), data / split)
+
+
+@cache
+def images_in(manifest: Path) -> int:
+    """Rows of a manifest; 0 where there is none."""
+    return len(read_manifest(manifest).rows) if manifest.exists() else 0
+
+
+@cache
+def lacking_prompts(data: Path, split: str) -> int:
+    """Rows of a split that have no prompt."""
+    manifest = given_split(data, split)
+    if not manifest.exists():
+        return 0
+    return int((read_manifest(manifest).rows["prompt"].fillna("") == "").sum())
 
 
 def _sampling() -> float:

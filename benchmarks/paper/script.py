@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.paper import steps
-from benchmarks.paper.pipeline import Pipeline
+from benchmarks.paper.pipeline import Pipeline, given_split, images_in, lacking_prompts
 from benchmarks.paper.settings import PAPER, PHANTOMS, QUICK, Scale, Settings
 
 from cas_metric.errors import CasError
@@ -66,15 +66,15 @@ def execute(script: Script, arguments: Sequence[str] | None = None) -> None:
         if options.plan:
             print(plan_text(script.steps(pipeline), pipeline))
             return
-        print(produce(script, pipeline))
+        print(produce(script, pipeline, options.jobs))
     except CasError as error:
         print(f"{script.name}: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
 
 
-def produce(script: Script, pipeline: Pipeline) -> str:
+def produce(script: Script, pipeline: Pipeline, jobs: int = 1) -> str:
     """Run the steps of a script, write its files, and return its text."""
-    steps.run(script.steps(pipeline), log_of(pipeline))
+    steps.run_all([(script.steps(pipeline), log_of(pipeline))], jobs)
     return write(script, pipeline, script.report(pipeline))
 
 
@@ -96,7 +96,7 @@ def write(script: Script, pipeline: Pipeline, report: Report) -> str:
 
 
 def log_of(pipeline: Pipeline) -> Path:
-    """Where the output of all steps goes."""
+    """Commands of all steps and their seconds; what they print is in ``logs`` beside it."""
     return pipeline.folder / "steps.log"
 
 
@@ -134,23 +134,17 @@ def plan_text(wanted: Sequence[steps.Step], pipeline: Pipeline) -> str:
 
 def inputs_missing(pipeline: Pipeline) -> list[str]:
     """What must be there before the first step and is not."""
-    problems = []
-    if pipeline.settings.data is not None:
-        for split in (pipeline.train, pipeline.test):
-            if not (split / "metadata.csv").is_file() and not (split / "cas.yaml").is_file():
-                problems.append(f"{split}: no prepared split (see: cas datasets prepare --help)")
-                continue
-            problems += _lacking_prompts(split)
+    data, problems = pipeline.settings.data, []
+    if data is None:
+        return []
+    for split in ("train", "test"):
+        given = given_split(data, split)
+        if not given.exists():
+            problems.append(f"{given}: no prepared split (see: cas datasets prepare --help)")
+        elif pipeline.settings.mllm is None and (empty := lacking_prompts(data, split)):
+            fix = "with --mllm SPEC, craft-trainer enrich writes them first"
+            problems.append(f"{given}: {empty} of {images_in(given)} rows have no prompt; {fix}")
     return problems
-
-
-def _lacking_prompts(split: Path) -> list[str]:
-    from cas_metric.manifest import read_manifest
-
-    prompts = read_manifest(split).rows["prompt"]
-    empty = int((prompts.fillna("") == "").sum())
-    enrich = "craft-trainer enrich writes them"
-    return [f"{split}: {empty} of {len(prompts)} rows have no prompt; {enrich}"] if empty else []
 
 
 def _parser(script: Script) -> argparse.ArgumentParser:
@@ -167,14 +161,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--domain", default="phantom-chexpert", help="domain pack; phantom-… draws its own data"
     )
     parser.add_argument(
-        "--data", type=Path, help="folder with the prepared splits train/ and test/"
+        "--data", type=Path, help="folder with the prepared splits, of `cas datasets prepare`"
     )
     parser.add_argument("--base", help=f"diffusion model; {PAPER_BASE} for real data")
     parser.add_argument("--scale", choices=list(SCALES), help="sizes and lengths")
     parser.add_argument("--quick", action="store_true", help="short for --scale quick")
     parser.add_argument("--seeds", type=int, help="generation seeds")
     parser.add_argument("--out", type=Path, help="run directory, shared by all scripts")
-    parser.add_argument("--mllm", help="model of audit and judge, as `cas audit --mllm` takes it")
+    parser.add_argument(
+        "--mllm", help="model of prompts, audit and judge, as `cas audit --mllm` takes it"
+    )
     parser.add_argument("--backbone", type=Path, help="AlexNet weights of LPIPS, safetensors")
     parser.add_argument("--rankings", type=Path, help="physicians' rankings of `cas study export`")
     parser.add_argument(
@@ -184,6 +180,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="TITLE=FOLDER",
         help="images of another generator for the test prompts (Table 16)",
     )
+    parser.add_argument("--jobs", type=int, default=1, help="commands at once")
     parser.add_argument("--plan", action="store_true", help="print the steps, run nothing")
 
 
@@ -193,7 +190,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
     if not embedded and options.data is None:
         raise CasError(
             f"{options.domain} needs its images",
-            fix="--data FOLDER with train/ and test/, as `cas datasets prepare` writes them",
+            fix="--data FOLDER, as `cas datasets prepare` writes it",
         )
     name = "quick" if options.quick else options.scale or ("phantoms" if embedded else "paper")
     scale: Scale = SCALES[name]

@@ -91,15 +91,15 @@ PAPER: Final = Scale(
 #: On phantoms; what it takes is estimated by `--plan`, and has not been measured as a whole.
 PHANTOMS: Final = Scale(
     name="phantoms",
-    train=240,
-    test=60,
+    train=200,
+    test=40,
     resolution=64,
     seeds=5,
     inversion={"steps": 100, "learning_rate": 5e-3, "batch_size": 8},
-    lora={"steps": 600, "learning_rate": 1e-3, "batch_size": 8, "warmup_steps": 20},
+    lora={"steps": 500, "learning_rate": 1e-3, "batch_size": 8, "warmup_steps": 20},
     dpo={"steps": 150, "learning_rate": 1e-4},
-    craft={"steps": 200, "learning_rate": 3e-4, "warmup_steps": 20, "repeat_mode": "renoise"},
-    pairs=128,
+    craft={"steps": 150, "learning_rate": 3e-4, "warmup_steps": 20, "repeat_mode": "renoise"},
+    pairs=96,
     guidance=3.0,
     timestep_spacing="trailing",
 )
@@ -109,13 +109,13 @@ QUICK: Final = replace(
     PHANTOMS,
     name="quick",
     train=60,
-    test=20,
+    test=10,
     seeds=2,
     inversion={**PHANTOMS.inversion, "steps": 10},
-    lora={**PHANTOMS.lora, "steps": 40},
+    lora={**PHANTOMS.lora, "steps": 20},
     dpo={**PHANTOMS.dpo, "steps": 10},
     craft={**PHANTOMS.craft, "steps": 10},
-    pairs=8,
+    pairs=4,
     utility_seeds=2,
 )
 

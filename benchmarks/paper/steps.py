@@ -6,12 +6,14 @@ scripts of all tables name the steps that they need; what two of them share is r
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -39,7 +41,7 @@ class Work(NamedTuple):
 NO_WORK: Final = Work()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Step:
     """One command.
 
@@ -72,14 +74,14 @@ class Step:
 
 def ordered(steps: Iterable[Step]) -> list[Step]:
     """All steps and what they need, each once, in an order in which they can be run."""
-    found: dict[str, Step] = {}
+    found: dict[Path, Step] = {}
 
     def visit(step: Step) -> None:
-        if step.name in found:
+        if step.result in found:
             return
         for need in step.needs:
             visit(need)
-        found[step.name] = step
+        found[step.result] = step
 
     for step in steps:
         visit(step)
@@ -87,46 +89,79 @@ def ordered(steps: Iterable[Step]) -> list[Step]:
 
 
 def run(steps: Iterable[Step], log: Path) -> None:
-    """Run what is not done yet; the output of each step is appended to ``log``.
+    """Run what is not done yet, one after the other; see :func:`run_all`."""
+    run_all([(steps, log)])
+
+
+def run_all(graphs: Iterable[tuple[Iterable[Step], Path]], jobs: int = 1) -> None:
+    """Run what is not done yet in several run directories, ``jobs`` commands at once.
+
+    Each log names the commands of its steps and their seconds; what a command prints is in a file
+    of its own in ``logs`` beside it. With several jobs the cores are shared out among them, unless
+    ``OMP_NUM_THREADS`` says otherwise. After a failure nothing new is started.
+
+    Args:
+        graphs: Steps with the log of their run directory. A step waits for what it needs.
+        jobs: Commands at once.
 
     Raises:
         CasError: A command failed, or left no result.
     """
-    waiting = [step for step in ordered(steps) if not step.done]
-    log.parent.mkdir(parents=True, exist_ok=True)
-    for number, step in enumerate(waiting, start=1):
-        print(f"[{number}/{len(waiting)}] {step.name}", file=sys.stderr, flush=True)
-        for path, text in step.files.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-        started = time.perf_counter()
-        _call(step, log)
-        seconds = time.perf_counter() - started
-        with log.open("a", encoding="utf-8") as file:
-            file.write(f"# {step.name}: {seconds:.0f} s\n")
+    logs = {step: log for steps, log in graphs for step in ordered(steps) if not step.done}
+    unfinished = {step.result for step in logs}
+    waiting, number = list(logs), 0
+    running: dict[Future[float], Step] = {}
+    with ThreadPoolExecutor(jobs) as pool:
+        while waiting or running:
+            ready = [s for s in waiting if not any(need.result in unfinished for need in s.needs)]
+            for step in ready[: jobs - len(running)]:
+                waiting.remove(step)
+                number += 1
+                print(f"[{number}/{len(logs)}] {step.name}", file=sys.stderr, flush=True)
+                running[pool.submit(_timed, step, logs[step], jobs)] = step
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                step = running.pop(future)
+                seconds = future.result()
+                unfinished.discard(step.result)
+                _append(logs[step], f"# {step.name}: {seconds:.0f} s")
 
 
 def times(log: Path) -> dict[str, int]:
     """Step to the seconds that it took, from a log that :func:`run` wrote."""
     if not log.is_file():
         return {}
-    # Anchored: the output of a step may hold headings of its own.
     found = re.findall(r"^# (.+): (\d+) s$", log.read_text(encoding="utf-8"), re.MULTILINE)
     return {name: int(seconds) for name, seconds in found}
 
 
-def _call(step: Step, log: Path) -> None:
+def _timed(step: Step, log: Path, jobs: int) -> float:
+    """Run one command; its seconds."""
+    output = log.parent / "logs" / f"{re.sub(r'[^a-z0-9_.-]+', '-', step.name)}.log"
+    output.parent.mkdir(parents=True, exist_ok=True)
+    for path, text in step.files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    _append(log, f"$ {step.line}")
     program, *words = step.command
     argv = [sys.executable, "-m", _MODULES[program], *words]
-    with log.open("a", encoding="utf-8") as file:
-        file.write(f"$ {step.line}\n")
-        file.flush()
-        code = subprocess.run(argv, stdout=file, stderr=file, check=False).returncode
+    cores = max(1, (os.cpu_count() or 1) // jobs)
+    threads = {} if jobs == 1 else {"OMP_NUM_THREADS": str(cores)}
+    started = time.perf_counter()
+    with output.open("w", encoding="utf-8") as file:
+        environment = threads | os.environ
+        code = subprocess.run(argv, stdout=file, stderr=file, env=environment, check=False)
     # 3: done, but some images failed. They are in the rows and in the report.
-    if code not in (0, 3):
+    if code.returncode not in (0, 3):
         raise CasError(
-            f"{step.name} ended with exit code {code}: {step.line}",
-            fix=f"the end of {log} says why; the same command then continues here",
+            f"{step.name} ended with exit code {code.returncode}: {step.line}",
+            fix=f"the end of {output} says why; the same command then continues here",
         )
     if not step.done:
-        raise CasError(f"{step.name} left no {step.result}", fix=f"see the end of {log}")
+        raise CasError(f"{step.name} left no {step.result}", fix=f"see the end of {output}")
+    return time.perf_counter() - started
+
+
+def _append(log: Path, line: str) -> None:
+    # One short write: steps of one run directory may end at the same time.
+    with log.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")

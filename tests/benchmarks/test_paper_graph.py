@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from benchmarks.paper import all as everything
@@ -16,6 +18,8 @@ from benchmarks.paper.script import SCALES, inputs_missing, settings_of
 from benchmarks.paper.settings import Settings
 
 from cas_metric.errors import CasError
+from cas_metric.manifest import write_manifest
+from cas_metric.phantoms.dataset import write_phantom_dataset
 from craft_trainer.config import parse_config
 
 NAMES = (*everything.MAIN, *everything.ABLATIONS)
@@ -76,6 +80,54 @@ def test_a_step_runs_once_and_a_failed_one_says_where_to_look(tmp_path: Path) ->
     with pytest.raises(CasError, match="exit code 2"):
         graph.run([wrong], log)
     assert "nowhere" in log.read_text()
+
+
+def drawing(folder: Path, name: str, *needs: graph.Step) -> graph.Step:
+    sizes = ("--train", "4", "--test", "2", "--size", "16")
+    command = ("cas", "datasets", "phantom", "origa", str(folder / name), *sizes)
+    return graph.Step(name, command, folder / name / "test" / "metadata.csv", needs)
+
+
+def test_several_run_directories_at_once_wait_for_what_they_need(tmp_path: Path) -> None:
+    left, right = tmp_path / "left", tmp_path / "right"
+    first = drawing(left, "first")
+    chain = [drawing(left, "second", first), first]
+    logs = [folder / "steps.log" for folder in (left, right)]
+    graph.run_all([(chain, logs[0]), ([drawing(right, "other")], logs[1])], jobs=2)
+    assert [list(graph.times(log)) for log in logs] == [["first", "second"], ["other"]]
+    assert "train" in (left / "logs" / "second.log").read_text()
+
+
+def test_what_needs_a_failed_step_is_not_run(tmp_path: Path) -> None:
+    wrong = graph.Step("wrong", ("cas", "score", str(tmp_path / "nowhere"), "x"), tmp_path / "y")
+    dependent = drawing(tmp_path, "origa", wrong)
+    with pytest.raises(CasError, match="exit code 2"):
+        graph.run_all([([dependent], tmp_path / "steps.log")], jobs=2)
+    assert not dependent.done
+
+
+def test_prepared_manifests_are_enriched_where_they_have_no_prompts(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    write_phantom_dataset("chexpert", data, train=4, test=4, size=16)
+    for split in ("train", "test"):
+        rows = pd.read_csv(data / split / "metadata.csv", dtype=str)
+        rows["image"] = f"{split}/" + rows.pop("file_name")
+        without = rows.drop(columns="prompt") if split == "test" else rows
+        write_manifest(without, data / f"{split}.parquet")
+        (data / split / "metadata.csv").rename(data / split / "rows.txt")
+        (data / split).rename(data / f"images-{split}")
+    settings = Settings("chexpert", data, "phantom-sd", SCALES["paper"], tmp_path / "run")
+    plain = Pipeline(settings)
+    assert plain.train == data / "train.parquet"
+    assert plain.count("test") == 4
+    [problem] = inputs_missing(plain)
+    assert "4 of 4 rows have no prompt" in problem
+    asked = Pipeline(replace(settings, mllm="openai:model"))
+    assert inputs_missing(asked) == []
+    [enriching] = asked.data()
+    assert enriching.result == asked.test / "metadata.csv"
+    assert asked.test == tmp_path / "run" / "prompts" / "test"
+    assert enriching.line in {step.line for step in graph.ordered([asked.score("ti")])}
 
 
 def test_work_of_a_reward_step_counts_trajectories(pipeline: Pipeline) -> None:
