@@ -16,6 +16,7 @@ from benchmarks.paper.recipes import RECIPES, Recipe
 from benchmarks.paper.settings import Settings
 from benchmarks.paper.steps import Step, Work
 
+from cas_metric.domains import load_domain
 from cas_metric.manifest import read_manifest
 
 #: Denoising steps of a sample, in training and in evaluation.
@@ -237,10 +238,24 @@ class Pipeline:
         return self._generated("images", name, self.test, self.count("test"), self.scale.seeds)
 
     def _training_images(self, name: str) -> Step:
-        """The training prompts, once each: what a classifier may be trained on."""
-        return self._generated("training-images", name, self.train, self.count("train"), 1)
+        """Training prompts, once each: what a classifier may be trained on."""
+        if self.scale.synthetic is None:
+            return self._generated("training-images", name, self.train, self.count("train"), 1)
+        classes = len(load_domain(self.settings.domain).classes)
+        shots = max(1, self.scale.synthetic // classes)
+        kept = self.shots(shots)
+        folder = kept.result.parent
+        return self._generated("training-images", name, folder, classes * shots, 1, (kept,))
 
-    def _generated(self, kind: str, name: str, prompts: Path, count: int, seeds: int) -> Step:
+    def _generated(
+        self,
+        kind: str,
+        name: str,
+        prompts: Path,
+        count: int,
+        seeds: int,
+        needs: tuple[Step, ...] = (),
+    ) -> Step:
         recipe, out = RECIPES[name], self.folder / kind / name
         # The base model needs the settings of a run, and leaves the run's weights out.
         source = self.adapter(name if recipe.method is not None else "ti")
@@ -253,7 +268,7 @@ class Pipeline:
             f"{kind}/{name}",
             words_of("craft-trainer", "generate", source.result, prompts, "--out", out, *words),
             out / "metadata.csv",
-            needs=(source,),
+            needs=(source, *needs),
             work=Work(forwards=seeds * count * _sampling(), fixed=START),
         )
 

@@ -38,6 +38,8 @@ class Scale:
         dtype: Of the frozen weights.
         guidance: Of training and evaluation.
         timestep_spacing: Of the sampler; ``trailing`` leaves the last step more to change.
+        synthetic: Images of each method that classifiers are trained on, drawn from the training
+            prompts of all classes alike; None draws one a training prompt.
         utility_model: Classifier of the downstream experiment.
         utility_seeds: Its seeds.
     """
@@ -65,6 +67,7 @@ class Scale:
     dtype: str = "float32"
     guidance: float = 5.0
     timestep_spacing: str = "leading"
+    synthetic: int | None = None
     utility_model: str = "small"
     utility_seeds: int = 5
 
@@ -98,10 +101,11 @@ PHANTOMS: Final = Scale(
     inversion={"steps": 100, "learning_rate": 5e-3, "batch_size": 8},
     lora={"steps": 500, "learning_rate": 1e-3, "batch_size": 8, "warmup_steps": 20},
     dpo={"steps": 150, "learning_rate": 1e-4},
-    craft={"steps": 150, "learning_rate": 3e-4, "warmup_steps": 20, "repeat_mode": "renoise"},
+    craft={"steps": 100, "learning_rate": 3e-4, "warmup_steps": 20, "repeat_mode": "renoise"},
     pairs=96,
     guidance=3.0,
     timestep_spacing="trailing",
+    synthetic=80,
 )
 
 #: The same path, much smaller: its numbers say that it runs, not how the methods compare.
@@ -116,6 +120,7 @@ QUICK: Final = replace(
     dpo={**PHANTOMS.dpo, "steps": 10},
     craft={**PHANTOMS.craft, "steps": 10},
     pairs=4,
+    synthetic=20,
     utility_seeds=2,
 )
 
