@@ -114,3 +114,11 @@ def test_drawing_leaves_matplotlibs_settings_alone():
     for draw in FIGURES.values():
         draw()
     assert dict(mpl.rcParams) == before
+
+
+@pytest.mark.parametrize("name", ["short", "TI+LoRA+t_ep", "a method of a rather long name"])
+def test_no_name_leaves_the_figure(name):
+    methods = {f"{name} {index}": values for index, values in enumerate(METHODS.values())}
+    figure = figures.ecdf(methods, REAL, tau=0.46)
+    figure.draw_without_rendering()
+    assert figure.legends[0].get_window_extent().x1 <= figure.bbox.x1

@@ -318,12 +318,18 @@ def _apart(heights: np.ndarray, room: float) -> np.ndarray:
 
 
 def legend_below(figure: Figure, axes: Axes, *, columns: int = 2, length: float = 2.8) -> None:
-    """Name the lines of ``axes`` below the figure."""
+    """Name the lines of ``axes`` below the figure, in at most ``columns`` that fit its width."""
     handles, _ = axes.get_legend_handles_labels()
-    figure.legend(
-        handles=handles, loc="outside lower left", ncols=columns, fontsize=7.5,
-        handlelength=length, columnspacing=1.2, handletextpad=0.6,
-    )  # fmt: skip
+    # Shorter samples of the lines cost less than another row.
+    tries = [(n, share * length) for n in range(columns, 0, -1) for share in (1.0, 0.7)]
+    for count, handle in tries:
+        legend = figure.legend(
+            handles=handles, loc="outside lower left", ncols=count, fontsize=7.5,
+            handlelength=handle, columnspacing=1.2, handletextpad=0.6,
+        )  # fmt: skip
+        if (count, handle) == tries[-1] or legend.get_window_extent().x1 <= figure.bbox.x1:
+            return
+        legend.remove()
 
 
 def line_pattern(style: Ink) -> Any:
