@@ -33,7 +33,7 @@ def report(pipeline: Pipeline) -> Report:
             [
                 method,
                 f"{percent(entry['rate'])} [{percent(low)}, {percent(high)}]",
-                f"{rate}%",
+                rate if rate == "–" else f"{rate}%",
                 number(entry["p10"]),
                 p10,
                 percent(entry["split"]["rate_wrong"]),

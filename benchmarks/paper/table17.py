@@ -44,7 +44,8 @@ def report(pipeline: Pipeline) -> Report:
                 f"{number(gap['estimate'], 4)} [{number(gap['low'], 4)}, {number(gap['high'], 4)}]",
             ]
         )
-        verdicts.append(f"- {recipe.title}: {summary['verdict']}")
+        verdict = summary["verdict"].removeprefix(f"{recipe.name}: ")
+        verdicts.append(f"- {recipe.title}: {verdict}")
         reference = summary["real_test_to_train"]
     text = [
         "## Table 17",

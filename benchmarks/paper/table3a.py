@@ -7,6 +7,7 @@ without them: there the spread of embeddings of an independent encoder stands in
 from __future__ import annotations
 
 import json
+from itertools import combinations
 from typing import Any
 
 from benchmarks.paper import methods
@@ -36,7 +37,11 @@ def report(pipeline: Pipeline) -> Report:
         for role, result in found.items()
     }
     name = pipeline.settings.paper_name
-    headings = ["Method", "SigLIP CAS", "paper", "MetaCLIP2 CAS", "paper", "critic's CAS"]
+    evaluators = pipeline.scale.evaluators
+    headings = ["Method"]
+    for role in ("main", "out_of_family"):
+        headings += [f"CAS by {evaluators[role]}", "paper"]
+    headings.append(f"CAS by {evaluators['critic']}, the critic")
     if pipeline.embedded:
         headings = [*headings, "spread within a class, over that of real images"]
     else:
@@ -60,10 +65,23 @@ def report(pipeline: Pipeline) -> Report:
             f"- Order by {role.replace('_', '-')}: {' > '.join(order)}"
             for role, order in orders.items()
         ),
+        f"Kendall's τ of these orders: {_agreement(cas)}.",
         "The critic gave the rewards: its own score is what was optimised, and no evidence.",
     ]
     return Report(
         "\n\n".join(text), {f"table3a_{role}": methods.flat(r) for role, r in found.items()}
+    )
+
+
+def _agreement(cas: dict[str, dict[str, Any]]) -> str:
+    """How alike two evaluators order the methods, for every pair of them."""
+    from scipy.stats import kendalltau
+
+    means = {role: [cas[role][recipe.title]["mean"]["cas"] for recipe in ROWS] for role in ROLES}
+    return ", ".join(
+        f"{left.replace('_', '-')} and {right.replace('_', '-')} "
+        f"{number(kendalltau(means[left], means[right]).statistic, 2)}"
+        for left, right in combinations(ROLES, 2)
     )
 
 

@@ -1,0 +1,117 @@
+"""The results of a run directory as pages of the documentation, one a data set.
+
+    python -m benchmarks.paper.page runs/paper/phantoms --out docs/results/paper
+    python -m benchmarks.paper.page runs/paper/quick --check docs/results/paper
+
+The second compares pages with another run: the same headings, and in every table the same columns
+and rows. Numbers may differ. So a small run tells whether the pages are what the scripts print.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import re
+import sys
+from pathlib import Path
+from typing import Final
+
+from benchmarks.paper.all import ABLATIONS, MAIN
+
+from cas_metric.errors import CasError
+from cas_metric.files import write_bytes
+from cas_metric.statistics.tables import PHANTOM_NOTICE
+
+#: Figures that a page shows, by the script that draws them.
+FIGURES: Final = {"table14": ("figure4",), "figure9": ("figure9",)}
+#: Longest side of a figure in pixels.
+_WIDTH: Final = 1200
+
+
+def page(run: Path) -> str:
+    """All tables of one data set, in the order of the scripts."""
+    parts = [f"# {run.name}", PHANTOM_NOTICE]
+    for name in (*MAIN, *ABLATIONS):
+        text = run / "results" / f"{name}.md"
+        if not text.is_file():
+            continue
+        body = text.read_text(encoding="utf-8").replace(PHANTOM_NOTICE, "").strip()
+        # The script's own title ends with the data set, which is the page's here.
+        body = body.replace(f": {run.name}\n", "\n", 1)
+        parts.append(re.sub(r"^#", "##", body, flags=re.MULTILINE))
+        parts += [f"![{drawn}]({run.name}-{drawn}.jpg)" for drawn in FIGURES.get(name, ())]
+    return "\n\n".join(parts) + "\n"
+
+
+def skeleton(text: str) -> list[str]:
+    """Headings, and the columns and row names of every table: what no number changes."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        if line.startswith("#"):
+            lines.append(line)
+        elif line.startswith("| ") and not line.startswith("| ---"):
+            cells = line.strip("| ").split(" | ")
+            heading = not lines or lines[-1].startswith("#") or lines[-1] == ""
+            lines.append(line if heading else cells[0])
+        elif not line and lines and lines[-1] and not lines[-1].startswith("#"):
+            lines.append("")
+    return lines
+
+
+def write(runs: list[Path], out: Path) -> None:
+    """Pages and their figures."""
+    for run in runs:
+        write_bytes(out / f"{run.name}.md", page(run).encode())
+        for drawn in (name for names in FIGURES.values() for name in names):
+            source = run / "results" / f"{drawn}.png"
+            if source.is_file():
+                write_bytes(out / f"{run.name}-{drawn}.jpg", _jpeg(source))
+        print(out / f"{run.name}.md")
+
+
+def _jpeg(figure: Path) -> bytes:
+    """A figure small enough for the repository."""
+    from PIL import Image
+
+    stored = io.BytesIO()
+    with Image.open(figure) as picture:
+        picture = picture.convert("RGB")
+        picture.thumbnail((_WIDTH, _WIDTH))
+        picture.save(stored, "JPEG", quality=85, optimize=True)
+    return stored.getvalue()
+
+
+def differences(runs: list[Path], pages: Path) -> list[str]:
+    """Lines of a run's skeleton that its page lacks, and the other way round."""
+    found = []
+    for run in runs:
+        written = skeleton((pages / f"{run.name}.md").read_text(encoding="utf-8"))
+        made = skeleton(page(run))
+        found += [f"{run.name}: not on the page: {line}" for line in made if line not in written]
+        found += [f"{run.name}: only on the page: {line}" for line in written if line not in made]
+    return found
+
+
+def main() -> None:
+    """Write or compare."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("run", type=Path, help="folder with a run directory a data set")
+    action = parser.add_mutually_exclusive_group(required=True)
+    action.add_argument("--out", type=Path, help="write the pages here")
+    action.add_argument("--check", type=Path, help="compare the pages here")
+    options = parser.parse_args()
+    runs = sorted(folder.parent for folder in options.run.glob("*/results"))
+    if not runs:
+        error = CasError(f"{options.run} has no results", fix="run benchmarks.paper.all first")
+        print(f"page: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    if options.out is not None:
+        write(runs, options.out)
+        return
+    found = differences(runs, options.check)
+    print("\n".join(found) or f"{len(runs)} pages agree with {options.run}")
+    sys.exit(1 if found else 0)
+
+
+if __name__ == "__main__":
+    main()
