@@ -77,26 +77,41 @@ def references(result: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def pair_table(result: dict[str, Any], focus: str) -> str:
-    """Paired differences of one method to all others, with their intervals and p-values."""
-    from cas_metric.statistics.tables import p_value
-
+def pairs(result: dict[str, Any], focus: str) -> pd.DataFrame:
+    """Paired differences in CAS of one method to all others: mean, 95% interval, Holm's p."""
     lines = []
     for pair in result["pairs"]:
         if focus not in (pair["left"], pair["right"]):
             continue
         sign = 1 if pair["left"] == focus else -1
-        other = pair["right"] if sign == 1 else pair["left"]
         difference = pair["difference"]
-        ends = sorted((sign * difference["low"], sign * difference["high"]))
+        low, high = sorted((sign * difference["low"], sign * difference["high"]))
         lines.append(
-            [
-                f"{focus} − {other}",
-                number(sign * difference["estimate"]),
-                f"[{number(ends[0])}, {number(ends[1])}]",
-                p_value(pair["p_adjusted"]),
-            ]
+            {
+                "method": focus,
+                "other": pair["right"] if sign == 1 else pair["left"],
+                "difference": sign * difference["estimate"],
+                "low": low,
+                "high": high,
+                "p_holm": pair["p_adjusted"],
+            }
         )
+    return pd.DataFrame(lines)
+
+
+def pair_table(result: dict[str, Any], focus: str) -> str:
+    """:func:`pairs` as Markdown."""
+    from cas_metric.statistics.tables import p_value
+
+    lines = [
+        [
+            f"{row.method} − {row.other}",
+            number(row.difference),
+            f"[{number(row.low)}, {number(row.high)}]",
+            p_value(row.p_holm),
+        ]
+        for row in pairs(result, focus).itertuples()
+    ]
     return markdown_table(["Difference in CAS", "mean", "95% interval", "p (Holm)"], lines)
 
 

@@ -16,11 +16,13 @@ import sys
 from pathlib import Path
 from typing import Final
 
+import pandas as pd
 from benchmarks.paper.all import ABLATIONS, MAIN
+from benchmarks.paper.table3a import ROLES
 
 from cas_metric.errors import CasError
 from cas_metric.files import write_bytes
-from cas_metric.statistics.tables import PHANTOM_NOTICE
+from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, number
 
 #: Figures that a page shows, by the script that draws them.
 FIGURES: Final = {"table14": ("figure4",), "figure9": ("figure9",)}
@@ -58,8 +60,49 @@ def skeleton(text: str) -> list[str]:
     return lines
 
 
+def overview(runs: list[Path]) -> str:
+    """CAS of every method on every data set by every evaluator, and what CRAFT adds to the others.
+
+    Rows are methods, columns data sets; intervals are those of the data sets' own pages.
+    """
+    parts = ["# All data sets", PHANTOM_NOTICE]
+    columns = [f"[{run.name}]({run.name}.md)" for run in runs]
+    for role in ROLES:
+        scores = {run.name: _table(run, f"table3a_{role}", "method") for run in runs}
+        gains = {run.name: _table(run, f"table3a_{role}_pairs", "other") for run in runs}
+        parts += [
+            f"## CAS, {role.replace('_', '-')} evaluator",
+            "Mean and 95% interval over cases.",
+        ]
+        parts.append(_across(columns, scores, ("cas", "cas_low", "cas_high")))
+        parts.append("CRAFT minus each method: mean paired difference and its 95% interval.")
+        parts.append(_across(columns, gains, ("difference", "low", "high")))
+    tails = {run.name: _table(run, "table14", "method") for run in runs}
+    parts += ["## Share of images below the 25th percentile of real images"]
+    parts.append(_across(columns, tails, ("low_rate", "low_rate_low", "low_rate_high")))
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(run: Path, name: str, index: str) -> pd.DataFrame:
+    return pd.read_csv(run / "results" / f"{name}.csv").set_index(index)
+
+
+def _across(columns: list[str], tables: dict[str, pd.DataFrame], keys: tuple[str, str, str]) -> str:
+    first = next(iter(tables.values()))
+    lines = []
+    for method in first.index:
+        cells = []
+        for table in tables.values():
+            estimate, low, high = (number(table.loc[method, key]) for key in keys)
+            cells.append("–" if estimate == "–" else f"{estimate} [{low}, {high}]")
+        if set(cells) != {"–"}:
+            lines.append([method, *cells])
+    return markdown_table(["Method", *columns], lines)
+
+
 def write(runs: list[Path], out: Path) -> None:
-    """Pages and their figures."""
+    """Pages, their figures, and the overview."""
+    write_bytes(out / "overview.md", overview(runs).encode())
     for run in runs:
         write_bytes(out / f"{run.name}.md", page(run).encode())
         for drawn in (name for names in FIGURES.values() for name in names):
@@ -84,11 +127,12 @@ def _jpeg(figure: Path) -> bytes:
 def differences(runs: list[Path], pages: Path) -> list[str]:
     """Lines of a run's skeleton that its page lacks, and the other way round."""
     found = []
-    for run in runs:
-        written = skeleton((pages / f"{run.name}.md").read_text(encoding="utf-8"))
-        made = skeleton(page(run))
-        found += [f"{run.name}: not on the page: {line}" for line in made if line not in written]
-        found += [f"{run.name}: only on the page: {line}" for line in written if line not in made]
+    texts = {"overview": overview(runs)} | {run.name: page(run) for run in runs}
+    for name, text in texts.items():
+        written = skeleton((pages / f"{name}.md").read_text(encoding="utf-8"))
+        made = skeleton(text)
+        found += [f"{name}: not on the page: {line}" for line in made if line not in written]
+        found += [f"{name}: only on the page: {line}" for line in written if line not in made]
     return found
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.paper import methods
 from benchmarks.paper.pipeline import Pipeline
 from benchmarks.paper.published import printed
-from benchmarks.paper.recipes import CONTROL, MAIN
+from benchmarks.paper.recipes import CONTROL, CRAFT, MAIN
 from benchmarks.paper.script import Report, Script, execute
 from benchmarks.paper.steps import Step
 
@@ -31,7 +31,8 @@ def steps(pipeline: Pipeline) -> tuple[Step, ...]:
 
 def report(pipeline: Pipeline) -> Report:
     """CAS by each evaluator and diversity, one line a method."""
-    found = {role: methods.compared(pipeline, ROWS, role)[0] for role in ROLES}
+    focus = CRAFT.title
+    found = {role: methods.compared(pipeline, ROWS, role, focus=focus)[0] for role in ROLES}
     cas = {
         role: {entry["method"]: entry for entry in result["methods"]}
         for role, result in found.items()
@@ -67,10 +68,13 @@ def report(pipeline: Pipeline) -> Report:
         ),
         f"Kendall's τ of these orders: {_agreement(cas)}.",
         "The critic gave the rewards: its own score is what was optimised, and no evidence.",
+        f"Paired differences by {evaluators['out_of_family']}:",
+        methods.pair_table(found["out_of_family"], focus),
     ]
-    return Report(
-        "\n\n".join(text), {f"table3a_{role}": methods.flat(r) for role, r in found.items()}
-    )
+    tables = {f"table3a_{role}": methods.flat(result) for role, result in found.items()}
+    for role, result in found.items():
+        tables[f"table3a_{role}_pairs"] = methods.pairs(result, focus)
+    return Report("\n\n".join(text), tables)
 
 
 def _agreement(cas: dict[str, dict[str, Any]]) -> str:
