@@ -65,8 +65,10 @@ class Pipeline:
     def _split(self, split: str) -> Path:
         if self.settings.data is None:
             return self.folder / "data" / split
-        if self.settings.mllm is not None and lacking_prompts(self.settings.data, split):
-            return self.folder / "prompts" / split
+        prompts = self.folder / "prompts" / split
+        asked = self.settings.mllm is not None or prompts.exists()
+        if asked and lacking_prompts(self.settings.data, split):
+            return prompts
         return given_split(self.settings.data, split)
 
     def data(self) -> tuple[Step, ...]:

@@ -137,11 +137,11 @@ def inputs_missing(pipeline: Pipeline) -> list[str]:
     data, problems = pipeline.settings.data, []
     if data is None:
         return []
-    for split in ("train", "test"):
+    for split, taken in (("train", pipeline.train), ("test", pipeline.test)):
         given = given_split(data, split)
         if not given.exists():
             problems.append(f"{given}: no prepared split (see: cas datasets prepare --help)")
-        elif pipeline.settings.mllm is None and (empty := lacking_prompts(data, split)):
+        elif taken == given and (empty := lacking_prompts(data, split)):
             fix = "with --mllm SPEC, craft-trainer enrich writes them first"
             problems.append(f"{given}: {empty} of {images_in(given)} rows have no prompt; {fix}")
     return problems
