@@ -17,15 +17,20 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import yaml
 
 from benchmarks.paper.steps import Step, run, times
 from cas_metric.errors import CasError
 from cas_metric.files import write_bytes
+from cas_metric.manifest import read_manifest
 from cas_metric.phantoms import DOMAINS
 from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, number
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 BASE: Final = "phantom-sd"
 CRITIC: Final = "phantom-medsiglip"
@@ -40,6 +45,8 @@ METHODS: Final = {
     "craft": "TI + LoRA + CRAFT",
 }
 _PROMPT: Final = "{token}. {prompt}"
+#: Columns of the picture, and the side of each image in it, in pixels.
+_CASES, _TILE = 12, 128
 
 
 @dataclass(frozen=True)
@@ -209,6 +216,35 @@ def report(experiment: Experiment) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def grid(experiment: Experiment) -> Image.Image:
+    """Real images above those of every method for the same cases, the first generation seed.
+
+    The cases are evenly spaced in the test split; nobody chose them.
+    """
+    from PIL import Image
+
+    test = read_manifest(experiment.folder / "data" / "test")
+    cases = np.linspace(0, len(test) - 1, _CASES).round().astype(int)
+    lines = [[test.path(case) for case in cases]]
+    for name in METHODS:
+        drawn = read_manifest(experiment.images(name).result.parent)
+        first = {
+            reference: drawn.path(row)
+            for row, (reference, seed) in enumerate(
+                zip(drawn.rows["reference"], drawn.rows["seed"], strict=True)
+            )
+            if seed == 0
+        }
+        lines.append([first[test.rows["id"].iloc[case]] for case in cases])
+    sheet = Image.new("RGB", (_TILE * _CASES, _TILE * len(lines)))
+    for line, paths in enumerate(lines):
+        for column, path in enumerate(paths):
+            with Image.open(path) as picture:
+                tile = picture.convert("RGB").resize((_TILE, _TILE))
+            sheet.paste(tile, (column * _TILE, line * _TILE))
+    return sheet
+
+
 def _scores(found: dict[str, Any]) -> str:
     columns = ("vdc", "ccs", "dd", "sfs", "cas")
     rows = [
@@ -254,6 +290,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     text = report(experiment)
     write_bytes(experiment.folder / "craft.md", text.encode())
+    grid(experiment).save(experiment.folder / "craft.jpg", quality=85)
     print(text)
 
 
