@@ -52,9 +52,10 @@ def skeleton(text: str) -> list[str]:
         if line.startswith("#"):
             lines.append(line)
         elif line.startswith("| ") and not line.startswith("| ---"):
-            cells = line.strip("| ").split(" | ")
+            # Columns may name sizes, such as the number of real images.
+            row = re.sub(r"\d+", "#", line)
             heading = not lines or lines[-1].startswith("#") or lines[-1] == ""
-            lines.append(line if heading else cells[0])
+            lines.append(row if heading else row.strip("| ").split(" | ")[0])
         elif not line and lines and lines[-1] and not lines[-1].startswith("#"):
             lines.append("")
     return lines

@@ -61,7 +61,7 @@ class Script:
 def execute(script: Script, arguments: Sequence[str] | None = None) -> None:
     """Command line of one script; a :class:`CasError` becomes its message and exit code."""
     try:
-        options = _parser(script).parse_args(arguments)
+        options = parser_of(script).parse_args(arguments)
         pipeline = Pipeline(settings_of(options))
         if options.plan:
             print(plan_text(script.steps(pipeline), pipeline))
@@ -147,7 +147,8 @@ def inputs_missing(pipeline: Pipeline) -> list[str]:
     return problems
 
 
-def _parser(script: Script) -> argparse.ArgumentParser:
+def parser_of(script: Script) -> argparse.ArgumentParser:
+    """The command line of a script."""
     parser = argparse.ArgumentParser(
         prog=f"python -m benchmarks.paper.{script.name}", description=script.title
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 import click
 import pytest
 import typer
+from benchmarks.paper.script import parser_of
 from tests.docs.blocks import ROOT, Block, all_blocks, blocks_of, pages
 
 from cas_metric import protocol
@@ -61,6 +64,15 @@ def test_every_printed_module_exists() -> None:
         if importlib.util.find_spec(module) is None
     }
     assert not lacking
+
+
+def test_every_printed_script_of_a_table_takes_its_options() -> None:
+    command = re.compile(r"^python -m benchmarks\.paper\.((?:table|figure)\w+) ?(.*)", re.MULTILINE)
+    printed = [found for block in all_blocks() for found in command.findall(block.text)]
+    assert len(printed) > 15
+    for name, options in printed:
+        script = importlib.import_module(f"benchmarks.paper.{name}").SCRIPT
+        parser_of(script).parse_args(shlex.split(options, comments=True))
 
 
 def test_every_block_is_run_or_says_why_not() -> None:
