@@ -24,8 +24,12 @@ from cas_metric.errors import CasError
 from cas_metric.files import write_bytes
 from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, number
 
-#: Figures that a page shows, by the script that draws them.
-FIGURES: Final = {"table14": ("figure4",), "figure9": ("figure9",)}
+#: Figure that a page shows below a script's tables, in the run directory.
+FIGURES: Final = {
+    "table14": "results/figure4.png",
+    "figure3": "utility/utility.png",
+    "figure9": "results/figure9.png",
+}
 #: Longest side of a figure in pixels.
 _WIDTH: Final = 1200
 
@@ -41,7 +45,8 @@ def page(run: Path) -> str:
         # The script's own title ends with the data set, which is the page's here.
         body = body.replace(f": {run.name}\n", "\n", 1)
         parts.append(re.sub(r"^#", "##", body, flags=re.MULTILINE))
-        parts += [f"![{drawn}]({run.name}-{drawn}.jpg)" for drawn in FIGURES.get(name, ())]
+        if name in FIGURES:
+            parts.append(f"![{name}]({run.name}-{name}.jpg)")
     return "\n\n".join(parts) + "\n"
 
 
@@ -106,10 +111,9 @@ def write(runs: list[Path], out: Path) -> None:
     write_bytes(out / "overview.md", overview(runs).encode())
     for run in runs:
         write_bytes(out / f"{run.name}.md", page(run).encode())
-        for drawn in (name for names in FIGURES.values() for name in names):
-            source = run / "results" / f"{drawn}.png"
-            if source.is_file():
-                write_bytes(out / f"{run.name}-{drawn}.jpg", _jpeg(source))
+        for name, drawn in FIGURES.items():
+            if (run / drawn).is_file():
+                write_bytes(out / f"{run.name}-{name}.jpg", _jpeg(run / drawn))
         print(out / f"{run.name}.md")
 
 
