@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import shutil
@@ -73,6 +74,47 @@ def test_a_text_embeds_the_same_alone_and_beside_others(
     beside = encoder.embed_texts(texts).embeddings
     assert torch.equal(alone, beside[2])
     assert torch.equal(alone, beside[-1])
+
+
+@pytest.mark.parametrize(
+    ("family", "early"), [("clip", False), ("clip", True), ("metaclip2", False)]
+)
+def test_padding_behind_eos_changes_nothing_in_a_causal_tower(
+    family: str, early: bool, models: dict[str, Path], tmp_path: Path
+) -> None:
+    """Against the model on texts padded to 77; early CLIP configurations pool by the highest id."""
+    directory = models[family]
+    encoder = encoder_of(_with_eos(directory, tmp_path / "early", 2) if early else directory)
+    texts = ["", "plaque", *CORPUS, "plaque </s> nodule", "plaque <|endoftext|> nodule", LONG]
+    ids = [encoder._text.tokenizer.encode([text]) for text in texts]
+    assert all(row.shape == (1, 77) for row in ids)
+    with torch.no_grad():
+        whole = encoder.model.get_text_features(input_ids=torch.cat(ids)).pooler_output
+    ours = encoder.embed_texts(texts).embeddings
+    assert (ours - torch.nn.functional.normalize(whole, dim=-1)).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("family", "passes"),
+    [
+        ("siglip", [(8, 64)]),
+        ("clip", [(8, 8), (8, 16), (8, 77)]),
+        ("metaclip2", [(8, 8), (8, 16), (8, 77)]),
+    ],
+)
+def test_only_a_causal_tower_is_spared_padding(
+    family: str, passes: list[tuple[int, int]], models: dict[str, Path]
+) -> None:
+    tower = encoder_of(models[family])._text
+    seen = []
+
+    def features(ids: torch.Tensor) -> torch.Tensor:
+        seen.append(tuple(ids.shape))
+        return tower.features(ids)
+
+    texts = [" ".join(["plaque"] * count) for count in (1, 6, 7, 100)]
+    dataclasses.replace(tower, features=features).embed(texts)
+    assert sorted(seen) == passes
 
 
 def test_no_texts_give_no_rows(models: dict[str, Path]) -> None:
@@ -249,14 +291,20 @@ def _with_gemma(directory: Path, name: str, *, eos: bool = True) -> Path:
     return directory
 
 
+def _with_eos(model: Path, directory: Path, token: int) -> Path:
+    """A copy of a model directory whose configuration names another EOS."""
+    shutil.copytree(model, directory)
+    config = json.loads((directory / "config.json").read_text())
+    config["text_config"]["eos_token_id"] = token
+    (directory / "config.json").write_text(json.dumps(config))
+    return directory
+
+
 def test_a_text_tower_that_would_pool_another_token_is_refused(
     models: dict[str, Path], tmp_path: Path
 ) -> None:
     for family in ("clip", "metaclip2"):
-        directory = Path(shutil.copytree(models[family], tmp_path / family))
-        config = json.loads((directory / "config.json").read_text())
-        config["text_config"]["eos_token_id"] = 7
-        (directory / "config.json").write_text(json.dumps(config))
+        directory = _with_eos(models[family], tmp_path / family, 7)
         with pytest.raises(InputError, match="the text tower pools token 7"):
             encoder_of(directory)
 
@@ -264,9 +312,6 @@ def test_a_text_tower_that_would_pool_another_token_is_refused(
 def test_early_clip_configurations_pool_the_highest_token(
     models: dict[str, Path], tmp_path: Path
 ) -> None:
-    directory = Path(shutil.copytree(models["clip"], tmp_path / "early"))
-    config = json.loads((directory / "config.json").read_text())
-    config["text_config"]["eos_token_id"] = 2
-    (directory / "config.json").write_text(json.dumps(config))
+    directory = _with_eos(models["clip"], tmp_path / "early", 2)
     texts = [encoder_of(path).embed_texts([LONG, "a"]) for path in (directory, models["clip"])]
     torch.testing.assert_close(texts[0].embeddings, texts[1].embeddings)

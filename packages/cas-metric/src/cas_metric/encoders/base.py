@@ -17,9 +17,9 @@ of getting such a directory. What it must hold:
                            because the model pools there
 =========================  ======================================================================
 
-Texts are padded to ``text_config.max_position_embeddings`` (64 for SigLIP, 77 for CLIP). A
-directory with ``open_clip_config.json`` and ``open_clip_model.safetensors`` instead is loaded by
-open_clip.
+Texts are cut at ``text_config.max_position_embeddings`` (64 for SigLIP, 77 for CLIP), and padded
+to it where the text tower sees its padding. A directory with ``open_clip_config.json`` and
+``open_clip_model.safetensors`` instead is loaded by open_clip.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """CLIP and MetaCLIP 2.
 
-77 tokens, a causal text tower that is pooled at the first EOS, images resized by their shortest
-side and cropped to the centre. The activation (``quick_gelu`` or ``gelu``) is the configuration's.
+77 tokens, a causal text tower that is pooled at the first EOS, so that padding behind it changes
+nothing; images resized by their shortest side and cropped to the centre. The activation
+(``quick_gelu`` or ``gelu``) is the configuration's.
 Sources: https://arxiv.org/abs/2103.00020, https://arxiv.org/abs/2507.22062, the model cards.
 """
 
@@ -40,7 +41,7 @@ def load(directory: Path, config: dict[str, Any]) -> Towers:
     return Towers(
         model=model,
         image_features=image_features,
-        text=TextTower(HubTokenizer(tokenizer, limit=limit), text_features),
+        text=TextTower(HubTokenizer(tokenizer, limit=limit), text_features, causal=True),
         dim=model.config.projection_dim,
         preprocessing=from_processor(
             load_processor(directory), model_size=model.config.vision_config.image_size

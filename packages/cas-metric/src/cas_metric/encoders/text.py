@@ -29,6 +29,10 @@ from torch.nn import functional as F
 #: that a text's embedding does not depend on which other texts are asked for with it.
 TEXT_BATCH = 8
 
+#: Texts of a causal tower are padded to a multiple of so many tokens: few lengths, few passes
+#: that are not full.
+LENGTH_STEP = 8
+
 
 class Tokenizer(Protocol):
     """A family's tokenizer as the policies need it."""
@@ -57,10 +61,19 @@ class Tokenizer(Protocol):
 
 @dataclass(frozen=True)
 class TextTower:
-    """A tokenizer and the tower behind it: ``features`` maps ``(N, limit)`` ids to ``(N, D)``."""
+    """A tokenizer and the tower behind it.
+
+    Attributes:
+        tokenizer: The family's.
+        features: ``(N, L)`` token ids to ``(N, D)``; L is the limit, or less in a causal tower.
+        causal: Whether a position attends to none after it, and EOS is what is pooled. Padding
+            behind EOS then changes nothing, and most of it is left away. A tower that sees its
+            padding, as SigLIP's does, must see all that it was trained with.
+    """
 
     tokenizer: Tokenizer
     features: Callable[[Tensor], Tensor]
+    causal: bool = False
 
     @property
     def limit(self) -> int:
@@ -81,13 +94,25 @@ class TextTower:
 
     def embed(self, texts: Sequence[str]) -> Tensor:
         """``(N, D)`` float32 of unit norm, each text cut at the limit."""
-        rows = []
-        for start in range(0, len(texts), TEXT_BATCH):
-            ids = self.tokenizer.encode(texts[start : start + TEXT_BATCH])
-            filled = F.pad(ids, (0, 0, 0, TEXT_BATCH - len(ids)), mode="constant", value=0)
-            filled[len(ids) :] = ids[-1]
-            rows.append(self.features(filled)[: len(ids)].float())
-        return F.normalize(torch.cat(rows), dim=-1)
+        ids = self.tokenizer.encode(texts)
+        rows: dict[int, Tensor] = {}
+        for length, members in self._by_length(texts).items():
+            for start in range(0, len(members), TEXT_BATCH):
+                some = members[start : start + TEXT_BATCH]
+                filled = [*some, *[some[-1]] * (TEXT_BATCH - len(some))]
+                features = self.features(ids[filled, :length]).float()
+                rows.update(zip(some, features, strict=False))
+        return F.normalize(torch.stack([rows[index] for index in range(len(texts))]), dim=-1)
+
+    def _by_length(self, texts: Sequence[str]) -> dict[int, list[int]]:
+        """Which texts are padded to which length; that of a text depends on no other text."""
+        if not self.causal:
+            return {self.limit: list(range(len(texts)))}
+        members: dict[int, list[int]] = {}
+        for index, tokens in enumerate(self.count(texts)):
+            length = min(self.limit, -(-tokens // LENGTH_STEP) * LENGTH_STEP)
+            members.setdefault(length, []).append(index)
+        return members
 
 
 @dataclass(frozen=True)
