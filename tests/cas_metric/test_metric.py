@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from tests.support.clinical_crops import CLASSES, Folders, read_metadata
 from cas_metric import metric as metric_module
 from cas_metric import primitives
 from cas_metric.domains import load_domain
-from cas_metric.encoders import Encoder
+from cas_metric.encoders import Encoder, load_encoder
 from cas_metric.errors import InputError, MissingDependency
 from cas_metric.images import load_image, to_tensor
 from cas_metric.metric import ClinicalAlignmentScore
@@ -88,6 +89,57 @@ def test_an_image_counts_once_also_over_ranks(
     metric.merge_state(other)
     assert metric.rows()["id"].tolist() == batch["ids"]
     assert int(metric.compute()["n"]) == 12
+
+
+#: First image and the one after the last of each rank; 6 and 7 come to both.
+SHARES = [(0, 8), (6, 12)]
+
+
+def test_ranks_synchronise_and_count_an_image_once(
+    metric: ClinicalAlignmentScore,
+    batch: dict,
+    probe: Probe,
+    siglip_directory: Path,
+    folders: Folders,
+    tmp_path: Path,
+) -> None:
+    files = (siglip_directory, tmp_path / "probe.safetensors", folders.domain)
+    probe.save(files[1])
+    torch.save(batch, tmp_path / "batch.pt")
+    torch.multiprocessing.spawn(_rank, args=(tmp_path, files), nprocs=len(SHARES))
+    metric.update(**batch)
+    alone = metric.compute()
+    for rank, (start, stop) in enumerate(SHARES):
+        found = torch.load(tmp_path / f"{rank}.pt")
+        for name, value in alone.items():
+            torch.testing.assert_close(found["named"][name], value, atol=2e-6, rtol=0)
+        # Without ids nobody can tell that two images came twice.
+        assert int(found["nameless"]["n"]) == 14
+        assert int(found["lonely"]["n"]) == 6
+        # Afterwards a rank holds its own images again.
+        assert found["own"] == list(range(100 + start, 100 + stop))
+
+
+def _rank(rank: int, folder: Path, files: tuple[Path, Path, Path]) -> None:
+    """One process of a group: images with ids, images without, and images of the last rank only."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/group", rank=rank, world_size=len(SHARES)
+    )
+    directory, probe, domain = files
+    encoder = load_encoder(directory, device="cpu")
+    metrics = {
+        name: ClinicalAlignmentScore(encoder, Probe.load(probe, encoder), load_domain(domain))
+        for name in ("named", "nameless", "lonely")
+    }
+    part = _part(torch.load(folder / "batch.pt"), *SHARES[rank])
+    metrics["named"].update(**part)
+    metrics["nameless"].update(**{name: part[name] for name in part if name != "ids"})
+    if rank == 1:
+        metrics["lonely"].update(**part)
+    found = {name: metric.compute() for name, metric in metrics.items()}
+    torch.save({**found, "own": metrics["named"].rows()["id"].tolist()}, folder / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
 
 
 def test_without_ids_every_image_counts_and_reset_forgets(

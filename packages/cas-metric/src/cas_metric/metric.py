@@ -118,7 +118,7 @@ class ClinicalAlignmentScore(Metric):
         )
         graded = primitives.dd_probability(logits, index)
         cas = primitives.clinical_alignment(*four)
-        self.values.append(torch.stack([*four, graded, cas], dim=1).double())
+        self.values.append(torch.stack([*four, graded, cas], dim=1))
         self.keys.append(self._keys(ids, len(images)))
 
     def compute(self) -> dict[str, Tensor]:
@@ -137,7 +137,8 @@ class ClinicalAlignmentScore(Metric):
         """One row an image: ``id`` and the scores; inside :meth:`compute`, of all ranks."""
         keys, values = (_joined(state) for state in (self.keys, self.values))
         table = pd.DataFrame(
-            values.cpu().numpy().round(DECIMALS).reshape(-1, len(_SCORES)), columns=list(_SCORES)
+            values.cpu().double().numpy().round(DECIMALS).reshape(-1, len(_SCORES)),
+            columns=list(_SCORES),
         )
         table.insert(0, "id", keys.cpu().numpy())
         # Negative keys were given here: they name an image of one rank only.
@@ -147,6 +148,13 @@ class ClinicalAlignmentScore(Metric):
     def plot(self, val: Any = None, ax: Any = None) -> Any:
         """Draw the means as bars; ``val`` is one or several results of :meth:`compute`."""
         return self._plot({k: v for k, v in (val or self.compute()).items() if k != "n"}, ax)
+
+    def _sync_dist(self, *args: Any, **kwargs: Any) -> None:
+        # For a rank without images torchmetrics would gather a vector, which no matrix joins.
+        if not self.keys:
+            self.keys = [torch.empty(0, dtype=torch.int64, device=self.device)]
+            self.values = [torch.empty(0, len(_SCORES), device=self.device)]
+        super()._sync_dist(*args, **kwargs)
 
     def _keys(self, ids: Sequence[int] | None, count: int) -> Tensor:
         device = self.device
