@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from tests.support.preferences import write_pairs_of
 from typer.testing import CliRunner
 
 from craft_trainer import trainer
-from craft_trainer.card import fenced, plain
+from craft_trainer.card import TITLES, fenced, plain
 from craft_trainer.cli import main as cli
+from craft_trainer.config import STAGES
 from craft_trainer.provenance import base_hash
 
 
@@ -45,6 +47,31 @@ def test_an_artefact_carries_its_card(settings: Any, base: Path) -> None:
     assert "nothing guarded this run" in body
     assert Image.open(artifact / "samples.png").size == (32, 16)
     assert np.asarray(Image.open(artifact / "curves.png")).std() > 0
+
+
+def test_every_method_has_a_title_and_says_what_it_trained(
+    settings: Any, images: Path, tmp_path: Path
+) -> None:
+    assert set(TITLES) == set(STAGES)
+    pairs = str(write_pairs_of(images, tmp_path / "pairs"))
+    seen = {}
+    for stage in (
+        {"method": "zero_shot"},
+        {"method": "textual_inversion", "steps": 1},
+        {"method": "dpo", "steps": 1, "pairs": pairs},
+    ):
+        config = settings(stage, output=str(tmp_path / stage["method"]))
+        text = (trainer.train(config, cache="none") / "README.md").read_text()
+        _, header, body = text.split("---\n", 2)
+        seen[stage["method"]] = body
+        assert f"# {TITLES[stage['method']]} on phantom-chexpert" in body
+        tags = yaml.safe_load(header)["tags"]
+        assert ("lora" in tags) == (stage["method"] == "dpo")
+    assert "Diffusion-DPO of a latent diffusion model" in seen["dpo"]
+    assert "| steps | 1 |" in seen["dpo"]
+    assert "Learned tokens:" in seen["textual_inversion"]
+    assert "steps" not in seen["zero_shot"].split("## Configuration")[0].split("```")[0]
+    assert "These weights" not in seen["zero_shot"]
 
 
 def test_the_demo_shows_cas_before_and_after(

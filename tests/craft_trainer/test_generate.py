@@ -1,8 +1,9 @@
-"""Generated folders: what `cas score` reads, the same whatever the batch, and resumable."""
+"""Generated folders: what `cas score` reads, of the stage that is asked for, and resumable."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from cas_metric.manifest import pair, read_manifest
+from cas_metric.cli import main as cas
+from cas_metric.errors import InputError
+from cas_metric.manifest import pair, read_folder_config, read_manifest
+from craft_trainer import trainer
+from craft_trainer.artifacts import find_artifact
 from craft_trainer.cli import main as cli
 from craft_trainer.config import to_yaml
 
@@ -51,8 +56,115 @@ def test_train_then_generate_then_pair(
     for name in ("seed0/000003.png", "seed1/000005.png"):
         before = (whole / name).read_bytes()
         (whole / name).unlink()
-        assert generate(whole, 4) == {"out": str(whole), "drawn": 1, "kept": 11}
+        told = {"out": str(whole), "artifact": artifact, "drawn": 1, "kept": 11}
+        assert generate(whole, 4) == told
         assert (whole / name).read_bytes() == before
+
+
+@pytest.fixture(scope="module")
+def run(make_settings: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two stages."""
+    folder = tmp_path_factory.mktemp("chained") / "run"
+    stages = ({"method": "textual_inversion", "steps": 1}, {**LORA, "prompt": "{token}. {prompt}"})
+    trainer.train(make_settings(*stages, output=str(folder)), cache="none")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("stage", "method"),
+    [
+        (None, "lora"),
+        ("2", "lora"),
+        ("1", "textual_inversion"),
+        ("textual_inversion", "textual_inversion"),
+        ("1-textual_inversion", "textual_inversion"),
+    ],
+)
+def test_a_stage_of_a_run_is_chosen(
+    run: Path,
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stage: str | None,
+    method: str,
+) -> None:
+    chosen = [] if stage is None else ["--stage", stage]
+    words = ["generate", str(run), str(images), "--out", str(tmp_path / "gen"), *chosen]
+    result = invoke(monkeypatch, *words, "--seeds", "1", "--json")
+    assert result.exit_code == 0, result.output
+    (artifact,) = run.glob(f"*-{method}/artifact")
+    assert json.loads(result.stdout)["artifact"] == str(artifact)
+    assert set(read_manifest(tmp_path / "gen").rows["method"]) == {method}
+
+
+def test_a_stage_that_is_not_there_is_answered_with_those_that_are(
+    run: Path, tmp_path: Path
+) -> None:
+    for wrong in ("3", "craft"):
+        with pytest.raises(InputError, match="1-textual_inversion, 2-lora"):
+            find_artifact(run, wrong)
+    assert find_artifact(run / "2-lora") == run / "2-lora" / "artifact"
+    assert find_artifact(run / "2-lora" / "artifact", "lora") == run / "2-lora" / "artifact"
+    with pytest.raises(InputError, match="is no run but one of its stages"):
+        find_artifact(run / "2-lora" / "artifact", "1")
+    with pytest.raises(InputError, match="holds no finished stage"):
+        find_artifact(tmp_path)
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    (copy / "2-lora" / "artifact").rename(copy / "2-lora" / ".artifact")  # not finished
+    assert find_artifact(copy) == copy / "1-textual_inversion" / "artifact"
+    (copy / "2-lora" / ".artifact").rename(copy / "2-lora" / "artifact")
+    shutil.copytree(copy / "2-lora", copy / "10-lora")
+    assert find_artifact(copy) == copy / "10-lora" / "artifact"  # after 2, not before it
+    with pytest.raises(InputError, match="several finished stages are 'lora'"):
+        find_artifact(copy, "lora")
+
+
+def test_what_was_generated_is_scored_without_an_option(
+    run: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, gen, out = (tmp_path / name for name in ("real", "gen", "scored"))
+    shutil.copytree(images, real)
+    (real / "cas.yaml").unlink()  # the real images say nothing of themselves
+    words = ["generate", str(run), str(real), "--out", str(gen), "--seeds", "1"]
+    assert invoke(monkeypatch, *words).exit_code == 0
+    config = read_folder_config(gen)
+    assert config is not None
+    assert (config.domain, config.train) == ("phantom-chexpert", images)
+    assert config.provenance["stage"] == "lora"
+    scored = ["score", str(gen), str(real), "--out", str(out), "--cache", "none", "--json"]
+    monkeypatch.setattr(sys, "argv", ["cas", *scored])
+    result = CliRunner().invoke(cas.app, scored)
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout)
+    assert rows["domain"] == "phantom-chexpert"
+    again = tmp_path / "named"
+    named = [*scored[:4], str(again), *scored[5:-1]]
+    options = ["--domain", "phantom-chexpert", "--train", str(images), "--json"]
+    result = CliRunner().invoke(cas.app, [*named, *options])
+    assert result.exit_code == 0, result.output
+    assert (out / "per_image.csv").read_bytes() == (again / "per_image.csv").read_bytes()
+
+
+def test_a_folder_holds_images_of_one_origin(
+    run: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "gen"
+    words = ["generate", str(run), str(images), "--out", str(out), "--seeds", "1"]
+    assert invoke(monkeypatch, *words).exit_code == 0
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    for change, named in (
+        (["sampling.guidance=1.5"], "sampling.guidance: 2.0 then, 1.5 now"),
+        (["--stage", "1"], "stage: lora then, textual_inversion now"),
+        (["--lora-scale", "0.5"], "lora_scale: 1.0 then, 0.5 now"),
+        (["--prompt", "{prompt}"], "prompt: {token}. {prompt} then, {prompt} now"),
+    ):
+        result = invoke(monkeypatch, *words, *change)
+        assert isinstance(result.exception, InputError)
+        assert named in result.exception.problem
+        assert "--out" in result.exception.fix
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert invoke(monkeypatch, *words[:-1], "2").exit_code == 0  # more seeds of the same
 
 
 def test_estimate_tells_what_a_run_costs(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from accelerate import Accelerator
 from safetensors import SafetensorError
 
+from cas_metric.encoders.weights import digest_file, digest_of
 from cas_metric.errors import CasError, InputError
 from cas_metric.files import to_json, write_bytes
 from craft_trainer import checkpoints, models
@@ -24,8 +26,82 @@ IDENTITY_FILE: Final = "stage.json"
 CONFIG_FILE: Final = "config.yaml"
 _DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
+#: Folder of a stage within that of a run: its number and its method.
+_STAGE_FOLDER: Final = re.compile(r"(\d+)-([a-z_]+)")
 #: Settings of a stage that change no step.
 _WITHOUT_EFFECT: Final = ("checkpoint_every", "reward_gradients_every")
+
+
+def find_artifact(folder: Path, stage: str | None = None) -> Path:
+    """The artefact that a user means.
+
+    Args:
+        folder: An artefact, or the folder of a stage or of a run that has one.
+        stage: Which stage of a run: its number, its method, or both as in ``2-lora``. By default
+            the last one that is finished.
+
+    Raises:
+        InputError: There is none, or several answer to ``stage``; those that are there are named.
+    """
+    for one in (folder, folder / ARTIFACT):
+        if (one / IDENTITY_FILE).is_file():
+            if stage is None or stage in _names_of(one.parent):
+                return one
+            raise InputError(
+                f"{folder} is no run but one of its stages, and not {stage!r}",
+                fix="leave --stage out, or name the folder of the run",
+            )
+    finished = _finished_stages(folder)
+    if not finished:
+        raise InputError(
+            f"{folder} holds no finished stage",
+            fix="name the `output` of a run, or the folder `artifact` of one of its stages",
+        )
+    if stage is None:
+        last = _names_of(finished[-1])[0]
+        found = [one for one in finished if last in _names_of(one)]
+    else:
+        found = [one for one in finished if stage in _names_of(one)]
+    if len(found) == 1:
+        return found[0] / ARTIFACT
+    there = ", ".join(one.name for one in finished)
+    raise InputError(
+        f"{folder}: {'several finished stages are' if found else 'no finished stage is'} "
+        f"{stage or 'the last'!r}",
+        fix=f"take one of these with --stage: {there}",
+    )
+
+
+def _finished_stages(folder: Path) -> list[Path]:
+    """Folders of the stages of a run that have an artefact, in their order."""
+    there = sorted(folder.iterdir()) if folder.is_dir() else []
+    stages = [one for one in there if _STAGE_FOLDER.fullmatch(one.name)]
+    finished = [one for one in stages if (one / ARTIFACT / IDENTITY_FILE).is_file()]
+    return sorted(finished, key=lambda one: int(_names_of(one)[0]))
+
+
+def _names_of(stage: Path) -> tuple[str, ...]:
+    """What a stage answers to: number, method, and the name of its folder."""
+    found = _STAGE_FOLDER.fullmatch(stage.absolute().name)
+    return (found[1], found[2], found[0]) if found else ()
+
+
+def origin_of(artifact: Path, config: Config) -> dict[str, Any]:
+    """What images of an artefact come from, for the ``provenance`` of their folder.
+
+    The digests say it, wherever the artefact lies: of the weights of the base model, and of what
+    was trained.
+    """
+    trained = {
+        path.relative_to(artifact).as_posix(): digest_file(path)
+        for path in sorted(artifact.rglob("*.safetensors"))
+    }
+    return {
+        "base": config.base,
+        "base_sha256": base_hash(config.base, config.revision, offline=config.offline),
+        "stage": stage_of(artifact, config).method,
+        "trained_sha256": digest_of(trained),
+    }
 
 
 def load_base(config: Config, device: torch.device) -> models.DiffusionModel:
@@ -122,10 +198,14 @@ def stored_identity(artifact: Path) -> dict[str, Any]:
 
 
 def write_zero_shot(
-    folder: Path, config: Config, identity: Mapping[str, Any], accelerator: Accelerator
+    folder: Path,
+    config: Config,
+    identity: Mapping[str, Any],
+    accelerator: Accelerator,
+    write_card: Callable[[Path], None],
 ) -> None:
-    """The artefact of the base model as it is: settings and no weights."""
-    on_main(accelerator, lambda: write_artifact(folder, config, identity, lambda directory: None))
+    """The artefact of the base model as it is: settings, a card, and no weights."""
+    on_main(accelerator, lambda: write_artifact(folder, config, identity, write_card))
 
 
 def write_artifact(

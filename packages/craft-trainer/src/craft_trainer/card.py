@@ -27,12 +27,20 @@ from cas_metric.images import load_image, to_tensor
 from cas_metric.protocol import PRIMITIVES
 from cas_metric.statistics.tables import PHANTOM_NOTICE
 from cas_metric.statistics.uncertainty import Interval, bootstrap_mean
-from craft_trainer.config import AnyStage, Config, CraftStage, to_yaml
+from craft_trainer.config import (
+    AnyStage,
+    Config,
+    CraftStage,
+    TextualInversionStage,
+    ZeroShotStage,
+    to_yaml,
+)
 from craft_trainer.curves import draw_curves
 from craft_trainer.data import Examples
 from craft_trainer.generate import write_image
 from craft_trainer.hacking import Look
 from craft_trainer.heldout import load_squares
+from craft_trainer.models import EMBEDDED
 from craft_trainer.watch import SAMPLES, Watch
 
 CARD: Final = "README.md"
@@ -40,7 +48,14 @@ CURVES: Final = "curves.png"
 SHEET: Final = "samples.png"
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _MARKDOWN: Final = re.compile(r"([\\`*_\[\]#|~])")
-_TITLES: Final = {"textual_inversion": "Textual inversion", "lora": "LoRA", "craft": "CRAFT"}
+#: Method to what a card calls it.
+TITLES: Final = {
+    "zero_shot": "Zero-shot",
+    "textual_inversion": "Textual inversion",
+    "lora": "LoRA",
+    "dpo": "Diffusion-DPO",
+    "craft": "CRAFT",
+}
 
 
 def write_card(
@@ -77,9 +92,10 @@ def write_card(
     handed_on = _handed_on(config, watch)
     text = _render(
         {
-            **_header(config, stage, train, watch, handed_on),
+            **_header(config, stage, train, handed_on),
             **_facts(config, stage, train, identity),
             **_judgement(config, watch, handed_on),
+            "trained": True,
             "number": number,
             "stages": len(config.stages),
             "parameters": f"{trainable:,}",
@@ -89,6 +105,23 @@ def write_card(
             "sample_rows": sheet,
             "configuration": fenced(to_yaml(config), "yaml"),
             "tokens": sorted(watch.model.tokens.items()),
+        }
+    )
+    write_bytes(directory / CARD, text.encode())
+
+
+def write_zero_shot_card(
+    directory: Path, *, config: Config, train: Examples, identity: Mapping[str, Any]
+) -> None:
+    """Write ``README.md`` of the artefact without weights."""
+    stage = config.stages[0]
+    text = _render(
+        {
+            **_header(config, stage, train, None),
+            **_facts(config, stage, train, identity),
+            "trained": False,
+            "truncated": 0,
+            "configuration": fenced(to_yaml(config), "yaml"),
         }
     )
     write_bytes(directory / CARD, text.encode())
@@ -122,18 +155,20 @@ def _render(context: Mapping[str, Any]) -> str:
 
 
 def _header(
-    config: Config, stage: AnyStage, train: Examples, watch: Watch, handed_on: Look | None
+    config: Config, stage: AnyStage, train: Examples, handed_on: Look | None
 ) -> dict[str, Any]:
     """Title, the notice on drawings, and the YAML that a hub reads."""
     domain = train.domain.name if train.domain else ""
     phantom = domain.startswith("phantom-")
-    title = f"{_TITLES.get(stage.method, stage.method)} on {domain or config.data.train.name}"
+    title = f"{TITLES[stage.method]} on {domain or config.data.train.name}"
+    adapter = [] if isinstance(stage, (ZeroShotStage, TextualInversionStage)) else ["lora"]
+    tags = dict.fromkeys([stage.method.replace("_", "-"), *adapter])
     header: dict[str, Any] = {
         "library_name": "diffusers",
         "pipeline_tag": "text-to-image",
         "license": "other",
         "license_name": "see-licence-section",
-        "tags": ["craft-trainer", stage.method.replace("_", "-"), "lora", "text-to-image"],
+        "tags": ["craft-trainer", *tags, "text-to-image"],
     }
     if _HUB_ID.fullmatch(config.base) and not Path(config.base).is_dir():
         header["base_model"] = config.base
@@ -160,7 +195,7 @@ def _header(
         "header": Markup(yaml.safe_dump(header, sort_keys=False)),  # noqa: S704 - quoted by YAML
         "phantom": Markup(PHANTOM_NOTICE) if phantom else "",  # noqa: S704 - our own sentence
         "title": title,
-        "method": _TITLES.get(stage.method, stage.method),
+        "method": TITLES[stage.method],
     }
 
 
@@ -172,11 +207,15 @@ def _facts(
     own = train.manifest.config
     origin = (own.provenance if own else {}) or {}
     told = "; ".join(f"{key}: {value}" for key, value in origin.items())
+    base, imports = repr(config.base), ""
+    if config.base in EMBEDDED:
+        base, imports = f"EMBEDDED[{base}]", "from craft_trainer.models import EMBEDDED\n"
     usage = (
         "from pathlib import Path\n"
-        "from diffusers import DiffusionPipeline\n\n"
+        "from diffusers import DiffusionPipeline\n"
+        f"{imports}\n"
         'artifact = Path(".")  # the folder of this file\n'
-        f"pipe = DiffusionPipeline.from_pretrained({config.base!r})\n"
+        f"pipe = DiffusionPipeline.from_pretrained({base})\n"
         'for file in sorted(artifact.glob("learned_embeds/*.safetensors")):\n'
         "    pipe.load_textual_inversion(file)\n"
         'if (artifact / "pytorch_lora_weights.safetensors").exists():\n'

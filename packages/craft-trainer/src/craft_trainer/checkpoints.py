@@ -109,8 +109,10 @@ def restore(
     return int(metadata["step"])
 
 
-def require_same(stored: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
-    """Refuse to mix settings within one run.
+def require_same(
+    stored: Mapping[str, Any], now: Mapping[str, Any], path: Path, option: str = "`output`"
+) -> None:
+    """Refuse to mix settings within one run, or one folder; ``option`` names another.
 
     Raises:
         InputError: Names every setting that differs.
@@ -121,7 +123,7 @@ def require_same(stored: Mapping[str, Any], now: Mapping[str, Any], path: Path) 
         lines = [f"{key}: {before.get(key)} then, {after.get(key)} now" for key in changed]
         raise InputError(
             f"{path} was made with other settings: " + "; ".join(lines),
-            fix="use those settings, or another `output`",
+            fix=f"use those settings, or another {option}",
         )
 
 

@@ -5,17 +5,24 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from cas_metric.encoders.weights import digest_of
 from cas_metric.files import write_bytes
 from cas_metric.images import to_uint8
-from cas_metric.manifest import write_manifest
-from craft_trainer.config import Sampling
+from cas_metric.manifest import (
+    FolderConfig,
+    read_folder_config,
+    write_folder_config,
+    write_manifest,
+)
+from craft_trainer.checkpoints import require_same
+from craft_trainer.config import Config, Sampling
 from craft_trainer.data import Examples
 from craft_trainer.models import DiffusionModel
 from craft_trainer.sampling import initial_noise, sample_prefix
@@ -69,6 +76,52 @@ def write_image(image: Tensor, path: Path) -> None:
 def write_sheet(images: Tensor, path: Path) -> None:
     """Write ``(B, 3, H, W)`` images side by side."""
     write_image(torch.cat(list(images), dim=2), path)
+
+
+def folder_config(
+    config: Config, examples: Examples, texts: Sequence[str], origin: dict[str, Any]
+) -> FolderConfig:
+    """The ``cas.yaml`` of generated images: ``cas score`` then needs no option.
+
+    Args:
+        config: Of the run; it knows the domain and the real training split, for the probe.
+        examples: The prompts' manifest.
+        texts: ``N`` conditioning texts.
+        origin: Further provenance: what was drawn with.
+
+    Returns:
+        Domain, training split and provenance. The last says all that decides an image but its
+        seed.
+    """
+    train = config.data.train.absolute()
+    own = examples.manifest.config
+    real = read_folder_config(train if train.is_dir() else train.parent)
+    domain = config.data.domain or (own and own.domain) or (real and real.domain) or None
+    drawn = list(zip(examples.manifest.rows["id"], texts, strict=True))
+    return FolderConfig(
+        domain=domain,
+        train=train if train.exists() else None,
+        provenance={
+            "made_by": "craft-trainer generate",
+            **origin,
+            "sampling": config.sampling.model_dump(mode="json"),
+            "resolution": config.data.resolution,
+            "dtype": config.dtype,
+            "texts_sha256": digest_of(drawn),
+        },
+    )
+
+
+def claim_folder(folder: Path, config: FolderConfig) -> None:
+    """Write ``cas.yaml``, before any image: a folder holds images of one origin.
+
+    Raises:
+        InputError: The folder holds images that were drawn with other settings; they are named.
+    """
+    stored = read_folder_config(folder)
+    if stored is not None and stored.provenance:
+        require_same(stored.provenance, config.provenance, folder, "--out")
+    write_folder_config(folder, config)
 
 
 def generate_folder(

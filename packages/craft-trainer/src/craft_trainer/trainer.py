@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from craft_trainer.artifacts import (
     write_artifact,
     write_zero_shot,
 )
-from craft_trainer.card import write_card
+from craft_trainer.card import write_card, write_zero_shot_card
 from craft_trainer.conditions import Conditions
 from craft_trainer.config import (
     Config,
@@ -85,7 +86,8 @@ def train(config: Config, *, progress: Progress = silent, cache: str | Path | No
         if (folder / ARTIFACT).is_dir():
             require_same_stage(folder / ARTIFACT, identity)
         elif isinstance(stage, ZeroShotStage):
-            write_zero_shot(folder, config, identity, accelerator)
+            card = partial(write_zero_shot_card, config=config, train=examples, identity=identity)
+            write_zero_shot(folder, config, identity, accelerator, card)
         else:
             with EmbeddingCache(cache) as store:
                 run = StageRun(config, stage, folder, previous, examples, accelerator, identity)

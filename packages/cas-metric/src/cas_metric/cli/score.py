@@ -38,10 +38,11 @@ Both folders hold images with a `metadata.csv` (columns `file_name`, `label`, `p
 .parquet, .jsonl) will do as well. Images pair by `reference`, else by `id`; without such a column
 the id is the path of the image without its ending.
 
-REAL may carry a `cas.yaml` that names its domain and training split; then no option is needed. It
-may also name a display `window`, the values to show black and white, for images of 16 bits,
-floating point or DICOM; so may GEN's own. Without a `cas.yaml`, CCS stays empty, the probe is
-cross-fitted on REAL, and the result is called custom. A CAS is never the mean of fewer than four:
+REAL may carry a `cas.yaml` that names its domain and training split; then no option is needed. What
+it leaves open is taken from GEN's, which `craft-trainer generate` writes. Either may also name a
+display `window`, the values to show black and white, for images of 16 bits, floating point or
+DICOM. Without a `cas.yaml`, CCS stays empty, the probe is cross-fitted on REAL, and the result is
+called custom. A CAS is never the mean of fewer than four:
 what is missing is named, with what to add.
 """
 
@@ -191,7 +192,7 @@ def _checked(request: Request, ranks: Ranks) -> tuple[Inputs, Path | None]:
 
 
 def _read(request: Request) -> tuple[Inputs, Path | None]:
-    """Manifests, domain and probe file, from the options and from the ``cas.yaml`` of REAL."""
+    """Manifests, domain and probe file: from the options, REAL's ``cas.yaml``, then GEN's."""
     from cas_metric.domains import load_domain
     from cas_metric.inputs import prepare, select
     from cas_metric.manifest import FolderConfig, read_manifest
@@ -200,9 +201,10 @@ def _read(request: Request) -> tuple[Inputs, Path | None]:
         raise InputError("--train and --probe both say where the probe comes from", fix="give one")
     generated = select(read_manifest(request.generated), request.method, request.seed)
     real = read_manifest(request.real)
-    config = real.config or FolderConfig()
-    train, probe = _probe_source(request, config)
-    domain = request.domain or config.domain
+    config, made = real.config or FolderConfig(), generated.config or FolderConfig()
+    domain = request.domain or config.domain or made.domain
+    # The training split of another domain fits no probe of this one.
+    train, probe = _probe_source(request, config, *([made] if made.domain == domain else []))
     inputs = prepare(
         generated,
         real,
@@ -213,11 +215,16 @@ def _read(request: Request) -> tuple[Inputs, Path | None]:
     return inputs, probe
 
 
-def _probe_source(request: Request, config: FolderConfig) -> tuple[Path | None, Path | None]:
-    """Training split or saved probe; options come before the configuration, a probe first."""
+def _probe_source(request: Request, *configs: FolderConfig) -> tuple[Path | None, Path | None]:
+    """Training split or saved probe; options come before the configurations, a probe first."""
     if request.train is not None or request.probe is not None:
         return request.train, request.probe
-    return (None, config.probe) if config.probe is not None else (config.train, None)
+    for config in configs:
+        if config.probe is not None:
+            return None, config.probe
+        if config.train is not None:
+            return config.train, None
+    return None, None
 
 
 def _default_encoder(inputs: Inputs, ranks: Ranks) -> str:

@@ -13,7 +13,10 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def generate(
     artifact: Annotated[
-        Path, typer.Argument(help="Folder `artifact` of a stage that `craft-trainer train` wrote.")
+        Path,
+        typer.Argument(
+            help="Folder of a run of `craft-trainer train`, or the `artifact` of one of its stages."
+        ),
     ],
     prompts: Annotated[
         Path,
@@ -25,6 +28,14 @@ def generate(
         typer.Argument(
             metavar="[KEY=VALUE]...",
             help="Settings other than those of training, e.g. sampling.steps=50.",
+        ),
+    ] = None,
+    stage: Annotated[
+        str | None,
+        typer.Option(
+            "--stage",
+            metavar="STAGE",
+            help="Of a run: number or method, e.g. 2 or lora. Default: the last finished one.",
         ),
     ] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Images a prompt.")] = 5,
@@ -51,26 +62,42 @@ def generate(
     """Draw every prompt of a manifest with several seeds into a folder that `cas score` reads.
 
     Base model, sampler and guidance are those of training, unless replaced. Images that exist are
-    kept: the same command continues an interrupted one.
+    kept: the same command continues an interrupted one. The folder's cas.yaml names the domain and
+    the training split, and what the images were drawn with; other settings need another folder.
     """
     import torch
 
     from cas_metric.cli.common import console_out, emit_json
     from craft_trainer.adapters import scale_lora
+    from craft_trainer.artifacts import (
+        CONFIG_FILE,
+        find_artifact,
+        load_base,
+        load_trained,
+        origin_of,
+        stage_of,
+    )
     from craft_trainer.cli.progress import Bars
     from craft_trainer.config import load_config
     from craft_trainer.data import conditioning_texts, read_examples
-    from craft_trainer.generate import generate_folder
-    from craft_trainer.trainer import CONFIG_FILE, load_base, load_trained, stage_of
+    from craft_trainer.generate import claim_folder, folder_config, generate_folder
 
+    artifact = find_artifact(artifact, stage)
     config = load_config(artifact / CONFIG_FILE, overrides or ())
-    stage = stage_of(artifact, config)
+    trained = stage_of(artifact, config)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     examples = read_examples(prompts, config.data.domain)
     model = load_base(config, device) if zero_shot else load_trained(artifact, config, device)
     scale_lora(model, lora_scale)
-    template = prompt or ("{prompt}" if zero_shot else stage.prompt)
+    template = prompt or ("{prompt}" if zero_shot else trained.prompt)
     texts = conditioning_texts(examples, template, model.tokens)
+    origin = {
+        **origin_of(artifact, config),
+        "zero_shot": zero_shot,
+        "lora_scale": lora_scale,
+        "prompt": template,
+    }
+    claim_folder(out, folder_config(config, examples, texts, origin))
     with Bars() as bars:
         drawn = generate_folder(
             model,
@@ -78,14 +105,14 @@ def generate(
             texts,
             out,
             seeds=range(seeds),
-            method=method or ("zero_shot" if zero_shot else stage.method),
+            method=method or ("zero_shot" if zero_shot else trained.method),
             sampling=config.sampling,
             resolution=config.data.resolution,
             batch_size=batch_size,
             progress=lambda done, total: bars("images", done, total),
         )
-    result = {"out": str(out), "drawn": drawn, "kept": len(examples) * seeds - drawn}
+    kept = len(examples) * seeds - drawn
     if as_json:
-        emit_json(result)
+        emit_json({"out": str(out), "artifact": str(artifact), "drawn": drawn, "kept": kept})
     else:
-        console_out().print(f"{result['drawn']} images drawn, {result['kept']} kept: {out}")
+        console_out().print(f"{drawn} images drawn, {kept} kept: {out}", soft_wrap=True)

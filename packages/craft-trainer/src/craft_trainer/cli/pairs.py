@@ -21,12 +21,21 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def pairs(
     artifact: Annotated[
-        Path, typer.Argument(help="Folder `artifact` of the LoRA stage that samples are drawn of.")
+        Path,
+        typer.Argument(help="Folder of a run, or the `artifact` of the stage to draw samples of."),
     ],
     prompts: Annotated[
         Path, typer.Argument(help="Manifest of real training images with labels and prompts.")
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder for the images and pairs.csv.")],
+    stage: Annotated[
+        str | None,
+        typer.Option(
+            "--stage",
+            metavar="STAGE",
+            help="Of a run: number or method, e.g. 2 or lora. Default: the last finished one.",
+        ),
+    ] = None,
     count: Annotated[int, typer.Option("--pairs", min=1, help="Pairs to make.")] = 1024,
     judge: Annotated[
         str,
@@ -58,11 +67,12 @@ def pairs(
     from cas_metric.cache import EmbeddingCache
     from cas_metric.cli.common import console_out, emit_json
     from craft_trainer import pairs as making
-    from craft_trainer.artifacts import CONFIG_FILE, load_trained, stage_of
+    from craft_trainer.artifacts import CONFIG_FILE, find_artifact, load_trained, stage_of
     from craft_trainer.cli.progress import Bars
     from craft_trainer.config import load_config
     from craft_trainer.data import conditioning_texts, read_examples
 
+    artifact = find_artifact(artifact, stage)
     config = load_config(artifact / CONFIG_FILE)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     examples = read_examples(prompts, config.data.domain)
