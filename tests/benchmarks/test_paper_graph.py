@@ -46,6 +46,16 @@ def test_nothing_is_trained_drawn_or_scored_twice(pipeline: Pipeline) -> None:
     assert inversions == ["adapters/ti", "adapters/ti_10shot", "adapters/ti_20shot"]
 
 
+def test_ablations_are_made_on_one_domain_and_one_of_them_in_a_quick_run() -> None:
+    def chosen(domain: str, *, quick: bool = False, without: bool = False) -> tuple[str, ...]:
+        options = argparse.Namespace(quick=quick, no_ablations=without)
+        return everything.names_for(domain, options)
+
+    assert chosen(everything.ABLATED) == NAMES
+    assert chosen(everything.ABLATED, quick=True) == (*everything.MAIN, "table4")
+    assert chosen(everything.ABLATED, without=True) == everything.MAIN == chosen("phantom-origa")
+
+
 def test_every_step_comes_after_what_it_needs(pipeline: Pipeline) -> None:
     seen: set[str] = set()
     for step in all_steps(pipeline):
