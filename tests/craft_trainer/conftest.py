@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from craft_trainer.config import Config, parse_config
 LATENT = 8
 RESOLUTION = LATENT * DOWNSAMPLING
 LABELS = ("Cardiomegaly", "Pleural Effusion")
+#: A stage that is short and looked at.
+WATCHED = {"method": "craft", "steps": 4, "checkpoint_every": 2, "reward_gradients_every": 0}
 
 
 @pytest.fixture(scope="session")
@@ -85,5 +88,44 @@ def settings(make_settings: Any, tmp_path: Path) -> Any:
 
     def build(*stages: dict[str, Any], **changes: Any) -> Config:
         return make_settings(*stages, **{"output": str(tmp_path / "run"), **changes})
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def evaluator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_siglip(tmp_path_factory.mktemp("evaluator") / "siglip", seed=3)
+
+
+@pytest.fixture(scope="session")
+def unseen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five held-out images of the two classes of the training images."""
+    folder = tmp_path_factory.mktemp("unseen")
+    rng = np.random.default_rng(9)
+    rows = []
+    for number in range(5):
+        label = ("Pleural Effusion", "Cardiomegaly")[number % 2]
+        Image.fromarray(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(
+            folder / f"{number}.png"
+        )
+        prompt = f"Held-out radiograph {number}, {label}."
+        row = {"id": f"u{number}", "image": f"{number}.png", "label": label, "prompt": prompt}
+        rows.append(row)
+    write_manifest(pd.DataFrame(rows), folder)
+    write_folder_config(folder, FolderConfig(domain="phantom-chexpert"))
+    return folder
+
+
+@pytest.fixture
+def watched(settings: Callable[..., Config], evaluator: Path, unseen: Path) -> Any:
+    """A configuration with a held-out evaluation at every step."""
+
+    def build(stage: dict[str, Any] = WATCHED, **changes: Any) -> Config:
+        validation = {
+            "every": 1, "encoder": str(evaluator), "manifest": str(unseen), "prompts": 3,
+            "images": 2, "batch_size": 2, **changes.pop("validation", {}),
+        }  # fmt: skip
+        guards = {"divergence": {"reaction": "warn"}}
+        return settings(stage, **{"validation": validation, "guards": guards, **changes})
 
     return build

@@ -62,6 +62,13 @@ def test_a_resolved_configuration_reads_back_as_itself(tmp_path: Path) -> None:
         ("stages.2.repeats=0", r"stages\.2\.repeats: Input should be greater than 0"),
         ("stages.2.method=crafft", "does not match any of the expected tags"),
         ("stages.2.gradient_steps=21", "gradient_steps 21 exceeds sampling.steps 20"),
+        # K is one number for a whole trajectory, and nothing draws it anew step by step.
+        (
+            "stages.2.gradient_steps=[1, 5]",
+            r"stages\.2\.gradient_steps: Input should be a valid int",
+        ),
+        # Half precision gives black images with Stable Diffusion 2.1.
+        ("dtype=float16", "dtype: Input should be 'float32' or 'bfloat16'"),
         ("stages.1.steps=5", "either `steps` or `epochs`"),
         ("seed", "is no key=value"),
         ("seed.deeper=1", "no keys below it"),

@@ -1,4 +1,4 @@
-"""Held-out evaluation: the numbers of `cas score`, exact resume, best weights, early stop."""
+"""Held-out evaluation: the numbers of `cas score`, exact resume, the best weights."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from tests.craft_trainer.conftest import WATCHED
 from tests.support.tiny_models import build_siglip
 
 from cas_metric import scoring
@@ -24,54 +24,13 @@ from cas_metric.cache import EmbeddingCache
 from cas_metric.domains import load_domain
 from cas_metric.encoders import load_encoder
 from cas_metric.errors import InputError, PreflightError
-from cas_metric.manifest import FolderConfig, read_manifest, write_folder_config, write_manifest
+from cas_metric.manifest import read_manifest, write_manifest
 from craft_trainer import data, heldout, trainer
 from craft_trainer.config import Config, parse_config, to_yaml
 from craft_trainer.generate import generate_folder
 from craft_trainer.models import load_model
-from craft_trainer.watch import StoppedByGuard
 
 CPU = torch.device("cpu")
-CRAFT = {"method": "craft", "steps": 4, "checkpoint_every": 2, "reward_gradients_every": 0}
-
-
-@pytest.fixture(scope="module")
-def evaluator(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_siglip(tmp_path_factory.mktemp("evaluator") / "siglip", seed=3)
-
-
-@pytest.fixture(scope="module")
-def unseen(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five held-out images of the two classes of the training images."""
-    folder = tmp_path_factory.mktemp("unseen")
-    rng = np.random.default_rng(9)
-    rows = []
-    for number in range(5):
-        label = ("Pleural Effusion", "Cardiomegaly")[number % 2]
-        Image.fromarray(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(
-            folder / f"{number}.png"
-        )
-        prompt = f"Held-out radiograph {number}, {label}."
-        row = {"id": f"u{number}", "image": f"{number}.png", "label": label, "prompt": prompt}
-        rows.append(row)
-    write_manifest(pd.DataFrame(rows), folder)
-    write_folder_config(folder, FolderConfig(domain="phantom-chexpert"))
-    return folder
-
-
-@pytest.fixture
-def watched(settings: Callable[..., Config], evaluator: Path, unseen: Path) -> Any:
-    """A configuration with a held-out evaluation at every step."""
-
-    def build(stage: dict[str, Any] = CRAFT, **changes: Any) -> Config:
-        validation = {
-            "every": 1, "encoder": str(evaluator), "manifest": str(unseen), "prompts": 3,
-            "images": 2, "batch_size": 2, **changes.pop("validation", {}),
-        }  # fmt: skip
-        guards = {"divergence": {"reaction": "warn"}}
-        return settings(stage, **{"validation": validation, "guards": guards, **changes})
-
-    return build
 
 
 def prepared(config: Config, critic: Path | None = None) -> heldout.HeldOut:
@@ -228,26 +187,9 @@ def test_the_artefact_can_be_the_best_weights(watched: Any) -> None:
     np.testing.assert_allclose(look.scores["cas"], best["scores"]["cas"], atol=1e-5)
 
 
-def test_a_guard_stops_a_hacked_run_and_keeps_the_best_weights(watched: Any) -> None:
-    # A learning rate that destroys the model; the band of the edge density is left at once.
-    stage = {**CRAFT, "steps": 12, "learning_rate": 4.0}
-    drift = {"reaction": "stop", "patience": 1, "tolerance": 0.01, "slack": 0.0}
-    config = watched(stage, guards={"baseline": 1, "edge_density": drift})
-    with pytest.raises(StoppedByGuard, match="by the guard edge_density") as caught:
-        trainer.train(config, cache="none")
-    assert caught.value.exit_code == 3
-    folder = config.output / "1-craft"
-    summary = json.loads((folder / "guards.json").read_text())
-    assert summary["stopped"] == "edge_density"
-    assert summary["looks"][-1] < 12
-    (finding,) = [one for one in summary["findings"] if one["reaction"] == "stop"]
-    assert finding["step"] == summary["looks"][-1]
-    assert trainer.train(config, cache="none") == folder / "artifact"  # goes on from there
-
-
 def test_a_held_out_encoder_needs_its_images(settings: Any, evaluator: Path) -> None:
     with pytest.raises(InputError, match="takes both `encoder` and `manifest`"):
-        settings(CRAFT, validation={"every": 1, "encoder": str(evaluator)})
-    values = json.loads(settings(CRAFT).model_dump_json())
+        settings(WATCHED, validation={"every": 1, "encoder": str(evaluator)})
+    values = json.loads(settings(WATCHED).model_dump_json())
     with pytest.raises(InputError, match="artifact: best needs"):
         parse_config({**values, "artifact": "best"})

@@ -19,9 +19,12 @@ CPU = torch.device("cpu")
 PROMPT = "radiograph with <cardiomegaly> in it"
 
 
-def adapted(base: Path, *, dtype: torch.dtype = torch.float32) -> models.DiffusionModel:
+def adapted(
+    base: Path, *, dtype: torch.dtype = torch.float32, vectors: int = 1
+) -> models.DiffusionModel:
     model = models.load_model(str(base), device=CPU, dtype=dtype)
-    models.attach_tokens(model, models.initial_tokens(model, ["Cardiomegaly", "No Finding"]))
+    classes = ["Cardiomegaly", "No Finding"]
+    models.attach_tokens(model, models.initial_tokens(model, classes, vectors))
     models.attach_lora(model, rank=2, alpha=6, seed=1)
     return model
 
@@ -63,8 +66,11 @@ def test_an_update_of_1e_5_survives_on_a_bfloat16_base(base: Path) -> None:
     )
 
 
-def test_a_fresh_diffusers_pipeline_gives_the_same_images(base: Path, tmp_path: Path) -> None:
-    model = adapted(base)
+@pytest.mark.parametrize("vectors", [1, 3])
+def test_a_fresh_diffusers_pipeline_gives_the_same_images(
+    base: Path, tmp_path: Path, vectors: int
+) -> None:
+    model = adapted(base, vectors=vectors)
     disturb(model)
     models.save_artifact(model, tmp_path)
     ours = sample_images(model, [PROMPT], [3], Sampling(steps=4, guidance=2.0), 16)

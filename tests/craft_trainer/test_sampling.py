@@ -6,6 +6,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, PNDMScheduler
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from craft_trainer.conditions import Conditions
 from craft_trainer.sampling import (
@@ -262,3 +263,25 @@ def test_spacing_decides_how_noisy_the_last_step_is() -> None:
         for spacing in ("leading", "trailing", "linspace")
     }
     assert last == {"leading": 1, "trailing": 49, "linspace": 0}
+
+
+def test_the_schedule_lives_where_the_latents_do() -> None:
+    """A schedule on the CPU makes every step of a GPU wait; ``meta`` stands for one here."""
+    device = torch.device("meta")
+    scheduler = sampling_scheduler(configuration(), 5, "leading", device)
+    # The timesteps index it: on the CPU, where reading one waits for nothing.
+    assert scheduler.timesteps.device == CPU
+    latents = torch.zeros(2, *SHAPE, device=device)
+    mixed: list[str] = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            if {one.device for one in args if isinstance(one, Tensor)} == {CPU, device}:
+                mixed.append(str(func))
+            return func(*args, **(kwargs or {}))
+
+    with Watch():
+        for timestep in scheduler.timesteps:
+            step = scheduler.step(latents, timestep, latents, generator=generators(2))
+            assert step.prev_sample.device == device
+    assert mixed == []

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from diffusers import DiffusionPipeline
+from diffusers.utils import logging as diffusers_logging
 
+from cas_metric.encoders.weights import quiet_transformers
 from cas_metric.errors import InputError, ModelUnavailable
 from craft_trainer.adapters import LORA_FILE, attach_lora, has_lora, load_lora, save_lora
 from craft_trainer.bases import FAMILIES, DiffusionModel
@@ -69,7 +73,9 @@ def load_model(
         ModelUnavailable: The files cannot be had here.
         InputError: The pipeline is of another kind.
     """
-    pipeline = _load_pipeline(spec, revision, offline, dtype)
+    # What comes with this package loads at once: bars would flash by between those of a verb.
+    with _quietly() if spec in EMBEDDED else nullcontext():
+        pipeline = _load_pipeline(spec, revision, offline, dtype)
     family = FAMILIES.get(type(pipeline).__name__)
     if family is None:
         raise InputError(
@@ -88,6 +94,19 @@ def load_model(
     if compile_denoiser:
         model.trunk.compile()
     return model
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Silence the progress bars of loading."""
+    shown = diffusers_logging.is_progress_bar_enabled()
+    diffusers_logging.disable_progress_bar()
+    try:
+        with quiet_transformers():
+            yield
+    finally:
+        if shown:
+            diffusers_logging.enable_progress_bar()
 
 
 def _load_pipeline(spec: str, revision: str | None, offline: bool, dtype: torch.dtype) -> Any:

@@ -42,7 +42,7 @@ from craft_trainer.monitoring import require_finite
 from craft_trainer.pairs import read_pairs
 from craft_trainer.ranks import on_main
 from craft_trainer.setup import build_method
-from craft_trainer.watch import SAMPLES, StoppedByGuard, Watch
+from craft_trainer.watch import SAMPLES, StoppedByGuard, Watch, remind_of_stop
 
 __all__ = [
     "ARTIFACT",
@@ -85,6 +85,7 @@ def train(config: Config, *, progress: Progress = silent, cache: str | Path | No
         identity = identity_of(config, number)
         if (folder / ARTIFACT).is_dir():
             require_same_stage(folder / ARTIFACT, identity)
+            on_main(accelerator, partial(remind_of_stop, folder))
         elif isinstance(stage, ZeroShotStage):
             card = partial(write_zero_shot_card, config=config, train=examples, identity=identity)
             write_zero_shot(folder, config, identity, accelerator, card)

@@ -7,6 +7,7 @@ checkpoint: a run that was killed ends as the one that was not.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -41,6 +42,23 @@ class StoppedByGuard(CasError):
     """A guard ended a stage early; its best weights were saved as its artefact. Exit code 3."""
 
     exit_code = 3
+
+
+def remind_of_stop(folder: Path) -> None:
+    """Say of a finished stage that a guard ended it, where one did."""
+    path = folder / GUARDS_FILE
+    if not path.is_file():
+        return
+    summary = json.loads(path.read_text(encoding="utf-8"))
+    if summary["stopped"] is not None:
+        reason = next(one for one in summary["findings"] if one["guard"] == summary["stopped"])
+        _LOG.warning(
+            "%s was ended by the guard %s after step %d: %s; its artefact holds the best weights",
+            folder,
+            summary["stopped"],
+            reason["step"],
+            reason["message"],
+        )
 
 
 class Watch:
