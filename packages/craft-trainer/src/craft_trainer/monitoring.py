@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 import torch
@@ -94,6 +95,22 @@ def require_finite(logs: Mapping[str, float], step: int, last_good: str) -> None
     first = min(bad, key=lambda name: (not name.startswith("reward/"), name.endswith("r_cam")))
     raise NotFinite(
         f"{first} is {logs[first]} in step {step}; the step was not taken",
-        fix=f"lower learning_rate or the weight of that reward, then run the same command again: "
-        f"it continues from {last_good}",
+        fix="lower learning_rate or the weight of that reward, in a run with another `output`; "
+        f"with unchanged settings the same command continues from {last_good}",
     )
+
+
+@contextmanager
+def fits_memory(what: str, fix: str) -> Iterator[None]:
+    """Name what needed more memory than there is, and the way out.
+
+    Raises:
+        CasError: In place of what an accelerator, or the allocator of a CPU, raises.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        # torch has a class of its own for accelerators alone.
+        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+            raise CasError(f"{what} does not fit into memory", fix=fix) from error
+        raise

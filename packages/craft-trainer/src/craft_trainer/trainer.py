@@ -38,7 +38,7 @@ from craft_trainer.config import (
 )
 from craft_trainer.generate import sample_images, write_sheet
 from craft_trainer.methods import Craft, Objective
-from craft_trainer.monitoring import require_finite
+from craft_trainer.monitoring import fits_memory, require_finite
 from craft_trainer.pairs import read_pairs
 from craft_trainer.ranks import on_main
 from craft_trainer.setup import build_method
@@ -214,7 +214,8 @@ class StageRun:
             for step in range(start, self.total_steps):
                 if self.stopped is not None:
                     break
-                logs = self._step(step)
+                with fits_memory(f"step {step + 1}", self._less_memory()):
+                    logs = self._step(step)
                 self.accelerator.log(logs, step=step + 1)
                 progress(f"{self.folder.name} steps", step + 1, self.total_steps)
                 self._watch(step + 1, logs)
@@ -253,7 +254,9 @@ class StageRun:
                 folder, step, self.model.trainable, self.optimizer, self.identity, keep=step + 1
             )
 
-        self.accelerator.log(self.watch.look(step, save_best), step=step)
+        fix = "lower validation.batch_size, in a run with another `output`"
+        with fits_memory(f"the held-out evaluation after step {step}", fix):
+            self.accelerator.log(self.watch.look(step, save_best), step=step)
 
     def _agree_on_stopping(self) -> None:
         """Every process learns whether a guard of the main one ends the stage."""
@@ -272,27 +275,30 @@ class StageRun:
         """One optimizer step. Nothing is changed when a value is not finite."""
         self.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
-        try:
-            passes = self._positions(step)
-            for positions in passes:
-                with self._averaging(last=positions is passes[-1]):
-                    loss = self.objective(self._batch(positions), step)
-                    (loss.total / self.stage.accumulate).backward()
-                for name, value in loss.logs.items():
-                    share = value.detach().float() / self.stage.accumulate
-                    sums[name] = sums.get(name, torch.zeros_like(share)) + share
-        except torch.OutOfMemoryError as error:
-            raise CasError(
-                f"step {step + 1} does not fit into memory",
-                fix="halve batch_size and double accumulate, or set gradient_checkpointing: true; "
-                f"the same command then continues from {self.last_good}",
-            ) from error
+        passes = self._positions(step)
+        for positions in passes:
+            with self._averaging(last=positions is passes[-1]):
+                loss = self.objective(self._batch(positions), step)
+                (loss.total / self.stage.accumulate).backward()
+            for name, value in loss.logs.items():
+                share = value.detach().float() / self.stage.accumulate
+                sums[name] = sums.get(name, torch.zeros_like(share)) + share
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.stage.max_grad_norm)
         logs = self._averaged({**sums, "gradient/norm": norm})
         require_finite(logs, step + 1, self.last_good)
         logs["learning_rate"] = self._set_learning_rate(step)
         self.optimizer.step()
         return logs
+
+    def _less_memory(self) -> str:
+        """What to do where a step does not fit."""
+        halve = "halve batch_size and double accumulate, in a run with another `output`"
+        if self.config.gradient_checkpointing:
+            return f"{halve}; what was saved stays: {self.last_good}"
+        return (
+            "set gradient_checkpointing: true and run the same command again, it continues from "
+            f"{self.last_good}; or {halve}"
+        )
 
     def _averaging(self, *, last: bool) -> AbstractContextManager[Any]:
         """Average gradients over the processes in the last forward pass of a step alone."""
