@@ -14,6 +14,8 @@ _FENCE = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 _PROGRAMS = ("cas", "craft-trainer")
+#: What ``accelerate launch --module`` runs.
+_MODULES = {"cas_metric.cli.main": "cas", "craft_trainer.cli.main": "craft-trainer"}
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class Block:
         for line in text.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
             if "--module" in words:  # accelerate launch --module cas_metric.cli.main …
-                words = ["cas", *words[words.index("--module") + 2 :]]
+                module, *rest = words[words.index("--module") + 1 :]
+                words = [_MODULES[module], *rest]
             if words and words[0] in _PROGRAMS:
                 ends = [i for i, word in enumerate(words) if word in ("|", ">", "&&", "&")]
                 yield words[: ends[0]] if ends else words
