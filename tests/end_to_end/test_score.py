@@ -1,7 +1,9 @@
 """The whole of ``cas score`` on real pictures, interrupted, bad and distributed."""
 
+import os
 import signal
-import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from PIL import Image
 from tests.support.clinical_crops import (
     KILL_IN_THIRD_BATCH,
+    Finished,
     Folders,
     cas,
     finish,
@@ -91,28 +94,52 @@ def test_killed_in_the_middle_the_same_command_ends_with_the_same_rows(
     _assert_same_rows(tmp_path / "whole", tmp_path / "interrupted")
 
 
+#: How a user starts several processes on one machine. accelerate starts those of several GPUs
+#: through torchrun and does not look whether there are any, so its real launcher runs here.
+LAUNCHERS = {
+    "torchrun": ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"],
+    "accelerate": [
+        *("accelerate.commands.accelerate_cli", "launch", "--multi_gpu", "--num_processes", "2"),
+        *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"),
+        *("--main_process_port", "0"),
+    ],
+}
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_two_processes_write_the_same_rows_as_one(
-    folders: Folders, model: Path, tmp_path: Path
+    launcher: str, folders: Folders, model: Path, tmp_path: Path
 ) -> None:
     assert cas(*_arguments(folders, model, tmp_path, "one")).code == 0
-    arguments = _arguments(folders, model, tmp_path, "two")
-    ranks = [start_cas(*arguments, environment=rank) for rank in _as_torchrun_would(2)]
-    main, other = (finish(rank) for rank in ranks)
-    assert (main.code, other.code) == (0, 0), main.err + other.err
-    assert "embedded 120 images, 0 from cache" in main.out
-    assert other.out == ""
+    done = _launch(LAUNCHERS[launcher], *_arguments(folders, model, tmp_path, "two"))
+    assert done.code == 0, done.err
+    assert done.out.count("embedded 120 images, 0 from cache") == 1  # rank 1 says nothing
     _assert_same_rows(tmp_path / "one", tmp_path / "two")
 
 
-def _as_torchrun_would(count: int) -> list[dict[str, str]]:
-    """The environment of each of ``count`` processes on one machine."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "GROUP_RANK": "0"}
-    sizes = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
-    ranks = ({"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count))
-    return [{**group, **sizes, **rank} for rank in ranks]
+def test_accelerate_starts_one_process_on_the_processor(
+    folders: Folders, model: Path, tmp_path: Path
+) -> None:
+    """However many are asked for: without MPI its CPU launcher starts one, which must be whole."""
+    launcher = ["accelerate.commands.accelerate_cli", "launch", "--cpu", "--num_processes", "2"]
+    assert cas(*_arguments(folders, model, tmp_path, "one")).code == 0
+    done = _launch(launcher, *_arguments(folders, model, tmp_path, "two"))
+    assert done.code == 0, done.err
+    assert done.out.count("embedded 120 images, 0 from cache") == 1
+    _assert_same_rows(tmp_path / "one", tmp_path / "two")
+
+
+def _launch(launcher: list[str], *arguments: object) -> Finished:
+    """``cas`` in the processes of a real launcher."""
+    command = [sys.executable, "-m", *launcher, "--module", "cas_metric.cli", *map(str, arguments)]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=900,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    return Finished(done.returncode, done.stdout, done.stderr)
 
 
 def test_every_bad_file_is_a_row_that_says_why_and_every_odd_one_is_scored(
