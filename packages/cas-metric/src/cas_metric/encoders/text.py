@@ -25,9 +25,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-#: Texts in one forward pass. Every pass has exactly this many rows (the last is filled up), so
-#: that a text's embedding does not depend on which other texts are asked for with it.
-TEXT_BATCH = 8
+#: Texts in one forward pass, at least, and tokens, where texts are short. Every pass over texts of
+#: one length has the same number of rows (the last is filled up), so that a text's embedding does
+#: not depend on which other texts are asked for with it.
+PASS_TEXTS = 8
+PASS_TOKENS = 512
 
 #: Texts of a causal tower are padded to a multiple of so many tokens: few lengths, few passes
 #: that are not full.
@@ -97,9 +99,10 @@ class TextTower:
         ids = self.tokenizer.encode(texts)
         rows: dict[int, Tensor] = {}
         for length, members in self._by_length(texts).items():
-            for start in range(0, len(members), TEXT_BATCH):
-                some = members[start : start + TEXT_BATCH]
-                filled = [*some, *[some[-1]] * (TEXT_BATCH - len(some))]
+            size = max(PASS_TEXTS, PASS_TOKENS // length)
+            for start in range(0, len(members), size):
+                some = members[start : start + size]
+                filled = [*some, *[some[-1]] * (size - len(some))]
                 features = self.features(ids[filled, :length]).float()
                 rows.update(zip(some, features, strict=False))
         return F.normalize(torch.stack([rows[index] for index in range(len(texts))]), dim=-1)
