@@ -1,23 +1,30 @@
-"""Costs against what a real step does: forwards counted by a hook, bytes counted by autograd."""
+"""Costs against what a real step does: forwards counted by a hook, bytes counted by autograd.
+
+And the sizes of two released models, which their configurations give.
+"""
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from accelerate import Accelerator
+from safetensors.torch import load_file
+from tests.support.tiny_families import build_flux, build_sd3, build_sdxl
 from typer.testing import CliRunner
 
 from cas_metric.cache import EmbeddingCache
-from craft_trainer import data, trainer
+from craft_trainer import data, memory, trainer
 from craft_trainer.cli import main as cli
 from craft_trainer.config import Config, to_yaml
 from craft_trainer.estimate import cost_of
-from craft_trainer.memory import memory_of, parts_of
+from craft_trainer.memory import has_unconditional_branch, memory_of, parts_of
 
 CRAFT = {"method": "craft", "steps": 1, "reward_gradients_every": 0}
 
@@ -31,6 +38,75 @@ def ready(config: Config) -> trainer.StageRun:
     with EmbeddingCache("none") as cache:
         run.setup(cache, trainer.silent)
     return run
+
+
+#: Configurations of released transformers, and their parameters.
+RELEASED: dict[str, tuple[Callable[[Path], Path], dict[str, Any], float]] = {
+    # Esser et al. (2024): "2B" in the name of stable-diffusion-3-medium, depth 24.
+    "sd3-medium": (
+        build_sd3,
+        {
+            "sample_size": 128,
+            "in_channels": 16,
+            "out_channels": 16,
+            "num_layers": 24,
+            "attention_head_dim": 64,
+            "num_attention_heads": 24,
+            "joint_attention_dim": 4096,
+            "caption_projection_dim": 1536,
+            "pooled_projection_dim": 2048,
+            "pos_embed_max_size": 192,
+        },
+        2.03e9,
+    ),
+    # "12 billion parameter rectified flow transformer" (model card of FLUX.1-dev).
+    "flux-dev": (
+        build_flux,
+        {
+            "in_channels": 64,
+            "num_layers": 19,
+            "num_single_layers": 38,
+            "attention_head_dim": 128,
+            "num_attention_heads": 24,
+            "joint_attention_dim": 4096,
+            "pooled_projection_dim": 768,
+            "axes_dims_rope": [16, 56, 56],
+        },
+        11.9e9,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_released_transformers_have_the_size_that_is_stated(tmp_path: Path, name: str) -> None:
+    build, values, stated = RELEASED[name]
+    folder = build(tmp_path)
+    weights = load_file(folder / "transformer" / "diffusion_pytorch_model.safetensors")
+    tiny = memory._diffusers_part(folder, "transformer")
+    assert {name: value.shape for name, value in tiny.state_dict().items()} == {
+        name: value.shape for name, value in weights.items()
+    }
+    file = folder / "transformer" / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+    released = memory._diffusers_part(folder, "transformer")
+    count = sum(value.numel() for value in released.parameters())
+    assert count == pytest.approx(stated, rel=0.01)
+
+
+def test_a_guidance_distilled_model_predicts_once(settings: Any, bases: Any) -> None:
+    config = settings(CRAFT, base=str(bases("flux")))
+    run = ready(config)
+    forwards = 0.0
+
+    def count(module: Any, inputs: Any, keywords: Any, output: Any) -> None:
+        nonlocal forwards
+        forwards += len(output[0]) * (3 if torch.is_grad_enabled() else 1)
+
+    run.model.trunk.register_forward_hook(count, with_kwargs=True)
+    run._step(0)
+    guided = has_unconditional_branch(config)
+    assert not guided
+    assert forwards == cost_of(config, config.stages[0], 6, guided=guided).forwards_per_step
 
 
 @pytest.mark.parametrize(
@@ -58,8 +134,25 @@ def test_forwards_are_those_of_a_real_step(settings: Any, stage: dict[str, Any])
     assert forwards == cost_of(config, config.stages[0], 6).forwards_per_step
 
 
-def test_activations_are_those_that_autograd_keeps(settings: Any) -> None:
-    config = settings({**CRAFT, "gradient_steps": 2})
+@pytest.fixture(scope="module")
+def bases(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    builders: dict[str, Callable[[Path], Path]] = {
+        "sd": lambda folder: base,
+        "sdxl": build_sdxl,
+        "sd3": build_sd3,
+        "sd3-without-t5": functools.partial(build_sd3, with_t5=False),
+        "flux": build_flux,
+    }
+    return functools.cache(lambda name: builders[name](tmp_path_factory.mktemp(name)))
+
+
+@pytest.mark.parametrize("unconditional", ["full", "stop"])
+@pytest.mark.parametrize("name", ["sd", "sdxl", "sd3", "sd3-without-t5", "flux"])
+def test_memory_is_what_the_models_hold_and_autograd_keeps(
+    settings: Any, bases: Any, name: str, unconditional: str
+) -> None:
+    stage = {**CRAFT, "gradient_steps": 2, "unconditional_gradient": unconditional}
+    config = settings(stage, base=str(bases(name)))
     run = ready(config)
     kept: dict[int, int] = {}
     held = []
@@ -73,8 +166,13 @@ def test_activations_are_those_that_autograd_keeps(settings: Any) -> None:
     (positions,) = run._positions(0)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         held.append(run.method.loss(run._batch(positions), 1).total)
-    estimated = memory_of(config, config.stages[0], 2, parts_of(config))
+    parts = parts_of(config)
+    estimated = memory_of(config, config.stages[0], 2, parts)
     assert estimated.activations * 1e9 == pytest.approx(sum(kept.values()), rel=0.1)
+    modules = [x for x in run.model.pipeline.components.values() if isinstance(x, torch.nn.Module)]
+    loaded = [value for x in modules for value in (*x.parameters(), *x.buffers())]
+    frozen = [value for value in loaded if not value.requires_grad]
+    assert parts.weights == sum(value.numel() * value.element_size() for value in frozen)
     trained = sum(parameter.numel() for parameter in run.parameters)
     assert estimated.optimizer * 1e9 == 16 * trained
     assert estimated.checkpointed < estimated.activations

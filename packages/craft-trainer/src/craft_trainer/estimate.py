@@ -12,7 +12,8 @@ CRAFT, ``resample``  M (b (T − K) + c' K), and c for the diffusion term
 CRAFT, ``renoise``   b (T − K) + M c' K, and c for the diffusion term
 ===================  ===========================================================================
 
-A look of the held-out evaluation costs b T an image. The VAE, the text encoder and the critics are
+A guidance-distilled model (Flux) is told the scale: b = 1. A look of the held-out evaluation costs
+b T an image. The VAE, the text encoder and the critics are
 not counted; with the models at hand, ``craft-trainer estimate --measure`` times whole steps.
 """
 
@@ -45,16 +46,20 @@ class Cost(NamedTuple):
     look_forwards: float = 0.0
 
 
-def cost_of(config: Config, stage: Any, images: int) -> Cost:
-    """Cost of a stage on ``images`` training images (or, for DPO, pairs)."""
+def cost_of(config: Config, stage: Any, images: int, *, guided: bool = True) -> Cost:
+    """Cost of a stage on ``images`` training images (or, for DPO, pairs).
+
+    ``guided`` says whether the base model's guidance has an unconditional branch.
+    """
     if not hasattr(stage, "steps"):  # nothing is trained
         return Cost(stage.method, 0, 0.0, 0.0, 0.0)
     together = stage.batch_size * stage.accumulate
     steps = stage.steps or -(-(stage.epochs or 0) * images // together)
     differentiated = 4.0 if config.gradient_checkpointing else 3.0
-    one = _forwards_per_image(config, stage, differentiated)
+    one = _forwards_per_image(config, stage, differentiated, guided)
     looks = _looks(config, steps)
-    look = branches(config.sampling) * config.sampling.steps * config.validation.prompts
+    drawn = config.sampling.steps * config.validation.prompts
+    look = branches(config.sampling, guided=guided) * drawn
     return Cost(
         method=stage.method,
         steps=steps,
@@ -66,7 +71,7 @@ def cost_of(config: Config, stage: Any, images: int) -> Cost:
     )
 
 
-def _forwards_per_image(config: Config, stage: Any, differentiated: float) -> float:
+def _forwards_per_image(config: Config, stage: Any, differentiated: float, guided: bool) -> float:
     if stage.method == "dpo":
         return 2 * differentiated + 2
     kept = float(getattr(stage, "kl_to_base", 0.0) > 0)
@@ -74,21 +79,23 @@ def _forwards_per_image(config: Config, stage: Any, differentiated: float) -> fl
         return differentiated + kept
     one = differentiated * (stage.lambda_diff > 0 or kept > 0) + kept
     if stage.lambda_cam > 0:
-        one += reward_forwards(stage, config.sampling, differentiated)
+        one += reward_forwards(stage, config.sampling, differentiated, guided=guided)
     return one
 
 
-def branches(sampling: Sampling) -> int:
+def branches(sampling: Sampling, *, guided: bool = True) -> int:
     """Forwards of one guided prediction."""
-    return 1 if sampling.guidance == 1 else 2
+    return 1 if sampling.guidance == 1 or not guided else 2
 
 
-def reward_forwards(stage: CraftStage, sampling: Sampling, differentiated: float) -> float:
+def reward_forwards(
+    stage: CraftStage, sampling: Sampling, differentiated: float, *, guided: bool = True
+) -> float:
     """Forwards of M trajectories: with guidance 2(T − K) + 2cK, where c is forward and backward.
 
     A shared prefix counts once, and an unconditional branch that is held constant has no backward.
     """
-    both = branches(sampling)
+    both = branches(sampling, guided=guided)
     tail = differentiated * both
     if both == 2 and stage.unconditional_gradient == "stop":
         tail = differentiated + 1

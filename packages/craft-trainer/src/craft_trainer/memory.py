@@ -1,16 +1,18 @@
 """How much memory a stage takes, counted without weights and without computing anything.
 
 The modules are built from their configurations with *fake* tensors, which have a shape and no
-content, and run forward: autograd then says which tensors it would keep for the backward pass. The
-count is that of a real forward of the same modules (tested). On one device, with B images, M
+content, and run forward by the family's own code: autograd then says which tensors it would keep
+for the backward pass. The count is that of a real forward of the same modules (tested). On one
+device, with B images, M
 repeats and K differentiated steps, and u, v, r the bytes that the denoiser, the VAE's decoder and
 the critic keep for one image:
 
 - weights: denoiser and text encoders in ``dtype``, VAE and critics in float32;
 - optimizer: 16 bytes a trained parameter: itself, its gradient, two moments;
 - activations of the diffusion loss: u B (DPO: 2 u B);
-- activations of the reward: K b u M B + v M B + r M B, b = 2 with guidance in both branches; in
-  the first of the K steps nothing is kept before the first adapter.
+- activations of the reward: K b u M B + v M B + r M B, b = 2 with guidance in both branches (a
+  guidance-distilled model has one); in the first of the K steps nothing is kept before the first
+  adapter.
 
 With gradient checkpointing u and v shrink to the inputs of the blocks, and the largest block is
 held once more while it is run again. Workspaces, caches and what the allocator loses are not
@@ -24,20 +26,33 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from cas_metric.errors import CasError, InputError
+from craft_trainer.bases import FAMILIES, DiffusionModel
+from craft_trainer.conditions import Conditions
 from craft_trainer.config import Config, CraftStage
 from craft_trainer.estimate import branches
 from craft_trainer.provenance import base_directory
 
 _DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 #: What diffusers runs again under gradient checkpointing.
-_BLOCKS: Final = ("ResnetBlock2D", "BasicTransformerBlock", "UpDecoderBlock2D", "UNetMidBlock2D")
-_PROMPT_TOKENS: Final = 77
+_BLOCKS: Final = (
+    "ResnetBlock2D",
+    "BasicTransformerBlock",
+    "UpDecoderBlock2D",
+    "UNetMidBlock2D",
+    "JointTransformerBlock",
+    "FluxTransformerBlock",
+    "FluxSingleTransformerBlock",
+)
+_CLIP_TOKENS: Final = 77
+#: What the pipelines let T5 read by default; without T5, as many zeros stand there.
+_T5_TOKENS: Final = {"StableDiffusion3Pipeline": 256, "FluxPipeline": 512}
 _GIGABYTE: Final = 1e9
 
 
@@ -73,6 +88,7 @@ class Parts(NamedTuple):
         decoder: The same of the VAE's decoder.
         blocks: Largest block of the denoiser and of the decoder, for one image.
         token: Width of the text encoders' embeddings, for learned tokens.
+        guided: Whether guidance has an unconditional branch.
     """
 
     weights: int
@@ -82,6 +98,7 @@ class Parts(NamedTuple):
     decoder: tuple[int, int]
     blocks: tuple[int, int]
     token: int
+    guided: bool
 
 
 def memory_of(config: Config, stage: Any, classes: int, parts: Parts) -> Memory:
@@ -118,7 +135,8 @@ def _activations(config: Config, stage: Any, parts: Parts, critic: int, index: i
         return u * images + index * parts.blocks[0] * images
     kept = u * images * (stage.lambda_diff > 0)
     trajectories = batch * stage.repeats * (stage.lambda_cam > 0)
-    both = 1 if stage.unconditional_gradient == "stop" else branches(config.sampling)
+    stopped = stage.unconditional_gradient == "stop"
+    both = 1 if stopped else branches(config.sampling, guided=parts.guided)
     tail = u + (stage.gradient_steps - 1) * later
     kept += trajectories * (both * tail + v + critic)
     again = max(both * parts.blocks[0], parts.blocks[1]) * trajectories
@@ -130,31 +148,57 @@ def parts_of(config: Config) -> Parts:
 
     Raises:
         ModelUnavailable: Its configuration files are not here and cannot be had.
-        InputError: A family whose denoiser is no UNet.
+        InputError: A family that is not trained here.
     """
-    directory = base_directory(config.base, config.revision, offline=config.offline)
-    index = json.loads((directory / "model_index.json").read_text(encoding="utf-8"))
-    if "unet" not in index:
-        raise InputError(
-            f"the memory of a {index.get('_class_name')} is not estimated",
-            fix="run a few steps, or `craft-trainer estimate --measure`",
-        )
+    directory, index = _index(config)
+    name = index["_class_name"]
+    family = FAMILIES.get(name)
+    if family is None:
+        raise InputError(f"base {config.base!r} is a {name}", fix=f"take a {', '.join(FAMILIES)}")
     dtype = _DTYPES[config.dtype]
     vae = _diffusers_part(directory, "vae")
-    unet = nn.Module.to(_diffusers_part(directory, "unet"), dtype)
-    texts = [_text_encoder(directory / name, index[name][1]) for name in _text_names(index)]
-    weights = _bytes(unet) + _bytes(vae) + sum(_bytes(text.to(dtype)) for text in texts)
-    trained = _attach_lora(unet, config.lora.rank)
-    side = config.data.resolution // 2 ** (len(vae.config.block_out_channels) - 1)
-    with _fake(unet, vae):
-        first, _ = _counted(unet, lambda n: unet(**_inputs(unet, n, side, dtype, False)).sample)
-        later, block = _counted(unet, lambda n: unet(**_inputs(unet, n, side, dtype, True)).sample)
-        shape = vae.config.latent_channels, side, side
+    trunk = nn.Module.to(_diffusers_part(directory, family.trunk_name), dtype)
+    texts = [_text_encoder(directory / part, index[part][1]) for part in _text_names(index)]
+    weights = _bytes(trunk) + _bytes(vae) + sum(_bytes(text.to(dtype)) for text in texts)
+    factor = 2 ** (len(vae.config.block_out_channels) - 1)
+    pipeline = SimpleNamespace(vae=vae, vae_scale_factor=factor, **{family.trunk_name: trunk})
+    model = family(pipeline)
+    trained = _attach_lora(model, config.lora.rank)
+    shape = model.latent_shape(config.data.resolution)
+    conditions = _conditions_of(model)
+
+    def predict(count: int, *, later: bool) -> Tensor:
+        """Some latents, which need a gradient in every step but the first of K."""
+        latents = torch.randn(count, *shape).requires_grad_(later)
+        return model.denoise(latents, torch.tensor(1.0), conditions(count))
+
+    with _fake(trunk, vae):
+        first, _ = _counted(trunk, lambda count: predict(count, later=False))
+        later, block = _counted(trunk, lambda count: predict(count, later=True))
         decoder, last = _counted(
-            vae, lambda n: vae.decode(torch.randn(n, *shape, requires_grad=True)).sample
+            vae, lambda count: vae.decode(torch.randn(count, *shape, requires_grad=True)).sample
         )
-    token = sum(text.config.hidden_size for text in texts)
-    return Parts(weights, trained, first, later, decoder, (block, last), token)
+    token = sum(text.config.hidden_size for text in texts) if family.towers else 0
+    return Parts(weights, trained, first, later, decoder, (block, last), token, _guided(name))
+
+
+def has_unconditional_branch(config: Config) -> bool:
+    """Whether guidance of this base takes two predictions; so it is said where it is not here."""
+    try:
+        return _guided(_index(config)[1]["_class_name"])
+    except CasError:
+        return True
+
+
+def _guided(pipeline_name: str) -> bool:
+    """A guidance-distilled model is told the scale."""
+    return pipeline_name != "FluxPipeline"
+
+
+def _index(config: Config) -> tuple[Path, dict[str, Any]]:
+    """Folder of a base model's files, and what its ``model_index.json`` lists."""
+    directory = base_directory(config.base, config.revision, offline=config.offline)
+    return directory, json.loads((directory / "model_index.json").read_text(encoding="utf-8"))
 
 
 def encoder_bytes(spec: str) -> tuple[int, int]:
@@ -281,44 +325,37 @@ def _text_encoder(directory: Path, class_name: str) -> Any:
         return getattr(transformers, class_name)(settings).requires_grad_(False)
 
 
-def _attach_lora(unet: Any, rank: int) -> int:
+def _attach_lora(model: DiffusionModel, rank: int) -> int:
     """Add the adapter that is trained; the bytes of its parameters in float32."""
     from peft import LoraConfig
 
-    from craft_trainer.bases.unet import CROSS_ATTENTION
+    trunk: Any = model.trunk
+    trunk.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=model.lora_targets))
+    return 4 * sum(parameter.numel() for parameter in trunk.parameters() if parameter.requires_grad)
 
-    unet.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=CROSS_ATTENTION))
-    return 4 * sum(parameter.numel() for parameter in unet.parameters() if parameter.requires_grad)
 
+def _conditions_of(model: DiffusionModel) -> Callable[[int], Conditions]:
+    """Makes conditions of the shapes that the family's text encoders give."""
+    settings = model.trunk.config
+    tokens = _CLIP_TOKENS
+    if model.trunk_name == "transformer":
+        width, pooled = settings.joint_attention_dim, settings.pooled_projection_dim
+        tokens = _T5_TOKENS[model.pipeline_name]
+        if model.pipeline_name == "StableDiffusion3Pipeline":  # T5's come after those of CLIP
+            tokens += _CLIP_TOKENS
+    else:
+        width, pooled = settings.cross_attention_dim, 0
+        if settings.addition_embed_type == "text_time":
+            ids = 6 * settings.addition_time_embed_dim
+            pooled = settings.projection_class_embeddings_input_dim - ids
 
-def _inputs(unet: Any, count: int, side: int, dtype: torch.dtype, later: bool) -> dict[str, Any]:
-    """Some latents, which need a gradient in every step but the first of K."""
-    settings = unet.config
-    latent = torch.randn(count, settings.in_channels, side, side, dtype=dtype)
-    inputs: dict[str, Any] = {
-        "sample": latent.requires_grad_(later),
-        "timestep": 1,
-        "encoder_hidden_states": torch.randn(
-            count, _PROMPT_TOKENS, settings.cross_attention_dim, dtype=dtype
-        ),
-    }
-    if settings.addition_embed_type == "text_time":
-        width = settings.projection_class_embeddings_input_dim
-        ids = 6 * settings.addition_time_embed_dim
-        inputs["added_cond_kwargs"] = {
-            "text_embeds": torch.randn(count, width - ids, dtype=dtype),
-            "time_ids": torch.randn(count, 6, dtype=dtype),
-        }
-    return inputs
+    def make(count: int) -> Conditions:
+        summary = torch.randn(count, pooled) if pooled else None
+        return Conditions(torch.randn(count, tokens, width), summary)
+
+    return make
 
 
 def _bytes(module: Any) -> int:
-    return sum(value.numel() * value.element_size() for value in module.parameters())
-
-
-def try_parts(config: Config) -> Parts | CasError:
-    """:func:`parts_of`, or why it cannot be counted here."""
-    try:
-        return parts_of(config)
-    except CasError as error:
-        return error
+    held = itertools.chain(module.parameters(), module.buffers())
+    return sum(value.numel() * value.element_size() for value in held)

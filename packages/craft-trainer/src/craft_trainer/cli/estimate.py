@@ -43,10 +43,12 @@ def estimate(
     from craft_trainer.config import load_config
     from craft_trainer.data import read_examples
     from craft_trainer.estimate import cost_of
+    from craft_trainer.memory import has_unconditional_branch
 
     settings = load_config(config, list(overrides or []))
     examples = read_examples(settings.data.train, settings.data.domain)
-    costs = [cost_of(settings, stage, len(examples)) for stage in settings.stages]
+    guided, count = has_unconditional_branch(settings), len(examples)
+    costs = [cost_of(settings, stage, count, guided=guided) for stage in settings.stages]
     memories, reason = _memories(settings, examples)
     measured = _measured(settings, examples) if measure else [None] * len(costs)
     result = [
