@@ -86,3 +86,7 @@ def test_the_demo_shows_cas_before_and_after(
     assert "| before |" in result.stdout
     assert "| after craft |" in result.stdout
     assert (tmp_path / "demo" / "run" / "3-craft" / "artifact" / "samples.png").is_file()
+    sheet = np.asarray(Image.open(tmp_path / "demo" / "samples.png"))
+    assert sheet.shape == (4 * 64, 4 * 64, 3)  # real, before, after LoRA, after CRAFT; 4 prompts
+    after = tmp_path / "demo" / "run" / "3-craft" / "samples" / "heldout-0000001.png"
+    assert np.array_equal(sheet[-64:], np.asarray(Image.open(after)))

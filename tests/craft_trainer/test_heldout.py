@@ -25,7 +25,7 @@ from cas_metric.domains import load_domain
 from cas_metric.encoders import load_encoder
 from cas_metric.errors import InputError, PreflightError
 from cas_metric.manifest import read_manifest, write_manifest
-from craft_trainer import data, heldout, trainer
+from craft_trainer import data, heldout, samples, trainer
 from craft_trainer.config import Config, parse_config, to_yaml
 from craft_trainer.generate import generate_folder
 from craft_trainer.models import load_model
@@ -115,7 +115,7 @@ def test_copies_are_found_by_hash_and_by_features(watched: Any, images: Path) ->
     config = watched(guards={"memorization": {"encoder": "phantom-dino"}})
     held_out = prepared(config)
     train = data.read_examples(images, None)
-    seen = heldout.as_pixels(heldout.load_squares(train, config.data.resolution))
+    seen = samples.as_pixels(samples.load_squares(train, config.data.resolution))
     assert held_out.training.copies(seen) == 1.0
     assert held_out.training.copies(seen, real=True) == 1.0
     noise = np.random.default_rng(0).integers(0, 256, seen.shape, dtype=np.uint8)

@@ -39,8 +39,8 @@ from craft_trainer.curves import draw_curves
 from craft_trainer.data import Examples
 from craft_trainer.generate import write_image
 from craft_trainer.hacking import Look
-from craft_trainer.heldout import load_squares
 from craft_trainer.models import EMBEDDED
+from craft_trainer.samples import load_squares
 from craft_trainer.watch import SAMPLES, Watch
 
 CARD: Final = "README.md"

@@ -25,6 +25,7 @@ from cas_metric.images import load_image, to_tensor
 from cas_metric.manifest import Manifest, read_manifest
 from craft_trainer.bases import DiffusionModel
 from craft_trainer.conditions import Conditions
+from craft_trainer.rows import check_rows, domain_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,25 +111,15 @@ def read_examples(path: Path, domain: str | None) -> Examples:
             listed.
     """
     manifest = read_manifest(path)
-    spec = domain or (manifest.config.domain if manifest.config else None)
+    spec = domain_of(manifest, domain)
     pack = load_domain(spec) if spec else None
-    problems: list[str] = []
-    labels = []
-    for row, label in enumerate(manifest.rows["label"]):
-        try:
-            if not label:
-                raise CasError("has no label")
-            labels.append(pack.canonical(label) if pack else label)
-            if not manifest.path(row).is_file():
-                raise CasError("does not exist")
-        except CasError as error:
-            problems.append(f"{manifest.rows['image'].iloc[row]}: {error.problem}")
+    labels, problems = check_rows(manifest, pack)
     if problems:
         raise PreflightError(problems, fix=f"correct these rows of {path}")
     classes = pack.class_names if pack else tuple(sorted(set(labels)))
     return Examples(
         paths=tuple(manifest.paths()),
-        labels=tuple(labels),
+        labels=labels,
         prompts=tuple(manifest.rows["prompt"]),
         classes=classes,
         domain=pack,

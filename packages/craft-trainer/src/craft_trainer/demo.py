@@ -5,14 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
+from cas_metric.images import load_image, to_tensor
 from cas_metric.phantoms import canonical_domain
 from craft_trainer.config import Config, parse_config
+from craft_trainer.data import read_examples
+from craft_trainer.generate import write_image
 from craft_trainer.hacking import Look
+from craft_trainer.heldout import spread, take
 from craft_trainer.metrics import Journal
-from craft_trainer.watch import HELD_OUT_FILE
+from craft_trainer.samples import load_squares
+from craft_trainer.watch import HELD_OUT_FILE, SAMPLES
 
 EVALUATOR = "phantom-siglip"
 CRITIC = "phantom-medsiglip"
+#: Images on a sheet.
+SHOWN = 6
 
 
 class Size(NamedTuple):
@@ -26,11 +35,11 @@ class Size(NamedTuple):
         craft: Steps of CRAFT.
     """
 
-    train: int = 120
-    prompts: int = 32
-    inversion: int = 40
-    lora: int = 150
-    craft: int = 30
+    train: int
+    prompts: int
+    inversion: int
+    lora: int
+    craft: int
 
 
 def configuration(domain: str, folder: Path, size: Size, *, base: str = "phantom-sd") -> Config:
@@ -76,7 +85,7 @@ def configuration(domain: str, folder: Path, size: Size, *, base: str = "phantom
                 "encoder": EVALUATOR,
                 "manifest": str(folder / "data" / "test"),
                 "prompts": size.prompts,
-                "images": 6,
+                "images": SHOWN,
                 "batch_size": 32,
             },
             "guards": {
@@ -99,3 +108,23 @@ def looks_of(config: Config) -> dict[str, Look]:
         if number >= 2:
             found[f"after {stage.method}"] = looks[-1]
     return found
+
+
+def write_comparison(config: Config, path: Path) -> tuple[str, ...]:
+    """The same held-out prompts with the same noise, stage below stage.
+
+    Returns:
+        What each row shows, from above.
+    """
+    last = len(config.stages)
+    folders = [config.output / f"{n}-{one.method}" for n, one in enumerate(config.stages, start=1)]
+    sheets = {"before": sorted((folders[1] / SAMPLES).glob("heldout-*.png"))[0]}
+    for number in range(2, last + 1):
+        drawn = sorted((folders[number - 1] / SAMPLES).glob("heldout-*.png"))
+        sheets[f"after {config.stages[number - 1].method}"] = drawn[-1]
+    held_out = read_examples(Path(config.validation.manifest or ""), config.data.domain)
+    shown = take(held_out, spread(held_out.labels, config.validation.prompts)[:SHOWN])
+    real = torch.cat(list(load_squares(shown, config.data.resolution)), dim=2)
+    drawn = [to_tensor(load_image(sheet).pixels) for sheet in sheets.values()]
+    write_image(torch.cat([real, *drawn], dim=1), path)
+    return ("real partners", *sheets)

@@ -25,6 +25,7 @@ from craft_trainer.checkpoints import require_same
 from craft_trainer.config import Config, Sampling
 from craft_trainer.data import Examples
 from craft_trainer.models import DiffusionModel
+from craft_trainer.rows import domain_of
 from craft_trainer.sampling import initial_noise, sample_prefix
 
 if TYPE_CHECKING:
@@ -94,9 +95,9 @@ def folder_config(
         seed.
     """
     train = config.data.train.absolute()
-    own = examples.manifest.config
-    real = read_folder_config(train if train.is_dir() else train.parent)
-    domain = config.data.domain or (own and own.domain) or (real and real.domain) or None
+    domain = domain_of(examples.manifest, config.data.domain)
+    if domain is None and (real := read_folder_config(train if train.is_dir() else train.parent)):
+        domain = real.domain
     drawn = list(zip(examples.manifest.rows["id"], texts, strict=True))
     return FolderConfig(
         domain=domain,

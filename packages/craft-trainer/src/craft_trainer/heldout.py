@@ -9,73 +9,39 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from cas_metric import primitives
 from cas_metric.cache import EmbeddingCache
-from cas_metric.decoding import default_workers, ordered_map
-from cas_metric.embedding import BATCH_ON_CPU, embed_image_files
+from cas_metric.embedding import embed_image_files
 from cas_metric.encoders import Encoder, load_encoder
-from cas_metric.errors import CasError, InputError, PreflightError
-from cas_metric.images import to_uint8
-from cas_metric.memorization import neighbours, phash
+from cas_metric.errors import InputError, PreflightError
 from cas_metric.probe import Probe, fit
-from cas_metric.protocol import PHASH_THRESHOLD, PRIMITIVES
+from cas_metric.protocol import PRIMITIVES
 from cas_metric.rows import DECIMALS
 from craft_trainer.cam import Targets
 from craft_trainer.config import Config
-from craft_trainer.data import Examples, load_square, read_examples
+from craft_trainer.copies import Progress, TrainingImages, training_images
+from craft_trainer.data import Examples, read_examples
 from craft_trainer.generate import noise_seed, sample_images
 from craft_trainer.hacking import Look
 from craft_trainer.models import DiffusionModel
-from craft_trainer.monitoring import image_statistics
-from craft_trainer.spectrum import grid_peak, high_frequencies
+from craft_trainer.rows import domain_of
+from craft_trainer.samples import (
+    as_pixels,
+    diversity,
+    embed_arrays,
+    load_squares,
+    sample_statistics,
+    unreadable,
+)
 from craft_trainer.targets import prepare_targets
-
-#: Statistics of :func:`image_statistics` that a guard watches.
-_STATISTICS: Final = ("edge_density", "entropy", "saturation", "clipped")
-
-#: Told what is being done, how much of it is done, and how much there is.
-Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True, eq=False)
-class TrainingImages:
-    """What samples must not be copies of.
-
-    Attributes:
-        words: ``(M,)`` perceptual hashes of the training images as the model saw them.
-        encoder: Self-supervised encoder, where ``guards.memorization`` names one.
-        features: ``(M, D)`` their embeddings.
-        usual: ``(L,)`` distance of each real held-out image to its nearest training image.
-    """
-
-    words: NDArray[np.uint64]
-    encoder: Encoder | None = None
-    features: NDArray[np.float32] | None = None
-    usual: NDArray[np.float64] | None = None
-
-    def copies(self, pixels: NDArray[np.uint8], *, real: bool = False) -> float:
-        """Share of ``(N, S, S, 3)`` images that are near-copies.
-
-        A perceptual hash within the protocol's distance counts, or a nearest training image that
-        is nearer than that of every real held-out image, of which none is, by definition.
-        """
-        words = np.array([phash.phash(one) for one in pixels])
-        near = phash.nearest(words, self.words).distance <= PHASH_THRESHOLD
-        if self.encoder is not None and self.features is not None and not real:
-            vectors = embed_arrays(pixels, self.encoder).cpu().numpy()
-            distance = neighbours.nearest(vectors, self.features).distance[:, 0]
-            assert self.usual is not None
-            near |= neighbours.nearer_than_real(distance, self.usual)
-        return float(near.mean())
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,9 +136,7 @@ def prepare(
     validation = config.validation
     assert validation.encoder is not None
     assert validation.manifest is not None
-    own = train.manifest.config
-    domain = config.data.domain or (own.domain if own else None)
-    every = read_examples(validation.manifest, domain)
+    every = read_examples(validation.manifest, domain_of(train.manifest, config.data.domain))
     examples = take(every, spread(every.labels, validation.prompts))
     evaluator = load_encoder(validation.encoder, device=str(device), offline=config.offline)
     if critic is not None:
@@ -186,7 +150,7 @@ def prepare(
     partners = embed_image_files(examples.paths, evaluator, cache)
     _refuse_overlap(embedded.digests, partners.digests, validation.manifest)
     if embedded.errors:
-        raise _unreadable(embedded.errors)
+        raise unreadable(embedded.errors)
     if validation.probe is not None:
         probe = Probe.load(validation.probe, evaluator)
     else:
@@ -194,7 +158,7 @@ def prepare(
         probe = fit(embedded.embeddings, labels, train.classes, fingerprint=evaluator.fingerprint)
     targets = targets_of(examples, evaluator, cache, probe)
     squares = as_pixels(load_squares(examples, config.data.resolution))
-    training = _training_images(config, train, examples, cache, device, progress)
+    training = training_images(config, train, examples, cache, device, progress)
     reference = torch.from_numpy(partners.embeddings).to(evaluator.device)
     cells = (latent_cells, *patches_of(critic))
     real = Look(
@@ -265,42 +229,6 @@ def score(embeddings: Tensor, targets: Targets, probe: Probe) -> dict[str, tuple
     }
 
 
-@torch.no_grad()
-def embed_arrays(pixels: NDArray[np.uint8], encoder: Encoder) -> Tensor:
-    """``(N, D)`` embeddings of ``(N, H, W, 3)`` images, as :func:`embed_image_files` makes them."""
-    parts = []
-    for start in range(0, len(pixels), BATCH_ON_CPU):
-        some = list(pixels[start : start + BATCH_ON_CPU])
-        filled = some + [some[-1]] * (BATCH_ON_CPU - len(some))
-        parts.append(encoder.embed_pixels(encoder.official_preprocess(filled))[: len(some)])
-    return torch.cat(parts)
-
-
-def as_pixels(images: Tensor) -> NDArray[np.uint8]:
-    """``(N, 3, S, S)`` in [0, 1] to ``(N, S, S, 3)`` uint8, rounded as files are."""
-    return to_uint8(images.permute(0, 2, 3, 1).numpy())
-
-
-def sample_statistics(pixels: NDArray[np.uint8], cells: Sequence[int]) -> dict[str, float]:
-    """What no encoder rewards, of ``(N, S, S, 3)`` images."""
-    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
-    plain = image_statistics(images, repeats=1)
-    fitting = [count for count in cells if 2 <= count <= images.shape[-1] // 2]
-    return {
-        **{name: float(plain[f"image/{name}"]) for name in _STATISTICS},
-        "noise": float(high_frequencies(images)),
-        "grid": max((float(grid_peak(images, count)) for count in fitting), default=0.0),
-    }
-
-
-def diversity(embeddings: Tensor, labels: Tensor) -> float:
-    """Mean cosine distance of two images of one class, over all pairs; 0 without any pair."""
-    vectors = torch.nn.functional.normalize(embeddings.float(), dim=-1)
-    distance = 1 - vectors @ vectors.T
-    same = (labels[:, None] == labels) & ~torch.eye(len(labels), dtype=torch.bool).to(labels.device)
-    return float(distance[same].mean()) if same.any() else 0.0
-
-
 def patches_of(encoder: Encoder | None) -> tuple[int, ...]:
     """Patches a side of a vision transformer; empty where the encoder does not say."""
     config: Any = getattr(getattr(encoder, "model", None), "config", None)
@@ -331,64 +259,6 @@ def _weights(encoder: Any) -> dict[str, Tensor]:
     return dict(encoder.model.state_dict())
 
 
-def load_squares(examples: Examples, resolution: int) -> Tensor:
-    """``(N, 3, S, S)`` images in [0, 1] as the model sees them.
-
-    Raises:
-        PreflightError: Images that cannot be read; all are listed.
-    """
-
-    def load(path: Any) -> Tensor | str:
-        try:
-            return load_square(path, resolution, examples.manifest)
-        except CasError as error:
-            return error.problem
-
-    workers = default_workers()
-    found = list(ordered_map(load, examples.paths, workers=workers, ahead=2 * workers))
-    problems = {
-        path: item
-        for path, item in zip(examples.paths, found, strict=True)
-        if isinstance(item, str)
-    }
-    if problems:
-        raise _unreadable(problems)
-    return torch.stack([item for item in found if isinstance(item, Tensor)])
-
-
-def _training_images(
-    config: Config,
-    train: Examples,
-    examples: Examples,
-    cache: EmbeddingCache,
-    device: torch.device,
-    progress: Progress,
-) -> TrainingImages:
-    """Hashes of the training images and, where an encoder is named, their embeddings."""
-    resolution, total = config.data.resolution, len(train)
-
-    def hashed(path: Any) -> np.uint64:
-        square = load_square(path, resolution, train.manifest)
-        return phash.phash(as_pixels(square[None])[0])
-
-    workers, words = default_workers(), []
-    for word in ordered_map(hashed, train.paths, workers=workers, ahead=2 * workers):
-        words.append(word)
-        progress("hashing training images", len(words), total)
-    hashes = np.array(words, dtype=np.uint64)
-    if config.guards.memorization.encoder is None or config.guards.memorization.reaction == "off":
-        return TrainingImages(hashes)
-    encoder = load_encoder(
-        config.guards.memorization.encoder, device=str(device), offline=config.offline
-    )
-    features, held_out = (
-        embed_image_files(paths, encoder, cache).embeddings
-        for paths in (train.paths, examples.paths)
-    )
-    usual = neighbours.nearest(held_out, features).distance[:, 0]
-    return TrainingImages(hashes, encoder, features, usual)
-
-
 def _refuse_overlap(train: Sequence[str], held_out: Sequence[str], manifest: Any) -> None:
     shared = len(set(held_out) & set(train) - {""})
     if shared:
@@ -396,8 +266,3 @@ def _refuse_overlap(train: Sequence[str], held_out: Sequence[str], manifest: Any
             f"{shared} of the {len(held_out)} held-out images of {manifest} are training images",
             fix="hold out images that the model does not see, e.g. the test split",
         )
-
-
-def _unreadable(problems: Any) -> PreflightError:
-    lines = [f"{path.name}: {reason}" for path, reason in problems.items()]
-    return PreflightError(lines, fix="replace or remove these images")

@@ -19,8 +19,8 @@ from cas_metric.mllm import AnswerCache, Model, Options, Request, answer_all
 from cas_metric.probe import Probe
 from craft_trainer.cam import EQUAL_WEIGHTS, Targets
 from craft_trainer.data import Examples
-from craft_trainer.heldout import embed_arrays
 from craft_trainer.pairs import Candidates
+from craft_trainer.samples import embed_arrays
 from craft_trainer.targets import prepare_targets
 
 #: Told how many pairs are judged, and how many there are.

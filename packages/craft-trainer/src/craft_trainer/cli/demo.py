@@ -23,7 +23,9 @@ def demo(
     ] = "phantom-sd",
     train: Annotated[int, typer.Option("--train", min=8, help="Training images.")] = 120,
     prompts: Annotated[int, typer.Option("--prompts", min=4, help="Held-out prompts.")] = 32,
-    inversion: Annotated[int, typer.Option("--inversion", min=1, help="Steps of it.")] = 40,
+    inversion: Annotated[
+        int, typer.Option("--inversion", min=1, help="Steps of textual inversion.")
+    ] = 40,
     lora: Annotated[int, typer.Option("--lora", min=1, help="Steps of LoRA.")] = 150,
     craft: Annotated[int, typer.Option("--craft", min=1, help="Steps of CRAFT.")] = 30,
     as_json: Annotated[bool, typer.Option("--json", help="Results as JSON on stdout.")] = False,
@@ -39,7 +41,7 @@ def demo(
     from cas_metric.statistics.tables import PHANTOM_NOTICE
     from craft_trainer.card import change_of, held_out_table
     from craft_trainer.cli.progress import Bars
-    from craft_trainer.demo import EVALUATOR, Size, configuration, looks_of
+    from craft_trainer.demo import EVALUATOR, Size, configuration, looks_of, write_comparison
     from craft_trainer.trainer import train as run
 
     size = Size(train, prompts, inversion, lora, craft)
@@ -52,10 +54,12 @@ def demo(
     looks = looks_of(config)
     first, *_, last = looks.values()
     change = change_of(first, last)
-    card = artifact / "README.md"
+    card, sheet = artifact / "README.md", out / "samples.png"
+    rows = write_comparison(config, sheet)
     if as_json:
         cas = {name: look.cas for name, look in looks.items()}
-        emit_json({"cas": cas, "change": change._asdict(), "card": str(card)})
+        told = {"cas": cas, "change": change._asdict(), "samples": str(sheet), "card": str(card)}
+        emit_json(told)
         return
     console = console_out()
     console.print(held_out_table(looks), markup=False, soft_wrap=True)
@@ -65,4 +69,5 @@ def demo(
         f"{change.high:+.3f}).",
         soft_wrap=True,
     )
-    console.print(f"Samples: {artifact / 'samples.png'}; model card: {card}", soft_wrap=True)
+    console.print(f"Samples: {sheet} (from above: {', '.join(rows)})", soft_wrap=True)
+    console.print(f"Model card: {card}", soft_wrap=True)

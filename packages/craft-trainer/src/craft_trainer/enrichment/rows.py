@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cas_metric.domains import Domain, PromptSchema, load_domain
-from cas_metric.errors import CasError, InputError, PreflightError
+from cas_metric.errors import InputError, PreflightError
 from cas_metric.manifest import Manifest, read_manifest
+from craft_trainer.rows import check_rows, domain_of
 
 
 @dataclass(frozen=True)
@@ -60,29 +61,18 @@ def read_rows(
             manifest.allow_absolute,
             manifest.notes,
         )
-    spec = domain or (manifest.config.domain if manifest.config else None)
+    spec = domain_of(manifest, domain)
     if not spec:
         raise InputError(
             f"{path} names no domain", fix="name a domain pack with --domain (`cas domains list`)"
         )
     pack = load_domain(spec)
     schema = prompt_schema(pack)
-    problems = _repeated(manifest)
-    labels: list[str] = []
-    for row, (key, label) in enumerate(
-        zip(manifest.rows["id"], manifest.rows["label"], strict=True)
-    ):
-        try:
-            if not label:
-                raise CasError("no label")
-            labels.append(pack.canonical(label))
-            if with_images and not manifest.path(row).is_file():
-                raise CasError(f"no such file: {manifest.path(row)}")
-        except CasError as error:
-            problems.append(f"{key}: {error.problem}")
+    labels, problems = check_rows(manifest, pack, with_images=with_images)
+    problems = _repeated(manifest) + problems
     if problems:
         raise PreflightError(problems, fix=f"correct these rows of {path}")
-    return TrainingRows(manifest, spec, pack, schema, tuple(labels), tuple(manifest.paths()))
+    return TrainingRows(manifest, spec, pack, schema, labels, tuple(manifest.paths()))
 
 
 def prompt_schema(pack: Domain) -> PromptSchema:
