@@ -5,14 +5,11 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from pydantic import BaseModel, ConfigDict
 from tests.support.mllm_server import (
     Call,
     Drop,
@@ -24,78 +21,18 @@ from tests.support.mllm_server import (
     Slow,
     Status,
 )
+from tests.support.questions import GOOD, KEY, Verdict, ask, request, store_files
 
 from cas_metric.errors import CasError, ModelUnavailable
 from cas_metric.mllm import (
     Answer,
-    AnswerCache,
     Options,
     Price,
-    Request,
     Settings,
     answer_all,
     open_model,
     usage_of,
 )
-
-KEY = "sk-secret-0123456789"
-#: Quick where nothing else is tested.
-QUICK = Options(backoff=0.001, longest_wait=0.01, retries=2)
-
-
-class Verdict(BaseModel):
-    """What the questions of these tests ask for."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    verdict: Literal["yes", "no"]
-    why: str = ""
-
-
-GOOD = {"verdict": "yes", "why": "round"}
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[MllmServer]:
-    with MllmServer(Say(GOOD)) as running:
-        for name in ("CAS_MLLM_BASE_URL", "CAS_MLLM_API_KEY"):
-            monkeypatch.delenv(name, raising=False)
-        monkeypatch.setenv("OPENAI_BASE_URL", running.url)
-        monkeypatch.setenv("OPENAI_API_KEY", KEY)
-        yield running
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> AnswerCache:
-    return AnswerCache(tmp_path / "cache")
-
-
-@pytest.fixture
-def photo(tmp_path: Path) -> Path:
-    path = tmp_path / "patient-1234.jpg"
-    pixels = np.random.default_rng(3).integers(0, 256, (60, 90, 3)).astype(np.uint8)
-    exif = Image.Exif()
-    exif[0x010E] = "Jane Doe"
-    Image.fromarray(pixels).save(path, exif=exif)
-    return path
-
-
-def request(key: str = "a", **changes: Any) -> Request:
-    return Request(
-        **{
-            "key": key,
-            "system": "You judge.",
-            "prompt": f"question {key}",
-            "schema": Verdict,
-            **changes,
-        }
-    )
-
-
-def ask(requests: list[Request], **changes: Any) -> list[Answer]:
-    settings = changes.pop("settings", Settings(timeout=5))
-    options = changes.pop("options", QUICK)
-    return answer_all(requests, open_model("openai:m", settings), options=options, **changes)
 
 
 def answer_to(*actions: Scripted, server: MllmServer, **changes: Any) -> Answer:
@@ -228,81 +165,6 @@ def test_all_kinds_of_trouble_at_once(server, store):
     assert [answer.outcome for answer in answers] == expected * 6
     assert seen == [(n, 36) for n in range(1, 37)]
     assert len(store_files(store)) == 6 * (1 + 1 + 3 + 1 + 1)
-
-
-def test_nothing_is_asked_twice(server, store, photo):
-    server.script("question b", Say("nothing"), Say(GOOD))
-    server.script("question c", Say("nothing"))
-    questions = [request("a", images=(photo,)), request("b"), request("c")]
-    first = ask(questions, cache=store)
-    paid = len(server.completed)
-    assert paid == 1 + 2 + 3
-    second = ask(questions, cache=store)
-    assert len(server.completed) == paid
-    assert [a.cached for a in second] == [True] * 3
-    assert [(a.outcome, a.value, a.reason, a.text, a.attempts) for a in first] == [
-        (a.outcome, a.value, a.reason, a.text, a.attempts) for a in second
-    ]
-    assert usage_of(second).input_tokens == 0
-    ask(questions, cache=store, options=Options(ask_again=True, backoff=0.001))
-    assert len(server.completed) == paid + 3  # only the one that was not accepted
-
-
-def test_failures_are_not_kept(server, store):
-    server.script("question a", Status(500), Status(500), Status(500), Say(GOOD))
-    assert ask([request()], cache=store)[0].outcome == "failed"
-    assert ask([request()], cache=store)[0].accepted
-
-
-def test_equal_questions_are_asked_once(server, store):
-    answers = ask([request("a"), request("b", prompt="question a")] * 4, cache=store)
-    assert all(answer.accepted for answer in answers)
-    assert len(server.calls) == 1
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        lambda question, photo: request(system="You judge otherwise."),
-        lambda question, photo: request(prompt="question a, again"),
-        lambda question, photo: request(images=(photo,)),
-        lambda question, photo: request(images=(photo,), captions=("A:",)),
-        lambda question, photo: request(schema=Other),
-    ],
-)
-def test_whatever_decides_an_answer_is_in_its_key(
-    server, store, photo, other: Callable[[Request, Path], Request]
-):
-    ask([request()], cache=store)
-    ask([other(request(), photo)], cache=store)
-    assert len(server.calls) == 2
-
-
-class Other(Verdict):
-    """The same keys and one more."""
-
-    sure: bool | None = None
-
-
-def test_a_changed_image_or_parameter_is_another_question(server, store, photo):
-    question = request(images=(photo,))
-    ask([question], cache=store)
-    photo.write_bytes(photo.read_bytes() + b"\0")
-    ask([question], cache=store)
-    assert len(server.calls) == 2
-    ask([question], cache=store, settings=Settings(timeout=1))  # decides no answer
-    assert len(server.calls) == 2
-    ask([question], cache=store, settings=Settings(temperature=0.5))
-    assert len(server.calls) == 3
-
-
-def test_a_damaged_entry_is_asked_for_again(server, store):
-    ask([request()], cache=store)
-    (file,) = store_files(store)
-    file.write_bytes(file.read_bytes()[:20])
-    assert ask([request()], cache=store)[0].accepted
-    assert len(server.calls) == 2
-    assert ask([request()], cache=store)[0].cached
 
 
 def test_an_unreadable_image_is_listed(server, tmp_path):
@@ -467,7 +329,3 @@ class TestTheKey:
 def test_unknown_specs(spec):
     with pytest.raises(CasError, match="names no multimodal language model"):
         open_model(spec)
-
-
-def store_files(store: AnswerCache) -> list[Path]:
-    return sorted(store.path.rglob("*.json"))

@@ -1,0 +1,87 @@
+"""Answers are paid for once: what is kept, and what makes a question another one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.support.mllm_server import Say, Status
+from tests.support.questions import GOOD, Verdict, ask, request, store_files
+
+from cas_metric.mllm import Options, Request, Settings, usage_of
+
+
+def test_nothing_is_asked_twice(server, store, photo):
+    server.script("question b", Say("nothing"), Say(GOOD))
+    server.script("question c", Say("nothing"))
+    questions = [request("a", images=(photo,)), request("b"), request("c")]
+    first = ask(questions, cache=store)
+    paid = len(server.completed)
+    assert paid == 1 + 2 + 3
+    second = ask(questions, cache=store)
+    assert len(server.completed) == paid
+    assert [a.cached for a in second] == [True] * 3
+    assert [(a.outcome, a.value, a.reason, a.text, a.attempts) for a in first] == [
+        (a.outcome, a.value, a.reason, a.text, a.attempts) for a in second
+    ]
+    assert usage_of(second).input_tokens == 0
+    ask(questions, cache=store, options=Options(ask_again=True, backoff=0.001))
+    assert len(server.completed) == paid + 3  # only the one that was not accepted
+
+
+def test_failures_are_not_kept(server, store):
+    server.script("question a", Status(500), Status(500), Status(500), Say(GOOD))
+    assert ask([request()], cache=store)[0].outcome == "failed"
+    assert ask([request()], cache=store)[0].accepted
+
+
+def test_equal_questions_are_asked_once(server, store):
+    answers = ask([request("a"), request("b", prompt="question a")] * 4, cache=store)
+    assert all(answer.accepted for answer in answers)
+    assert len(server.calls) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda question, photo: request(system="You judge otherwise."),
+        lambda question, photo: request(prompt="question a, again"),
+        lambda question, photo: request(images=(photo,)),
+        lambda question, photo: request(images=(photo,), captions=("A:",)),
+        lambda question, photo: request(schema=Other),
+    ],
+)
+def test_whatever_decides_an_answer_is_in_its_key(
+    server, store, photo, other: Callable[[Request, Path], Request]
+):
+    ask([request()], cache=store)
+    ask([other(request(), photo)], cache=store)
+    assert len(server.calls) == 2
+
+
+class Other(Verdict):
+    """The same keys and one more."""
+
+    sure: bool | None = None
+
+
+def test_a_changed_image_or_parameter_is_another_question(server, store, photo):
+    question = request(images=(photo,))
+    ask([question], cache=store)
+    photo.write_bytes(photo.read_bytes() + b"\0")
+    ask([question], cache=store)
+    assert len(server.calls) == 2
+    ask([question], cache=store, settings=Settings(timeout=1))  # decides no answer
+    assert len(server.calls) == 2
+    ask([question], cache=store, settings=Settings(temperature=0.5))
+    assert len(server.calls) == 3
+
+
+def test_a_damaged_entry_is_asked_for_again(server, store):
+    ask([request()], cache=store)
+    (file,) = store_files(store)
+    file.write_bytes(file.read_bytes()[:20])
+    assert ask([request()], cache=store)[0].accepted
+    assert len(server.calls) == 2
+    assert ask([request()], cache=store)[0].cached
