@@ -125,6 +125,6 @@ def write_comparison(config: Config, path: Path) -> tuple[str, ...]:
     held_out = read_examples(Path(config.validation.manifest or ""), config.data.domain)
     shown = take(held_out, spread(held_out.labels, config.validation.prompts)[:SHOWN])
     real = torch.cat(list(load_squares(shown, config.data.resolution)), dim=2)
-    drawn = [to_tensor(load_image(sheet).pixels) for sheet in sheets.values()]
-    write_image(torch.cat([real, *drawn], dim=1), path)
+    rows = [to_tensor(load_image(sheet).pixels) for sheet in sheets.values()]
+    write_image(torch.cat([real, *rows], dim=1), path)
     return ("real partners", *sheets)

@@ -336,7 +336,7 @@ def _attach_lora(model: DiffusionModel, rank: int) -> int:
 
 def _conditions_of(model: DiffusionModel) -> Callable[[int], Conditions]:
     """Makes conditions of the shapes that the family's text encoders give."""
-    settings = model.trunk.config
+    settings: Any = model.trunk.config
     tokens = _CLIP_TOKENS
     if model.trunk_name == "transformer":
         width, pooled = settings.joint_attention_dim, settings.pooled_projection_dim
