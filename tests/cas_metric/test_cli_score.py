@@ -4,8 +4,10 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 from tests.support.clinical_crops import (
     Finished,
     Folders,
@@ -135,10 +137,40 @@ def test_preflight_lists_everything_before_a_model_is_touched(tmp_path: Path) ->
     assert "Traceback" not in done.err
 
 
-def test_a_model_that_is_not_there_exits_4(folders: Folders) -> None:
-    done = _score(folders, Path("/no/such/model"))
-    assert done.code == 4
-    assert "/no/such/model" in done.err
+def test_a_model_that_is_not_there_exits_4_and_leaves_nothing(
+    folders: Folders, siglip_directory: Path, tmp_path: Path
+) -> None:
+    damaged = Path(shutil.copytree(siglip_directory, tmp_path / "damaged"))
+    (damaged / "tokenizer.json").unlink()
+    cases = {
+        "/no/such/model": "no such directory: /no/such/model",
+        str(damaged): "no tokenizer.json or spiece.model",
+        "someone/model": "the network is not to be used (--offline)",
+    }
+    for encoder, message in cases.items():
+        done = _score(folders, Path(encoder), "--offline", "--out", tmp_path / "run")
+        assert done.code == 4, done.err
+        assert message in done.err
+        assert "\n  fix: " in done.err
+        assert done.out == ""
+        assert "Traceback" not in done.err
+    assert not (tmp_path / "cache").exists()
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiling_the_encoder_changes_no_score(
+    folders: Folders, siglip_directory: Path, tmp_path: Path
+) -> None:
+    rows = {}
+    for name, options in {"plain": [], "compiled": ["--compile"]}.items():
+        own = ["--device", "cpu", "--cache", tmp_path / f"{name}-cache", "--out", tmp_path / name]
+        done = _score(folders, siglip_directory, *options, *own)
+        assert done.code == 0, done.err
+        rows[name] = pd.read_parquet(tmp_path / name / "per_image.parquet")
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+    scores = ["vdc", "ccs", "dd", "dd_prob", "sfs", "cas"]
+    np.testing.assert_allclose(rows["compiled"][scores], rows["plain"][scores], atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -197,7 +197,7 @@ def test_an_unreachable_hub_ends_the_command_with_4_and_advice(
         "google/siglip-so400m-patch14-384",
         "tried: the cache",
         "missing:",
-        "hf download",
+        "hf download google/siglip-so400m-patch14-384 --revision 9fdffc58",
         "--local-dir",
         "HF_HUB_OFFLINE",
         "phantom-siglip",

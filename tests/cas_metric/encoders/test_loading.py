@@ -263,8 +263,9 @@ def test_loading_again_gives_the_same_bits(family: str, models: dict[str, Path])
     ("file", "match"),
     [
         ("config.json", "no config.json"),
-        ("preprocessor_config.json", "no usable preprocessor_config.json"),
-        ("tokenizer.json", "no usable tokenizer"),
+        ("preprocessor_config.json", "no preprocessor_config.json"),
+        ("tokenizer.json", "no tokenizer.json or spiece.model"),
+        ("tokenizer_config.json", "no tokenizer_config.json"),
         ("model.safetensors", "no model.safetensors"),
     ],
 )
@@ -273,6 +274,33 @@ def test_a_missing_file_is_named(
 ) -> None:
     directory = copy(models, "siglip", tmp_path)
     (directory / file).unlink()
+    with pytest.raises(ModelUnavailable, match=match):
+        load_encoder(directory, device="cpu")
+
+
+def test_all_that_lacks_is_named_at_once(models: dict[str, Path], tmp_path: Path) -> None:
+    directory = copy(models, "clip", tmp_path)
+    for name in ("preprocessor_config.json", "tokenizer.json", "tokenizer_config.json"):
+        (directory / name).unlink()
+    with pytest.raises(ModelUnavailable) as caught:
+        load_encoder(directory, device="cpu")
+    for name in ("preprocessor_config.json", "tokenizer.json", "tokenizer_config.json"):
+        assert name in str(caught.value)
+    assert caught.value.exit_code == 4
+
+
+@pytest.mark.parametrize(
+    ("file", "match"),
+    [
+        ("preprocessor_config.json", "no usable preprocessor_config.json"),
+        ("tokenizer.json", "no usable tokenizer"),
+    ],
+)
+def test_a_damaged_file_is_named(
+    file: str, match: str, models: dict[str, Path], tmp_path: Path
+) -> None:
+    directory = copy(models, "clip", tmp_path)
+    (directory / file).write_text("{ cut off")
     with pytest.raises(ModelUnavailable, match=match):
         load_encoder(directory, device="cpu")
 
@@ -321,6 +349,15 @@ def test_a_path_that_does_not_exist_is_no_hub_id() -> None:
         with pytest.raises(ModelUnavailable, match="no such directory"):
             resolve(spec)
     assert resolve("owner/name").hub_id == "owner/name"
+
+
+def test_a_file_of_weights_is_no_directory(
+    models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(models["clip"].parent)  # a relative path looks like a hub id
+    for spec in ("clip/model.safetensors", models["clip"] / "model.safetensors"):
+        with pytest.raises(InputError, match=r"is a file.*\n.*directory that holds it"):
+            resolve(spec)
 
 
 def test_openclip_specs() -> None:

@@ -148,10 +148,10 @@ def _score(
     from cas_metric.scoring import score_inputs
 
     inputs, probe_file = _checked(request, ranks)
-    with _open_cache(cache_option, ranks) as cache:
-        spec = request.encoder or _default_encoder(inputs, ranks)
-        encoder = _open_encoder(request, spec, request.dtype)
-        probe = Probe.load(probe_file, encoder) if probe_file is not None else None
+    spec = request.encoder or _default_encoder(inputs, ranks)
+    encoder = _open_encoder(request, spec, request.dtype)
+    probe = Probe.load(probe_file, encoder) if probe_file is not None else None
+    with _open_cache(cache_option, ranks) as cache:  # none is made where the encoder is not here
         scores = score_inputs(inputs, encoder, cache, probe=probe, options=options, ranks=ranks)
         if scores is None:
             return None

@@ -108,13 +108,15 @@ def is_openclip(names: Iterable[str]) -> bool:
 
 
 def missing_from(directory: Path, openclip: bool = False) -> list[str]:
-    """Which files a cached snapshot lacks, after an interrupted download for example."""
+    """Which files a directory lacks, after an interrupted download for example."""
     names = {path.name for path in directory.iterdir()}
     missing = missing_files(names, openclip)
     config = directory / "config.json"
     has_text = config.is_file() and "text_config" in config.read_text(encoding="utf-8")
-    if has_text and not ("tokenizer_config.json" in names and names & set(_VOCABULARIES)):
-        missing.append("the tokenizer's files")
+    if has_text and "tokenizer_config.json" not in names:
+        missing.append("tokenizer_config.json")
+    if has_text and not names & set(_VOCABULARIES):
+        missing.append("tokenizer.json or spiece.model")
     return missing
 
 
@@ -169,7 +171,8 @@ def _download(
     except GatedRepoError as error:
         raise ModelUnavailable(
             f"{hub_id} is gated: the hub gives it only to accounts that accepted its licence",
-            fix=f"accept the terms at {page}, then `hf auth login`; or {_local_copy(hub_id)}",
+            fix=f"accept the terms at {page}, then `hf auth login`; or "
+            f"{_local_copy(hub_id, revision)}",
         ) from error
     except RevisionNotFoundError as error:
         raise ModelUnavailable(
@@ -205,13 +208,14 @@ def _unavailable(hub_id: str, revision: str, reason: str, what: str) -> ModelUna
         f"cannot load the {what} {hub_id} at revision {revision}\n"
         f"  tried: the cache {snapshots.parent}; https://huggingface.co/{hub_id}: {reason}\n"
         f"  missing: {lacking}",
-        fix=f"{_local_copy(hub_id)}. With --offline or HF_HUB_OFFLINE=1 the hub is not asked at "
-        f"all. {embedded if what == 'encoder' else ''}".rstrip(". "),
+        fix=f"{_local_copy(hub_id, revision)}. With --offline or HF_HUB_OFFLINE=1 the hub is not "
+        f"asked at all. {embedded if what == 'encoder' else ''}".rstrip(". "),
     )
 
 
-def _local_copy(hub_id: str) -> str:
+def _local_copy(hub_id: str, revision: str) -> str:
     return (
-        f"on a machine with a network run `hf download {hub_id} --local-dir DIR`, "
+        "on a machine with a network run "
+        f"`hf download {hub_id} --revision {revision} --local-dir DIR`, "
         "copy DIR here and give its path in place of the name"
     )

@@ -11,8 +11,8 @@ from cas_metric.encoders import dinov2, hub, metaclip, openclip, siglip
 from cas_metric.encoders.base import Encoder, LoadOptions, ModelEncoder, Towers, resolve_device
 from cas_metric.encoders.deferred import DeferredEncoder, Facts, Memory
 from cas_metric.encoders.registry import resolve
-from cas_metric.encoders.weights import read_config
-from cas_metric.errors import InputError
+from cas_metric.encoders.weights import read_config, weight_files
+from cas_metric.errors import InputError, ModelUnavailable
 from cas_metric.protocol import SCORE_DTYPE, TEXT_POLICY
 
 #: The loader of each ``model_type`` that config.json may name.
@@ -125,5 +125,12 @@ def load_towers(directory: Path) -> Towers:
         raise InputError(
             f"{directory}: model_type {config.get('model_type')!r} is no supported encoder family",
             fix=f"supported: {', '.join(_FAMILIES)}, and open_clip directories",
+        )
+    weight_files(directory)  # says more of weights than that they lack
+    missing = hub.missing_from(directory)
+    if missing:
+        raise ModelUnavailable(
+            f"{directory}: no {', no '.join(missing)}",
+            fix="copy these files of the checkpoint into the directory",
         )
     return family.load(directory, config)

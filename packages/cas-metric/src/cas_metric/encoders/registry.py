@@ -175,7 +175,7 @@ def resolve(spec: str | Path, revision: str | None = None) -> Source:
         revision: Commit, tag or branch instead of the alias's own; hub ids default to ``main``.
 
     Raises:
-        InputError: Nothing of the kind; the message names the nearest alias.
+        InputError: A file, or nothing of the kind; the message names the nearest alias.
         ModelUnavailable: A path that does not exist, or an embedded model that is not installed.
     """
     text = str(spec)
@@ -195,6 +195,12 @@ def resolve(spec: str | Path, revision: str | None = None) -> Source:
     path = Path(text).expanduser()
     if path.is_dir():
         return Source(name=path.resolve().name, revision="local", directory=path)
+    if path.is_file():
+        raise InputError(
+            f"{text} is a file, and an encoder is a directory in the hub's format",
+            fix=f"give the directory that holds it, or openclip:MODEL@{text} for weights of "
+            "open_clip",
+        )
     if path.is_absolute() or text.startswith((".", "~")):
         raise ModelUnavailable(
             f"no such directory: {text}", fix="point at a directory that holds config.json"
