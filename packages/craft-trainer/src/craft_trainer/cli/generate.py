@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from craft_trainer.cli.options import StageName
+
 app = typer.Typer(add_completion=False)
 
 
@@ -30,14 +32,7 @@ def generate(
             help="Settings other than those of training, e.g. sampling.steps=50.",
         ),
     ] = None,
-    stage: Annotated[
-        str | None,
-        typer.Option(
-            "--stage",
-            metavar="STAGE",
-            help="Of a run: number or method, e.g. 2 or lora. Default: the last finished one.",
-        ),
-    ] = None,
+    stage: StageName = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Images a prompt.")] = 5,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images in a pass.")] = 8,
     method: Annotated[

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from craft_trainer.cli.options import StageName
+
 if TYPE_CHECKING:
     import torch
 
@@ -28,14 +30,7 @@ def pairs(
         Path, typer.Argument(help="Manifest of real training images with labels and prompts.")
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder for the images and pairs.csv.")],
-    stage: Annotated[
-        str | None,
-        typer.Option(
-            "--stage",
-            metavar="STAGE",
-            help="Of a run: number or method, e.g. 2 or lora. Default: the last finished one.",
-        ),
-    ] = None,
+    stage: StageName = None,
     count: Annotated[int, typer.Option("--pairs", min=1, help="Pairs to make.")] = 1024,
     judge: Annotated[
         str,
