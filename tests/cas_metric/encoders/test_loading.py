@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests.support.tiny_models import build_siglip
+from transformers import Dinov2Model
 
 from cas_metric.encoders import list_encoders, load_encoder
 from cas_metric.encoders.registry import resolve
@@ -68,6 +69,34 @@ def test_half_precision_changes_cosines_little_and_the_fingerprint_always(
     torch.testing.assert_close(rough.norm(dim=-1), torch.ones(len(photographs)))
     change = (fine @ fine.T - rough @ rough.T).abs().max()
     assert 0 < change < 0.02
+
+
+@pytest.mark.parametrize("family", ["siglip", "clip", "metaclip2"])
+def test_logit_scale_and_bias_change_no_embedding(
+    family: str, models: dict[str, Path], tmp_path: Path
+) -> None:
+    directory = copy(models, family, tmp_path)
+    weights = load_file(directory / "model.safetensors")
+    for name in {"logit_scale", "logit_bias"} & set(weights):
+        weights[name] = weights[name] + 3
+    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+    before, after = (load_encoder(path, device="cpu") for path in (models[family], directory))
+    assert before.model.logit_scale != after.model.logit_scale
+    images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(before.embed_pixels(images), after.embed_pixels(images))
+    texts = [encoder.embed_texts(["plaque"]).embeddings for encoder in (before, after)]
+    assert torch.equal(*texts)
+
+
+def test_dinov2_embeds_the_cls_token_which_is_its_pooler_output(models: dict[str, Path]) -> None:
+    encoder = load_encoder(models["dinov2"], device="cpu")
+    images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        output = Dinov2Model.from_pretrained(models["dinov2"])(images)
+        ours = encoder.embed_pixels(images)
+    for expected in (output.pooler_output, output.last_hidden_state[:, 0]):
+        torch.testing.assert_close(ours, torch.nn.functional.normalize(expected, dim=-1))
+    assert encoder.pooling.startswith("cls token")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
