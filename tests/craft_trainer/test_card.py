@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 from tests.support.preferences import write_pairs_of
+from tests.support.tiny_families import build_flux, build_sdxl
 from typer.testing import CliRunner
 
 from craft_trainer import trainer
@@ -72,6 +74,30 @@ def test_every_method_has_a_title_and_says_what_it_trained(
     assert "Learned tokens:" in seen["textual_inversion"]
     assert "steps" not in seen["zero_shot"].split("## Configuration")[0].split("```")[0]
     assert "These weights" not in seen["zero_shot"]
+
+
+@pytest.mark.parametrize("family", ["sd", "sdxl", "flux"])
+def test_the_lines_under_use_draw_with_diffusers_alone(
+    settings: Any, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    builders = {"sd": lambda folder: base, "sdxl": build_sdxl, "flux": build_flux}
+    lora = {"method": "lora", "steps": 1, "learning_rate": 0.1}
+    stages = [{"method": "textual_inversion", "steps": 1}, {**lora, "prompt": "{token} {prompt}"}]
+    source = builders[family](tmp_path / "base")
+    config = settings(*([lora] if family == "flux" else stages), base=str(source))
+    artifact = trainer.train(config, cache="none")
+    (code,) = re.findall(
+        r"## Use\n\n```python\n(.*?)\n```", (artifact / "README.md").read_text(), re.S
+    )
+    monkeypatch.chdir(artifact)
+    space: dict[str, Any] = {"PROMPT": "chest with <cardiomegaly> in it"}
+    exec(code, space)
+    assert space["image"].size == (16, 16)
+    pipe = space["pipe"]
+    assert pipe.get_active_adapters()
+    if family != "flux":
+        for tokenizer in (pipe.tokenizer, getattr(pipe, "tokenizer_2", pipe.tokenizer)):
+            assert "<pleural-effusion>" in tokenizer.get_vocab()
 
 
 def test_the_demo_shows_cas_before_and_after(

@@ -11,7 +11,7 @@ import html
 import re
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +27,7 @@ from cas_metric.images import load_image, to_tensor
 from cas_metric.protocol import PRIMITIVES
 from cas_metric.statistics.tables import PHANTOM_NOTICE
 from cas_metric.statistics.uncertainty import Interval, bootstrap_mean
+from craft_trainer.bases import TextTower
 from craft_trainer.config import (
     AnyStage,
     Config,
@@ -39,8 +40,8 @@ from craft_trainer.curves import draw_curves
 from craft_trainer.data import Examples
 from craft_trainer.generate import write_image
 from craft_trainer.hacking import Look
-from craft_trainer.models import EMBEDDED
 from craft_trainer.samples import load_squares
+from craft_trainer.usage import usage_of
 from craft_trainer.watch import SAMPLES, Watch
 
 CARD: Final = "README.md"
@@ -96,6 +97,7 @@ def write_card(
             **_facts(config, stage, train, identity),
             **_judgement(config, watch, handed_on),
             "trained": True,
+            "usage": _usage(config, stage, watch.model.towers if watch.model.tokens else ()),
             "number": number,
             "stages": len(config.stages),
             "parameters": f"{trainable:,}",
@@ -120,6 +122,7 @@ def write_zero_shot_card(
             **_header(config, stage, train, None),
             **_facts(config, stage, train, identity),
             "trained": False,
+            "usage": _usage(config, stage, ()),
             "truncated": 0,
             "configuration": fenced(to_yaml(config), "yaml"),
         }
@@ -161,7 +164,7 @@ def _header(
     domain = train.domain.name if train.domain else ""
     phantom = domain.startswith("phantom-")
     title = f"{TITLES[stage.method]} on {domain or config.data.train.name}"
-    adapter = [] if isinstance(stage, (ZeroShotStage, TextualInversionStage)) else ["lora"]
+    adapter = ["lora"] if _has_adapter(stage) else []
     tags = dict.fromkeys([stage.method.replace("_", "-"), *adapter])
     header: dict[str, Any] = {
         "library_name": "diffusers",
@@ -207,22 +210,6 @@ def _facts(
     own = train.manifest.config
     origin = (own.provenance if own else {}) or {}
     told = "; ".join(f"{key}: {value}" for key, value in origin.items())
-    base, imports = repr(config.base), ""
-    if config.base in EMBEDDED:
-        base, imports = f"EMBEDDED[{base}]", "from craft_trainer.models import EMBEDDED\n"
-    usage = (
-        "from pathlib import Path\n"
-        "from diffusers import DiffusionPipeline\n"
-        f"{imports}\n"
-        'artifact = Path(".")  # the folder of this file\n'
-        f"pipe = DiffusionPipeline.from_pretrained({base})\n"
-        'for file in sorted(artifact.glob("learned_embeds/*.safetensors")):\n'
-        "    pipe.load_textual_inversion(file)\n"
-        'if (artifact / "pytorch_lora_weights.safetensors").exists():\n'
-        "    pipe.load_lora_weights(artifact)\n"
-        f"image = pipe(PROMPT, guidance_scale={config.sampling.guidance:g}, "
-        f"num_inference_steps={config.sampling.steps}).images[0]"
-    )
     return {
         "base": f"{config.base}{f' at {config.revision}' if config.revision else ''}",
         "base_sha256": identity.get("base_sha256", "unknown"),
@@ -237,8 +224,16 @@ def _facts(
         "versions": ", ".join(
             f"{name} {version(name)}" for name in ("craft-trainer", "diffusers", "peft", "torch")
         ),
-        "usage": Markup(usage.replace("```", "")),  # noqa: S704 - within a code block
     }
+
+
+def _usage(config: Config, stage: AnyStage, towers: Sequence[TextTower]) -> Markup:
+    code = usage_of(config, towers, adapter=_has_adapter(stage))
+    return Markup(code.replace("```", ""))  # noqa: S704 - within a code block
+
+
+def _has_adapter(stage: AnyStage) -> bool:
+    return not isinstance(stage, (ZeroShotStage, TextualInversionStage))
 
 
 def _handed_on(config: Config, watch: Watch) -> Look | None:
