@@ -72,9 +72,7 @@ def build(name: str, folder: Path) -> None:
         size_of = {}
     processor = folder / "preprocessor_config.json"
     processor.write_text(json.dumps({**json.loads(processor.read_text()), **size_of}))
-    torch.set_default_dtype(torch.bfloat16)
-    model = AutoModel.from_config(config)
-    model.save_pretrained(folder)
+    AutoModel.from_config(config, dtype=torch.bfloat16).save_pretrained(folder)
 
 
 def so400m() -> dict[str, dict[str, int]]:
