@@ -131,7 +131,14 @@ def test_accelerate_starts_one_process_on_the_processor(
 
 def _launch(launcher: list[str], *arguments: object) -> Finished:
     """``cas`` in the processes of a real launcher."""
-    command = [sys.executable, "-m", *launcher, "--module", "cas_metric.cli", *map(str, arguments)]
+    command = [
+        sys.executable,
+        "-m",
+        *launcher,
+        "--module",
+        "cas_metric.cli.main",
+        *map(str, arguments),
+    ]
     done = subprocess.run(
         command,
         capture_output=True,

@@ -55,7 +55,7 @@ EPILOG = """
 
 - `cas score gen.csv test.csv --encoder ./siglip-so400m --offline --json > summary.json`
 
-- `accelerate launch --module cas_metric.cli score gen/ real/` gives every device its share
+- `accelerate launch --module cas_metric.cli.main score gen/ real/` gives every device its share
 
 **Exit codes**
 
