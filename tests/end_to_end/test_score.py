@@ -106,27 +106,33 @@ LAUNCHERS = {
 }
 
 
+@pytest.fixture(scope="module")
+def alone(folders: Folders, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of one process without a launcher."""
+    root = tmp_path_factory.mktemp("alone")
+    assert cas(*_arguments(folders, model, root, "one")).code == 0
+    return root / "one"
+
+
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_two_processes_write_the_same_rows_as_one(
-    launcher: str, folders: Folders, model: Path, tmp_path: Path
+    launcher: str, folders: Folders, model: Path, alone: Path, tmp_path: Path
 ) -> None:
-    assert cas(*_arguments(folders, model, tmp_path, "one")).code == 0
     done = _launch(LAUNCHERS[launcher], *_arguments(folders, model, tmp_path, "two"))
     assert done.code == 0, done.err
     assert done.out.count("embedded 120 images, 0 from cache") == 1  # rank 1 says nothing
-    _assert_same_rows(tmp_path / "one", tmp_path / "two")
+    _assert_same_rows(alone, tmp_path / "two")
 
 
 def test_accelerate_starts_one_process_on_the_processor(
-    folders: Folders, model: Path, tmp_path: Path
+    folders: Folders, model: Path, alone: Path, tmp_path: Path
 ) -> None:
     """However many are asked for: without MPI its CPU launcher starts one, which must be whole."""
     launcher = ["accelerate.commands.accelerate_cli", "launch", "--cpu", "--num_processes", "2"]
-    assert cas(*_arguments(folders, model, tmp_path, "one")).code == 0
     done = _launch(launcher, *_arguments(folders, model, tmp_path, "two"))
     assert done.code == 0, done.err
     assert done.out.count("embedded 120 images, 0 from cache") == 1
-    _assert_same_rows(tmp_path / "one", tmp_path / "two")
+    _assert_same_rows(alone, tmp_path / "two")
 
 
 def _launch(launcher: list[str], *arguments: object) -> Finished:
