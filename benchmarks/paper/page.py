@@ -31,7 +31,7 @@ FIGURES: Final = {
     "figure9": "results/figure9.png",
 }
 #: Longest side of a figure in pixels.
-_WIDTH: Final = 1200
+_WIDTH: Final = 1100
 
 
 def page(run: Path) -> str:
@@ -125,7 +125,7 @@ def _jpeg(figure: Path) -> bytes:
     with Image.open(figure) as picture:
         picture = picture.convert("RGB")
         picture.thumbnail((_WIDTH, _WIDTH))
-        picture.save(stored, "JPEG", quality=85, optimize=True)
+        picture.save(stored, "JPEG", quality=78, optimize=True)
     return stored.getvalue()
 
 
