@@ -105,12 +105,11 @@ def test_ranks_synchronise_and_count_an_image_once(
 ) -> None:
     files = (siglip_directory, tmp_path / "probe.safetensors", folders.domain)
     probe.save(files[1])
-    torch.save(batch, tmp_path / "batch.pt")
-    torch.multiprocessing.spawn(_rank, args=(tmp_path, files), nprocs=len(SHARES))
+    torch.multiprocessing.spawn(_rank, args=(tmp_path, files, batch), nprocs=len(SHARES))
     metric.update(**batch)
     alone = metric.compute()
     for rank, (start, stop) in enumerate(SHARES):
-        found = torch.load(tmp_path / f"{rank}.pt")
+        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         for name, value in alone.items():
             torch.testing.assert_close(found["named"][name], value, atol=2e-6, rtol=0)
         # Without ids nobody can tell that two images came twice.
@@ -120,7 +119,7 @@ def test_ranks_synchronise_and_count_an_image_once(
         assert found["own"] == list(range(100 + start, 100 + stop))
 
 
-def _rank(rank: int, folder: Path, files: tuple[Path, Path, Path]) -> None:
+def _rank(rank: int, folder: Path, files: tuple[Path, Path, Path], batch: dict) -> None:
     """One process of a group: images with ids, images without, and images of the last rank only."""
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
@@ -132,7 +131,7 @@ def _rank(rank: int, folder: Path, files: tuple[Path, Path, Path]) -> None:
         name: ClinicalAlignmentScore(encoder, Probe.load(probe, encoder), load_domain(domain))
         for name in ("named", "nameless", "lonely")
     }
-    part = _part(torch.load(folder / "batch.pt"), *SHARES[rank])
+    part = _part(batch, *SHARES[rank])
     metrics["named"].update(**part)
     metrics["nameless"].update(**{name: part[name] for name in part if name != "ids"})
     if rank == 1:
