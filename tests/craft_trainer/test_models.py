@@ -130,6 +130,14 @@ def test_another_rank_is_refused(base: Path, tmp_path: Path) -> None:
         models.load_artifact(other, tmp_path)
 
 
+def test_another_alpha_is_refused(base: Path, tmp_path: Path) -> None:
+    models.save_artifact(adapted(base), tmp_path)
+    other = models.load_model(str(base), device=CPU)
+    models.attach_lora(other, rank=2, alpha=3, seed=1)
+    with pytest.raises(InputError, match=r"alpha 6, and `lora.alpha` is 3: .* 0\.5 times"):
+        models.load_artifact(other, tmp_path)
+
+
 def test_only_the_learned_vectors_get_a_gradient(base: Path) -> None:
     model = models.load_model(str(base), device=CPU)
     tokens = models.initial_tokens(model, ["Cardiomegaly", "Edema"])

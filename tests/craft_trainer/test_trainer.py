@@ -14,6 +14,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
+from tests.support.tiny_diffusion import build_stable_diffusion
 
 from cas_metric.cache import EmbeddingCache
 from cas_metric.errors import InputError
@@ -186,3 +187,26 @@ def test_a_run_starts_from_the_artefact_of_another(settings: Any, tmp_path: Path
     assert tokens == sorted(path.name for path in (chained / "learned_embeds").iterdir())
     with pytest.raises(InputError, match="artifact"):
         trainer.train(settings(LORA, start=str(tmp_path / "nowhere")), cache="none")
+
+
+def test_another_base_model_is_no_place_to_start_from(
+    settings: Any, base: Path, tmp_path: Path
+) -> None:
+    first = trainer.train(settings(INVERSION, output=str(tmp_path / "one")), cache="none")
+    other = build_stable_diffusion(tmp_path / "other", sample_size=8, seed=7)
+    with pytest.raises(InputError, match="trained on another base model") as caught:
+        trainer.train(settings(LORA, start=str(first), base=str(other)), cache="none")
+    assert str(first) in caught.value.problem
+
+
+def test_a_run_goes_on_with_as_many_processes_as_it_was_begun_with(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = settings({**LORA, "checkpoint_every": 1})
+    run = ready(config)
+    run._checkpoint(1)
+    assert run._resume() == 1
+    monkeypatch.setattr(Accelerator, "num_processes", 3)
+    with pytest.raises(InputError, match="made by 1 process, and this run has 3") as caught:
+        run._resume()
+    assert "launch 1, or choose another `output`" in caught.value.fix

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
 from diffusers.utils import convert_state_dict_to_diffusers, convert_unet_state_dict_to_peft
 from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -117,7 +119,7 @@ def load_lora(model: DiffusionModel, directory: Path) -> None:
     optimizer's, would get no gradient.
 
     Raises:
-        InputError: A tensor is missing, unknown or of another shape.
+        InputError: A tensor is missing, unknown or of another shape, or the alpha is another.
     """
     prefix = f"{model.trunk_name}."
     weights = load_file(directory / LORA_FILE)
@@ -131,7 +133,21 @@ def load_lora(model: DiffusionModel, directory: Path) -> None:
             f"the LoRA weights in {directory} do not fit this base model, or another rank",
             fix="set `lora.rank` to that of the earlier stage, and take the same base",
         )
+    alpha, own_alpha = _alpha_of(directory, prefix), trunk.peft_config[ADAPTER].lora_alpha
+    if alpha not in (None, own_alpha):
+        raise InputError(
+            f"the LoRA weights in {directory} were trained with alpha {alpha}, and `lora.alpha` is "
+            f"{own_alpha}: they would count {own_alpha / alpha:g} times as much",
+            fix=f"set `lora.alpha` to {alpha}",
+        )
     set_peft_model_state_dict(trunk, state, adapter_name=ADAPTER)
+
+
+def _alpha_of(directory: Path, prefix: str) -> int | None:
+    """The alpha in the header of a file of weights; None where it has none."""
+    with safe_open(directory / LORA_FILE, framework="pt") as file:
+        metadata = file.metadata() or {}
+    return json.loads(metadata.get(LORA_ADAPTER_METADATA_KEY, "{}")).get(f"{prefix}lora_alpha")
 
 
 def _sort_header(path: Path) -> None:

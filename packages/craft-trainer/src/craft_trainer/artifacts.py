@@ -122,6 +122,21 @@ def load_trained(artifact: Path, config: Config, device: torch.device) -> models
     """Base model with an artefact in it, as the trainer itself has it.
 
     Raises:
+        InputError: As of :func:`require_base`.
+    """
+    require_base(artifact, config)
+    model = load_base(config, device)
+    if (artifact / models.LORA_FILE).is_file():
+        lora = config.lora
+        models.attach_lora(model, rank=lora.rank, alpha=lora.alpha, seed=config.seed)
+    models.load_artifact(model, artifact)
+    return model
+
+
+def require_base(artifact: Path, config: Config) -> None:
+    """Refuse an artefact of another base model: its weights may fit, and mean nothing there.
+
+    Raises:
         InputError: The base model is not the one that the artefact was trained on.
     """
     made_on = stored_identity(artifact).get("base_sha256")
@@ -132,12 +147,6 @@ def load_trained(artifact: Path, config: Config, device: torch.device) -> models
             f"{config.base} is {found[:12]}",
             fix="name the base model that it was trained on, e.g. base=DIRECTORY",
         )
-    model = load_base(config, device)
-    if (artifact / models.LORA_FILE).is_file():
-        lora = config.lora
-        models.attach_lora(model, rank=lora.rank, alpha=lora.alpha, seed=config.seed)
-    models.load_artifact(model, artifact)
-    return model
 
 
 def identity_of(config: Config, number: int) -> dict[str, Any]:

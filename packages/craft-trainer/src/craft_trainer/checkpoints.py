@@ -34,8 +34,12 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     identity: Mapping[str, Any],
     keep: int,
+    *,
+    processes: int = 1,
 ) -> Path:
     """Write the state after ``step`` steps, then remove all but the latest ``keep``.
+
+    ``processes`` says how many took the steps.
 
     Raises:
         CasError: It cannot be written; earlier checkpoints stay as they are.
@@ -45,7 +49,8 @@ def save_checkpoint(
         tensors[_PARAMETER + name] = parameter.detach().cpu().contiguous()
         for key, value in optimizer.state[parameter].items():
             tensors[f"{_OPTIMIZER}{key}/{name}"] = torch.as_tensor(value).cpu().contiguous()
-    metadata = {_METADATA: json.dumps({"step": step, "identity": identity}, sort_keys=True)}
+    told = {"step": step, "identity": identity, "processes": processes}
+    metadata = {_METADATA: json.dumps(told, sort_keys=True)}
     path = folder / name_of(step)
     write_bytes(path, save(tensors, metadata))
     for old in checkpoints(folder)[:-keep]:
@@ -77,14 +82,24 @@ def restore(
     parameters: Mapping[str, nn.Parameter],
     optimizer: torch.optim.Optimizer,
     identity: Mapping[str, Any],
+    *,
+    processes: int | None = None,
 ) -> int:
     """Put a checkpoint back into parameters and optimizer.
+
+    Args:
+        path: One of :func:`checkpoints`.
+        parameters: What is trained, by name.
+        optimizer: Theirs.
+        identity: Settings that it must have been made with.
+        processes: How many take the steps that follow; None where none does.
 
     Returns:
         The number of steps already taken.
 
     Raises:
-        InputError: It is damaged, was made with other settings, or by another model.
+        InputError: It is damaged, was made with other settings, by another model, or by another
+            number of processes.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -93,6 +108,13 @@ def restore(
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise InputError(f"{path} is no checkpoint: {error}", fix="remove it") from error
     require_same(metadata["identity"], identity, path)
+    before = metadata.get("processes", processes)
+    if processes is not None and before != processes:
+        raise InputError(
+            f"{path} was made by {before} process{'es' if before != 1 else ''}, and this run has "
+            f"{processes}: each step would take other images than the steps before it",
+            fix=f"launch {before}, or choose another `output`",
+        )
     if {name for name in tensors if name.startswith(_PARAMETER)} != {
         _PARAMETER + name for name in parameters
     }:

@@ -1,16 +1,38 @@
-"""Work that one process does for all."""
+"""The processes of a run, and work that one of them does for all."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from cas_metric.errors import CasError
+from cas_metric.errors import CasError, InputError
+from craft_trainer.config import Config
 
 T = TypeVar("T")
+
+
+def join(config: Config) -> Accelerator:
+    """One process, or the group that a launcher made; precision is the configuration's alone.
+
+    Raises:
+        InputError: accelerate does not know the tracker, or it is not installed.
+    """
+    tracker = config.tracker if config.tracker != "none" else None
+    # accelerate joins a launcher's group of processors only where it is told that there is no more.
+    processors = not torch.accelerator.is_available()
+    try:
+        return Accelerator(
+            cpu=processors, log_with=tracker, project_dir=str(config.output), mixed_precision="no"
+        )
+    except ValueError as error:
+        raise InputError(
+            f"tracker {config.tracker!r}: {error}",
+            fix="tensorboard, none, or another tracker that accelerate knows and that is installed",
+        ) from error
 
 
 def on_main(accelerator: Accelerator, work: Callable[[], T]) -> T:

@@ -14,7 +14,7 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
 from cas_metric.cache import EmbeddingCache
-from cas_metric.errors import CasError, InputError
+from cas_metric.errors import CasError
 from craft_trainer import checkpoints, data, models
 from craft_trainer.artifacts import (
     ARTIFACT,
@@ -22,6 +22,7 @@ from craft_trainer.artifacts import (
     identity_of,
     load_base,
     load_trained,
+    require_base,
     require_same_stage,
     stage_of,
     write_artifact,
@@ -40,7 +41,7 @@ from craft_trainer.generate import sample_images, write_sheet
 from craft_trainer.methods import Craft, Objective
 from craft_trainer.monitoring import fits_memory, require_finite
 from craft_trainer.pairs import read_pairs
-from craft_trainer.ranks import on_main
+from craft_trainer.ranks import join, on_main
 from craft_trainer.setup import build_method
 from craft_trainer.watch import SAMPLES, StoppedByGuard, Watch, remind_of_stop
 
@@ -77,9 +78,11 @@ def train(config: Config, *, progress: Progress = silent, cache: str | Path | No
     Raises:
         CasError: See the message; what was saved before stays intact.
     """
-    accelerator = _accelerator(config)
+    accelerator = join(config)
     examples = data.read_examples(config.data.train, config.data.domain)
     previous = config.start
+    if previous is not None:
+        require_base(previous, config)
     for number, stage in enumerate(config.stages, start=1):
         folder = config.output / f"{number}-{stage.method}"
         identity = identity_of(config, number)
@@ -100,22 +103,6 @@ def train(config: Config, *, progress: Progress = silent, cache: str | Path | No
         previous = folder / ARTIFACT
     assert previous is not None
     return previous
-
-
-def _accelerator(config: Config) -> Accelerator:
-    """One process, or the group that a launcher made; precision is the configuration's alone."""
-    tracker = config.tracker if config.tracker != "none" else None
-    # accelerate joins a launcher's group of processors only where it is told that there is no more.
-    processors = not torch.accelerator.is_available()
-    try:
-        return Accelerator(
-            cpu=processors, log_with=tracker, project_dir=str(config.output), mixed_precision="no"
-        )
-    except ValueError as error:
-        raise InputError(
-            f"tracker {config.tracker!r}: {error}",
-            fix="tensorboard, none, or another tracker that accelerate knows and that is installed",
-        ) from error
 
 
 class StageRun:
@@ -250,9 +237,7 @@ class StageRun:
 
     def _look(self, step: int) -> None:
         def save_best(folder: Path) -> None:
-            checkpoints.save_checkpoint(
-                folder, step, self.model.trainable, self.optimizer, self.identity, keep=step + 1
-            )
+            self._save_state(folder, step, keep=step + 1)
 
         fix = "lower validation.batch_size, in a run with another `output`"
         with fits_memory(f"the held-out evaluation after step {step}", fix):
@@ -269,7 +254,13 @@ class StageRun:
         if not found:
             return 0
         self.last_good = str(found[-1])
-        return checkpoints.restore(found[-1], self.model.trainable, self.optimizer, self.identity)
+        return checkpoints.restore(
+            found[-1],
+            self.model.trainable,
+            self.optimizer,
+            self.identity,
+            processes=self.accelerator.num_processes,
+        )
 
     def _step(self, step: int) -> dict[str, float]:
         """One optimizer step. Nothing is changed when a value is not finite."""
@@ -339,18 +330,23 @@ class StageRun:
 
     def _checkpoint(self, step: int) -> None:
         def save() -> str:
-            path = checkpoints.save_checkpoint(
-                self.folder / "checkpoints",
-                step,
-                self.model.trainable,
-                self.optimizer,
-                self.identity,
-                self.config.keep_checkpoints,
-            )
+            keep = self.config.keep_checkpoints
+            path = self._save_state(self.folder / "checkpoints", step, keep)
             self.watch.forget_older_best()
             return str(path)
 
         self.last_good = on_main(self.accelerator, save)
+
+    def _save_state(self, folder: Path, step: int, keep: int) -> Path:
+        return checkpoints.save_checkpoint(
+            folder,
+            step,
+            self.model.trainable,
+            self.optimizer,
+            self.identity,
+            keep,
+            processes=self.accelerator.num_processes,
+        )
 
     def _draw_sheet(self, step: int) -> None:
         """The first prompts at fixed seeds, always the same, so that sheets can be compared."""
