@@ -43,6 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--jobs", type=int, default=os.cpu_count() or 1, help="commands at once; one a core"
     )
+    parser.add_argument("--backbone", type=Path, help="AlexNet weights of LPIPS, safetensors")
     parser.add_argument("--plan", action="store_true", help="estimate, run nothing")
     options = parser.parse_args(arguments)
     try:
@@ -55,12 +56,11 @@ def main(arguments: list[str] | None = None) -> None:
 def run(options: argparse.Namespace) -> None:
     """The scripts of every domain, one after the other, after an estimate of them all."""
     scale = SCALES["quick" if options.quick else "phantoms"]
-    pipelines = {
-        domain: Pipeline(
-            Settings(domain, None, "phantom-sd", scale, options.out / scale.name / domain)
-        )
-        for domain in options.domains
-    }
+    pipelines = {}
+    for domain in options.domains:
+        folder = options.out / scale.name / domain
+        settings = Settings(domain, None, "phantom-sd", scale, folder, backbone=options.backbone)
+        pipelines[domain] = Pipeline(settings)
     chosen = {
         domain: [script_of(name) for name in names_for(domain, options)] for domain in pipelines
     }

@@ -66,7 +66,7 @@ class Pipeline:
         if self.settings.data is None:
             return self.folder / "data" / split
         prompts = self.folder / "prompts" / split
-        asked = self.settings.mllm is not None or prompts.exists()
+        asked = self.settings.mllm is not None or (prompts / "metadata.csv").exists()
         if asked and lacking_prompts(self.settings.data, split):
             return prompts
         return given_split(self.settings.data, split)
@@ -75,7 +75,8 @@ class Pipeline:
         """Drawing phantoms; prompts where given data have none; else nothing."""
         if self.settings.data is None:
             return (self._drawn(),)
-        splits = {"train": self.train, "test": self.test}
+        # Prompts that are written need no language model any more.
+        splits = {"train": self.train, "test": self.test} if self.settings.mllm else {}
         return tuple(
             self._enriched(name) for name, path in splits.items() if self.folder in path.parents
         )

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.paper import steps
-from benchmarks.paper.pipeline import Pipeline, given_split, images_in, lacking_prompts
+from benchmarks.paper import inputs, steps
+from benchmarks.paper.pipeline import Pipeline
 from benchmarks.paper.settings import PAPER, PHANTOMS, QUICK, Scale, Settings
 
 from cas_metric.errors import CasError
@@ -113,38 +113,23 @@ def plan_text(wanted: Sequence[steps.Step], pipeline: Pipeline) -> str:
         rows.append(
             (
                 step.name,
-                "done" if step.done else "to do",
+                steps.state(step, log_of(pipeline)),
                 f"{step.work.forwards:,.0f}",
                 f"{step.work.embedded:,}",
                 f"{seconds / 60:.1f} min",
             )
         )
     table = markdown_table(("Step", "State", "UNet forwards", "Images embedded", "Estimate"), rows)
-    missing = inputs_missing(pipeline)
     lines = [
         table,
         "",
         *(f"    {step.line}" for step in every),
         "",
         f"Left: about {total / 60:.0f} minutes ({rates.source}).",
-        *(f"MISSING: {problem}" for problem in missing),
+        *(f"Takes the {line}." for line in inputs.models(pipeline, every)),
+        *(f"MISSING: {problem}" for problem in inputs.missing(pipeline, every)),
     ]
     return "\n".join(lines)
-
-
-def inputs_missing(pipeline: Pipeline) -> list[str]:
-    """What must be there before the first step and is not."""
-    data, problems = pipeline.settings.data, []
-    if data is None:
-        return []
-    for split, taken in (("train", pipeline.train), ("test", pipeline.test)):
-        given = given_split(data, split)
-        if not given.exists():
-            problems.append(f"{given}: no prepared split (see: cas datasets prepare --help)")
-        elif taken == given and (empty := lacking_prompts(data, split)):
-            fix = "with --mllm SPEC, craft-trainer enrich writes them first"
-            problems.append(f"{given}: {empty} of {images_in(given)} rows have no prompt; {fix}")
-    return problems
 
 
 def parser_of(script: Script) -> argparse.ArgumentParser:

@@ -6,6 +6,7 @@ scripts of all tables name the steps that they need; what two of them share is r
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shlex
@@ -22,6 +23,8 @@ from cas_metric.errors import CasError
 
 #: How a console command is run by this very Python.
 _MODULES: Final = {"cas": "cas_metric.cli", "craft-trainer": "craft_trainer.cli.main"}
+#: How the output of a step begins.
+_MADE_BY: Final = "$ "
 
 
 class Work(NamedTuple):
@@ -88,6 +91,13 @@ def ordered(steps: Iterable[Step]) -> list[Step]:
     return list(found.values())
 
 
+def state(step: Step, log: Path) -> str:
+    """``to do``, ``done``, or ``made otherwise``: done by a command or settings unlike today's."""
+    if not step.done:
+        return "to do"
+    return "made otherwise" if _made_otherwise(step, log) else "done"
+
+
 def run(steps: Iterable[Step], log: Path) -> None:
     """Run what is not done yet, one after the other; see :func:`run_all`."""
     run_all([(steps, log)])
@@ -97,17 +107,26 @@ def run_all(graphs: Iterable[tuple[Iterable[Step], Path]], jobs: int = 1) -> Non
     """Run what is not done yet in several run directories, ``jobs`` commands at once.
 
     Each log names the commands of its steps and their seconds; what a command prints is in a file
-    of its own in ``logs`` beside it. With several jobs the cores are shared out among them, unless
-    ``OMP_NUM_THREADS`` says otherwise. After a failure nothing new is started.
+    of its own in ``logs`` beside it, after the command. With several jobs the cores are shared out
+    among them, unless ``OMP_NUM_THREADS`` says otherwise. After a failure nothing new is started.
 
     Args:
         graphs: Steps with the log of their run directory. A step waits for what it needs.
         jobs: Commands at once.
 
     Raises:
-        CasError: A command failed, or left no result.
+        CasError: A command failed, or left no result; or a result of the run directory was made
+            with other options, and would stand for one that was not made.
     """
-    logs = {step: log for steps, log in graphs for step in ordered(steps) if not step.done}
+    graphs = [(ordered(steps), log) for steps, log in graphs]
+    for steps, log in graphs:
+        for step in steps:
+            if step.done and _made_otherwise(step, log):
+                raise CasError(
+                    f"{step.result} was made with other options; today's are: {step.line}",
+                    fix="choose another run directory, or remove that result and what came of it",
+                )
+    logs = {step: log for steps, log in graphs for step in steps if not step.done}
     unfinished = {step.result for step in logs}
     waiting, number = list(logs), 0
     running: dict[Future[float], Step] = {}
@@ -136,7 +155,7 @@ def times(log: Path) -> dict[str, int]:
 
 def _timed(step: Step, log: Path, jobs: int) -> float:
     """Run one command; its seconds."""
-    output = log.parent / "logs" / f"{re.sub(r'[^a-z0-9_.-]+', '-', step.name)}.log"
+    output = _output_of(step, log)
     output.parent.mkdir(parents=True, exist_ok=True)
     for path, text in step.files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -148,6 +167,8 @@ def _timed(step: Step, log: Path, jobs: int) -> float:
     threads = {} if jobs == 1 else {"OMP_NUM_THREADS": str(cores)}
     started = time.perf_counter()
     with output.open("w", encoding="utf-8") as file:
+        file.write(_made_by(step, log))
+        file.flush()
         environment = threads | os.environ
         code = subprocess.run(argv, stdout=file, stderr=file, env=environment, check=False)
     # 3: done, but some images failed. They are in the rows and in the report.
@@ -159,6 +180,31 @@ def _timed(step: Step, log: Path, jobs: int) -> float:
     if not step.done:
         raise CasError(f"{step.name} left no {step.result}", fix=f"see the end of {output}")
     return time.perf_counter() - started
+
+
+def _output_of(step: Step, log: Path) -> Path:
+    return log.parent / "logs" / f"{re.sub(r'[^a-z0-9_.-]+', '-', step.name)}.log"
+
+
+def _made_otherwise(step: Step, log: Path) -> bool:
+    """Whether a step that is done was run with another command or other settings."""
+    output = _output_of(step, log)
+    if not output.is_file():
+        return False
+    with output.open(encoding="utf-8") as file:
+        first = file.readline()
+    return first.startswith(_MADE_BY) and first != _made_by(step, log)
+
+
+def _made_by(step: Step, log: Path) -> str:
+    """First line of a step's output: its command, and a digest of the files it takes settings from.
+
+    The run directory is called RUN in both, so that it may be moved.
+    """
+    texts = [step.line, *step.files.values()]
+    line, *settings = (text.replace(str(log.parent), "RUN") for text in texts)
+    digest = hashlib.sha256("".join(settings).encode()).hexdigest()[:12]
+    return f"{_MADE_BY}{line}{f' # settings {digest}' if settings else ''}\n"
 
 
 def _append(log: Path, line: str) -> None:

@@ -1,7 +1,7 @@
 """Table 3a: the methods by an out-of-family evaluator, and how different their samples are.
 
-LPIPS needs AlexNet weights (``--backbone``, or torchvision's own by download). Phantoms come
-without them: there the spread of embeddings of an independent encoder stands in its place.
+LPIPS needs AlexNet weights: ``--backbone``, or torchvision's own by download. Phantoms come without
+them, and with the spread of embeddings of an independent encoder.
 """
 
 from __future__ import annotations
@@ -43,18 +43,21 @@ def report(pipeline: Pipeline) -> Report:
     for role in ("main", "out_of_family"):
         headings += [f"CAS by {evaluators[role]}", "paper"]
     headings.append(f"CAS by {evaluators['critic']}, the critic")
+    diverse = [json.loads(pipeline.diversity(r.name).result.read_text("utf-8")) for r in ROWS]
+    if "lpips" in diverse[0]:
+        headings += ["LPIPS", "paper"]
     if pipeline.embedded:
-        headings = [*headings, "spread within a class, over that of real images"]
-    else:
-        headings = [*headings, "LPIPS", "paper"]
+        headings.append("spread within a class, over that of real images")
     lines = []
-    for recipe in ROWS:
+    for recipe, result in zip(ROWS, diverse, strict=True):
         line = [recipe.title]
         for role, column in (("main", "cas"), ("out_of_family", "metaclip2_cas")):
             line += [_cas(cas[role][recipe.title]), printed("Table 3a", name, recipe.title, column)]
         line.append(_cas(cas["critic"][recipe.title]))
-        result = json.loads(pipeline.diversity(recipe.name).result.read_text(encoding="utf-8"))
-        line += _diversity(result, name, recipe.title)
+        if "lpips" in result:
+            line += [_lpips(result), printed("Table 3a", name, recipe.title, "lpips")]
+        if pipeline.embedded:
+            line.append(_spread(result))
         lines.append(line)
     orders = {
         role: sorted(entries, key=lambda title: -entries[title]["mean"]["cas"])
@@ -94,17 +97,22 @@ def _cas(entry: dict[str, Any]) -> str:
     return f"{number(entry['mean']['cas'])} [{number(low)}, {number(high)}]"
 
 
-def _diversity(result: dict[str, Any], dataset: str, title: str) -> list[str]:
-    if "lpips" in result:
-        (entry,) = result["lpips"].values()
-        return [number(entry["mean"]["estimate"]), printed("Table 3a", dataset, title, "lpips")]
+def _lpips(result: dict[str, Any]) -> str:
+    """Mean over prompts of the LPIPS between the samples of one prompt."""
+    (entry,) = result["lpips"].values()
+    mean = entry["mean"]
+    return f"{number(mean['estimate'])} [{number(mean['low'])}, {number(mean['high'])}]"
+
+
+def _spread(result: dict[str, Any]) -> str:
+    """Vendi score within a class over that of as many real images, mean over classes."""
     (classes,) = result["embeddings"].values()
     shares = [
         entry["vendi_matched"] / entry["real_vendi_matched"]
         for entry in classes.values()
         if "vendi_matched" in entry
     ]
-    return [number(sum(shares) / len(shares), 2) if shares else "–"]
+    return number(sum(shares) / len(shares), 2) if shares else "–"
 
 
 SCRIPT = Script("table3a", "Table 3a: other evaluators, and diversity", steps, report)

