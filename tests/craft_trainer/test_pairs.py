@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from cas_metric.cache import EmbeddingCache
 from cas_metric.encoders import load_encoder
+from cas_metric.errors import InputError
 from cas_metric.images import load_image, to_tensor
 from cas_metric.mllm import Conversation, Reply
 from craft_trainer import data, judges, pairs, trainer
@@ -27,11 +28,14 @@ def test_pairs_are_drawn_judged_continued_and_learned_from(
     artifact = trainer.train(settings({"method": "lora", "steps": 1}), cache="none")
     out = tmp_path / "pairs"
 
-    def invoke() -> dict[str, Any]:
+    def run(*changes: str) -> Any:
         words = ["pairs", str(artifact), str(images), "--out", str(out), "--pairs", "8"]
-        words += ["--cache", "none", "--json"]
+        words += ["--cache", "none", "--json", *changes]
         monkeypatch.setattr(sys, "argv", ["craft-trainer", *words])
-        result = CliRunner().invoke(cli.app, words)
+        return CliRunner().invoke(cli.app, words)
+
+    def invoke(*changes: str) -> dict[str, Any]:
+        result = run(*changes)
         assert result.exit_code == 0, result.output
         return json.loads(result.stdout)
 
@@ -41,6 +45,20 @@ def test_pairs_are_drawn_judged_continued_and_learned_from(
     before = (out / pairs.TABLE).read_bytes()
     (out / table["chosen"][0]).unlink()
     assert invoke()["drawn"] == 1
+    assert (out / pairs.TABLE).read_bytes() == before
+    assert invoke("--judge", "r_cam")["drawn"] == 0  # of the same images
+    invoke()
+
+    # Images of another seed, or of nobody knows what, are not taken for these.
+    refused = run("--seed", "1").exception
+    assert isinstance(refused, InputError)
+    assert "seed: 0 then, 1 now" in refused.problem
+    assert "--out" in refused.fix
+    told = (out / "cas.yaml").rename(tmp_path / "cas.yaml")
+    refused = run().exception
+    assert isinstance(refused, InputError)
+    assert "nothing says what they were drawn with" in refused.problem
+    told.rename(out / "cas.yaml")
     assert (out / pairs.TABLE).read_bytes() == before
 
     # The margin again, from the definitions.

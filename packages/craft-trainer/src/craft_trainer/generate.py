@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,9 @@ from PIL import Image
 from torch import Tensor
 
 from cas_metric.encoders.weights import digest_of
+from cas_metric.errors import InputError
 from cas_metric.files import write_bytes
-from cas_metric.images import to_uint8
+from cas_metric.images import IMAGE_SUFFIXES, to_uint8
 from cas_metric.manifest import (
     FolderConfig,
     read_folder_config,
@@ -25,6 +26,7 @@ from craft_trainer.checkpoints import require_same
 from craft_trainer.config import Config, Sampling
 from craft_trainer.data import Examples
 from craft_trainer.models import DiffusionModel
+from craft_trainer.monitoring import NotFinite, fits_memory
 from craft_trainer.rows import domain_of
 from craft_trainer.sampling import initial_noise, sample_prefix
 
@@ -43,6 +45,9 @@ def sample_images(
     """``(B, 3, H, W)`` images in [0, 1] on the CPU, one a prompt and seed.
 
     An image depends on its prompt and seed alone, not on the batch that it is drawn in.
+
+    Raises:
+        NotFinite: The model draws NaN, which a file would show as black.
     """
     conditions = model.encode_prompts(prompts)
     shape = model.latent_shape(resolution)
@@ -58,7 +63,13 @@ def sample_images(
         guidance=model.guidance(sampling.guidance),
         steps=sampling.steps,
     )
-    return model.decode(latents).cpu()
+    images = model.decode(latents).cpu()
+    if not images.isfinite().all():
+        raise NotFinite(
+            f"{model.pipeline_name} draws images with values that are not numbers",
+            fix="draw with dtype: float32, or with weights of an earlier step",
+        )
+    return images
 
 
 def noise_seed(seed: int, row: int) -> int:
@@ -98,31 +109,56 @@ def folder_config(
     domain = domain_of(examples.manifest, config.data.domain)
     if domain is None and (real := read_folder_config(train if train.is_dir() else train.parent)):
         domain = real.domain
-    drawn = list(zip(examples.manifest.rows["id"], texts, strict=True))
     return FolderConfig(
         domain=domain,
         train=train if train.exists() else None,
-        provenance={
-            "made_by": "craft-trainer generate",
-            **origin,
-            "sampling": config.sampling.model_dump(mode="json"),
-            "resolution": config.data.resolution,
-            "dtype": config.dtype,
-            "texts_sha256": digest_of(drawn),
-        },
+        provenance=drawn_with("craft-trainer generate", config, examples, texts, origin),
     )
+
+
+def drawn_with(
+    made_by: str,
+    config: Config,
+    examples: Examples,
+    texts: Sequence[str],
+    origin: Mapping[str, Any],
+) -> dict[str, Any]:
+    """All that decides an image of ``made_by`` but its seed; arguments as of `folder_config`."""
+    drawn = list(zip(examples.manifest.rows["id"], texts, strict=True))
+    return {
+        "made_by": made_by,
+        **origin,
+        "sampling": config.sampling.model_dump(mode="json"),
+        "resolution": config.data.resolution,
+        "dtype": config.dtype,
+        "texts_sha256": digest_of(drawn),
+    }
 
 
 def claim_folder(folder: Path, config: FolderConfig) -> None:
     """Write ``cas.yaml``, before any image: a folder holds images of one origin.
 
     Raises:
-        InputError: The folder holds images that were drawn with other settings; they are named.
+        InputError: The folder holds images that were drawn with other settings, which are named,
+            or of which nothing is known: real ones, for example.
     """
     stored = read_folder_config(folder)
     if stored is not None and stored.provenance:
         require_same(stored.provenance, config.provenance, folder, "--out")
+    elif stored is not None or _holds_images(folder):
+        raise InputError(
+            f"{folder} holds images, and nothing says what they were drawn with",
+            fix="name another folder with --out",
+        )
     write_folder_config(folder, config)
+
+
+def _holds_images(folder: Path) -> bool:
+    """Whether there are images, or a table that names some elsewhere."""
+    return any(
+        path.suffix.lower() in IMAGE_SUFFIXES or path.stem == "metadata"
+        for path in folder.rglob("*")
+    )
 
 
 def generate_folder(
@@ -165,13 +201,14 @@ def generate_folder(
     missing = [row for row in rows.to_dict("records") if not (folder / row["image"]).is_file()]
     for start in range(0, len(missing), batch_size):
         batch = missing[start : start + batch_size]
-        images = sample_images(
-            model,
-            [row["text"] for row in batch],
-            [row["noise"] for row in batch],
-            sampling,
-            resolution,
-        )
+        with fits_memory(f"drawing {len(batch)} images at once", "lower --batch-size"):
+            images = sample_images(
+                model,
+                [row["text"] for row in batch],
+                [row["noise"] for row in batch],
+                sampling,
+                resolution,
+            )
         for row, image in zip(batch, images, strict=True):
             write_image(image, folder / row["image"])
         if progress is not None:

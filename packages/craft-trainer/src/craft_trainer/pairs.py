@@ -21,6 +21,7 @@ from craft_trainer.bases import DiffusionModel
 from craft_trainer.config import Sampling
 from craft_trainer.data import Examples
 from craft_trainer.generate import noise_seed, sample_images, write_image
+from craft_trainer.monitoring import fits_memory
 
 TABLE: Final = "pairs.csv"
 #: Columns of the table. ``chosen`` and ``rejected`` are paths relative to it; ``margin`` is by how
@@ -81,7 +82,8 @@ def draw(
     ]
     for start in range(0, len(jobs), batch_size):
         paths, prompts, seeds = zip(*jobs[start : start + batch_size], strict=True)
-        images = sample_images(model, prompts, seeds, sampling, resolution)
+        with fits_memory(f"drawing {len(paths)} images at once", "lower --batch-size"):
+            images = sample_images(model, prompts, seeds, sampling, resolution)
         for path, image in zip(paths, images, strict=True):
             write_image(image, path)
         if progress is not None:

@@ -55,17 +55,27 @@ def pairs(
     """Draw two samples a prompt that differ in their seed, and let a judge choose the better one.
 
     Images that exist are kept and answers of a language model are remembered: the same command
-    continues an interrupted one. A judge should not be the encoder that scores the result.
+    continues an interrupted one, and another --judge or more --pairs draw nothing anew. The
+    folder's cas.yaml says what the images were drawn with; another stage or seed needs another
+    folder. A judge should not be the encoder that scores the result.
     """
     import torch
 
     from cas_metric.cache import EmbeddingCache
     from cas_metric.cli.common import console_out, emit_json
+    from cas_metric.manifest import FolderConfig
     from craft_trainer import pairs as making
-    from craft_trainer.artifacts import CONFIG_FILE, find_artifact, load_trained, stage_of
+    from craft_trainer.artifacts import (
+        CONFIG_FILE,
+        find_artifact,
+        load_trained,
+        origin_of,
+        stage_of,
+    )
     from craft_trainer.cli.progress import Bars
     from craft_trainer.config import load_config
     from craft_trainer.data import conditioning_texts, read_examples
+    from craft_trainer.generate import claim_folder, drawn_with
 
     artifact = find_artifact(artifact, stage)
     config = load_config(artifact / CONFIG_FILE)
@@ -75,7 +85,11 @@ def pairs(
     with Bars() as bars, EmbeddingCache(cache) as store:
         judging = _judge(judge, encoder, config, examples, device, store)
         model = load_trained(artifact, config, device)
-        texts = conditioning_texts(examples, stage_of(artifact, config).prompt, model.tokens)
+        template = stage_of(artifact, config).prompt
+        texts = conditioning_texts(examples, template, model.tokens)
+        origin = {**origin_of(artifact, config), "prompt": template, "seed": seed}
+        made = drawn_with("craft-trainer pairs", config, examples, texts, origin)
+        claim_folder(out, FolderConfig(provenance=made))
         drawn = making.draw(
             model,
             candidates,
