@@ -1,7 +1,8 @@
 """Does CAS find failures that are known to be there? Planted failures in the embedded world.
 
     python -m benchmarks.paper.validity [--domain phantom-chexpert …] [--images 100] [--train 400]
-        [--encoders phantom-siglip phantom-medsiglip phantom-metaclip] [--out runs/validity]
+        [--encoders phantom-siglip phantom-medsiglip phantom-metaclip]
+        [--backbone alexnet.safetensors] [--out runs/validity]
 
 For every domain: how each primitive and CAS respond to the dose of each failure; the AUROC of
 finding it at full dose, beside metrics that can score one image; whether the encoders rank the
@@ -31,7 +32,7 @@ def measure(domain: str, root: Path, options: argparse.Namespace) -> None:
         by_encoder = {spec: score_sets(domain, folders, cache, spec) for spec in options.encoders}
         found = features(folders, cache)
     evaluator = options.encoders[0]
-    rows, left_out = add_peers(by_encoder[evaluator], folders, found)
+    rows, left_out = add_peers(by_encoder[evaluator], folders, found, options.backbone)
     tables = {
         "dose": dose_response(rows),
         "auroc": detection(rows),
@@ -54,6 +55,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--train", type=int, default=400)
     parser.add_argument("--encoders", nargs="+", default=ENCODERS)
+    parser.add_argument("--backbone", type=Path, help="AlexNet weights of LPIPS, safetensors")
     parser.add_argument("--out", type=Path, default=Path("runs/validity"))
     options = parser.parse_args()
     for domain in options.domain:

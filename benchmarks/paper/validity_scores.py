@@ -63,9 +63,18 @@ def features(folders: Folders, cache: EmbeddingCache) -> dict[str, tuple[list[st
 
 
 def add_peers(
-    rows: pd.DataFrame, folders: Folders, found: dict[str, tuple[list[str], np.ndarray]]
+    rows: pd.DataFrame,
+    folders: Folders,
+    found: dict[str, tuple[list[str], np.ndarray]],
+    backbone: Path | None = None,
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Add ``ssim``, ``lpips`` and ``real_distance``; higher is better for all of them.
+    """Add ``ssim``, ``lpips_similarity`` and ``real_similarity``; higher is better for all of them.
+
+    Args:
+        rows: Of :func:`score_sets`.
+        folders: Where the images are.
+        found: Of :func:`features`.
+        backbone: AlexNet weights of LPIPS; None takes a copy that torchvision downloaded before.
 
     Returns:
         The rows, and what was left out and why.
@@ -83,7 +92,7 @@ def add_peers(
         np.stack([grey[path] for path in files]), np.stack([grey[path] for path in references])
     )
     try:
-        network = load_lpips(offline=True)
+        network = load_lpips(backbone, offline=True)
     except (ModelUnavailable, MissingDependency) as error:
         return rows, [f"LPIPS to the reference: {error.problem}"]
     pairs = zip(files, references, strict=True)
