@@ -35,7 +35,14 @@ def report(pipeline: Pipeline) -> Report:
     text = (folder / "utility.md").read_text(encoding="utf-8").replace(PHANTOM_NOTICE, "")
     # Its title is a level too high here.
     text = re.sub(r"^#", "##", text.strip(), flags=re.MULTILINE)
-    return Report(f"{text}\n\n{PRINTED}")
+    return Report(f"{titled(text)}\n\n{PRINTED}")
+
+
+def titled(text: str) -> str:
+    """Recipe names, by which sets and runs are joined, as the titles of the paper's tables."""
+    titles = {recipe.name: recipe.title for recipe in MAIN}
+    names = "|".join(sorted(titles, key=len, reverse=True))
+    return re.sub(rf"(?<![\w.])({names})(?![\w.])", lambda match: titles[match[1]], text)
 
 
 SCRIPT = Script("figure3", "Figure 3 and Table 13: downstream utility", steps, report)

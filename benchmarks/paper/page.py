@@ -4,7 +4,8 @@
     python -m benchmarks.paper.page runs/paper/quick --check docs/results/paper
 
 The second compares pages with another run: the same headings, and in every table the same columns
-and rows. Numbers may differ. So a small run tells whether the pages are what the scripts print.
+and rows. Numbers may differ. So a small run tells whether the pages are what the scripts print. It
+leaves out the ablations that a small run does not make, and says so.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 import pandas as pd
-from benchmarks.paper.all import ABLATIONS, MAIN
+from benchmarks.paper.all import ABLATIONS, MAIN, script_of
 from benchmarks.paper.table3a import ROLES
 
 from cas_metric.errors import CasError
@@ -133,12 +134,27 @@ def differences(runs: list[Path], pages: Path) -> list[str]:
     """Lines of a run's skeleton that its page lacks, and the other way round."""
     found = []
     texts = {"overview": overview(runs)} | {run.name: page(run) for run in runs}
+    left_out = [f"## {script_of(name).title}" for name in not_made(runs)]
     for name, text in texts.items():
-        written = skeleton((pages / f"{name}.md").read_text(encoding="utf-8"))
-        made = skeleton(text)
-        found += [f"{name}: not on the page: {line}" for line in made if line not in written]
-        found += [f"{name}: only on the page: {line}" for line in written if line not in made]
+        sections = re.split(r"^(?=## )", (pages / f"{name}.md").read_text("utf-8"), flags=re.M)
+        kept = [part for part in sections if part.partition("\n")[0] not in left_out]
+        written, made = skeleton("".join(kept)), skeleton(text)
+        found += [
+            f"{name}: not on the page: {line}" for line in made if line and line not in written
+        ]
+        found += [
+            f"{name}: only on the page: {line}" for line in written if line and line not in made
+        ]
     return found
+
+
+def not_made(runs: list[Path]) -> list[str]:
+    """Ablations that no run directory holds."""
+    return [
+        name
+        for name in ABLATIONS
+        if not any((run / "results" / f"{name}.md").is_file() for run in runs)
+    ]
 
 
 def main() -> None:
@@ -158,6 +174,8 @@ def main() -> None:
         write(runs, options.out)
         return
     found = differences(runs, options.check)
+    if left_out := not_made(runs):
+        print(f"not compared, since {options.run} has none: {', '.join(left_out)}")
     print("\n".join(found) or f"{len(runs)} pages agree with {options.run}")
     sys.exit(1 if found else 0)
 

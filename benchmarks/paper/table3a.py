@@ -43,19 +43,17 @@ def report(pipeline: Pipeline) -> Report:
     for role in ("main", "out_of_family"):
         headings += [f"CAS by {evaluators[role]}", "paper"]
     headings.append(f"CAS by {evaluators['critic']}, the critic")
-    diverse = [json.loads(pipeline.diversity(r.name).result.read_text("utf-8")) for r in ROWS]
-    if "lpips" in diverse[0]:
-        headings += ["LPIPS", "paper"]
+    headings += ["LPIPS", "paper"]
     if pipeline.embedded:
         headings.append("spread within a class, over that of real images")
     lines = []
-    for recipe, result in zip(ROWS, diverse, strict=True):
+    for recipe in ROWS:
+        result = json.loads(pipeline.diversity(recipe.name).result.read_text(encoding="utf-8"))
         line = [recipe.title]
         for role, column in (("main", "cas"), ("out_of_family", "metaclip2_cas")):
             line += [_cas(cas[role][recipe.title]), printed("Table 3a", name, recipe.title, column)]
         line.append(_cas(cas["critic"][recipe.title]))
-        if "lpips" in result:
-            line += [_lpips(result), printed("Table 3a", name, recipe.title, "lpips")]
+        line += [_lpips(result), printed("Table 3a", name, recipe.title, "lpips")]
         if pipeline.embedded:
             line.append(_spread(result))
         lines.append(line)
@@ -98,7 +96,9 @@ def _cas(entry: dict[str, Any]) -> str:
 
 
 def _lpips(result: dict[str, Any]) -> str:
-    """Mean over prompts of the LPIPS between the samples of one prompt."""
+    """Mean over prompts of the LPIPS between the samples of one prompt, if it was measured."""
+    if "lpips" not in result:
+        return "–"
     (entry,) = result["lpips"].values()
     mean = entry["mean"]
     return f"{number(mean['estimate'])} [{number(mean['low'])}, {number(mean['high'])}]"

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 from benchmarks.paper import all as everything
-from benchmarks.paper import inputs
+from benchmarks.paper import figure3, inputs
 from benchmarks.paper import steps as graph
 from benchmarks.paper.pipeline import SAMPLING_STEPS, Pipeline
 from benchmarks.paper.published import printed, printed_in
@@ -160,6 +160,14 @@ def test_real_data_are_asked_for_and_checked(tmp_path: Path) -> None:
     settings = settings_of(options)
     assert (settings.scale.name, settings.scale.seeds) == ("paper", 5)
     assert len(inputs.missing(Pipeline(settings), [])) == 2
+
+
+def test_titles_take_the_place_of_recipe_names_in_figure_3() -> None:
+    text = "| ti_lora_ep − real only | craft − ti (best other) | zero_shot | see cas_utility.csv |"
+    titled = (
+        "| TI+LoRA+t_ep − real only | CRAFT − TI (best other) | Zero-Shot | see cas_utility.csv |"
+    )
+    assert figure3.titled(text) == titled
 
 
 def test_printed_values_are_those_of_the_paper() -> None:

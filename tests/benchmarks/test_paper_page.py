@@ -60,6 +60,20 @@ def test_numbers_and_sizes_may_differ_and_methods_may_not(tmp_path: Path) -> Non
     assert "phantom-origa: only on the page: CRAFT" in found
 
 
+def test_an_ablation_that_a_small_run_does_not_make_is_not_missed(tmp_path: Path) -> None:
+    whole = run_directory(tmp_path / "whole")
+    ablation = (
+        "# Table 15: weight of the diagnostic reward: phantom-origa\n\n| W |\n| --- |\n| 1 |\n"
+    )
+    (whole / "results" / "table15.md").write_text(ablation)
+    page.write([whole], tmp_path / "pages")
+    small = run_directory(tmp_path / "small")
+    assert page.not_made([whole]) == ["table4", "table12", "figure8"]
+    assert page.differences([small], tmp_path / "pages") == []
+    (small / "results" / "table1.md").unlink()
+    assert page.differences([small], tmp_path / "pages")[0].startswith("phantom-origa: only on")
+
+
 def test_a_folder_without_results_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
