@@ -224,6 +224,12 @@ def test_csv_gives_scores_spreads_and_tails(tmp_path):
         ("t.json", '{"title": "x", "tables": [{"kind": "tales"}]}', "tables.0"),
         ("t.csv", "method,cas\nA,high\n", "not a plain decimal number"),
         ("t.txt", "", "neither .json nor .csv"),
+        ("t.csv", "method\n", "no rows"),
+        ("t.csv", "method,dd\nA,71.0\n", "71.0 is not between 0 and 1: write a share"),
+        ("t.csv", "method,dd\nA,.7\n,.6\n", "row 2 names no method"),
+        ("t.csv", "method,n,dd\nA,0,.7\n", "greater than or equal to 1"),
+        ("t.csv", "method,n,dd\nA,10,.7\nB,20,.6\n", "disagree on n: 10, 20"),
+        ("t.csv", "method,low_rate\nA,120\n", "write a percentage"),
     ],
 )
 def test_unusable_tables_are_refused_with_the_place(tmp_path, name, content, message):
@@ -231,6 +237,71 @@ def test_unusable_tables_are_refused_with_the_place(tmp_path, name, content, mes
     path.write_text(content)
     with pytest.raises(InputError, match=message):
         load_document(path)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"kind": "counts", "columns": {"a": {"x": 1}}, "totals": {"b": 1}}, "no column 'b'"),
+        (
+            {"kind": "counts", "columns": {"a": {"x": 1}}, "totals": {}, "splits": ["a"],
+             "known": {"y": 1}},
+            "column 'a' lacks 'y'",
+        ),
+        (
+            {"kind": "orderings", "rows": [{"label": "l", "first": {"a": "1"}, "second": {}}]},
+            "'a' is under one measure only",
+        ),
+        ({"kind": "equalities", "rows": [{"label": "l", "values": {}}]}, "at least 1"),
+        (
+            {"kind": "proportions", "rows": [{"label": "l", "n": 5, "left": "80", "right": "7"}]},
+            "write a share",
+        ),
+        (
+            {"kind": "correlations", "n": 2, "rows": []}, "greater than or equal to 3",
+        ),
+        (
+            {"kind": "reductions", "least": "1", "most": "2", "average_relative": "3", "rows": []},
+            "at least 1",
+        ),
+        (
+            {"kind": "reductions", "least": "1", "most": "2", "average_relative": "3", "rows": [
+                {"dataset": "d", "n": 5, "method": "0", "lowest_tail": "0", "best_mean": "1"}]},
+            "reduced from a rate of 0",
+        ),
+    ],
+)  # fmt: skip
+def test_tables_that_nothing_can_be_recomputed_from_are_refused(tmp_path, table, message):
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps({"title": "x", "tables": [{"name": "n", **table}]}))
+    with pytest.raises(InputError, match=message):
+        load_document(path)
+
+
+def test_real_does_not_tell_the_number_of_seeds(tmp_path):
+    path = tmp_path / "results.csv"
+    path.write_text("method,n,seeds,dd\nA,10,5,.72\nReal,10,1,.70\n")
+    (table,) = load_document(path).tables
+    assert table.seeds == 5
+
+
+def test_rounding_is_no_mismatch_of_percentile_and_rate():
+    head = {"kind": "tail", "name": "n", "dataset": "d", "tau": ".50"}
+    rows = [
+        {"method": "a", "rate": "12.0", "p10": ".50"},
+        {"method": "b", "rate": "10.0", "p10": ".49"},
+        {"method": "c", "rate": "12.0", "p10": ".52"},
+    ]
+    found = verdicts(
+        check({**head, "rows": rows}), "10th percentile below tau exactly if the rate exceeds 10%"
+    )
+    assert list(found.values()) == ["rounding", "rounding", "mismatch"]
+
+
+def test_a_coefficient_that_may_be_zero_allows_the_greatest_p():
+    row = {"label": "l", "statistic": "pearson", "value": ".0", "p": ".998"}
+    (usual, _) = check({"kind": "correlations", "name": "n", "n": 5, "rows": [row]})
+    assert usual.verdict == "rounding"
 
 
 def test_json_numbers_keep_their_trailing_zeros(tmp_path):

@@ -47,7 +47,8 @@ def _usual_p(table: Correlations, row: CorrelationRow, p: Stated) -> Finding:
         table=table.name,
         item=f"{row.label}, {row.statistic} p",
         check=f"p-value by Student's t at n = {table.n}",
-        verdict=judge(p, value, min(ends), max(ends)),
+        # The coefficient itself as well: at 0 the p-value is greatest between the ends.
+        verdict=judge(p, value, min(ends), max(*ends, value)),
         stated=str(p),
         recomputed=f"{value:.4f}",
     )

@@ -10,9 +10,16 @@ from __future__ import annotations
 import json
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from cas_metric.errors import InputError
 from cas_metric.statistics.claims.finding import Stated
@@ -22,6 +29,30 @@ CSV_COLUMNS: Final = (
     *("dataset", "method", "n", "seeds", "classes"),
     *("vdc", "ccs", "dd", "sfs", "cas", "cas_std", "tau", "low_rate", "p10"),
 )
+
+
+def _within(low: float, high: float, hint: str) -> AfterValidator:
+    """A check that a printed number lies in ``[low, high]``."""
+
+    def check(stated: Stated) -> Stated:
+        if not low <= stated.value <= high:
+            raise ValueError(f"{stated} is not between {low:g} and {high:g}: {hint}")
+        return stated
+
+    return AfterValidator(check)
+
+
+def _not_zero(stated: Stated) -> Stated:
+    if stated.value == 0:
+        raise ValueError("nothing can be reduced from a rate of 0")
+    return stated
+
+
+Size = Annotated[int, Field(ge=1)]
+Share = Annotated[Stated, _within(0, 1, "write a share, not a percentage")]
+Percentage = Annotated[Stated, _within(0, 100, "write a percentage")]
+Baseline = Annotated[Percentage, AfterValidator(_not_zero)]
+Coefficient = Annotated[Stated, _within(-1, 1, "no correlation coefficient")]
 
 
 class _Model(BaseModel):
@@ -34,7 +65,7 @@ class ScoreRow(_Model):
     method: str
     vdc: Stated | None = None
     ccs: Stated | None = None
-    dd: Stated | None = None
+    dd: Share | None = None
     sfs: Stated | None = None
     cas: Stated | None = None
     real: bool = False
@@ -50,9 +81,9 @@ class Scores(_Model):
     kind: Literal["scores"]
     name: str
     dataset: str
-    n: int | None = None
-    seeds: int = 1
-    classes: dict[str, int] | int | None = None
+    n: Size | None = None
+    seeds: Size = 1
+    classes: Annotated[dict[str, Size], Field(min_length=1)] | Size | None = None
     rows: list[ScoreRow]
 
 
@@ -78,7 +109,7 @@ class TailRow(_Model):
 
     method: str
     mean: Stated | None = None
-    rate: Stated
+    rate: Percentage
     p10: Stated | None = None
 
 
@@ -88,9 +119,9 @@ class Tail(_Model):
     kind: Literal["tail"]
     name: str
     dataset: str
-    n: int | None = None
+    n: Size | None = None
     tau: Stated | None = None
-    quantile: float = 0.25
+    quantile: Annotated[float, Field(gt=0, lt=1)] = 0.25
     rows: list[TailRow]
 
 
@@ -99,8 +130,8 @@ class CorrelationRow(_Model):
 
     label: str
     statistic: Literal["pearson", "spearman"]
-    value: Stated
-    p: Stated | None = None
+    value: Coefficient
+    p: Share | None = None
 
 
 class Correlations(_Model):
@@ -108,7 +139,7 @@ class Correlations(_Model):
 
     kind: Literal["correlations"]
     name: str
-    n: int
+    n: Annotated[int, Field(ge=3)]
     rows: list[CorrelationRow]
 
 
@@ -125,6 +156,17 @@ class Counts(_Model):
     splits: tuple[str, ...] = ()
     known: dict[str, int] = Field(default_factory=dict)
     known_source: str = ""
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Self:
+        unknown = [name for name in (*self.totals, *self.splits) if name not in self.columns]
+        if unknown:
+            raise ValueError(f"no column {unknown[0]!r}")
+        for split in self.splits:
+            lacking = [label for label in self.known if label not in self.columns[split]]
+            if lacking:
+                raise ValueError(f"column {split!r} lacks {lacking[0]!r}")
+        return self
 
 
 class DifferenceRow(_Model):
@@ -149,9 +191,9 @@ class ProportionRow(_Model):
     """Two shares of ``n`` cases each."""
 
     label: str
-    n: int
-    left: Stated
-    right: Stated
+    n: Size
+    left: Share
+    right: Share
 
 
 class Proportions(_Model):
@@ -166,10 +208,10 @@ class RatePair(_Model):
     """Low-alignment rates in percent of a method, and of the baseline by either reading."""
 
     dataset: str
-    n: int
-    method: Stated
-    lowest_tail: Stated
-    best_mean: Stated
+    n: Size
+    method: Percentage
+    lowest_tail: Baseline
+    best_mean: Baseline
 
 
 class Reductions(_Model):
@@ -177,7 +219,7 @@ class Reductions(_Model):
 
     kind: Literal["reductions"]
     name: str
-    rows: list[RatePair]
+    rows: Annotated[list[RatePair], Field(min_length=1)]
     least: Stated
     most: Stated
     average_relative: Stated
@@ -187,7 +229,7 @@ class EqualityRow(_Model):
     """One quantity as printed in several places."""
 
     label: str
-    values: dict[str, Stated]
+    values: Annotated[dict[str, Stated], Field(min_length=1)]
     note: str = ""
 
 
@@ -205,6 +247,13 @@ class OrderingRow(_Model):
     label: str
     first: dict[str, Stated]
     second: dict[str, Stated]
+
+    @model_validator(mode="after")
+    def _same_methods(self) -> Self:
+        if set(self.first) != set(self.second):
+            apart = sorted(set(self.first) ^ set(self.second))
+            raise ValueError(f"{apart[0]!r} is under one measure only")
+        return self
 
 
 class Orderings(_Model):
@@ -274,8 +323,9 @@ def _validated(content: Any, name: str) -> Document:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
+        problem = first["msg"].removeprefix("Value error, ")
         raise InputError(
-            f"{name}: {place or 'document'}: {first['msg']} ({error.error_count()} in all)",
+            f"{name}: {place or 'document'}: {problem} ({error.error_count()} in all)",
             fix="see `cas check --help` for the schema",
         ) from error
 
@@ -292,6 +342,11 @@ def _from_csv(path: Path) -> dict[str, Any]:
     if "method" not in frame or unknown:
         what = f"unknown columns {', '.join(unknown)}" if unknown else "no column 'method'"
         raise InputError(f"{path}: {what}", fix=f"use columns of {', '.join(CSV_COLUMNS)}")
+    if frame.empty:
+        raise InputError(f"{path}: no rows")
+    blank = frame["method"].str.strip() == ""
+    if blank.any():
+        raise InputError(f"{path}: row {int(blank.argmax()) + 1} names no method")
     tables: list[dict[str, Any]] = []
     datasets = frame["dataset"] if "dataset" in frame else pd.Series(path.stem, frame.index)
     for dataset, group in frame.groupby(datasets, sort=False):
@@ -301,9 +356,9 @@ def _from_csv(path: Path) -> dict[str, Any]:
 
 
 def _tables_of(dataset: str, records: list[dict[str, str]], name: str) -> list[dict[str, Any]]:
-    sizes: dict[str, str] = {
-        key: r[key] for r in records for key in ("n", "seeds", "classes") if key in r
-    }
+    # Real is scored once, so its row does not tell the number of seeds.
+    made = [r for r in records if r["method"].lower() != "real"] or records
+    sizes = _common(records, dataset, name, "n", "classes") | _common(made, dataset, name, "seeds")
     head: dict[str, Any] = {"name": name, "dataset": dataset}
     keep = ("method", "vdc", "ccs", "dd", "sfs", "cas")
     scores: list[dict[str, Any]] = [
@@ -324,6 +379,21 @@ def _tables_of(dataset: str, records: list[dict[str, str]], name: str) -> list[d
         if "low_rate" in r
     ]
     if tails:
-        known: dict[str, str] = {key: r[key] for r in records for key in ("n", "tau") if key in r}
+        known = _common(records, dataset, name, "n", "tau")
         tables.append({**head, "kind": "tail", **known, "rows": tails})
     return tables
+
+
+def _common(records: list[dict[str, str]], dataset: str, name: str, *keys: str) -> dict[str, str]:
+    """Columns that say one thing of a whole data set, where any of its rows says it."""
+    found = {}
+    for key in keys:
+        values = list(dict.fromkeys(r[key] for r in records if key in r))
+        if len(values) > 1:
+            raise InputError(
+                f"{name}: the rows of {dataset} disagree on {key}: {', '.join(values)}",
+                fix="give every data set one value, or each its own `dataset`",
+            )
+        if values:
+            found[key] = values[0]
+    return found

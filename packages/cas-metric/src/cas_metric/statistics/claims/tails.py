@@ -33,11 +33,15 @@ def _percentile_beside_rate(table: Tail, row: TailRow, item: str) -> Iterator[Fi
     if row.p10 is None or table.tau is None:
         return
     below, more = row.p10.value < table.tau.value, row.rate.value > 10
+    # Either side that rounding leaves open may be the true one.
+    open_sides = table.tau.low < row.p10.high and row.p10.low < table.tau.high
+    open_sides |= row.rate.low < 10 < row.rate.high
+    verdict = "holds" if below == more else "rounding" if open_sides else "mismatch"
     yield Finding(
         table=table.name,
         item=f"{item}, 10th percentile",
         check="10th percentile below tau exactly if the rate exceeds 10%",
-        verdict="holds" if below == more else "mismatch",
+        verdict=verdict,
         stated=f"{row.p10}, rate {row.rate}%",
         recomputed=f"tau {table.tau}",
     )
