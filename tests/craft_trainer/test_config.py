@@ -69,6 +69,9 @@ def test_a_resolved_configuration_reads_back_as_itself(tmp_path: Path) -> None:
         ),
         # Half precision gives black images with Stable Diffusion 2.1.
         ("dtype=float16", "dtype: Input should be 'float32' or 'bfloat16'"),
+        ("stages.1.prompt='{token} {lable}'", r"stages\.1\.prompt: .*only \{prompt\}, \{label\}"),
+        ("stages.0.prompt=a film", r"stages\.0: .*lacks \{token\}"),
+        ("stages.2={method: craft, steps: 1, lambda_diff: 0, lambda_cam: 0}", "nothing is learned"),
         ("stages.1.steps=5", "either `steps` or `epochs`"),
         ("seed", "is no key=value"),
         ("seed.deeper=1", "no keys below it"),

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from PIL import Image
+from tests.support.preferences import write_pairs_of
 from typer.testing import CliRunner
 
 from cas_metric.manifest import write_manifest
@@ -80,3 +81,24 @@ def test_a_copy_of_the_critic_is_no_evaluator(
     assert code == 2
     assert "the very weights of the critic" in checks["evaluator"]["detail"]
     assert "is a training image" in checks["held-out data"]["detail"]
+
+
+def test_what_stages_start_from_is_looked_at(
+    settings: Any, examined: Any, images: Path, tmp_path: Path
+) -> None:
+    there, gone = write_pairs_of(images, tmp_path / "pairs"), tmp_path / "gone"
+    lora = {"method": "lora", "steps": 1}
+
+    def dpo(pairs: Path) -> dict[str, Any]:
+        return {"method": "dpo", "steps": 1, "pairs": str(pairs)}
+
+    _, checks = examined(settings(dpo(there)))
+    assert checks["pairs of stage 1"]["status"] == "ok"
+    code, checks = examined(settings(lora, dpo(gone)))  # they can still be drawn of stage 1
+    assert (code, checks["pairs of stage 2"]["status"]) == (0, "warn")
+    code, checks = examined(settings(dpo(gone), start=str(tmp_path / "nowhere")))
+    assert (code, checks["pairs of stage 1"]["status"], checks["start"]["status"]) == (
+        2,
+        "fail",
+        "fail",
+    )

@@ -10,6 +10,7 @@ import torch
 from tests.craft_trainer.test_trainer import LORA, ready
 from tests.support.tiny_diffusion import build_stable_diffusion
 
+from cas_metric.errors import InputError
 from craft_trainer.processes import Diffusion
 
 BETAS = {
@@ -32,6 +33,11 @@ def test_target_is_what_the_base_models_scheduler_says(kind: str) -> None:
     torch.testing.assert_close(corrupted.noisy, alpha * clean + sigma * noise)
     velocity = alpha * noise - sigma * clean
     torch.testing.assert_close(corrupted.target, noise if kind == "epsilon" else velocity)
+
+
+def test_a_model_that_predicts_something_else_is_refused() -> None:
+    with pytest.raises(InputError, match="prediction_type 'sample'"):
+        Diffusion.of({**BETAS, "prediction_type": "sample"}, torch.device("cpu"))
 
 
 def test_the_loss_of_a_v_prediction_model_is_that_of_the_velocity(

@@ -156,6 +156,12 @@ def test_classes_with_one_slug_are_refused(base: Path) -> None:
         models.attach_tokens(model, models.initial_tokens(model, ["No Finding", "no-finding"]))
 
 
+def test_a_class_that_no_token_can_be_made_of_is_named(base: Path) -> None:
+    model = models.load_model(str(base), device=CPU)
+    with pytest.raises(InputError, match="no token can be made of the class '肺炎'"):
+        models.initial_tokens(model, ["肺炎"])
+
+
 def test_a_missing_base_model_names_the_way_out(tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailable, match=r"model_index\.json") as caught:
         models.load_model(str(tmp_path), device=CPU)

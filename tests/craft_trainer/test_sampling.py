@@ -8,6 +8,7 @@ from diffusers import DDIMScheduler, PNDMScheduler
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from cas_metric.errors import InputError
 from craft_trainer.conditions import Conditions
 from craft_trainer.sampling import (
     Guidance,
@@ -285,3 +286,11 @@ def test_the_schedule_lives_where_the_latents_do() -> None:
             step = scheduler.step(latents, timestep, latents, generator=generators(2))
             assert step.prev_sample.device == device
     assert mixed == []
+
+
+@pytest.mark.parametrize(("steps", "spacing"), [(1001, "trailing"), (1000, "leading")])
+def test_more_steps_than_timesteps_are_refused(steps: int, spacing: str) -> None:
+    config = {"num_train_timesteps": 1000, "steps_offset": 1}
+    with pytest.raises(InputError, match=f"sampling.steps {steps} is more than the 1000"):
+        sampling_scheduler(config, steps, spacing, torch.device("cpu"))
+    sampling_scheduler(config, 999, spacing, torch.device("cpu"))

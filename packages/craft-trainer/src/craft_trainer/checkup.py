@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from cas_metric.errors import CasError, ModelUnavailable
-from craft_trainer.config import Config, CraftStage
+from craft_trainer.config import Config, CraftStage, DpoStage
 
 #: Of a check, the better one first.
 OK, WARN, FAIL, MISSING = "ok", "warn", "fail", "missing"
@@ -46,6 +46,8 @@ def examine(config: Config) -> list[Check]:
         ("output", _output),
         ("training data", _training),
         ("held-out data", _held_out),
+        ("pairs", _pairs),
+        ("start", _start),
         ("base model", _base),
         ("encoders", _encoders),
         ("prompts", _tokens),
@@ -182,6 +184,31 @@ def _held_out(config: Config) -> Iterator[Check]:
         yield Check("held-out data", FAIL, f"{detail}; {_listed(problems)}", fix)
     else:
         yield Check("held-out data", OK, detail)
+
+
+def _pairs(config: Config) -> Iterator[Check]:
+    from craft_trainer.data import read_examples
+    from craft_trainer.pairs import read_pairs
+
+    for number, stage in enumerate(config.stages, start=1):
+        if not isinstance(stage, DpoStage):
+            continue
+        name = f"pairs of stage {number}"
+        examples = read_examples(config.data.train, config.data.domain)
+        try:
+            chosen, _ = read_pairs(stage.pairs, examples)
+            yield Check(name, OK, f"{len(chosen)} in {stage.pairs}")
+        except CasError as error:
+            # They may be drawn of an earlier stage of this very run.
+            yield Check(name, WARN if number > 1 else FAIL, error.problem, error.fix)
+
+
+def _start(config: Config) -> Iterator[Check]:
+    from craft_trainer.artifacts import require_base
+
+    if config.start is not None:
+        require_base(config.start, config.model_copy(update={"offline": True}))
+        yield Check("start", OK, str(config.start))
 
 
 def _base(config: Config) -> Iterator[Check]:

@@ -145,7 +145,7 @@ def conditioning_texts(
             continue
         try:
             texts.append(template.format(prompt=prompt, label=label, token=tokens.get(label, "")))
-        except (KeyError, IndexError, ValueError):
+        except (KeyError, IndexError, ValueError, AttributeError):
             problems = [f"prompt template {template!r}: only {{prompt}}, {{label}} and {{token}}"]
             break
     if problems:

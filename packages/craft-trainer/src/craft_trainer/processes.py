@@ -10,6 +10,8 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
 
+from cas_metric.errors import InputError
+
 
 class Corrupted(NamedTuple):
     """Noisy latents and what a perfect model would say of them.
@@ -47,8 +49,18 @@ class Diffusion:
 
     @classmethod
     def of(cls, config: dict[str, Any], device: torch.device) -> Diffusion:
-        """From the base model's own scheduler configuration."""
+        """From the base model's own scheduler configuration.
+
+        Raises:
+            InputError: The model predicts something else than noise or velocity.
+        """
         scheduler = DDPMScheduler.from_config(config)
+        predicted = scheduler.config.prediction_type
+        if predicted not in ("epsilon", "v_prediction"):
+            raise InputError(
+                f"the base model's scheduler has prediction_type {predicted!r}",
+                fix="take a base model of epsilon or v_prediction",
+            )
         scheduler.alphas_cumprod = scheduler.alphas_cumprod.to(device)
         return cls(scheduler)
 

@@ -20,6 +20,7 @@ from diffusers import DDPMScheduler
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
+from cas_metric.errors import InputError
 from craft_trainer.conditions import Conditions
 
 #: ``(latents, timestep, conditions)`` to the model's prediction, shaped as the latents.
@@ -74,13 +75,23 @@ def sampling_scheduler(config: dict, steps: int, spacing: str, device: torch.dev
         spacing: ``leading``, ``trailing`` or ``linspace``: which timesteps the T steps visit, and
             with it how noisy the last one is.
         device: Where the latents live.
+
+    Raises:
+        InputError: The base model does not know as many timesteps.
     """
     clip = bool(config.get("clip_sample", False))
     scheduler = DDPMScheduler.from_config(config, clip_sample=clip, timestep_spacing=spacing)
     scheduler.alphas_cumprod = scheduler.alphas_cumprod.to(device)
     scheduler.one = scheduler.one.to(device)
     # On the CPU the timesteps index without a transfer; the model gets each as a tensor.
-    scheduler.set_timesteps(steps, device=torch.device("cpu"))
+    known = scheduler.config.num_train_timesteps
+    if steps <= known:
+        scheduler.set_timesteps(steps, device=torch.device("cpu"))
+    if steps > known or scheduler.timesteps.max() >= known:  # an offset can lead past the last one
+        raise InputError(
+            f"sampling.steps {steps} is more than the {known} timesteps of the base model allow",
+            fix="take fewer steps",
+        )
     return scheduler
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import (
+    AfterValidator,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -19,6 +20,19 @@ from pydantic import (
 
 from cas_metric.protocol import PRIMITIVES
 from craft_trainer.section import Section
+
+
+def _known_fields(template: str) -> str:
+    """A template that can be filled in; found now, and not after the stages before it."""
+    try:
+        template.format(prompt="", label="", token="")
+    except (KeyError, IndexError, ValueError, AttributeError) as error:
+        raise ValueError("only {prompt}, {label} and {token} can stand in it") from error
+    return template
+
+
+#: Template of a conditioning text.
+Template = Annotated[str, AfterValidator(_known_fields)]
 
 
 class Stage(Section):
@@ -44,7 +58,7 @@ class Stage(Section):
     weight_decay: NonNegativeFloat = 0.0
     warmup_steps: NonNegativeInt = 0
     max_grad_norm: PositiveFloat = 1.0
-    prompt: str = "{prompt}"
+    prompt: Template = "{prompt}"
     checkpoint_every: PositiveInt = 100
 
     @model_validator(mode="after")
@@ -62,7 +76,7 @@ class ZeroShotStage(Section):
     """
 
     method: Literal["zero_shot"]
-    prompt: str = "{prompt}"
+    prompt: Template = "{prompt}"
 
 
 class TextualInversionStage(Stage):
@@ -75,7 +89,13 @@ class TextualInversionStage(Stage):
     method: Literal["textual_inversion"]
     vectors_per_token: PositiveInt = 1
     learning_rate: PositiveFloat = 5e-4
-    prompt: str = "a photo of {token}"
+    prompt: Template = "a photo of {token}"
+
+    @model_validator(mode="after")
+    def _sees_its_token(self) -> TextualInversionStage:
+        if "{token}" not in self.prompt:
+            raise ValueError("`prompt` lacks {token}, so that nothing would be learned")
+        return self
 
 
 class LoraStage(Stage):
@@ -147,6 +167,12 @@ class CraftStage(Stage):
     unconditional_gradient: Literal["full", "stop"] = "full"
     kl_to_base: NonNegativeFloat = 0.0
     reward_gradients_every: NonNegativeInt = 50
+
+    @model_validator(mode="after")
+    def _has_a_loss(self) -> CraftStage:
+        if self.lambda_diff == self.lambda_cam == self.kl_to_base == 0:
+            raise ValueError("lambda_diff, lambda_cam and kl_to_base are all 0: nothing is learned")
+        return self
 
 
 AnyStage = Annotated[

@@ -67,8 +67,17 @@ class LearnedTokens(nn.Module):
 
 
 def token_of(class_name: str) -> str:
-    """The token of a class, from its full name: ``<pleural-effusion>``."""
+    """The token of a class, from its full name: ``<pleural-effusion>``.
+
+    Raises:
+        InputError: The name has no letter of a to z and no digit.
+    """
     slug = re.sub(r"[^a-z0-9]+", "-", class_name.casefold()).strip("-")
+    if not slug:
+        raise InputError(
+            f"no token can be made of the class {class_name!r}",
+            fix="give it a name with letters of a to z",
+        )
     return f"<{slug}>"
 
 
