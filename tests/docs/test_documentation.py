@@ -10,8 +10,8 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 import typer
 from benchmarks.paper.script import parser_of
@@ -30,30 +30,48 @@ COMMANDS = [(block, words) for block in all_blocks() for words in block.commands
 NAMES = [f"{block}-{' '.join(words)[:40]}" for block, words in COMMANDS]
 
 
-def parse(words: list[str]) -> None:
-    """Parse a command as its program would, without running it."""
-    command: click.Command = typer.main.get_command(GROUPS[words[0]])
-    context = click.Context(command, info_name=words[0])
+def complaint(words: list[str]) -> str | None:
+    """What the program says against a command, which is parsed and not run; None if nothing.
+
+    typer brings its own click, so groups and errors are told by what they have, not by class.
+    """
+    command: Any = typer.main.get_command(GROUPS[words[0]])
+    context = command.context_class(command, info_name=words[0])
     rest = words[1:]
-    while isinstance(command, click.Group):
-        if not rest or rest[0].startswith("-"):
-            return
-        name, found, rest = command.resolve_command(context, rest)
-        assert found is not None, name
-        command = found
-        context = click.Context(command, info_name=name, parent=context)
-    if not {"--help", "-h"} & set(rest):
-        command.make_context(words[-1], rest)
+    try:
+        while hasattr(command, "resolve_command"):
+            if not rest or rest[0].startswith("-"):
+                return None
+            name, command, rest = command.resolve_command(context, rest)
+            context = command.context_class(command, info_name=name, parent=context)
+        if not {"--help", "-h"} & set(rest):
+            command.make_context(words[-1], rest)
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        return str(error.format_message())
+    return None
 
 
 @pytest.mark.parametrize(("block", "words"), COMMANDS, ids=NAMES)
 def test_every_printed_command_is_one_that_the_program_takes(
     block: Block, words: list[str]
 ) -> None:
-    try:
-        parse(words)
-    except click.UsageError as error:
-        pytest.fail(f"{block}: {' '.join(words)}: {error.format_message()}")
+    assert complaint(words) is None, f"{block}: {' '.join(words)}"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "cas encoders nothing",
+        "cas score gen/ real/ --no-such-option",
+        "cas score gen/",
+        "craft-trainer nothing",
+        "craft-trainer generate run data --seeds many",
+    ],
+)
+def test_a_command_that_the_program_does_not_take_is_found(command: str) -> None:
+    assert complaint(shlex.split(command))
 
 
 def test_every_printed_module_exists() -> None:
@@ -107,7 +125,7 @@ def test_the_first_walkthrough_runs_as_printed(tmp_path: Path) -> None:
     script = "\n".join(
         block.text
         for block in blocks_of(ROOT / "docs" / "guide" / "first-score.md")
-        if block.language == "bash"
+        if block.language == "bash" and block.reason is None
     )
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
