@@ -6,6 +6,7 @@ import html
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 from starlette.testclient import TestClient
@@ -234,4 +235,16 @@ def test_two_raters_see_the_same_images_under_their_own_links(
 def test_the_link_without_its_last_slash_works(client: TestClient, study: Study) -> None:
     moved = client.get(study.path().rstrip("/"))
     assert moved.status_code == 308
-    assert moved.headers["location"] == f"{study.links[0].token}/"
+    assert moved.headers["location"] == f"./{study.links[0].token}/"
+
+
+def test_a_link_without_its_last_slash_leads_nowhere_else(client: TestClient) -> None:
+    moved = client.get("/r/https:elsewhere.example")
+    assert urljoin("http://testserver/r/x", moved.headers["location"]).startswith(
+        "http://testserver/r/"
+    )
+
+
+def test_an_origin_that_is_no_address_is_refused(client: TestClient, study: Study) -> None:
+    answer = client.post(f"{study.path()}case/1", data=ORDER, headers={"origin": "http://[::1"})
+    assert answer.status_code == 403

@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Playwright, Route, expect, sync_playwright
 from tests.support.studies import METHODS, Recorder, Study, opened_study, served
 
 from cas_metric.study.app import create_app
 from cas_metric.study.results import details, rankings
+from cas_metric.study.store import Answer
 
 CASES = 10
 NOTE = 'left <b>hilum</b> & "more"'
@@ -282,4 +283,39 @@ def test_enlarging_comparing_and_theme(playwright: Playwright, tmp_path: Path) -
         page.reload()
         assert page.evaluate("document.documentElement.dataset.theme") == "light"
         assert page.complaints == []  # type: ignore[attr-defined]
+        browser.close()
+
+
+def test_a_change_during_a_slow_save_is_kept(playwright: Playwright, tmp_path: Path) -> None:
+    with opened_study(tmp_path, cases=1) as study, served(create_app(study.store)) as address:
+        browser = start(playwright)
+        page = open_page(browser)
+        held: list[Route] = []
+        page.route("**/draft", lambda route: held.append(route))  # noqa: PLW0108 - playwright marks it
+        page.goto(f"{address}{study.path()}case/1")
+        ready(page, 1)
+        with page.expect_request("**/draft"):
+            by_keyboard(page, 0, 1)
+        by_keyboard(page, 1, 2)
+        page.wait_for_timeout(600)  # its save comes due while the first is under way
+        page.unroute("**/draft")
+        held[0].continue_()
+        expect(page.locator("#status")).to_have_text("Draft saved")
+        rater = study.store.rater(study.links[0].token)
+        assert study.store.open_case(rater, 1).ranks == {1: 1, 2: 2}
+        browser.close()
+
+
+def test_a_draft_that_an_answer_overtook_is_not_called_saved(
+    playwright: Playwright, tmp_path: Path
+) -> None:
+    with opened_study(tmp_path, cases=2) as study, served(create_app(study.store)) as address:
+        browser = start(playwright)
+        page = open_page(browser)
+        page.goto(f"{address}{study.path()}case/1")
+        ready(page, 1)
+        rater = study.store.rater(study.links[0].token)
+        study.store.submit(rater, 1, Answer("from-elsewhere", "cannot-judge", {}))
+        by_keyboard(page, 0, 1)
+        expect(page.locator("#status")).to_contain_text("Not kept: answered in another window")
         browser.close()

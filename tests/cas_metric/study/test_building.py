@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.support.studies import METHODS, opened_study, read_cases, write_sets
+from typer.testing import CliRunner
 
+from cas_metric.cli.study import app
 from cas_metric.errors import InputError, PreflightError
 from cas_metric.study import create_study, open_study
 from cas_metric.study.building import add_raters, renew_link, revoke_link
+from cas_metric.study.results import state
 from cas_metric.study.wording import DEFAULT, parse_wording
 
 
@@ -180,3 +183,23 @@ def test_the_default_text_is_the_instruction_of_appendix_d() -> None:
 def test_a_wrong_text_is_refused_with_its_line(text: str, message: str) -> None:
     with pytest.raises(InputError, match=r"(?s)study.yaml.*" + message):
         parse_wording(text, "study.yaml")
+
+
+def test_a_study_does_not_replace_the_folder_that_one_is_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_sets(tmp_path / "sets", cases=2)
+    cases = read_cases(tmp_path / "sets")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(InputError, match="the folder that you are in"):
+        create_study(Path(), cases, ["r"])
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+def test_no_rater_is_admitted_when_another_name_is_wrong(tmp_path: Path) -> None:
+    with opened_study(tmp_path, raters=1) as study:
+        words = ["links", str(study.store.folder), "--add", "new", "--renew", "nobody"]
+        with pytest.raises(InputError, match="no rater 'nobody'"):
+            CliRunner().invoke(app, words, catch_exceptions=False)
+        assert [one["rater"] for one in state(study.store)["raters"]] == ["rater-1"]

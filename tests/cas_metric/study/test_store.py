@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.studies import Study, opened_study
 
+from cas_metric.errors import CasError
 from cas_metric.study.store import CANNOT_JUDGE, RANKED, Answer, Closed, Rater, Refused
+from cas_metric.study.wording import Wording
 
 GOOD = {1: 2, 2: 1, 3: 3}
 
@@ -157,3 +159,14 @@ def test_impossible_durations_are_bounded(study: Study, seconds: float) -> None:
 def test_strange_submission_numbers_are_refused(study: Study, name: str) -> None:
     with pytest.raises(Refused):
         study.store.submit(rater_of(study), 1, answer(name))
+
+
+def test_a_full_disk_is_said_and_the_next_answer_is_stored(study: Study) -> None:
+    database = study.store.database.connection()
+    (pages,) = database.execute("PRAGMA page_count").fetchone()
+    database.execute(f"PRAGMA max_page_count = {pages}")
+    texts = Wording(title="t", instruction="i", digest="d")
+    with pytest.raises(CasError, match="cannot be written"):
+        study.store.remember_wording(texts, "x" * 100_000)
+    database.execute(f"PRAGMA max_page_count = {pages + 100}")
+    study.store.remember_wording(texts, "x" * 100_000)

@@ -123,7 +123,8 @@ def create(
     methods = [candidate.method for candidate in drawn[0].candidates]
     if as_json:
         summary = {"folder": str(folder), "cases": len(drawn), "labels": labels, "methods": methods}
-        emit_json({**summary, "links": _links_json(made.links, url), "notes": list(made.notes)})
+        told = [*notes, *made.notes]
+        emit_json({**summary, "links": _links_json(made.links, url), "notes": told})
         return
     counts = ", ".join(f"{label} {n}" for label, n in sorted(labels.items()))
     typer.echo(f"{folder}: {len(drawn)} cases ({counts}), {len(methods)} methods")
@@ -169,10 +170,12 @@ def links(
     lost one is replaced with --renew.
     """
     from cas_metric.study import open_study
-    from cas_metric.study.building import add_raters, renew_link, revoke_link
+    from cas_metric.study.building import add_raters, renew_link, require_raters, revoke_link
     from cas_metric.study.results import state
 
     store = open_study(folder)
+    # Before any change: a link that was made when another name fails would never be shown.
+    require_raters(store, [*(renew or []), *(revoke or [])])
     fresh = [*add_raters(store, add or []), *(renew_link(store, name) for name in renew or [])]
     for name in revoke or []:
         revoke_link(store, name)
@@ -246,6 +249,8 @@ def export(
     from cas_metric.study import open_study
     from cas_metric.study.results import agreement_of, details, rankings, state
 
+    if not out.name:
+        raise InputError(f"{out} is no file", fix="name a file with --out, e.g. rankings.csv")
     store = open_study(folder)
     table = details(store)
     found = state(store)
@@ -268,11 +273,10 @@ def export(
 def _read_set(argument: str) -> tuple[str | None, Manifest]:
     """``METHOD=GEN``, or the manifest alone."""
     from cas_metric.manifest import read_manifest
+    from cas_metric.mllm.sources import split_source
 
-    name, found, path = argument.partition("=")
-    if found and not Path(argument).exists():
-        return name, read_manifest(path)
-    return None, read_manifest(argument)
+    name, path = split_source(argument)
+    return name, read_manifest(path)
 
 
 def _links_json(fresh: Sequence[Link], url: str) -> list[dict[str, str]]:
@@ -287,6 +291,7 @@ def _print_links(fresh: Sequence[Link], url: str) -> None:
 
 
 def _print_state(found: dict[str, Any]) -> None:
+    from rich.markup import escape
     from rich.table import Column, Table
 
     if found["embedded_world"]:
@@ -296,7 +301,7 @@ def _print_state(found: dict[str, Any]) -> None:
     for one in found["raters"]:
         seconds = one["median_seconds"]
         table.add_row(
-            one["rater"],
+            escape(one["rater"]),
             f"{one['answered']}/{one['cases']}",
             str(one["cannot_judge"]),
             "–" if seconds is None else f"{seconds:.0f}",

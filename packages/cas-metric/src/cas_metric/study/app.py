@@ -10,7 +10,7 @@ import functools
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -159,7 +159,8 @@ async def _static(request: Request) -> Response:
 
 async def _with_slash(request: Request) -> Response:
     """Any token, known or not, is sent to where it is looked at."""
-    return RedirectResponse(request.url.path.rpartition("/")[2] + "/", status_code=308)
+    # With "./" before it, a forged token such as "https:elsewhere" remains a path of ours.
+    return RedirectResponse(f"./{request.path_params['token']}/", status_code=308)
 
 
 async def _home(visit: Visit) -> Response:
@@ -273,7 +274,7 @@ def _is_same_origin(request: Request) -> bool:
     if site is not None and site != "same-origin":
         return False
     if origin is not None:
-        return urlsplit(origin).netloc == request.headers.get("host", "")
+        return origin.partition("://")[2] == request.headers.get("host", "")
     return site is not None
 
 

@@ -84,6 +84,8 @@ def create_study(
     """
     wording.parse_wording(texts, wording.FILE_NAME)
     _check_names(raters)
+    if folder.resolve() == Path.cwd():
+        raise InputError("a study cannot replace the folder that you are in", fix="name a new one")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} is not empty", fix="name a new folder; studies are never mixed")
     try:
@@ -100,13 +102,22 @@ def create_study(
         links = add_raters(Store(draft, database), raters)
         database.close()
         write_bytes(draft / wording.FILE_NAME, texts.encode())
-        if folder.exists():
-            folder.rmdir()
-        draft.rename(folder)
+        _put_in_place(draft, folder)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
     return Created(links, notes)
+
+
+def _put_in_place(draft: Path, folder: Path) -> None:
+    try:
+        if folder.exists():
+            folder.rmdir()
+        draft.rename(folder)
+    except OSError as error:  # e.g. the folder is a mount point
+        raise CasError(
+            f"{folder} cannot be replaced: {error.strerror or error}", fix="name a new folder"
+        ) from error
 
 
 def add_raters(store: Store, names: Sequence[str]) -> tuple[Link, ...]:
@@ -154,12 +165,23 @@ def revoke_link(store: Store, name: str) -> None:
     _set_hash(store, name, None)
 
 
+def require_raters(store: Store, names: Sequence[str]) -> None:
+    """Refuse names that no rater has.
+
+    Raises:
+        InputError: No rater of such a name.
+    """
+    with store.database.reading() as db:
+        known = [row["name"] for row in db.execute("SELECT name FROM raters ORDER BY id")]
+    for name in names:
+        if name not in known:
+            raise InputError(f"no rater {name!r}", fix=f"there are {', '.join(known)}")
+
+
 def _set_hash(store: Store, name: str, value: str | None) -> None:
+    require_raters(store, [name])
     with store.database.writing() as db:
-        changed = db.execute("UPDATE raters SET token_hash = ? WHERE name = ?", (value, name))
-        if not changed.rowcount:
-            names = [row["name"] for row in db.execute("SELECT name FROM raters ORDER BY id")]
-            raise InputError(f"no rater {name!r}", fix=f"there are {', '.join(names)}")
+        db.execute("UPDATE raters SET token_hash = ? WHERE name = ?", (value, name))
 
 
 def _check_names(names: Sequence[str]) -> None:

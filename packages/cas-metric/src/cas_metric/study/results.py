@@ -34,7 +34,6 @@ _STATE: Final = """
 SELECT r.name AS rater, r.token_hash IS NOT NULL AS link, r.finished_at,
        count(*) AS cases, count(n.case_id) AS answered,
        count(*) FILTER (WHERE s.verdict = 'cannot-judge') AS cannot_judge,
-       max(coalesce(s.submitted_at, ''), coalesce(d.saved_at, '')) AS touched,
        max(max(coalesce(s.submitted_at, ''), coalesce(d.saved_at, ''))) AS last_activity
 FROM raters r
 JOIN assignments a ON a.rater_id = r.id
@@ -89,7 +88,6 @@ def state(store: Store) -> dict[str, Any]:
         ]
     per_case = table.drop_duplicates(["rater", "case"]).set_index("rater")
     for rater in raters:
-        del rater["touched"]
         rater["link"] = bool(rater["link"])
         rater["last_activity"] = rater["last_activity"] or None
         seconds = per_case.loc[[rater["rater"]], "seconds"].dropna()

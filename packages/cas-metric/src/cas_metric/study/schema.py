@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from cas_metric.errors import InputError
+from cas_metric.errors import CasError, InputError
 
 #: Name of the file in the folder of a study.
 FILE_NAME: Final = "study.sqlite3"
@@ -136,16 +136,26 @@ class Database:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction: everything in it is stored, or nothing."""
+        """A transaction: everything in it is stored, or nothing.
+
+        Raises:
+            CasError: The database cannot be written.
+        """
         connection = self.connection()
         with self._writing:
-            connection.execute("BEGIN IMMEDIATE")
             try:
+                connection.execute("BEGIN IMMEDIATE")
                 yield connection
-            except BaseException:
-                connection.execute("ROLLBACK")
+                connection.execute("COMMIT")  # may fail as well: the disk is full
+            except BaseException as error:
+                if connection.in_transaction:  # SQLite may have rolled back by itself
+                    connection.execute("ROLLBACK")
+                if isinstance(error, sqlite3.OperationalError):
+                    raise CasError(
+                        f"{self.path} cannot be written: {error}",
+                        fix="free space, and check that the folder of the study can be written to",
+                    ) from error
                 raise
-            connection.execute("COMMIT")
 
     def close(self) -> None:
         """Close the connections of all threads."""

@@ -44,8 +44,11 @@ export class Saver {
     this.dirty = false;
     this.busy = true;
     try {
-      await this.post(`${this.url}/draft`, this.fields(), keepalive);
-      if (!this.dirty && !this.sending) this.show("Draft saved");
+      const answer = await this.post(`${this.url}/draft`, this.fields(), keepalive);
+      if (this.dirty) this.change(); // what came in meanwhile found this request under way
+      else if (this.sending || !answer) return;
+      else if (answer.saved) this.show("Draft saved");
+      else this.show(answer.problem ?? "Not kept: answered in another window. Reload the page.", "trouble");
     } catch {
       if (!this.sending) this.show("Draft not saved yet. Trying again …", "trouble");
       this.change(3000);
