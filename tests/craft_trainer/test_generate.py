@@ -8,7 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+import torch
+from tests.support.preferences import write_pairs_of
+from torch import Tensor
 from typer.testing import CliRunner
 
 from cas_metric.cli import main as cas
@@ -16,8 +20,11 @@ from cas_metric.errors import InputError
 from cas_metric.manifest import pair, read_folder_config, read_manifest
 from craft_trainer import trainer
 from craft_trainer.artifacts import find_artifact
+from craft_trainer.bases import DiffusionModel
 from craft_trainer.cli import main as cli
 from craft_trainer.config import to_yaml
+from craft_trainer.monitoring import NotFinite
+from craft_trainer.pairs import TABLE
 
 LORA = {"method": "lora", "steps": 1}
 
@@ -167,6 +174,34 @@ def test_a_folder_holds_images_of_one_origin(
     assert invoke(monkeypatch, *words[:-1], "2").exit_code == 0  # more seeds of the same
 
 
+def test_real_images_are_not_generated_over(
+    run: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = tmp_path / "real"
+    shutil.copytree(images, real)
+    for gone in ((), ("cas.yaml",), ("cas.yaml", "metadata.csv")):
+        for name in gone:
+            (real / name).unlink(missing_ok=True)
+        before = {path: path.read_bytes() for path in real.rglob("*")}
+        result = invoke(monkeypatch, "generate", str(run), str(images), "--out", str(real))
+        assert isinstance(result.exception, InputError)
+        assert "nothing says what they were drawn with" in result.exception.problem
+        assert {path: path.read_bytes() for path in real.rglob("*")} == before
+
+
+def test_a_model_that_draws_nan_writes_no_black_image(
+    run: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(model: DiffusionModel, latents: Tensor) -> Tensor:
+        return torch.full((len(latents), 3, 16, 16), torch.nan)
+
+    monkeypatch.setattr(DiffusionModel, "decode", broken)
+    out = tmp_path / "gen"
+    result = invoke(monkeypatch, "generate", str(run), str(images), "--out", str(out))
+    assert isinstance(result.exception, NotFinite)
+    assert not list(out.rglob("*.png"))
+
+
 def test_estimate_tells_what_a_run_costs(
     settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,6 +212,42 @@ def test_estimate_tells_what_a_run_costs(
     (cost,) = json.loads(result.stdout)
     assert cost["steps"] == 6
     assert cost["forwards_per_image"] == 3 + 2 * 2 + 2 * 3
+
+
+def test_a_dpo_stage_passes_over_its_pairs(
+    settings: Any, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = write_pairs_of(images, tmp_path / "pairs")
+    table = pd.read_csv(pairs / TABLE).head(4)  # as many as images would show nothing
+    table.to_csv(pairs / TABLE, index=False)
+    file = tmp_path / "config.yaml"
+    file.write_text(to_yaml(settings({"method": "dpo", "epochs": 2, "pairs": str(pairs)})))
+    result = invoke(monkeypatch, "estimate", str(file), "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)[0]["steps"] == 4  # twice 4 pairs in batches of 2
+
+
+@pytest.mark.parametrize("name", ["run #2", "null", "1e3", "läufe: 3"])
+def test_a_folder_is_taken_as_it_is_written(
+    settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(to_yaml(settings(LORA)))
+    monkeypatch.setattr(trainer, "train", lambda config, **_: config.output)
+    told = invoke(monkeypatch, "train", str(file), "--out", name, "--json")
+    assert json.loads(told.stdout)["output"] == name
+
+
+def test_one_process_of_several_tells_what_was_trained(
+    settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(to_yaml(settings(LORA)))
+    monkeypatch.setattr(trainer, "train", lambda config, **_: config.output)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, said in (("0", True), ("1", False)):
+        monkeypatch.setenv("RANK", rank)
+        assert bool(invoke(monkeypatch, "train", str(file), "--json").stdout) == said
 
 
 def test_a_mistake_is_a_message_and_an_exit_code(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -33,6 +34,11 @@ def join(config: Config) -> Accelerator:
             f"tracker {config.tracker!r}: {error}",
             fix="tensorboard, none, or another tracker that accelerate knows and that is installed",
         ) from error
+
+
+def is_first() -> bool:
+    """Whether this is the process that speaks for all, known before any group is joined."""
+    return "WORLD_SIZE" not in os.environ or os.environ.get("RANK", "0") == "0"
 
 
 def on_main(accelerator: Accelerator, work: Callable[[], T]) -> T:

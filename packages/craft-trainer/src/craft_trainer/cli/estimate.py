@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from craft_trainer.config import Config
+    from craft_trainer.config import AnyStage, Config
     from craft_trainer.data import Examples
 
 app = typer.Typer(add_completion=False)
@@ -47,8 +47,11 @@ def estimate(
 
     settings = load_config(config, list(overrides or []))
     examples = read_examples(settings.data.train, settings.data.domain)
-    guided, count = has_unconditional_branch(settings), len(examples)
-    costs = [cost_of(settings, stage, count, guided=guided) for stage in settings.stages]
+    guided = has_unconditional_branch(settings)
+    costs = [
+        cost_of(settings, stage, _count(stage, examples), guided=guided)
+        for stage in settings.stages
+    ]
     memories, reason = _memories(settings, examples)
     measured = _measured(settings, examples) if measure else [None] * len(costs)
     result = [
@@ -62,6 +65,16 @@ def estimate(
     ]
     text = _text(result, reason, checkpointing=settings.gradient_checkpointing)
     deliver(result, text, out=out, name="estimate", as_json=as_json)
+
+
+def _count(stage: AnyStage, examples: Examples) -> int:
+    """Training images, or the pairs where a stage passes over those."""
+    from craft_trainer.config import DpoStage
+    from craft_trainer.pairs import read_pairs
+
+    if isinstance(stage, DpoStage) and stage.epochs is not None:
+        return len(read_pairs(stage.pairs, examples)[0])
+    return len(examples)
 
 
 def _memories(config: Config, examples: Examples) -> tuple[list[dict[str, Any] | None], str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -38,14 +39,19 @@ def train(
     from cas_metric.cli.common import console_out, emit_json
     from craft_trainer.cli.progress import Bars
     from craft_trainer.config import load_config
+    from craft_trainer.ranks import is_first
+    from craft_trainer.trainer import silent
     from craft_trainer.trainer import train as run
 
     words = list(overrides or [])
     if out is not None:
-        words.append(f"output={out}")
+        # In quotes: `run #2`, `null` and `1e3` are folders, and something else in YAML.
+        words.append(f"output={json.dumps(str(out), ensure_ascii=False)}")
     settings = load_config(config, words)
     with Bars() as bars:
-        artifact = run(settings, progress=bars, cache=cache)
+        artifact = run(settings, progress=bars if is_first() else silent, cache=cache)
+    if not is_first():
+        return
     if as_json:
         emit_json({"artifact": str(artifact), "output": str(settings.output)})
     else:
