@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from cas_metric.cli import leakage as leakage_cli
 from cas_metric.cli import memorization as memorization_cli
+from cas_metric.errors import InputError
 from cas_metric.phantoms import make_phantom
 
 CLASSES = ("No Finding", "Cardiomegaly")
@@ -126,6 +127,29 @@ def test_leakage_finds_files_pixels_patients(world, tmp_path):
     assert pd.read_csv(tmp_path / "patients.csv")["patient"].tolist() == ["p14", "p15"]
     page = parse((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert len(page.all("li", "card")) == len(pairs)
+
+
+def test_leakage_tells_the_threshold_that_was_given(world, tmp_path):
+    arguments = [str(world / "train"), str(world / "test"), "--threshold", "20", "--json"]
+    result = CliRunner().invoke(leakage_cli.app, [*arguments, "--out", str(tmp_path)])
+    assert "within 20 pHash bits" in json.loads(result.stdout)["verdict"]
+    assert "pHash ≤ 20" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_patients_of_one_split_alone_leave_sharing_unknown(world, tmp_path):
+    write(world / "nameless", [draw(50)])
+    arguments = [str(world / "nameless"), str(world / "test"), "--json", "--out", str(tmp_path)]
+    found = json.loads(CliRunner().invoke(leakage_cli.app, arguments).stdout)
+    assert found["patients_known"] is False
+    assert "unknown" in found["verdict"]
+
+
+def test_a_device_that_is_not_there_is_refused_first(world, tmp_path):
+    arguments = [str(world / "gen"), str(world / "train"), "--no-features", "--out", str(tmp_path)]
+    with pytest.raises(InputError, match="unknown device 'banana'"):
+        CliRunner().invoke(
+            memorization_cli.app, [*arguments, "--device", "banana"], catch_exceptions=False
+        )
 
 
 def test_disjoint_splits_share_nothing(world, tmp_path):

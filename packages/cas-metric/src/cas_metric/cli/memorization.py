@@ -129,6 +129,7 @@ def memorization(
 
     if count_only and verify:
         raise InputError("--count-only and --verify ask for different things", fix="give one")
+    place = ssim_device(device)  # a device that is not there shows before hours of reading
     sets = _Sets(
         select(read_manifest(generated), method, seed),
         read_manifest(train),
@@ -143,7 +144,7 @@ def memorization(
         read_pictures_of(sets.train, ssim_size, variants, num_workers),
     )
     with CountProgress("pairs") as bar:
-        search = Search(maximum=not count_only, device=ssim_device(device), progress=bar)
+        search = Search(maximum=not count_only, device=place, progress=bar)
         settings = Settings(search if ssim else None, ssim_size, variants, faiss)
         analysis = analyse(
             *(sets.generated, sets.train, pictures),
@@ -183,12 +184,15 @@ def read_pictures_of(
 
 
 def ssim_device(device: str) -> str:
-    """A CUDA device where one is named or found, else ``cpu``, whose loop is compiled."""
-    if device == "auto":
-        import torch
+    """A CUDA device where one is named or found, else ``cpu``, whose loop is compiled.
 
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return device if device.startswith("cuda") else "cpu"
+    Raises:
+        InputError: There is no such device.
+    """
+    from cas_metric.encoders.base import resolve_device
+
+    chosen = resolve_device(device)
+    return str(chosen) if chosen.type == "cuda" else "cpu"
 
 
 def _embed(

@@ -15,7 +15,7 @@ import pandas as pd
 
 from cas_metric.files import to_json, write_bytes
 from cas_metric.memorization.verdict import leakage_verdict, memorization_verdict
-from cas_metric.protocol import PHASH_THRESHOLD, SSIM_THRESHOLD
+from cas_metric.protocol import SSIM_THRESHOLD
 from cas_metric.report import write_leakage_report, write_memorization_report
 from cas_metric.report.format import count, number
 from cas_metric.report.leakage import Shared
@@ -116,7 +116,10 @@ def write_leakage(folder: Path, found: Leakage, summary: Mapping[str, Any]) -> N
         counts=[
             ("pairs with the same bytes", found.figures["same_file"]),
             ("pairs with the same pixels in different files", found.figures["same_pixels"]),
-            (f"near duplicates (pHash ≤ {PHASH_THRESHOLD})", found.figures["near_duplicates"]),
+            (
+                f"near duplicates (pHash ≤ {found.figures['phash_threshold']})",
+                found.figures["near_duplicates"],
+            ),
             (
                 f"near duplicates with SSIM > {SSIM_THRESHOLD}",
                 found.figures["near_duplicates_confirmed"],

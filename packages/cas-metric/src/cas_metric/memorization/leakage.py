@@ -69,7 +69,8 @@ def find_leakage(
     )
     pairs = order.drop(columns="strength").reset_index(drop=True)
     patients = shared_patients(train, test)
-    return Leakage(pairs, patients, _figures(pairs, patients, (len(ours), len(theirs)), test))
+    figures = _figures(pairs, patients, (len(ours), len(theirs)), (train, test))
+    return Leakage(pairs, patients, {**figures, "phash_threshold": threshold})
 
 
 def shared_patients(train: Manifest, test: Manifest) -> pd.DataFrame:
@@ -124,7 +125,10 @@ def _table(
 
 
 def _figures(
-    pairs: pd.DataFrame, patients: pd.DataFrame, sizes: tuple[int, int], test: Manifest
+    pairs: pd.DataFrame,
+    patients: pd.DataFrame,
+    sizes: tuple[int, int],
+    splits: tuple[Manifest, Manifest],
 ) -> dict[str, Any]:
     near = pairs["kind"] == NEAR
     return {
@@ -138,7 +142,8 @@ def _figures(
         "train_images_affected": int(pairs["train"].nunique()),
         "test_images_affected": int(pairs["test"].nunique()),
         "labels_differ": int((pairs["train_label"] != pairs["test_label"]).sum()),
-        "patients_known": bool((test.rows["patient"] != "").any()),
+        # Of one side alone, nothing can be found in both.
+        "patients_known": all(bool((one.rows["patient"] != "").any()) for one in splits),
         "shared_patients": len(patients),
         "test_images_of_shared_patients": int(patients["test"].sum()),
     }

@@ -25,13 +25,18 @@ def memorization_verdict(
 
 
 def leakage_verdict(figures: Mapping[str, Any]) -> str:
-    """What the two splits share."""
+    """What the two splits share.
+
+    Args:
+        figures: Of :class:`cas_metric.memorization.leakage.Leakage`.
+    """
+    bits = figures["phash_threshold"]
     compared = f"{figures['n_test']:,} test and {figures['n_train']:,} training images"
     if figures["pairs"]:
         exact = figures["same_file"] + figures["same_pixels"]
         text = (
             f"Of {compared}, {count(exact, 'pair')} {'is' if exact == 1 else 'are'} the same "
-            f"picture and {count(figures['near_duplicates'], 'pair')} within {PHASH_THRESHOLD} "
+            f"picture and {count(figures['near_duplicates'], 'pair')} within {bits} "
             f"pHash bits ({figures['near_duplicates_confirmed']:,} of them with SSIM above "
             f"{SSIM_THRESHOLD}); {count(figures['test_images_affected'], 'test image')} "
             f"{'is' if figures['test_images_affected'] == 1 else 'are'} affected."
@@ -39,10 +44,10 @@ def leakage_verdict(figures: Mapping[str, Any]) -> str:
     else:
         text = (
             f"Among {compared} no pair has the same bytes, the same pixels or pHashes within "
-            f"{PHASH_THRESHOLD} bits."
+            f"{bits} bits."
         )
     if not figures["patients_known"]:
-        return f"{text} Whether patients are shared is unknown: the test images name none."
+        return f"{text} Whether patients are shared is unknown: not both splits name them."
     if figures["shared_patients"]:
         images = count(figures["test_images_of_shared_patients"], "test image")
         return f"{text} {count(figures['shared_patients'], 'patient')} in both, with {images}."
