@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import linregress
 
-from cas_metric.errors import InputError
+from cas_metric.errors import CasError, InputError
 from cas_metric.report import figures
 from cas_metric.statistics.tail import stability_curve
 from cas_metric.statistics.uncertainty import Interval
@@ -45,6 +45,12 @@ def test_files_are_the_same_every_time_and_carry_no_date(name, tmp_path):
         assert one.read_bytes() == other.read_bytes()
     assert b"CreationDate" not in first[1].read_bytes()
     assert b"<dc:date>" not in first[0].read_bytes()
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(CasError, match="cannot be written"):
+        figures.save_figure(FIGURES["ranks"](), tmp_path / "file" / "x")
 
 
 def test_ecdf_curves_are_those_of_the_data():
@@ -98,6 +104,11 @@ def test_top1_bars_and_their_intervals():
     assert [p.get_height() for p in axes.patches] == [0.40, 0.45]
     segments = [c.get_segments()[0] for c in axes.collections]
     assert np.allclose([[s[0][1], s[1][1]] for s in segments], [[0.38, 0.42], [0.44, 0.46]])
+
+
+def test_top1_draws_an_interval_that_rounding_put_above_its_estimate():
+    third = Interval(1 / 3, np.nextafter(1 / 3, 1), 0.5, 0.95)
+    assert figures.top1({"A": third}).axes[0].patches[0].get_height() == 1 / 3
 
 
 def test_stability_marks_the_quantile_of_the_protocol():

@@ -7,6 +7,7 @@ marker at once. :func:`save_figure` writes the same bytes every time.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import linregress, t
 
 from cas_metric.errors import InputError
+from cas_metric.files import write_bytes
 from cas_metric.protocol import CONFIDENCE
 from cas_metric.report.palette import FLOOR, REAL, Ink, ink
 from cas_metric.statistics.uncertainty import Interval
@@ -206,7 +208,9 @@ def top1(rates: Mapping[str, Interval], *, chance: float | None = None, title: s
     with mpl.rc_context(fname=STYLE):
         figure, axes = _canvas(title, height=2.5)
         for index, interval in enumerate(rates.values()):
-            error = [[interval.estimate - interval.low], [interval.high - interval.estimate]]
+            # Rounding may put an end of the interval on the wrong side; lengths are not negative.
+            below, above = interval.estimate - interval.low, interval.high - interval.estimate
+            error = [[max(0.0, below)], [max(0.0, above)]]
             axes.bar(index, interval.estimate, width=0.62, color=ink(index).light, alpha=0.8)
             axes.errorbar(
                 index, interval.estimate, yerr=error, color="#1c2127", capsize=3, linewidth=1.0
@@ -271,9 +275,11 @@ def save_figure(figure: Figure, path: str | Path) -> tuple[Path, ...]:
 
     Returns:
         Paths of the three files.
+
+    Raises:
+        CasError: The folder cannot be written to.
     """
     base = Path(path)
-    base.parent.mkdir(parents=True, exist_ok=True)
     undated: dict[str, dict[str, Any]] = {
         ".svg": {"Date": None},
         ".pdf": {"CreationDate": None, "ModDate": None},
@@ -282,7 +288,9 @@ def save_figure(figure: Figure, path: str | Path) -> tuple[Path, ...]:
     written = tuple(base.with_name(base.name + suffix) for suffix in SUFFIXES)
     with mpl.rc_context(fname=STYLE):
         for target in written:
-            figure.savefig(target, metadata=undated[target.suffix])
+            drawn = io.BytesIO()
+            figure.savefig(drawn, format=target.suffix[1:], metadata=undated[target.suffix])
+            write_bytes(target, drawn.getvalue())
     return written
 
 
