@@ -130,6 +130,22 @@ def test_preference_needs_three_shared_methods_to_correlate(rankings_csv, tmp_pa
         invoke(preference.app, rankings_csv, "--cas", scores, "--resamples", 100)
 
 
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([("A", 0.3), ("B", 0.4), ("C", 0.5), ("A", 0.9)], "'A' has several rows"),
+        ([("A", 0.3), ("B", 0.4), ("C", "high")], "column cas"),
+    ],
+)
+def test_preference_refuses_a_table_of_cas_that_is_not_one_number_a_method(
+    rankings_csv, tmp_path, rows, message
+):
+    scores = tmp_path / "cas.csv"
+    pd.DataFrame(rows, columns=["method", "cas"]).to_csv(scores, index=False)
+    with pytest.raises(InputError, match=message):
+        invoke(preference.app, rankings_csv, "--cas", scores, "--resamples", 100)
+
+
 def test_correlate_reproduces_table_13_by_group(tmp_path):
     path = tmp_path / "utility.csv"
     pd.DataFrame(
@@ -160,6 +176,7 @@ def test_correlate_reproduces_table_13_by_group(tmp_path):
         ("method,score\nA,1\n", "no column cas"),
         ("method,cas,accuracy\nA,1,2\nB,2,3\n", "at least 3 pairs"),
         ("method,cas\nA,1\nB,2\nC,3\n", "no numeric column"),
+        ("method,seed,cas,y\nA,0,1,2\nA,1,2,2\nB,0,3,3\nC,0,4,5\n", "'A' has several rows"),
     ],
 )
 def test_correlate_says_what_is_wrong_with_a_table(tmp_path, content, message):
@@ -167,6 +184,15 @@ def test_correlate_says_what_is_wrong_with_a_table(tmp_path, content, message):
     path.write_text(content)
     with pytest.raises(InputError, match=message):
         invoke(correlate.app, path)
+
+
+def test_correlate_refuses_a_column_with_itself_and_rows_of_no_group(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("set,method,cas,y\nF,A,1,2\nF,B,2,1\nF,C,3,4\n,D,4,4\n")
+    with pytest.raises(InputError, match="with itself"):
+        invoke(correlate.app, path, "--y", "cas")
+    with pytest.raises(InputError, match="1 rows have an empty 'set'"):
+        invoke(correlate.app, path, "--by", "set")
 
 
 def test_check_paper_by_verdict_and_as_files(tmp_path):

@@ -193,11 +193,27 @@ def test_long_and_wide_layouts_are_the_same():
             {"case": [1, 1], "rater": ["x", "x"], "method": ["A", "A"], "rank": [1, 2]},
             "ranked 'A' twice",
         ),
+        ({"case": [1, None], "A": [1, 2], "B": [2, 1]}, "2 of the 4 ranks name no case"),
+        (
+            {"case": [1, 1], "rater": ["x", ""], "method": ["A", "B"], "rank": [1, 2]},
+            "1 of the 2 ranks name no rater",
+        ),
+        ({"case": [1, 1], "method": ["A", None], "rank": [1, 2]}, "name no method"),
+        ({"case": [1], "A": [1], "B": [np.inf]}, "no positive number"),
+        (
+            {"case": [1, 1], "method": ["A", "B"], "rank": [1, 2], "position": ["left", "right"]},
+            "position 'left' is no positive number",
+        ),
     ],
 )
 def test_unusable_rankings_are_refused_with_the_reason(columns, message):
     with pytest.raises(InputError, match=message):
         parse_rankings(pd.DataFrame(columns))
+
+
+def test_an_empty_column_of_positions_is_no_column():
+    table = pd.DataFrame({"case": [1, 1], "method": ["A", "B"], "rank": [1, 2], "position": None})
+    assert parse_rankings(table).positions is None
 
 
 @given(st.integers(0, 10_000), st.integers(2, 4), st.booleans())

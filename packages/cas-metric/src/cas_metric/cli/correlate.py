@@ -48,11 +48,14 @@ def correlate(
     each method is left out in turn. With five methods the usual p-value of a rank correlation is
     far too small: trust the permutation one.
 
-    Example: `cas correlate utility.csv --x cas --y accuracy --y macro_f1 --by dataset`
+    Example: `cas correlate methods.csv --x cas --y accuracy --y macro_f1 --by dataset`
     """
     frame = read_columns(table, "method", x, *(y or []), *([by] if by else []))
+    _check_rows(table, frame, by)
     groups = {str(k): g for k, g in frame.groupby(by)} if by else {"": frame}
     targets = y or [str(c) for c in frame.select_dtypes("number").columns if c not in (x, by)]
+    if x in targets:
+        raise InputError(f"{x!r} cannot be correlated with itself", fix="choose another --y")
     if not targets:
         raise InputError(f"{table}: no numeric column to correlate {x!r} with")
     results = [
@@ -63,6 +66,19 @@ def correlate(
     if out is not None:
         _draw(out, results, x)
     deliver(results, _markdown(results, x), out=out, name="correlation", as_json=as_json)
+
+
+def _check_rows(table: Path, frame: pd.DataFrame, by: str | None) -> None:
+    """Refuse a table whose rows are not one a method: its p-values would be far too small."""
+    if by and frame[by].isna().any():
+        raise InputError(f"{table}: {int(frame[by].isna().sum())} rows have an empty {by!r}")
+    repeated = frame.duplicated([by, "method"] if by else ["method"])
+    if repeated.any():
+        where = f" of one {by}" if by else ""
+        raise InputError(
+            f"{table}: {frame['method'][repeated].iloc[0]!r} has several rows{where}",
+            fix="average the rows of a method first, or name with --by what sets them apart",
+        )
 
 
 def correlate_columns(

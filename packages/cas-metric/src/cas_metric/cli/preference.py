@@ -76,12 +76,25 @@ def preference(
     draw = {"resamples": resamples, "seed": seed}
     result = analyse(parsed, model, ridge, draw)
     if cas is not None:
-        table = read_columns(cas, "method", "cas")
-        known = dict(zip(table["method"].astype(str), table["cas"].astype(float), strict=True))
-        result["correlation"] = correlate_with(result, known, str(cas))
+        result["correlation"] = correlate_with(result, _mean_cas(cas), str(cas))
     if out is not None:
         draw_figures(out, result)
     deliver(result, _markdown(result), out=out, name="preference", as_json=as_json)
+
+
+def _mean_cas(path: Path) -> dict[str, float]:
+    """Method to mean CAS out of a table with one row a method."""
+    table = read_columns(path, "method", "cas")
+    names = table["method"].astype(str)
+    if names.duplicated().any():
+        raise InputError(
+            f"{path}: {names[names.duplicated()].iloc[0]!r} has several rows",
+            fix="give a table with one row a method, of one data set",
+        )
+    try:
+        return dict(zip(names, table["cas"].astype(float), strict=True))
+    except ValueError as error:
+        raise InputError(f"{path}: column cas: {error}") from error
 
 
 def analyse(rankings: Rankings, model: str, ridge: float, draw: dict[str, int]) -> dict[str, Any]:
@@ -195,7 +208,9 @@ def _markdown(result: dict[str, Any]) -> str:
     if result["position_bias"]:
         bias = result["position_bias"]
         shares = ", ".join(f"{place}: {percent(rate)}" for place, rate in bias["top1"].items())
-        parts.append(f"First choice by place shown: {shares}; p = {p_value(bias['p'])}.")
+        p = p_value(bias["p"])
+        told = f"p {p}" if p.startswith("<") else f"p = {p}"
+        parts.append(f"First choice by place shown: {shares}; {told}.")
     if "correlation" in result:
         from cas_metric.cli.correlate import coefficient_table
 

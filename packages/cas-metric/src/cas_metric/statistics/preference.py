@@ -75,8 +75,9 @@ def parse_rankings(frame: pd.DataFrame) -> Rankings:
     numbers, 1 best; equal ranks are ties. A missing ``rater`` column means one rater.
 
     Raises:
-        InputError: For missing columns, ranks that are not positive numbers, a method ranked twice
-            by a rater in a case, or a ranking of fewer than two methods.
+        InputError: For missing columns, ranks or positions that are not positive numbers, a rank
+            without a case, rater or method, a method ranked twice by a rater in a case, or a
+            ranking of fewer than two methods.
     """
     import pandas as pd
 
@@ -92,19 +93,26 @@ def parse_rankings(frame: pd.DataFrame) -> Rankings:
         long = table.melt(id_vars=list(_KEYS), var_name="method", value_name="rank")
     ranks = pd.to_numeric(long["rank"], errors="coerce")
     written = long["rank"].notna() & (long["rank"].astype(str).str.strip() != "")
-    bad = written & ~(ranks > 0)
+    bad = written & ~((ranks > 0) & np.isfinite(ranks))
     if bad.any():
         row = long[bad].iloc[0]
         raise InputError(
-            f"case {row['case']!r}, method {row['method']!r}: rank {row['rank']!r} is no positive "
+            f"case {row['case']}, method {row['method']!r}: rank {row['rank']!r} is no positive "
             "number",
             fix="write 1 for the best; leave the cell empty where a method was not ranked",
         )
     long = long.assign(rank=ranks)[written]
     keys = [*_KEYS, "method"]
+    for key in keys:  # a blank key would drop its row without a word
+        blank = long[key].isna() | (long[key].astype(str).str.strip() == "")
+        if blank.any():
+            raise InputError(
+                f"{int(blank.sum())} of the {len(long)} ranks name no {key}",
+                fix=f"fill the column {key!r}; pandas also reads 'None' and 'NA' as empty",
+            )
     if long.duplicated(keys).any():
         case, rater, method = long[long.duplicated(keys)].iloc[0][keys]
-        raise InputError(f"rater {rater!r} ranked {method!r} twice in case {case!r}")
+        raise InputError(f"rater {rater} ranked {method!r} twice in case {case}")
     return _as_arrays(long)
 
 
@@ -115,10 +123,11 @@ def _as_arrays(long: pd.DataFrame) -> Rankings:
     wide = wide.reindex(columns=methods)
     short = wide.notna().sum(axis=1) < 2
     if short.any() or wide.empty:
-        where = f"case {wide.index[short][0][0]!r}" if short.any() else "the table"
+        where = f"case {wide.index[short][0][0]}" if short.any() else "the table"
         raise InputError(f"{where} ranks fewer than two methods", fix="drop it or complete it")
     positions = None
-    if "position" in long:
+    if "position" in long and long["position"].notna().any():
+        long = long.assign(position=_positions(long["position"]))
         shown = long.pivot_table(index=list(_KEYS), columns="method", values="position", sort=False)
         positions = shown.reindex(index=wide.index, columns=methods).to_numpy(dtype=np.float64)
     return Rankings(
@@ -128,6 +137,20 @@ def _as_arrays(long: pd.DataFrame) -> Rankings:
         ranks=wide.to_numpy(dtype=np.float64),
         positions=positions,
     )
+
+
+def _positions(column: pd.Series) -> pd.Series:
+    """Places as numbers; an empty cell is an unknown place."""
+    import pandas as pd
+
+    places = pd.to_numeric(column, errors="coerce")
+    bad = column.notna() & ~(places > 0)
+    if bad.any():
+        raise InputError(
+            f"position {column[bad].iloc[0]!r} is no positive number",
+            fix="number the places from 1; leave the column out where they are not known",
+        )
+    return places
 
 
 def preference_scores(
