@@ -145,7 +145,9 @@ def utility(
     ] = 30,
     learning_rate: Annotated[
         float,
-        typer.Option(help="Peak of the one-cycle schedule of AdamW.", rich_help_panel=TRAINING),
+        typer.Option(
+            help="Peak of the one-cycle schedule of AdamW.", min=0.0, rich_help_panel=TRAINING
+        ),
     ] = 1e-3,
     batch_size: Annotated[
         int, typer.Option(help="Images in a batch.", min=2, rich_help_panel=TRAINING)
@@ -173,7 +175,10 @@ def utility(
     from cas_metric.utility.training import Recipe
 
     synthetic_per_batch(batch_size, share)
-    build_network(model, 2, seed=0, weights=weights)  # a wrong name or file shows before decoding
+    chosen = str(resolve_device(device))
+    build_network(
+        model, 2, seed=0, weights=weights
+    )  # a wrong name, file or device shows before decoding
     folder = out or Path("utility")
     read = _read(train, test, generated, size or SIZES[model], folder, num_workers)
     if focus is not None and focus not in read.methods:
@@ -187,7 +192,7 @@ def utility(
         learning_rate=learning_rate,
         augment=augment,
         weights=weights,
-        device=str(resolve_device(device)),
+        device=chosen,
     )
     scales = sorted(set(scale or (0.25, 0.5, 1.0)))
     experiment = Experiment(read.real, read.held_out, read.synthetic, scales, range(seeds), recipe)

@@ -4,7 +4,8 @@ Two questions are kept apart. *Would another training run agree?* The paired t-t
 sign-flip test treat the seeds as the sample. Five seeds cannot give a sign-flip p-value below
 2/32. *Would other test images agree?* The interval and the sign-flip test over images resample
 images (patients, where they are known), each with its mean over the seeds; with one seed and no
-patients the test is the exact McNemar test. McNemar's test of each seed alone is listed too.
+patients the test is McNemar's, exact up to 14 images on which the two differ. McNemar's exact test
+of each seed alone is listed too.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from PIL import Image
 
 from cas_metric.decoding import default_workers, hash_files, ordered_map
 from cas_metric.encoders.weights import digest_of
-from cas_metric.errors import ImageError, InputError
+from cas_metric.errors import CasError, ImageError, InputError
 from cas_metric.files import to_json, write_bytes
 from cas_metric.images import load_image, to_uint8
 
@@ -77,6 +77,7 @@ def read_pictures(
 
     Raises:
         InputError: A label is missing or no class, or no image can be read.
+        CasError: ``folder`` cannot be written to, or the disk is full.
     """
     indices = _class_indices(manifest, classes)
     workers = num_workers or default_workers()
@@ -87,7 +88,13 @@ def read_pictures(
     stored = folder / f"{name}.npy"
     notes = stored.with_suffix(".json")  # written last: it vouches for the array
     if not notes.is_file():
-        errors = _decode(paths, manifest.window, size, stored, workers, progress)
+        try:
+            errors = _decode(paths, manifest.window, size, stored, workers, progress)
+        except OSError as error:
+            raise CasError(
+                f"{folder} cannot be written: {error.strerror or error}",
+                fix="free space, or choose another folder with --out",
+            ) from error
         write_bytes(notes, to_json(errors).encode())
     failed: dict[str, str] = json.loads(notes.read_text(encoding="utf-8"))
     kept = np.array([row for row in range(len(paths)) if str(row) not in failed], dtype=np.int64)
