@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import typer
@@ -34,18 +35,20 @@ def complaint(words: list[str]) -> str | None:
     """What the program says against a command, which is parsed and not run; None if nothing.
 
     typer brings its own click, so groups and errors are told by what they have, not by class.
+    craft-trainer looks at the process's own words before it imports a verb.
     """
     command: Any = typer.main.get_command(GROUPS[words[0]])
     context = command.context_class(command, info_name=words[0])
     rest = words[1:]
     try:
-        while hasattr(command, "resolve_command"):
-            if not rest or rest[0].startswith("-"):
-                return None
-            name, command, rest = command.resolve_command(context, rest)
-            context = command.context_class(command, info_name=name, parent=context)
-        if not {"--help", "-h"} & set(rest):
-            command.make_context(words[-1], rest)
+        with patch.object(sys, "argv", words):
+            while hasattr(command, "resolve_command"):
+                if not rest or rest[0].startswith("-"):
+                    return None
+                name, command, rest = command.resolve_command(context, rest)
+                context = command.context_class(command, info_name=name, parent=context)
+            if not {"--help", "-h"} & set(rest):
+                command.make_context(words[-1], rest)
     except Exception as error:
         if not hasattr(error, "format_message"):
             raise
