@@ -40,7 +40,7 @@ class Pipeline:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.scale = settings.scale
+        self.scale = settings.fitting_scale
         self.folder = settings.folder
         # Methods are cached by their arguments, on this object alone.
         self.adapter = cache(self._adapter)

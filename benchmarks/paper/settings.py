@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from cas_metric.domains import load_domain
+
 #: Phantom domains stand in for the data sets of the paper of the same name.
 PAPER_NAMES: Final = {
     "fitzpatrick17k": "Fitzpatrick17k",
@@ -150,6 +152,14 @@ class Settings:
     backbone: Path | None = None
     rankings: Path | None = None
     generators: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def fitting_scale(self) -> Scale:
+        """The scale, where phantoms are drawn with a held-out image of every class at least."""
+        if self.data is not None:
+            return self.scale
+        classes = len(load_domain(self.domain).classes)
+        return replace(self.scale, test=max(self.scale.test, classes))
 
     @property
     def paper_name(self) -> str:

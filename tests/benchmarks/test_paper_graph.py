@@ -18,8 +18,10 @@ from benchmarks.paper.recipes import CRAFT, RECIPES
 from benchmarks.paper.script import SCALES, settings_of
 from benchmarks.paper.settings import Settings
 
+from cas_metric.domains import load_domain
 from cas_metric.errors import CasError
 from cas_metric.manifest import write_manifest
+from cas_metric.phantoms import DOMAINS
 from cas_metric.phantoms.dataset import write_phantom_dataset
 from craft_trainer.config import parse_config
 
@@ -55,6 +57,14 @@ def test_ablations_are_made_on_one_domain_and_one_of_them_in_a_quick_run() -> No
     assert chosen(everything.ABLATED) == NAMES
     assert chosen(everything.ABLATED, quick=True) == (*everything.MAIN, "table4")
     assert chosen(everything.ABLATED, without=True) == everything.MAIN == chosen("phantom-origa")
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_a_quick_run_draws_every_class(domain: str, tmp_path: Path) -> None:
+    settings = Settings(domain, None, "phantom-sd", SCALES["quick"], tmp_path)
+    classes = len(load_domain(domain).classes)
+    assert Pipeline(settings).count("test") == max(10, classes)
+    assert Pipeline(settings).count("train") >= classes
 
 
 def test_every_step_comes_after_what_it_needs(pipeline: Pipeline) -> None:
