@@ -310,6 +310,9 @@ class TestTheKey:
             ("https://host/v1?api-key=hunter22222", "holds a user name"),
             ("ftp://host/v1", "no http"),
             ("host/v1", "no http"),
+            ("http://host:PORT/v1", "no http"),
+            ("http://[::1/v1", "no http"),
+            ("http://..:80/v1", "no http"),
         ],
     )
     def test_addresses_with_secrets_are_refused(self, monkeypatch, url, text):

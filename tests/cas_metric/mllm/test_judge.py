@@ -16,6 +16,7 @@ from tests.support.oracles import pixels_of
 
 from cas_metric.domains import load_domain, parse_domain
 from cas_metric.errors import InputError, PreflightError
+from cas_metric.images import Window
 from cas_metric.mllm import Options, answer_all, open_model
 from cas_metric.mllm.judge import (
     COLUMNS,
@@ -276,3 +277,12 @@ def test_the_test_of_places_rejects_a_judge_without_eyes_no_more_often_than_it_s
     assert covered / draws > 0.95 - 0.038
     tau = repeatability(parsed, **DRAW).kendall_tau
     assert abs(tau.estimate) < 0.2
+
+
+def test_candidates_of_different_windows_are_not_compared(tmp_path):
+    table = candidates(tmp_path, 1)
+    one = table.assign(window=[None, Window(0, 9), None])
+    (request,) = judge_requests(find_cases(one), one, SKIN, balanced_orders(3, 1, 1, 0))
+    assert request.window == Window(0, 9)
+    with pytest.raises(PreflightError, match="different display windows"):
+        find_cases(table.assign(window=[Window(0, 5), Window(0, 9), None]))

@@ -73,7 +73,7 @@ def audit(
         typer.Option("--control", help="Also ask for the checklist of another class."),
     ] = False,
     draw_seed: Annotated[
-        int, typer.Option(help="Seed of the drawn cases and of the other classes.")
+        int, typer.Option(min=0, help="Seed of the drawn cases and of the other classes.")
     ] = protocol.BOOTSTRAP_SEED,
     out: Annotated[
         Path | None,

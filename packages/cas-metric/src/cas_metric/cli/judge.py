@@ -77,7 +77,7 @@ def judge(
         ),
     ] = 2,
     draw_seed: Annotated[
-        int, typer.Option(help="Seed of the drawn cases and of the orders.")
+        int, typer.Option(min=0, help="Seed of the drawn cases and of the orders.")
     ] = protocol.BOOTSTRAP_SEED,
     cas: Annotated[
         Path | None,

@@ -41,7 +41,14 @@ def known_cas(images: Images, found: Cases, table: Path | None) -> tuple[dict[st
     """
     if table is not None:
         frame = read_columns(table, "method", "cas")
-        known = dict(zip(frame["method"].astype(str), frame["cas"].astype(float), strict=True))
+        try:
+            values = frame["cas"].astype(float)
+        except ValueError as error:
+            raise InputError(
+                f"{table}: the column 'cas' holds something else than numbers: {error}",
+                fix="give comparison.csv of `cas compare`",
+            ) from error
+        known = dict(zip(frame["method"].astype(str), values, strict=True))
         if sum(name in known for name in found.methods) < _CORRELATED:
             raise InputError(
                 f"{table} holds fewer than {_CORRELATED} of the methods; a correlation needs them",

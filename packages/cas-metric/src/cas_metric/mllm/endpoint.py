@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from cas_metric.errors import CasError, InputError, MissingDependency, ModelUnavailable
 from cas_metric.mllm.dialect import Dialect, weaker
@@ -78,12 +78,7 @@ def access_from(environment: Mapping[str, str], base_url: str | None = None) -> 
     key = environment.get("CAS_MLLM_API_KEY") or ""
     if not key and not own:
         key = environment.get("OPENAI_API_KEY") or ""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InputError(
-            "the base URL of the model server is no http(s) address",
-            fix="set CAS_MLLM_BASE_URL, e.g. http://localhost:8000/v1",
-        )
+    parts = _address(url)
     if parts.username or parts.password or parts.query or parts.fragment:
         raise InputError(
             f"the base URL of {parts.hostname} holds a user name, a password or a query",
@@ -100,6 +95,23 @@ def access_from(environment: Mapping[str, str], base_url: str | None = None) -> 
             fix="export OPENAI_API_KEY=…; or CAS_MLLM_BASE_URL for a server of your own",
         )
     return Access(url, key)
+
+
+def _address(url: str) -> SplitResult:
+    """The parts of an http(s) address that can be connected to."""
+    try:
+        parts = urlsplit(url)
+        # Wrong ports and host names would otherwise be noticed at the first call.
+        usable = parts.scheme in ("http", "https") and parts.port != 0
+        usable = usable and bool((parts.hostname or "").encode("idna"))
+    except ValueError:
+        usable = False
+    if not usable:
+        raise InputError(
+            "the base URL of the model server is no http(s) address",
+            fix="set CAS_MLLM_BASE_URL, e.g. http://localhost:8000/v1",
+        )
+    return parts
 
 
 class Endpoint:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import string
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from cas_metric.domains import Domain, RankingCriteria
 from cas_metric.errors import InputError, PreflightError
+from cas_metric.images import Window
 from cas_metric.mllm.types import Answer, Request
 
 if TYPE_CHECKING:
@@ -103,7 +104,8 @@ def find_cases(table: pd.DataFrame) -> Cases:
 
     Raises:
         InputError: Fewer than two methods, or more than :data:`MAX_CANDIDATES`, or no common case.
-        PreflightError: A method has several images of a case, or methods disagree on its label.
+        PreflightError: A method has several images of a case, or methods disagree on its label or
+            display window.
     """
     methods = tuple(dict.fromkeys(table["method"]))
     if not 2 <= len(methods) <= MAX_CANDIDATES:
@@ -121,6 +123,8 @@ def find_cases(table: pd.DataFrame) -> Cases:
             problems.append(f"case {name!r}: {counts.max()} images of method {counts.idxmax()!r}")
         elif len(labels := sorted(set(rows["label"]))) > 1:
             problems.append(f"case {name!r}: labels {', '.join(labels)}")
+        elif len(_windows(rows["window"])) > 1:
+            problems.append(f"case {name!r}: the methods' images have different display windows")
         elif len(counts) < len(methods):
             incomplete += 1
         else:
@@ -130,7 +134,11 @@ def find_cases(table: pd.DataFrame) -> Cases:
             prompt = str(table["prompt"].loc[images[0]])
             cases.append(Case(str(name), str(labels[0]), prompt, images))
     if problems:
-        raise PreflightError(problems, fix="choose one generation seed with --seed")
+        raise PreflightError(
+            problems,
+            fix="choose one generation seed with --seed, and give all methods the same labels and "
+            "the same window in cas.yaml",
+        )
     if not cases:
         examples = {m: table.loc[table["method"] == m, "case"].iloc[0] for m in methods}
         listed = ", ".join(f"{method}: {case!r}" for method, case in examples.items())
@@ -224,7 +232,12 @@ def judge_requests(
         domain: Criteria and modality.
         orders: Of :func:`balanced_orders`.
     """
-    paths, windows = table["path"].to_dict(), table["window"].to_dict()
+    paths = table["path"].to_dict()
+    # One at most a case, see find_cases; images of 8 bits need none.
+    windows = {
+        case.name: next(iter(_windows(table["window"].loc[list(case.images)])), None)
+        for case in found.cases
+    }
     count = len(found.methods)
     named = ", ".join(letters(count))
     asked = domain.ranking or GENERAL
@@ -246,7 +259,7 @@ def judge_requests(
             images=tuple(paths[case.images[method]] for method in order),
             captions=tuple(f"Candidate {letter}:" for letter in letters(count)),
             check=ranking_problems,
-            window=windows[case.images[0]],
+            window=windows[case.name],
         )
         for case, own in zip(found.cases, orders, strict=True)
         for number, order in enumerate(own, start=1)
@@ -296,6 +309,10 @@ def judge_rows(
         pd.DataFrame(rankings, columns=list(COLUMNS)),
         pd.DataFrame(questions, columns=list(QUESTION_COLUMNS)),
     )
+
+
+def _windows(values: Iterable[Any]) -> set[Window]:
+    return {value for value in values if isinstance(value, Window)}
 
 
 def _quoted(text: str) -> str:
