@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import re
 import tempfile
@@ -97,6 +98,14 @@ def test_arbitrary_bytes(name, content):
         Path(folder, TABLES[name][0]).write_bytes(content)
         with pytest.raises(CasError):
             DATASETS[name].read(Path(folder), "paper")
+
+
+def test_a_damaged_archive(tmp_path):
+    packed = bytearray(gzip.compress(TABLES["chexpert"][1].encode()))
+    packed[12:40] = bytes(28)
+    (tmp_path / "train.csv.gz").write_bytes(packed)
+    with pytest.raises(CasError, match="no readable CSV"):
+        DATASETS["chexpert"].read(tmp_path, "paper")
 
 
 # -- splits -------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from cas_metric.cli.datasets import app
 from cas_metric.errors import InputError
-from cas_metric.manifest import read_manifest
+from cas_metric.manifest import read_manifest, write_manifest
 from cas_metric.phantoms.dataset import write_phantom_dataset
 
 
@@ -44,3 +44,12 @@ def test_too_many_or_the_same_folder_is_refused(train: Path, tmp_path: Path) -> 
         draw(train, tmp_path / "many", 11)
     with pytest.raises(InputError, match="folder of the images"):
         draw(train, train, 2)
+
+
+def test_a_table_keeps_its_config_and_a_file_is_no_folder(train: Path, tmp_path: Path) -> None:
+    table = write_manifest(read_manifest(train).rows.assign(label="a"), tmp_path / "train.csv")
+    (tmp_path / "cas.yaml").write_text("domain: phantom-chexpert\n")
+    with pytest.raises(InputError, match="or of their table"):
+        draw(table, tmp_path, 2)
+    with pytest.raises(InputError, match="cannot be made"):
+        draw(train, table, 2)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cas_metric.cli.common import console_out, emit_json, progress
+from cas_metric.cli.common import emit_json, progress
 
 
 def phantom(
@@ -65,4 +65,4 @@ def phantom(
         return
     for split, folder in folders.items():
         listed = ", ".join(f"{count} {label}" for label, count in counts[split].items())
-        console_out().print(f"{folder}: {totals[split]} images ({listed})", soft_wrap=True)
+        typer.echo(f"{folder}: {totals[split]} images ({listed})")

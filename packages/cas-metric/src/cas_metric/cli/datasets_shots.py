@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from cas_metric.cli.common import console_out, emit_json
+from cas_metric.cli.common import emit_json
 
 
 def shots(
     train: Annotated[Path, typer.Argument(help="Training split: folder or table.")],
     number: Annotated[int, typer.Option("--shots", min=1, help="Images a class.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the smaller split.")],
-    seed: Annotated[int, typer.Option("--seed", help="Seeds the draw.")] = 42,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seeds the draw.")] = 42,
     as_json: Annotated[bool, typer.Option("--json", help="Results as JSON on stdout.")] = False,
 ) -> None:
     """Keep a few training images of each class (Appendix F).
@@ -40,9 +40,21 @@ def shots(
     if "" in labels:
         raise InputError(f"{train}: a row has no label", fix="label every row")
     kept = few_shot(np.arange(len(manifest)), labels, number, seed)
-    out.mkdir(parents=True, exist_ok=True)
-    if manifest.root.resolve() == out.resolve():
-        raise InputError(f"{out} is the folder of the images themselves", fix="give another --out")
+    if out.resolve() in (
+        manifest.root.resolve(),
+        (train if train.is_dir() else train.parent).resolve(),
+    ):
+        raise InputError(
+            f"{out} is the folder of the images themselves or of their table, whose cas.yaml "
+            "would be replaced",
+            fix="give another --out",
+        )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{out} cannot be made: {error.strerror}", fix="give another --out"
+        ) from None
     config = manifest.config or FolderConfig()
     provenance = {**config.provenance, "shots": number, "shots_seed": seed, "of": str(train)}
     changes = {"root": manifest.root.resolve(), "train": None, "provenance": provenance}
@@ -52,4 +64,4 @@ def shots(
     if as_json:
         emit_json(result)
     else:
-        console_out().print(f"{out}: {len(kept)} images of {result['classes']} classes")
+        typer.echo(f"{out}: {len(kept)} images of {result['classes']} classes")

@@ -7,6 +7,7 @@ import difflib
 import gzip
 import os
 import re
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
@@ -115,7 +116,7 @@ def read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
                         f"but the header has {len(header)}",
                         fix="check the commas and quotes of that line, or download the file again",
                     )
-    except (csv.Error, UnicodeDecodeError, OSError, EOFError) as error:
+    except (csv.Error, UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
         raise InputError(
             f"{path} is no readable CSV: {error}", fix="download the file again"
         ) from None

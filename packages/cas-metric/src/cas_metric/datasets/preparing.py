@@ -196,8 +196,8 @@ def _check_options(request: Request) -> None:
         raise InputError(
             f"{looks[0]} looks at the images, --metadata-only does not", fix="drop one of the two"
         )
-    if request.seed < 0:
-        raise InputError(f"--seed is {request.seed}", fix="use 0 or a positive number")
+    if not 0 <= request.seed < 2**32:  # the range of the legacy generator of Fitzpatrick17k
+        raise InputError(f"--seed is {request.seed}", fix=f"use 0 to {2**32 - 1}")
 
 
 def _present(
