@@ -10,7 +10,7 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from cas_metric.cli.datasets_phantom import phantom
-from cas_metric.errors import InputError
+from cas_metric.errors import CasError, InputError
 from cas_metric.manifest import pair, read_manifest
 from cas_metric.phantoms import DOMAINS, renderer
 from cas_metric.phantoms.dataset import (
@@ -250,3 +250,17 @@ def test_the_command_takes_a_size(tmp_path):
     assert result.exit_code == 0, result.output
     assert "2 images" in result.stdout
     assert Image.open(tmp_path / "test" / "images" / "test-00000.png").size == (40, 40)
+
+
+def test_a_generated_set_of_other_phantoms_is_not_kept(dataset, tmp_path):
+    other = write_phantom_dataset("chexpert", tmp_path / "other", train=24, test=16, seed=4)
+    made = write_generated_set("chexpert", dataset / "test", tmp_path / "gen", kind="faithful")
+    assert made == write_generated_set("chexpert", dataset / "test", made, kind="faithful")
+    with pytest.raises(InputError, match="prompts of other phantoms"):
+        write_generated_set("chexpert", other["test"], made, kind="faithful")
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CasError, match="cannot be written"):
+        write_phantom_dataset("chexpert", tmp_path / "file", train=4, test=4, size=16)

@@ -7,6 +7,7 @@ there at the end. Writing the same folder again does nothing.
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import shutil
@@ -18,7 +19,8 @@ import numpy as np
 from PIL import Image
 
 from cas_metric import __version__
-from cas_metric.errors import InputError
+from cas_metric.datasets.paper_tables import LABEL_TABLES
+from cas_metric.errors import CasError, InputError
 from cas_metric.manifest import FolderConfig, read_folder_config, write_folder_config
 from cas_metric.phantoms import canonical_domain, failures, generator, render_phantom, renderer
 from cas_metric.phantoms.base import FindingSpec, Phantom, Renderer
@@ -26,45 +28,7 @@ from cas_metric.phantoms.base import FindingSpec, Phantom, Renderer
 #: (train, test) images of each class in the paper's subsets: Tables 19, 20, 21 and 22. The
 #: training column of Table 19 adds up to 3,091, not to the 3,100 that it states.
 PAPER_COUNTS: Final[dict[str, dict[str, tuple[int, int]]]] = {
-    "phantom-fitzpatrick17k": {
-        "Psoriasis": (326, 327),
-        "Squamous Cell Carcinoma": (288, 291),
-        "Lichen Planus": (246, 245),
-        "Basal Cell Carcinoma": (234, 234),
-        "Allergic Contact Dermatitis": (214, 215),
-        "Lupus Erythematosus": (205, 205),
-        "Sarcoidosis": (173, 175),
-        "Folliculitis": (171, 171),
-        "Scabies": (169, 169),
-        "Melanoma": (130, 131),
-        "Erythema Multiforme": (118, 118),
-        "Granuloma Annulare": (106, 105),
-        "Eczema": (101, 102),
-        "Pityriasis Rosea": (96, 97),
-        "Acne": (92, 91),
-        "Mycosis Fungoides": (91, 91),
-        "Actinic Keratosis": (88, 87),
-        "Prurigo Nodularis": (85, 85),
-        "Vitiligo": (80, 83),
-        "Keloid": (78, 78),
-    },
-    "phantom-chexpert": {
-        "No Finding": (125, 124),
-        "Pleural Effusion": (125, 123),
-        "Cardiomegaly": (123, 123),
-        "Pneumonia": (122, 125),
-    },
-    "phantom-breakhis": {
-        "Adenosis": (56, 57),
-        "Ductal Carcinoma": (452, 451),
-        "Fibroadenoma": (130, 130),
-        "Lobular Carcinoma": (85, 85),
-        "Mucinous Carcinoma": (111, 111),
-        "Papillary Carcinoma": (71, 71),
-        "Phyllodes Tumor": (60, 61),
-        "Tubular Adenoma": (75, 75),
-    },
-    "phantom-origa": {"Normal": (318, 132), "Glaucoma": (136, 64)},
+    f"phantom-{name}": table.rows for name, table in LABEL_TABLES.items()
 }
 SPLITS: Final = ("train", "test")
 
@@ -252,7 +216,23 @@ def write_generated_set(
         },
     )
     items = _generated_items(domain, specs, kind, seed, method or kind, size)
-    return write_phantom_folder(out, config, items, advance)
+    folder = write_phantom_folder(out, config, items, advance)
+    _check_cases(folder, {case: renderer(domain).describe(spec) for case, spec in specs.items()})
+    return folder
+
+
+def _check_cases(folder: Path, prompts: Mapping[str, str]) -> None:
+    """Refuse a set that was kept but had been made from other prompts.
+
+    Splits of one size have the same ids whatever their seed, so that ``cas.yaml`` does not tell.
+    """
+    with (folder / "metadata.csv").open(encoding="utf-8", newline="") as file:
+        present = {row.get("reference"): row.get("prompt") for row in csv.DictReader(file)}
+    if present != prompts:
+        raise InputError(
+            f"{folder} exists and was made from the prompts of other phantoms",
+            fix="choose another folder, or delete this one",
+        )
 
 
 def _size_of(folder: Path) -> int:
@@ -347,7 +327,12 @@ def read_specs(folder: str | Path) -> dict[str, FindingSpec]:
 def write_phantom_folder(
     folder: Path, config: FolderConfig, items: Iterable[Item], advance: Advance
 ) -> Path:
-    """Write a folder beside its place and move it there; keep one that is the same already."""
+    """Write a folder beside its place and move it there; keep one that is the same already.
+
+    Raises:
+        InputError: The folder holds something else.
+        CasError: It cannot be written to.
+    """
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         present = read_folder_config(folder) if folder.is_dir() else None
         if present is not None and present.provenance == config.provenance:
@@ -356,6 +341,18 @@ def write_phantom_folder(
             f"{folder} exists and holds something else",
             fix="choose another folder, or delete this one",
         )
+    try:
+        return _write_beside(folder, config, items, advance)
+    except OSError as error:
+        raise CasError(
+            f"{folder} cannot be written: {error.strerror or error}",
+            fix="free space, or choose another folder",
+        ) from error
+
+
+def _write_beside(
+    folder: Path, config: FolderConfig, items: Iterable[Item], advance: Advance
+) -> Path:
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     (partial / "images").mkdir(parents=True)
