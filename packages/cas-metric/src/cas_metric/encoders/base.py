@@ -276,14 +276,27 @@ def exact_float32(inputs: Tensor) -> Any:
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """``auto`` to the best device of this machine; anything else as torch understands it."""
-    if device != "auto":
-        try:
-            return torch.device(device)
-        except RuntimeError as error:
-            raise InputError(
-                f"unknown device {device!r}", fix="auto, cpu, cuda, cuda:1, mps, …"
-            ) from error
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    """``auto`` to the best device of this machine; anything else as torch understands it.
+
+    Raises:
+        InputError: torch knows no such device, or this machine has none.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise InputError(
+            f"unknown device {device!r}", fix="auto, cpu, cuda, cuda:1, mps, …"
+        ) from error
+    try:
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:  # the latter from a torch built without CUDA
+        cause = str(error).split("\n")[0]
+        raise InputError(
+            f"the device {device} cannot be used here: {cause}",
+            fix="--device auto takes what there is; `cas doctor` lists it",
+        ) from error
+    return chosen

@@ -64,8 +64,21 @@ def load_directory(directory: Path) -> Towers:
             fix="copy the safetensors file of the repository into the directory",
         )
     name = f"local-dir:{directory}"
-    preprocess = json.loads((directory / CONFIG).read_text(encoding="utf-8"))["preprocess_cfg"]
-    return _towers(open_clip, name, weights, preprocess, tokenizer_digests(directory))
+    return _towers(
+        open_clip, name, weights, _stated_preprocessing(directory), tokenizer_digests(directory)
+    )
+
+
+def _stated_preprocessing(directory: Path) -> dict[str, Any]:
+    path = directory / CONFIG
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {**content["preprocess_cfg"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: cannot be read, or states no preprocess_cfg: {error}",
+            fix="copy the file of the checkpoint again",
+        ) from error
 
 
 def load_file(model: str, weights: Path) -> Towers:

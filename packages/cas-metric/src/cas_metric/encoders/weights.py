@@ -47,12 +47,18 @@ def read_config(directory: Path) -> dict[str, Any]:
 def weight_files(directory: Path) -> list[Path]:
     """The safetensors files of a model directory, every shard of them.
 
+    Where a directory holds both forms, the single file counts: it is what transformers loads.
+
     Raises:
         ModelUnavailable: Only pickled weights, no weights, or a shard is missing.
+        InputError: The index of the shards cannot be read.
     """
+    single = directory / "model.safetensors"
+    if single.is_file():
+        return [single]
     index = directory / "model.safetensors.index.json"
     if index.is_file():
-        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        shards = _shards(index)
         missing = [name for name in shards if not (directory / name).is_file()]
         if missing:
             raise ModelUnavailable(
@@ -60,9 +66,6 @@ def weight_files(directory: Path) -> list[Path]:
                 fix="copy every shard into the directory",
             )
         return [directory / name for name in shards]
-    single = directory / "model.safetensors"
-    if single.is_file():
-        return [single]
     pickles = sorted(path.name for pattern in _PICKLES for path in directory.glob(pattern))
     if pickles:
         raise ModelUnavailable(
@@ -73,6 +76,17 @@ def weight_files(directory: Path) -> list[Path]:
     raise ModelUnavailable(
         f"{directory}: no model.safetensors", fix="copy the weights into the directory"
     )
+
+
+def _shards(index: Path) -> list[str]:
+    """Names of the files that an index distributes the weights over."""
+    try:
+        content = json.loads(index.read_text(encoding="utf-8"))
+        return sorted({str(name) for name in content["weight_map"].values()})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{index}: is no index of weights: {error}", fix="copy the file again"
+        ) from error
 
 
 def content_digest(directory: Path) -> str:
