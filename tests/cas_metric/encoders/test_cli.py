@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cas_metric.cli.encoders import app
-from cas_metric.errors import InputError
+from cas_metric.errors import CasError, InputError
 
 runner = CliRunner()
 
@@ -90,3 +90,19 @@ def test_checklists_lists_the_cut_ones(models: dict[str, Path], tmp_path: Path) 
 def test_an_image_only_encoder_has_no_tokens(models: dict[str, Path]) -> None:
     with pytest.raises(InputError, match="images only"):
         runner.invoke(app, ["tokens", str(models["dinov2"]), "x"], catch_exceptions=False)
+
+
+def test_results_that_cannot_be_written_end_in_a_message(
+    models: dict[str, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    words = [
+        "check",
+        str(models["siglip"]),
+        "--device",
+        "cpu",
+        "--out",
+        str(tmp_path / "file/below"),
+    ]
+    with pytest.raises(CasError, match="cannot be written"):
+        run(*words)

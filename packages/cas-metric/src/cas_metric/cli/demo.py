@@ -142,4 +142,4 @@ def _print(verdict: dict[str, Any], run_folder: Path) -> None:
         f"{verdict['auroc']:.3f}.",
         soft_wrap=True,
     )
-    console.print(f"Open {run_folder / 'report.html'}", soft_wrap=True)
+    console.print(f"Open {run_folder / 'report.html'}", markup=False, soft_wrap=True)

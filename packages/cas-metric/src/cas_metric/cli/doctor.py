@@ -150,14 +150,14 @@ def _print(findings: Mapping[str, Any]) -> None:
     table.add_row("versions", ", ".join(versions))
     table.add_row("devices", "\n".join(findings["devices"]))
     cache = findings["cache"]
-    table.add_row(
-        "cache",
+    told = (
         f"{cache['directory']}: {cache['entries']} embeddings, {cache['megabytes']} MB; "
         f"{cache['free_gigabytes']} GB free on its disk"
-        + (f"\n{cache['problem']}" if cache["problem"] else ""),
     )
+    # Brackets in paths and extras are no markup.
+    table.add_row("cache", Text("\n".join(filter(None, (told, cache["problem"])))))
     extras = (_extra_line(*item) for item in findings["extras"].items())
-    table.add_row("extras", Text("\n".join(extras)))  # its brackets are no markup
+    table.add_row("extras", Text("\n".join(extras)))
     states = [f"{alias}: {state}" for alias, state in findings["encoders"].items()]
     table.add_row("encoders", "\n".join(states))
     console.print(table)

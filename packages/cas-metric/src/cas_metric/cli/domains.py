@@ -36,12 +36,14 @@ def list_packs(as_json: AsJson = False) -> None:
     if as_json:
         emit_json([{**vars(pack), "path": str(pack.path)} for pack in packs])
         return
+    from rich.markup import escape
     from rich.table import Column, Table
 
     table = Table("name", "title", "modality", Column("classes", justify="right"), "from")
     for pack in packs:
         if not pack.problem:
-            table.add_row(pack.name, pack.title, pack.modality, str(pack.classes), pack.origin)
+            texts = (escape(text) for text in (pack.name, pack.title, pack.modality))
+            table.add_row(*texts, str(pack.classes), pack.origin)
     console_out().print(table)
     for pack in packs:
         if pack.problem:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -284,8 +283,9 @@ def _deliver(result: dict[str, Any], as_json: bool, out: Path | None, name: str)
 
 
 def _write(result: Any, out: Path, name: str) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    (out / name).write_text(json.dumps(result, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    from cas_metric.files import to_json, write_bytes
+
+    write_bytes(out / name, to_json(result).encode())
 
 
 def _short(value: Any) -> str:
