@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,16 @@ def test_failures_stay_with_their_paths(
     np.testing.assert_array_equal(again.embeddings, found.embeddings[[3, 1]])
 
 
+def test_of_broken_copies_each_is_told_by_its_own_name(
+    siglip: Encoder, cache: EmbeddingCache, tmp_path: Path
+) -> None:
+    broken = [tmp_path / f"{name}.png" for name in "abc"]
+    for path in broken:
+        path.write_bytes(b"")
+    errors = embed_image_files(broken, siglip, cache).errors
+    assert [str(path) in errors[path] for path in broken] == [True] * 3
+
+
 def test_memory_that_runs_out_halves_the_batch(
     paths: list[Path], siglip: Encoder, cache: EmbeddingCache
 ) -> None:
@@ -191,3 +202,17 @@ def test_ordered_map_keeps_order_and_runs_only_so_far_ahead() -> None:
     assert next(results) == 0
     assert taken <= 6
     assert list(results) == [n * n for n in range(1, 50)]
+
+
+def test_ordered_map_that_is_left_does_not_finish_what_it_has_queued() -> None:
+    worked = []
+
+    def slow(number: int) -> int:
+        time.sleep(0.05)
+        worked.append(number)
+        return number
+
+    results = ordered_map(slow, range(50), workers=1, ahead=30)
+    assert next(results) == 0
+    results.close()
+    assert len(worked) < 10

@@ -63,12 +63,15 @@ def ordered_map(
     """
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[Future[Result]] = deque()
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > ahead:
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        finally:  # whoever interrupts a run does not wait for work that nobody will ask for
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def hash_files(paths: Sequence[Path], workers: int) -> list[FileState]:

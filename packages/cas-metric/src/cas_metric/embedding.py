@@ -141,11 +141,15 @@ def embed_image_files(
     failed = dict(ranks.gather(list(failed.items())))
     _bring_home(absent, cache, ranks)
     embeddings, steps = _read(keys, cache, encoder.dim)
+    reasons = [state.error for state in states]
+    for row, one in enumerate(keys):
+        if one in failed:  # of copies one was read, but each reason must name its own file
+            reasons[row] = failed[one].replace(str(files[one][0]), str(paths[row]))
     return ImageEmbeddings(
         paths=tuple(paths),
         embeddings=embeddings,
         digests=tuple(state.digest.hex() for state in states),
-        reasons=tuple(s.error or failed.get(k, "") for s, k in zip(states, keys, strict=True)),
+        reasons=tuple(reasons),
         steps=steps,
         embedded=len(absent) - len(failed),
         cached=len(files) - len(absent),
