@@ -17,6 +17,8 @@ from tests.support.clinical_crops import (
     write_metadata,
 )
 
+from cas_metric.cli.score import _name_of
+
 RUN_FILES = {
     *("per_image.csv", "per_image.parquet", "real_per_image.csv", "real_per_image.parquet"),
     *("floor_per_image.csv", "floor_per_image.parquet", "summary.json", "report.html"),
@@ -178,6 +180,8 @@ def test_compiling_the_encoder_changes_no_score(
     [
         (["--train", "a", "--probe", "b"], "--train and --probe"),
         (["--domain", "chexpart"], "chexpart"),
+        (["--probe", "nowhere"], "nowhere: no such file"),
+        (["--device", "cuda:99"], "cuda:99 cannot be used here"),
         (["--text-policy", "cut"], "text policy"),
         (["--dtype", "float8"], "dtype"),
         (["--seed", "-1"], "seed"),
@@ -214,6 +218,10 @@ def test_a_saved_probe_gives_the_same_rows_and_belongs_to_its_encoder(
     other = _score(folders, siglip_directory, "--probe", probe, "--text-policy", "chunk-mean")
     assert other.code == 2
     assert "another encoder" in other.err
+
+
+def test_no_run_is_named_after_the_parent_folder(tmp_path: Path) -> None:
+    assert _name_of(tmp_path / "gen" / "x" / "..") == "gen"  # runs/.. would be where the user is
 
 
 def test_method_and_seed_name_the_set(folders: Folders, siglip_directory: Path) -> None:
@@ -266,6 +274,10 @@ def test_doctor_sees_a_damaged_cache(tmp_path: Path) -> None:
     done = cas("doctor")
     assert done.code == 0
     assert "damaged" in done.out
+
+
+def test_doctor_names_a_directory_with_brackets_as_it_is(tmp_path: Path) -> None:
+    assert "runs[v2]" in "".join(cas("doctor", "--cache", tmp_path / "runs[v2]").out.split())
 
 
 def test_a_lower_precision_is_measured_against_float32(

@@ -1,6 +1,7 @@
 """Rows, reference tables and the rules on what may be missing."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -301,6 +302,16 @@ def test_real_images_that_the_probe_was_fitted_on_are_reported(
     assert any("12 of 12 real images are also in the training split" in n for n in found.notes)
 
 
+def test_files_of_the_training_split_are_checked_before_anything_is_embedded(
+    folders: Folders, siglip: Encoder, cache: EmbeddingCache, tmp_path: Path
+) -> None:
+    train = Path(shutil.copytree(folders.train, tmp_path / "rows with gaps"))
+    next(train.glob("*.png")).unlink()
+    with pytest.raises(PreflightError, match=r"train .*: no such file") as caught:
+        _score(folders, siglip, cache, train=read_manifest(train))
+    assert len(caught.value.problems) == 1
+
+
 def test_select_names_or_picks(folders: Folders) -> None:
     manifest = read_manifest(folders.generated)
     named = select(manifest, "craft", 7)
@@ -311,8 +322,10 @@ def test_select_names_or_picks(folders: Folders) -> None:
     )
     assert len(select(mixed, "a", None)) == 6
     assert len(select(mixed, None, 2)) == 6
-    with pytest.raises(InputError, match="no generated image"):
+    with pytest.raises(InputError, match="no generated image is of method 'a' and seed 2"):
         select(mixed, "a", 2)
+    with pytest.raises(InputError, match=r"no generated image is of seed 3\n.*a \(seed 1\), b"):
+        select(mixed, None, 3)
 
 
 def test_summary_derives_from_the_rows(scores: Scores, siglip: Encoder, tmp_path: Path) -> None:

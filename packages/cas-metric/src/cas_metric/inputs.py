@@ -17,6 +17,7 @@ from cas_metric.domains import Domain
 from cas_metric.errors import InputError, PreflightError
 from cas_metric.images import Window
 from cas_metric.manifest import Manifest, preflight
+from cas_metric.manifest.checks import row_problems
 from cas_metric.manifest.pairing import match
 
 #: Order of the rows of a run.
@@ -92,7 +93,7 @@ def prepare(
     if unpaired:
         problems = [line for line in problems if line not in set(unmatched)]
     if train is not None:
-        problems += _train_problems(train, domain)
+        problems += row_problems("train", train, domain)  # its keys pair with nothing
     if problems:
         raise PreflightError(problems, fix=_FIX)
     classes = domain.class_names if domain else _labels(real, *([train] if train else []))
@@ -135,9 +136,13 @@ def select(manifest: Manifest, method: str | None, seed: int | None) -> Manifest
         kept = kept[kept["seed"] == seed]
     if kept.empty:
         present = rows[["method", "seed"]].drop_duplicates().itertuples(index=False)
-        listed = ", ".join(f"{name} (seed {number})" for name, number in present)
+        listed = ", ".join(
+            name if pd.isna(number) else f"{name} (seed {number})" for name, number in present
+        )
+        wanted = [f"method {method!r}"] if method is not None else []
+        wanted += [f"seed {seed}"] if seed is not None else []
         raise InputError(
-            f"no generated image is of method {method!r} and seed {seed}",
+            f"no generated image is of {' and '.join(wanted)}",
             fix=f"the manifest holds: {listed}",
         )
     return dataclasses.replace(manifest, rows=kept.reset_index(drop=True))
@@ -186,14 +191,6 @@ def _train_table(
     if train is None:
         return None
     return _table(train, domain, classes).sort_values(["id", "image"], ignore_index=True)
-
-
-def _train_problems(train: Manifest, domain: Domain | None) -> list[str]:
-    """What keeps the training split from being read: the same rules, a split paired with itself."""
-    lines = preflight(train, train, domain)
-    # Paired with itself, every line but those about keys comes twice; keys do not matter here.
-    own = (line for line in lines if line.startswith("real") and "rows with" not in line)
-    return [line.replace("real", "train", 1) for line in own]
 
 
 def _labels(*manifests: Manifest) -> tuple[str, ...]:

@@ -105,7 +105,9 @@ def make_judge(
             groups=groups,
         )
     except InputError:
-        return Judge("none", reason="the real images show fewer than two classes to tell apart")
+        return Judge(
+            "none", reason="too few real images of two classes to fit a probe on some of them"
+        )
     folds = np.full(len(real), -1, dtype=np.int64)
     folds[rows] = crossed.folds
     return Judge("cross-fitted", crossed=crossed, folds=folds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -205,6 +206,11 @@ def _read(request: Request) -> tuple[Inputs, Path | None]:
     domain = request.domain or config.domain or made.domain
     # The training split of another domain fits no probe of this one.
     train, probe = _probe_source(request, config, *([made] if made.domain == domain else []))
+    if probe is not None and not probe.is_file():
+        raise InputError(
+            f"{probe}: no such file, and it is to be the probe",
+            fix="give the probe.safetensors of an earlier run, or --train",
+        )
     inputs = prepare(
         generated,
         real,
@@ -274,5 +280,6 @@ def _write(
 
 def _name_of(generated: Path) -> str:
     """A name for the run: that of the folder, or of the table without its ending."""
-    path = generated.absolute()
+    # Not resolve(): a link keeps its own name. But with ".." left, runs/.. would be elsewhere.
+    path = Path(os.path.normpath(generated.absolute()))
     return path.name if path.is_dir() or path.stem != "metadata" else path.parent.name

@@ -32,14 +32,25 @@ def preflight(generated: Manifest, real: Manifest, domain: Domain | None) -> lis
     """
     problems: list[str] = []
     for side, manifest in (("generated", generated), ("real", real)):
-        problems += _file_problems(side, manifest)
-        problems += _nan_problems(side, manifest)
-        if domain is not None:
-            problems += _label_problems(side, manifest, domain)
+        problems += row_problems(side, manifest, domain)
     problems += duplicates(generated, real)
     positions, unmatched = match(generated, real)
     problems += unmatched
     problems += _contradictions(generated, real, positions, domain)
+    return problems
+
+
+def row_problems(side: str, manifest: Manifest, domain: Domain | None) -> list[str]:
+    """The problems of one manifest by itself: files, missing values in disguise, labels.
+
+    Args:
+        side: What each line calls the manifest.
+        manifest: Images of any kind.
+        domain: See :func:`preflight`.
+    """
+    problems = [*_file_problems(side, manifest), *_nan_problems(side, manifest)]
+    if domain is not None:
+        problems += _label_problems(side, manifest, domain)
     return problems
 
 
