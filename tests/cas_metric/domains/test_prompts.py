@@ -200,3 +200,10 @@ def test_no_answer_crashes_and_accepted_ones_render(name, changes):
 @given(answer=VALUES)
 def test_any_json_value_is_judged(answer):
     assert schema("chexpert").validate(answer, "Pneumonia")
+
+
+def test_nothing_to_list_is_left_out_however_it_is_spelt():
+    label, answer, prompt = GOOD["chexpert"]
+    assert schema("chexpert").render({**answer, "devices": "None"}, label) == prompt
+    problems = schema("chexpert").validate({**answer, "devices": ["None", "tube"]}, label)
+    assert any("stands beside other values" in line for line in problems)

@@ -158,7 +158,9 @@ class PromptSchema(BaseModel):
                 fix="ask the describing model again, or correct the answer",
             )
         filled = {name: _plain(value) for name, value in answer.items()}
-        values = {name: value for name, value in filled.items() if value and value != NOTHING}
+        values = {
+            name: value for name, value in filled.items() if value and value.casefold() != NOTHING
+        }
         segments = [
             segment.format(label=label, **values)
             for segment in self.template
@@ -227,7 +229,7 @@ class PromptSchema(BaseModel):
             for word in given:
                 if word.casefold() not in {item.casefold() for item in allowed}:
                     yield f"{name}: {word!r} is not one of {', '.join(allowed)}"
-            if NOTHING in given and len(given) > 1:
+            if NOTHING in map(str.casefold, given) and len(given) > 1:
                 yield f"{name}: {NOTHING!r} stands beside other values"
         if not _plain(value).isprintable():
             yield f"{name}: holds a line break or another control character"
