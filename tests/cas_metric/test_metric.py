@@ -184,3 +184,9 @@ def test_without_torchmetrics_the_extra_is_named(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(MissingDependency, match="torchmetrics") as caught:
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
     assert "cas-metric[metrics]" in caught.value.fix
+
+
+def test_ids_below_0_are_refused(metric: ClinicalAlignmentScore, batch: dict) -> None:
+    """They would name no image: those that the metric gives itself are negative."""
+    with pytest.raises(InputError, match="ids count from 0"):
+        metric.update(**{**batch, "ids": [-1, *batch["ids"][1:]]})

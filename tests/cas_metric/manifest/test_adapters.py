@@ -101,6 +101,11 @@ def test_hugging_face_keeps_the_files_bytes_and_names_classes(tmp_path):
     np.testing.assert_array_equal(load_image(manifest.path(1)).pixels, ARRAYS[1])
     with pytest.raises(InputError, match="already holds"):
         from_huggingface(dataset, tmp_path / "out")
+    withheld = datasets.Dataset.from_dict(
+        {"image": images, "label": [-1, 1], "caption": [None, None]}, features=features
+    )
+    labels = from_huggingface(withheld, tmp_path / "withheld").rows["label"].tolist()
+    assert labels == ["", "malignant"]
     with pytest.raises(InputError, match="no column 'image'"):
         from_huggingface(dataset.remove_columns("image"), tmp_path / "other")
 

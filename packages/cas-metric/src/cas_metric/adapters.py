@@ -87,7 +87,8 @@ def from_huggingface(
 ) -> Manifest:
     """Write the images of a Hugging Face data set into a folder, and read it as a manifest.
 
-    Files are written byte by byte as the data set holds them. Class indices become names.
+    Files are written byte by byte as the data set holds them. Class indices become names; -1, which
+    stands for a label that is withheld, becomes an empty one.
 
     Args:
         dataset: A split with an image column, e.g. ``load_dataset(…)["train"]``.
@@ -115,14 +116,15 @@ def from_huggingface(
         if isinstance(feature, ClassLabel)
     }
 
+    def named(column: str, value: Any) -> Any:
+        if column not in names or value is None:
+            return value
+        return names[column](value) if value >= 0 else None
+
     def rows() -> Iterable[tuple[bytes, dict[str, Any]]]:
         for row in raw:
             content = _stored_bytes(row.pop(source))
-            cells = {
-                chosen[k]: names[k](v) if k in names and v is not None else v
-                for k, v in row.items()
-            }
-            yield content, cells
+            yield content, {chosen[k]: named(k, v) for k, v in row.items()}
 
     return _export(rows(), Path(out))
 

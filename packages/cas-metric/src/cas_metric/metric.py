@@ -93,15 +93,18 @@ class ClinicalAlignmentScore(Metric):
             labels: ``B`` class names or synonyms.
             prompts: ``B`` enriched prompts.
             references: ``(B, 3, H, W)`` real partners, in the same order.
-            ids: ``B`` whole numbers that name the images; an image that comes twice, also on
+            ids: ``B`` numbers from 0 that name the images; an image that comes twice, also on
                 another rank, counts once. Without them every image counts.
 
         Raises:
-            InputError: Lengths differ, or a label is unknown or without a checklist.
+            InputError: Lengths differ, an id is negative, or a label is unknown or without a
+                checklist.
         """
         sizes = {len(images), len(labels), len(prompts), len(references)}
         if len(sizes) != 1 or (ids is not None and len(ids) != len(images)):
             raise InputError("images, labels, prompts, references and ids must be equally many")
+        if ids is not None and any(one < 0 for one in ids):
+            raise InputError("ids count from 0", fix="name the images by numbers without a sign")
         names = [self.domain.canonical(label) for label in labels]
         checklists = [self.domain.checklist_text(name) for name in names]
         if "" in checklists:
