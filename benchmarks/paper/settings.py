@@ -120,9 +120,9 @@ QUICK: Final = replace(
     inversion={**PHANTOMS.inversion, "steps": 10},
     lora={**PHANTOMS.lora, "steps": 20},
     dpo={**PHANTOMS.dpo, "steps": 10},
-    craft={**PHANTOMS.craft, "steps": 10},
+    craft={**PHANTOMS.craft, "steps": 5},
     pairs=4,
-    synthetic=20,
+    synthetic=10,
     utility_seeds=2,
 )
 

@@ -10,7 +10,6 @@ import hashlib
 import os
 import re
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -19,10 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from benchmarks.paper import processes
+
 from cas_metric.errors import CasError
 
 #: How a console command is run by this very Python.
-_MODULES: Final = {"cas": "cas_metric.cli", "craft-trainer": "craft_trainer.cli.main"}
+_MODULES: Final = {"cas": "cas_metric.cli.main", "craft-trainer": "craft_trainer.cli.main"}
 #: How the output of a step begins.
 _MADE_BY: Final = "$ "
 
@@ -129,6 +130,8 @@ def run_all(graphs: Iterable[tuple[Iterable[Step], Path]], jobs: int = 1) -> Non
     logs = {step: log for steps, log in graphs for step in steps if not step.done}
     unfinished = {step.result for step in logs}
     waiting, number = list(logs), 0
+    if jobs > 1:
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
     running: dict[Future[float], Step] = {}
     with ThreadPoolExecutor(jobs) as pool:
         while waiting or running:
@@ -137,7 +140,7 @@ def run_all(graphs: Iterable[tuple[Iterable[Step], Path]], jobs: int = 1) -> Non
                 waiting.remove(step)
                 number += 1
                 print(f"[{number}/{len(logs)}] {step.name}", file=sys.stderr, flush=True)
-                running[pool.submit(_timed, step, logs[step], jobs)] = step
+                running[pool.submit(_timed, step, logs[step])] = step
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 step = running.pop(future)
                 seconds = future.result()
@@ -153,7 +156,7 @@ def times(log: Path) -> dict[str, int]:
     return {name: int(seconds) for name, seconds in found}
 
 
-def _timed(step: Step, log: Path, jobs: int) -> float:
+def _timed(step: Step, log: Path) -> float:
     """Run one command; its seconds."""
     output = _output_of(step, log)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -162,19 +165,13 @@ def _timed(step: Step, log: Path, jobs: int) -> float:
         path.write_text(text, encoding="utf-8")
     _append(log, f"$ {step.line}")
     program, *words = step.command
-    argv = [sys.executable, "-m", _MODULES[program], *words]
-    cores = max(1, (os.cpu_count() or 1) // jobs)
-    threads = {} if jobs == 1 else {"OMP_NUM_THREADS": str(cores)}
+    output.write_text(_made_by(step, log), encoding="utf-8")
     started = time.perf_counter()
-    with output.open("w", encoding="utf-8") as file:
-        file.write(_made_by(step, log))
-        file.flush()
-        environment = threads | os.environ
-        code = subprocess.run(argv, stdout=file, stderr=file, env=environment, check=False)
+    code = processes.run(_MODULES[program], words, output)
     # 3: done, but some images failed. They are in the rows and in the report.
-    if code.returncode not in (0, 3):
+    if code not in (0, 3):
         raise CasError(
-            f"{step.name} ended with exit code {code.returncode}: {step.line}",
+            f"{step.name} ended with exit code {code}: {step.line}",
             fix=f"the end of {output} says why; the same command then continues here",
         )
     if not step.done:
