@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
+from benchmarks.paper import processes
 from benchmarks.paper.recipes import RECIPES, Recipe
 from benchmarks.paper.settings import Settings
 from benchmarks.paper.steps import Step, Work
@@ -21,10 +22,12 @@ from cas_metric.manifest import read_manifest
 
 #: Denoising steps of a sample, in training and in evaluation.
 SAMPLING_STEPS: Final = 20
+#: Passes through the UNet for one sample: guidance doubles them.
+_FORWARDS: Final = 2.0 * SAMPLING_STEPS
 #: Batch size of every stage (§4.1.3).
 BATCH: Final = 4
 #: Seconds that any command takes to start, and that scoring takes beside the encoder.
-START, SCORE = 5.0, 7.0
+START, SCORE = (1.0, 2.0) if processes.forks() else (5.0, 7.0)
 #: Seconds of one answer of a language model, four at once.
 ANSWER: Final = 1.0
 #: Seconds of one small classifier on phantoms; a ResNet-18 on a GPU takes a minute or two.
@@ -160,7 +163,7 @@ class Pipeline:
             words_of("craft-trainer", "pairs", source, self._train(recipe), *words),
             out / "pairs.csv",
             needs=(self.adapter(recipe.start),),
-            work=Work(forwards=drawn * _sampling(), embedded=drawn, fixed=START),
+            work=Work(forwards=drawn * _FORWARDS, embedded=drawn, fixed=START),
         )
 
     def _train(self, recipe: Recipe) -> Path:
@@ -272,7 +275,7 @@ class Pipeline:
             words_of("craft-trainer", "generate", source.result, prompts, "--out", out, *words),
             out / "metadata.csv",
             needs=(source, *needs),
-            work=Work(forwards=seeds * count * _sampling(), fixed=START),
+            work=Work(forwards=seeds * count * _FORWARDS, fixed=START),
         )
 
     def _score(self, name: str, role: str = "main") -> Step:
@@ -388,11 +391,6 @@ def lacking_prompts(data: Path, split: str) -> int:
     if not manifest.exists():
         return 0
     return int((read_manifest(manifest).rows["prompt"].fillna("") == "").sum())
-
-
-def _sampling() -> float:
-    """Forwards of one sample with guidance."""
-    return 2.0 * SAMPLING_STEPS
 
 
 def words_of(*parts: Any) -> tuple[str, ...]:

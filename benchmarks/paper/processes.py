@@ -35,7 +35,7 @@ def run(module: str, words: Sequence[str], output: Path) -> int:
     Returns:
         The exit code; negative for a signal.
     """
-    if not _forks():
+    if not forks():
         command = [sys.executable, "-m", module, *words]
         with output.open("a", encoding="utf-8") as file:
             return subprocess.run(command, stdout=file, stderr=file, check=False).returncode
@@ -49,7 +49,8 @@ def run(module: str, words: Sequence[str], output: Path) -> int:
     return code
 
 
-def _forks() -> bool:
+def forks() -> bool:
+    """Whether commands are forked here, and start in a second."""
     return sys.platform == "linux" and not Path("/dev/nvidiactl").exists()
 
 
