@@ -27,6 +27,17 @@ VERBS: Final[dict[str, str]] = {
 class LazyGroup(TyperGroup):
     """A group whose help needs no import of its verbs."""
 
+    #: Whether the help is being written, for which a verb's name and line are enough.
+    _listing = False
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help from the table above."""
+        self._listing = True
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            self._listing = False
+
     def list_commands(self, ctx: Any) -> list[str]:
         """The verbs, in the order of a user's work."""
         return list(VERBS)
@@ -35,7 +46,7 @@ class LazyGroup(TyperGroup):
         """Import the module of a verb and hand out its command."""
         if cmd_name not in VERBS:
             return None
-        if not [word for word in sys.argv[1:] if word not in ("--help", "-h")]:
+        if self._listing:
             return TyperCommand(cmd_name, help=VERBS[cmd_name])
         module = importlib.import_module(f"craft_trainer.cli.{cmd_name}")
         command = typer.main.get_command(module.app)
