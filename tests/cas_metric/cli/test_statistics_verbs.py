@@ -87,6 +87,17 @@ def test_compare_names_the_methods_when_the_focus_is_unknown(two_runs):
         invoke(compare.app, *two_runs, "--method", "best")
 
 
+def test_compare_says_which_method_has_no_scores_at_all(two_runs):
+    path = two_runs[0] / "per_image.parquet"
+    rows = pd.read_parquet(path)
+    rows["cas"], rows["status"] = np.nan, "failed"
+    rows.to_parquet(path)
+    reversed_runs = (two_runs[1], two_runs[0])
+    result = json.loads(invoke(compare.app, *reversed_runs, "--resamples", 200, "--json").stdout)
+    assert [entry["method"] for entry in result["methods"]] == ["good"]
+    assert any(text.startswith("weak: none of its 160") for text in result["warnings"])
+
+
 @pytest.fixture
 def rankings_csv(tmp_path):
     rng = np.random.default_rng(0)

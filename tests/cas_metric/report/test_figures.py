@@ -53,6 +53,13 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
         figures.save_figure(FIGURES["ranks"](), tmp_path / "file" / "x")
 
 
+def test_a_floor_without_values_is_not_drawn():
+    figure = figures.ecdf(METHODS, REAL, tau=0.46, floor=np.full(len(REAL), np.nan))
+    labels = figure.axes[0].get_legend_handles_labels()[1]
+    assert "Floor" not in labels
+    assert "Real" in labels
+
+
 def test_ecdf_curves_are_those_of_the_data():
     axes = FIGURES["ecdf"]().axes[0]
     curves = {line.get_label(): line.get_xydata() for line in axes.lines}

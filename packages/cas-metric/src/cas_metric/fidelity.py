@@ -96,9 +96,15 @@ def kernel_distance(
         subsets: Number of random subsets.
         subset_size: Images of a subset; the smaller set bounds it.
         seed: Seed of the subsets.
+
+    Returns:
+        Mean and standard deviation over the subsets. Where both sets have just the size of a
+        subset there is one, and no deviation (NaN).
     """
     left, right = _checked(generated, real, at_least=2)
     size = min(subset_size, len(left), len(right))
+    if size == len(left) == len(right):
+        return KernelDistance(_squared_discrepancy(left, right), float("nan"), size)
     rng = np.random.default_rng(seed)
     values = [
         _squared_discrepancy(

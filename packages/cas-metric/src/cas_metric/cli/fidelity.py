@@ -144,8 +144,7 @@ def _markdown(result: dict[str, Any]) -> str:
             name,
             f"{entry['n_generated']} / {entry['n_real']}",
             number(entry["frechet_distance"], 4),
-            f"{number(entry['kernel_distance']['mean'], 5)} ± "
-            f"{number(entry['kernel_distance']['std'], 5)}",
+            _kernel(entry["kernel_distance"]),
             *(number(entry[key]) for key in ("precision", "recall", "density", "coverage")),
         ]
         for name, entry in entries.items()
@@ -163,3 +162,11 @@ def _markdown(result: dict[str, Any]) -> str:
     if result["failures"]:
         parts.append(f"{len(result['failures'])} images could not be read and were left out.")
     return "\n\n".join(parts) + "\n"
+
+
+def _kernel(entry: dict[str, Any]) -> str:
+    """Mean and deviation over subsets; the mean alone where there was one subset."""
+    from cas_metric.statistics.tables import number
+
+    deviation = number(entry["std"], 5)
+    return number(entry["mean"], 5) + (f" ± {deviation}" if deviation != "–" else "")

@@ -46,13 +46,14 @@ def ecdf(
         methods: Name to ``(N,)`` CAS of its images; NaN is left out.
         real: ``(M,)`` CAS of the real images.
         tau: Threshold of low alignment.
-        floor: ``(M,)`` CAS of real images against another real image of their class.
+        floor: ``(M,)`` CAS of real images against another real image of their class; it is not
+            drawn where no class has a second image.
         title: Name of the data set.
     """
     with mpl.rc_context(fname=STYLE):
         figure, axes = _canvas(title, height=2.7)
         axes.ecdf(_finite(real), color=REAL.light, linewidth=2.2, label="Real")
-        if floor is not None:
+        if floor is not None and len(_finite(floor)):
             axes.ecdf(
                 _finite(floor), color=FLOOR.light, linestyle=line_pattern(FLOOR), label="Floor"
             )

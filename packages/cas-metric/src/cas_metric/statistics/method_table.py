@@ -89,7 +89,7 @@ def compare_methods(
         "focus": focus,
         "methods": [_method_entry(name, table, settings) for name, table in by_method.items()],
         "pairs": _pairs(kept, settings),
-        "warnings": [],
+        "warnings": _without_scores(rows, names),
     }
     result["best"] = _best(result["methods"])
     for name, table in (("real", real), ("floor", floor)):
@@ -99,6 +99,16 @@ def compare_methods(
         _add_tails(result, by_method, real, floor, focus, settings)
         _add_excess(result, by_method, real, settings)
     return result
+
+
+def _without_scores(rows: pd.DataFrame, names: list[str]) -> list[str]:
+    """What is said of methods of which no image was scored: no table can hold them."""
+    counts = rows["method"].astype(str).value_counts()
+    return [
+        f"{name}: none of its {count} images was scored, so it is left out; see their errors"
+        for name, count in counts.items()
+        if name not in names
+    ]
 
 
 def _focus(rows: pd.DataFrame, names: list[str], focus: str | None) -> str:
