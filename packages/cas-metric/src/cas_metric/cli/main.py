@@ -6,14 +6,13 @@ Verbs are imported on use: ``cas --help`` must not wait for torch. Every module 
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
-from typing import Any, Final
+from typing import ClassVar, Final
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 
+from cas_metric.cli.lazy import LazyGroup
 from cas_metric.errors import CasError
 
 #: verb -> (module, one-line help); the order is that of a user's work.
@@ -39,38 +38,16 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
 }
 
 
-class LazyGroup(TyperGroup):
-    """A group whose help needs no import of its verbs."""
+class Verbs(LazyGroup):
+    """The verbs of ``cas``."""
 
-    #: Whether the help is being written, for which a verb's name and line are enough.
-    _listing = False
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write the help from the table above."""
-        self._listing = True
-        try:
-            super().format_help(ctx, formatter)
-        finally:
-            self._listing = False
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        """The verbs, in the order of a user's work."""
-        return list(VERBS)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Import the module of a verb and hand out its command."""
-        if cmd_name not in VERBS:
-            return None
-        if self._listing:
-            return TyperCommand(cmd_name, help=VERBS[cmd_name][1])
-        module = importlib.import_module(f"cas_metric.cli.{VERBS[cmd_name][0]}")
-        command = typer.main.get_command(module.app)
-        command.name = cmd_name
-        return command
+    verbs: ClassVar = {
+        verb: (f"cas_metric.cli.{name}", line) for verb, (name, line) in VERBS.items()
+    }
 
 
 app = typer.Typer(
-    cls=LazyGroup,
+    cls=Verbs,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
