@@ -14,8 +14,10 @@ from __future__ import annotations
 import argparse
 import io
 import pickle
+import shutil
 import sys
 import tarfile
+import tempfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -85,8 +87,30 @@ def linear_layers(parameters: dict[str, Any]) -> list[np.ndarray]:
     return [np.asarray(layer["kernel"]).reshape(-1) for layer in layers]
 
 
+def convert(archive: Path, out: Path) -> None:
+    """Write the convolutions, once they and the linear layers are found to be those of LPIPS.
+
+    Raises:
+        InputError: The archive holds something else; nothing is written.
+    """
+    parameters = arrays_in(archive)
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder, "alexnet.safetensors")
+        try:
+            save_file(convolutions(parameters), written)
+            layers = linear_layers(parameters)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{archive} holds no network of LPIPS: {error!r}") from error
+        network: Any = load_lpips(written)
+        for number, weights in enumerate(layers):
+            own = getattr(network, f"lin{number}").model[-1].weight.detach().numpy().reshape(-1)
+            if not np.array_equal(own, weights):
+                raise InputError(f"linear layer {number} of {archive} is not that of LPIPS 0.1")
+        shutil.copyfile(written, out)
+
+
 def main() -> None:
-    """Convert, and check against torchmetrics."""
+    """Convert what the command line names."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -94,14 +118,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("alexnet.safetensors"))
     options = parser.parse_args()
     try:
-        parameters = arrays_in(options.archive)
-        save_file(convolutions(parameters), options.out)
-        network: Any = load_lpips(options.out)
-        for number, weights in enumerate(linear_layers(parameters)):
-            own = getattr(network, f"lin{number}").model[-1].weight.detach().numpy().reshape(-1)
-            if not np.array_equal(own, weights):
-                options.out.unlink()
-                raise InputError(f"linear layer {number} is not that of LPIPS 0.1")
+        convert(options.archive, options.out)
     except CasError as error:
         print(f"lpips_backbone: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

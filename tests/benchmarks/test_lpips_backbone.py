@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from benchmarks.lpips_backbone import MEMBER, PLACES, arrays_in, convolutions
+from benchmarks.lpips_backbone import MEMBER, PLACES, arrays_in, convert, convolutions
 from torchvision.models import alexnet
 
 from cas_metric.errors import InputError
@@ -57,3 +57,27 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.tar.gz").write_bytes(b"no archive")
     with pytest.raises(InputError, match="no source archive"):
         arrays_in(tmp_path / "a.tar.gz")
+
+
+def test_another_network_is_not_written(tmp_path: Path) -> None:
+    shapes = [
+        (11, 11, 3, 64),
+        (5, 5, 64, 192),
+        (3, 3, 192, 384),
+        (3, 3, 384, 256),
+        (3, 3, 256, 256),
+    ]
+    network = {f"Conv_{n}": array_layer(shape) for n, shape in enumerate(shapes)}
+    linear = {
+        f"NetLinLayer_{n}": {"Conv_0": array_layer((1, 1, s[3], 1))} for n, s in enumerate(shapes)
+    }
+    out = tmp_path / "alexnet.safetensors"
+    with pytest.raises(InputError, match="linear layer 0"):
+        convert(archive(tmp_path / "a.tar.gz", {"AlexNet_0": network, **linear}), out)
+    with pytest.raises(InputError, match="no network of LPIPS"):
+        convert(archive(tmp_path / "b.tar.gz", {"AlexNet_0": network}), out)
+    assert not out.exists()
+
+
+def array_layer(shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    return {"kernel": np.zeros(shape, np.float32), "bias": np.zeros(shape[-1], np.float32)}
