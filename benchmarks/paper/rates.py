@@ -53,7 +53,7 @@ def _measure(base: str, evaluator: str, side: int) -> dict[str, float]:
     import torch
 
     from cas_metric.encoders import load_encoder
-    from craft_trainer.models import load_model
+    from craft_trainer.bases.loading import load_model
 
     model = load_model(base, device=torch.device("cpu"))
     conditions = model.encode_prompts(["a picture"] * _PROBED)

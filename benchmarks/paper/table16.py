@@ -12,7 +12,7 @@ from benchmarks.paper.recipes import RECIPES
 from benchmarks.paper.script import Report, Script, execute
 from benchmarks.paper.steps import Step
 
-from cas_metric.runs import read_run
+from cas_metric.runs.folder import read_run
 from cas_metric.statistics.aggregate import summarise
 from cas_metric.statistics.tables import markdown_table, number
 

@@ -21,7 +21,7 @@ from benchmarks.paper.planted_failures import write_sets
 from benchmarks.paper.validity_scores import ENCODERS, add_peers, features, score_sets
 from benchmarks.paper.validity_tables import detection, dose_response, rankings, set_distances
 
-from cas_metric.cache import EmbeddingCache
+from cas_metric.embedding.cache import EmbeddingCache
 from cas_metric.phantoms import DOMAINS, canonical_domain
 
 

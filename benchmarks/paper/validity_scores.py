@@ -9,17 +9,17 @@ import numpy as np
 import pandas as pd
 from benchmarks.paper.planted_failures import FAITHFUL, Folders
 
-from cas_metric.cache import EmbeddingCache
-from cas_metric.diversity import load_lpips
+from cas_metric.copies import neighbours, ssim
+from cas_metric.copies.pictures import grey_square
 from cas_metric.domains import load_domain
-from cas_metric.embedding import embed_image_files, embed_texts
+from cas_metric.embedding.cache import EmbeddingCache
+from cas_metric.embedding.passes import embed_image_files, embed_texts
 from cas_metric.encoders import load_encoder
 from cas_metric.errors import MissingDependency, ModelUnavailable
 from cas_metric.images import load_image, to_tensor
 from cas_metric.manifest import read_manifest
-from cas_metric.memorization import neighbours, ssim
-from cas_metric.memorization.pictures import grey_square
-from cas_metric.scoring import score
+from cas_metric.scoring.pipeline import score
+from cas_metric.sets.diversity import load_lpips
 
 ENCODERS = ("phantom-siglip", "phantom-medsiglip", "phantom-metaclip")
 #: Feature space of the set-level distances and of the nearest real image.

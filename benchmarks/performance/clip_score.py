@@ -84,8 +84,8 @@ def work(side: str, root: str, device: str) -> dict[str, float]:
 def ours(root: Path, paths: list[Path], texts: list[str], device: str) -> tuple[Clocks, float]:
     """Start of the clocks, and the mean of VDC."""
     from cas_metric import primitives
-    from cas_metric.cache import EmbeddingCache
-    from cas_metric.embedding import embed_image_files, embed_texts
+    from cas_metric.embedding.cache import EmbeddingCache
+    from cas_metric.embedding.passes import embed_image_files, embed_texts
     from cas_metric.encoders import load_encoder
 
     encoder = load_encoder(root / "clip", device=device)

@@ -16,11 +16,11 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from cas_metric.cache import EmbeddingCache
+from cas_metric.embedding.cache import EmbeddingCache
 from cas_metric.phantoms.dataset import write_phantom_dataset
-from craft_trainer.config import parse_config
-from craft_trainer.data import read_examples
-from craft_trainer.trainer import StageRun, silent
+from craft_trainer.config.schema import parse_config
+from craft_trainer.data.examples import read_examples
+from craft_trainer.training.trainer import StageRun, silent
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -18,8 +18,8 @@ import time
 import numpy as np
 
 from benchmarks.performance.ssim_all_pairs import phantoms
-from cas_metric.memorization import neighbours, phash
-from cas_metric.memorization.ssim_search import Search, nearest
+from cas_metric.copies import neighbours, phash
+from cas_metric.copies.ssim_search import Search, nearest
 
 DIM = 768
 STEPS = ("ssim", "phash", "features")

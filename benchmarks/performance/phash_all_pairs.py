@@ -15,7 +15,7 @@ import time
 import imagehash
 import numpy as np
 
-from cas_metric.memorization.phash import nearest, pack, pairs_within
+from cas_metric.copies.phash import nearest, pack, pairs_within
 
 
 def main() -> None:

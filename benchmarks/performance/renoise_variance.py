@@ -22,8 +22,8 @@ import numpy as np
 import torch
 
 from benchmarks.performance.diffusion import add_options, prepared_run
-from craft_trainer.estimate import cost_of
-from craft_trainer.trainer import StageRun
+from craft_trainer.cost.estimate import cost_of
+from craft_trainer.training.trainer import StageRun
 
 MODES = ("resample", "renoise")
 

@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.performance.workload import build_siglip_base, write_folders
-from cas_metric.cache import EmbeddingCache
-from cas_metric.embedding import default_batch_size, embed_image_files
+from cas_metric.embedding.cache import EmbeddingCache
+from cas_metric.embedding.passes import default_batch_size, embed_image_files
 from cas_metric.encoders import Encoder, load_encoder
 from cas_metric.images import load_image
 

@@ -16,12 +16,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.performance.workload import write_folders
-from cas_metric.cache import EmbeddingCache
 from cas_metric.domains import load_domain
+from cas_metric.embedding.cache import EmbeddingCache
 from cas_metric.encoders import load_encoder
-from cas_metric.inputs import prepare
 from cas_metric.manifest import Manifest, read_manifest
-from cas_metric.material import embed_all_images, embed_all_texts
+from cas_metric.scoring.embeddings import embed_all_images, embed_all_texts
+from cas_metric.scoring.inputs import prepare
 
 
 def main() -> None:

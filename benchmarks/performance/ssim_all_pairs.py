@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from skimage.metrics import structural_similarity
 
-from cas_metric.memorization import ssim
-from cas_metric.memorization.pictures import grey_square
-from cas_metric.memorization.ssim_search import Search, nearest
+from cas_metric.copies import ssim
+from cas_metric.copies.pictures import grey_square
+from cas_metric.copies.ssim_search import Search, nearest
 from cas_metric.phantoms import make_phantom, renderer
 
 DOMAIN, COPIES = "phantom-chexpert", 20

@@ -25,14 +25,14 @@ from benchmarks.phantoms.corpus import COUNTS, HELD_OUT_SEED, draw
 from benchmarks.phantoms.evaluate import embed
 from cas_metric.domains import load_domain
 from cas_metric.encoders import Encoder, load_encoder
-from cas_metric.fidelity import frechet_distance, kernel_distance
 from cas_metric.images import to_uint8
-from cas_metric.probe import Probe, fit
+from cas_metric.scoring.probe import Probe, fit
+from cas_metric.sets.fidelity import frechet_distance, kernel_distance
 from cas_metric.statistics.bimodality import wilson
 from cas_metric.statistics.tables import markdown_table
-from craft_trainer.config import Sampling
-from craft_trainer.generate import sample_images, write_image
-from craft_trainer.models import DiffusionModel, load_model
+from craft_trainer.bases.loading import DiffusionModel, load_model
+from craft_trainer.config.schema import Sampling
+from craft_trainer.generation import sample_images, write_image
 
 #: Unseen phantoms a domain: prompts of samples, a second set, and what the probe is fitted on.
 SAMPLES, FITTED = 120, 400
@@ -237,7 +237,7 @@ def main() -> None:
     text = card(measure(load_model(options.base, device=torch.device("cpu")), options.sheet))
     print(text)
     if options.write:
-        from craft_trainer.models import EMBEDDED
+        from craft_trainer.bases.loading import EMBEDDED
 
         (EMBEDDED["phantom-sd"] / "README.md").write_text(text, encoding="utf-8")
 

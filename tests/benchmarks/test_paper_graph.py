@@ -23,7 +23,7 @@ from cas_metric.errors import CasError
 from cas_metric.manifest import write_manifest
 from cas_metric.phantoms import DOMAINS
 from cas_metric.phantoms.dataset import write_phantom_dataset
-from craft_trainer.config import parse_config
+from craft_trainer.config.schema import parse_config
 
 NAMES = (*everything.MAIN, *everything.ABLATIONS)
 

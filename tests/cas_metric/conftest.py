@@ -9,7 +9,7 @@ import pytest
 from tests.support.clinical_crops import Folders, write_folders
 from tests.support.tiny_models import build_siglip
 
-from cas_metric.cache import EmbeddingCache
+from cas_metric.embedding.cache import EmbeddingCache
 from cas_metric.encoders import Encoder, load_encoder
 
 

@@ -16,7 +16,7 @@ from cas_metric.encoders import Encoder, load_encoder
 from cas_metric.errors import InputError, MissingDependency
 from cas_metric.images import load_image, to_tensor
 from cas_metric.metric import ClinicalAlignmentScore
-from cas_metric.probe import Probe, fit
+from cas_metric.scoring.probe import Probe, fit
 
 
 @pytest.fixture(scope="module")

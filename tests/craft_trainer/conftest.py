@@ -14,7 +14,7 @@ from tests.support.tiny_diffusion import DOWNSAMPLING, build_stable_diffusion
 from tests.support.tiny_models import build_siglip
 
 from cas_metric.manifest import FolderConfig, write_folder_config, write_manifest
-from craft_trainer.config import Config, parse_config
+from craft_trainer.config.schema import Config, parse_config
 
 LATENT = 8
 RESOLUTION = LATENT * DOWNSAMPLING

@@ -15,10 +15,11 @@ from tests.craft_trainer.test_trainer import ready
 from tests.support.tiny_families import build_flux, build_sd3, build_sdxl
 
 from cas_metric.errors import InputError
-from craft_trainer import adapters, models
-from craft_trainer.config import Sampling
-from craft_trainer.generate import sample_images
-from craft_trainer.sampling import draft
+from craft_trainer.bases import loading as models
+from craft_trainer.bases import lora as adapters
+from craft_trainer.config.schema import Sampling
+from craft_trainer.diffusion.draft import draft
+from craft_trainer.generation import sample_images
 
 CPU = torch.device("cpu")
 PROMPT = "Frontal chest radiograph number 1, Cardiomegaly."

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from cas_metric.errors import InputError
-from craft_trainer.config import CraftStage, load_config, to_yaml
-from craft_trainer.estimate import cost_of, reward_forwards
+from craft_trainer.config.schema import CraftStage, load_config, to_yaml
+from craft_trainer.cost.estimate import cost_of, reward_forwards
 
 EXAMPLE = Path(__file__).parents[2] / "packages/craft-trainer/examples/chexpert.yaml"
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from cas_metric.manifest import write_manifest
 from craft_trainer.cli import main as cli
-from craft_trainer.config import Config, to_yaml
+from craft_trainer.config.schema import Config, to_yaml
 
 CRAFT = {"method": "craft", "steps": 4}
 

@@ -12,8 +12,9 @@ import torch
 from tests.support.preferences import write_pairs_of
 
 from cas_metric.errors import InputError, PreflightError
-from craft_trainer import data, pairs
+from craft_trainer.data import examples as data
 from craft_trainer.methods.dpo import Dpo, dpo_loss
+from craft_trainer.preference import pairs
 
 
 def ready(settings: Any, folder: Path, **stage: Any) -> Any:

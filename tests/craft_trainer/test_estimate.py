@@ -19,12 +19,14 @@ from safetensors.torch import load_file
 from tests.support.tiny_families import build_flux, build_sd3, build_sdxl
 from typer.testing import CliRunner
 
-from cas_metric.cache import EmbeddingCache
-from craft_trainer import data, memory, trainer
+from cas_metric.embedding.cache import EmbeddingCache
 from craft_trainer.cli import main as cli
-from craft_trainer.config import Config, to_yaml
-from craft_trainer.estimate import cost_of
-from craft_trainer.memory import has_unconditional_branch, memory_of, parts_of
+from craft_trainer.config.schema import Config, to_yaml
+from craft_trainer.cost import memory
+from craft_trainer.cost.estimate import cost_of
+from craft_trainer.cost.memory import has_unconditional_branch, memory_of, parts_of
+from craft_trainer.data import examples as data
+from craft_trainer.training import trainer
 
 CRAFT = {"method": "craft", "steps": 1, "reward_gradients_every": 0}
 

@@ -21,11 +21,11 @@ from tests.craft_trainer.test_trainer import CRAFT, INVERSION, LORA, weights
 from cas_metric import primitives
 from cas_metric.errors import CasError, InputError, PreflightError
 from cas_metric.manifest import read_manifest, write_manifest
-from craft_trainer import checkpoints, trainer
-from craft_trainer.config import to_yaml
-from craft_trainer.heldout import HeldOut
+from craft_trainer.config.schema import to_yaml
+from craft_trainer.guards.heldout import HeldOut
+from craft_trainer.guards.monitoring import NotFinite
 from craft_trainer.methods import Denoising
-from craft_trainer.monitoring import NotFinite
+from craft_trainer.training import checkpoints, trainer
 
 #: As an accelerator says it, and as the allocator of a CPU does.
 OUT_OF_MEMORY: dict[str, Callable[[], Any]] = {
@@ -240,8 +240,8 @@ _FULL = """
 import resource, sys
 from pathlib import Path
 from cas_metric.errors import CasError
-from craft_trainer import trainer
-from craft_trainer.config import load_config
+from craft_trainer.training import trainer
+from craft_trainer.config.schema import load_config
 
 def progress(what, done, total):
     if what.endswith("steps") and done == int(sys.argv[2]):
@@ -295,7 +295,7 @@ def test_an_artefact_that_does_not_fit_on_the_disk_is_no_artefact(
 ) -> None:
     from safetensors import SafetensorError
 
-    from craft_trainer import models
+    from craft_trainer.bases import loading as models
 
     def full(model: Any, directory: Path) -> None:
         (directory / "pytorch_lora_weights.safetensors").write_bytes(b"half of ")

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from craft_trainer.hacking import DRIFTS, Look, examine
-from craft_trainer.metrics import Journal
-from craft_trainer.spectrum import grid_peak, high_frequencies
-from craft_trainer.validation_config import Guards
+from craft_trainer.config.validation import Guards
+from craft_trainer.guards.hacking import DRIFTS, Look, examine
+from craft_trainer.guards.spectrum import grid_peak, high_frequencies
+from craft_trainer.training.journal import Journal
 
 USUAL = {
     "diversity": 0.3, "edge_density": 0.05, "saturation": 0.2, "entropy": 4.0, "noise": 0.05,

@@ -19,16 +19,18 @@ from safetensors.torch import load_file
 from tests.craft_trainer.conftest import WATCHED
 from tests.support.tiny_models import build_siglip
 
-from cas_metric import scoring
-from cas_metric.cache import EmbeddingCache
 from cas_metric.domains import load_domain
+from cas_metric.embedding.cache import EmbeddingCache
 from cas_metric.encoders import load_encoder
 from cas_metric.errors import InputError, PreflightError
 from cas_metric.manifest import read_manifest, write_manifest
-from craft_trainer import data, heldout, samples, trainer
-from craft_trainer.config import Config, parse_config, to_yaml
-from craft_trainer.generate import generate_folder
-from craft_trainer.models import load_model
+from cas_metric.scoring import pipeline as scoring
+from craft_trainer.bases.loading import load_model
+from craft_trainer.config.schema import Config, parse_config, to_yaml
+from craft_trainer.data import examples as data
+from craft_trainer.generation import generate_folder
+from craft_trainer.guards import heldout, samples
+from craft_trainer.training import trainer
 
 CPU = torch.device("cpu")
 
@@ -144,8 +146,8 @@ def test_looks_are_logged_beside_the_rewards(watched: Any) -> None:
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from craft_trainer.config import load_config
-from craft_trainer.trainer import train
+from craft_trainer.config.schema import load_config
+from craft_trainer.training.trainer import train
 
 def progress(what, done, total):
     if what.endswith("steps") and done == 4:

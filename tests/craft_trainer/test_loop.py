@@ -12,9 +12,10 @@ from safetensors.torch import load_file
 from tests.craft_trainer.test_trainer import CRAFT, LORA, ready
 
 from cas_metric.errors import InputError
-from craft_trainer import adapters, trainer
-from craft_trainer.config import CraftStage
-from craft_trainer.generate import sample_images
+from craft_trainer.bases import lora as adapters
+from craft_trainer.config.schema import CraftStage
+from craft_trainer.generation import sample_images
+from craft_trainer.training import trainer
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
 

@@ -10,10 +10,11 @@ from diffusers import DDPMScheduler, StableDiffusionPipeline
 from safetensors import safe_open
 
 from cas_metric.errors import InputError, ModelUnavailable
-from craft_trainer import adapters, models
-from craft_trainer.conditions import Conditions
-from craft_trainer.config import Sampling
-from craft_trainer.generate import sample_images
+from craft_trainer.bases import loading as models
+from craft_trainer.bases import lora as adapters
+from craft_trainer.bases.conditions import Conditions
+from craft_trainer.config.schema import Sampling
+from craft_trainer.generation import sample_images
 
 CPU = torch.device("cpu")
 PROMPT = "radiograph with <cardiomegaly> in it"

@@ -13,13 +13,15 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from cas_metric.cache import EmbeddingCache
+from cas_metric.embedding.cache import EmbeddingCache
 from cas_metric.encoders import load_encoder
 from cas_metric.errors import InputError
 from cas_metric.images import load_image, to_tensor
 from cas_metric.mllm import Conversation, Reply
-from craft_trainer import data, judges, pairs, trainer
 from craft_trainer.cli import main as cli
+from craft_trainer.data import examples as data
+from craft_trainer.preference import judges, pairs
+from craft_trainer.training import trainer
 
 
 def test_pairs_are_drawn_judged_continued_and_learned_from(
@@ -98,7 +100,7 @@ class Scripted:
 
 
 def test_a_language_model_is_not_fooled_by_the_order(images: Path, tmp_path: Path) -> None:
-    from craft_trainer.generate import write_image
+    from craft_trainer.generation import write_image
 
     examples = data.read_examples(images, None)
     candidates = pairs.plan(6, 6, seed=0)

@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import load_file
 from tests.support.preferences import write_pairs_of
 
-from craft_trainer import trainer
-from craft_trainer.config import to_yaml
+from craft_trainer.config.schema import to_yaml
+from craft_trainer.training import trainer
 
 STEPS = 4
 RATE = {"learning_rate": 1e-3, "steps": STEPS, "checkpoint_every": 2}
@@ -33,8 +33,8 @@ KILLED = "craft"
 _RANK = """
 import os, signal, sys
 from pathlib import Path
-from craft_trainer.config import load_config
-from craft_trainer.trainer import train
+from craft_trainer.config.schema import load_config
+from craft_trainer.training.trainer import train
 
 for file in map(Path, sys.argv[1:]):
     def progress(what, done, total):

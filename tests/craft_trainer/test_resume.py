@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from tests.support.preferences import write_pairs_of
 
-from craft_trainer import adapters, models, trainer
-from craft_trainer.config import to_yaml
+from craft_trainer.bases import loading as models
+from craft_trainer.bases import lora as adapters
+from craft_trainer.config.schema import to_yaml
+from craft_trainer.training import trainer
 
 RATE = {"steps": 10, "checkpoint_every": 5}
 STAGES: dict[str, dict[str, Any]] = {
@@ -29,8 +31,8 @@ NOT_LOGGED = {"craft": {"reward_gradients_every": 0}}
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from craft_trainer.config import load_config
-from craft_trainer.trainer import train
+from craft_trainer.config.schema import load_config
+from craft_trainer.training.trainer import train
 
 def progress(what, done, total):
     if what.endswith("steps") and done == 7:

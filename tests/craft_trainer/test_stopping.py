@@ -17,10 +17,10 @@ from tests.craft_trainer.conftest import WATCHED
 from tests.craft_trainer.test_heldout import journal, prepared
 
 from cas_metric.errors import InputError
-from craft_trainer import trainer
 from craft_trainer.cli import main as cli
-from craft_trainer.config import Config, to_yaml
-from craft_trainer.watch import StoppedByGuard
+from craft_trainer.config.schema import Config, to_yaml
+from craft_trainer.guards.watch import StoppedByGuard
+from craft_trainer.training import trainer
 
 #: Nothing but the reward, at a rate at which the adapter soon pleases its critic alone.
 HACKED = {

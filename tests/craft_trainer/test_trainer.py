@@ -16,10 +16,11 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 from tests.support.tiny_diffusion import build_stable_diffusion
 
-from cas_metric.cache import EmbeddingCache
+from cas_metric.embedding.cache import EmbeddingCache
 from cas_metric.errors import InputError
-from craft_trainer import checkpoints, data, trainer
-from craft_trainer.config import Config, to_yaml
+from craft_trainer.config.schema import Config, to_yaml
+from craft_trainer.data import examples as data
+from craft_trainer.training import checkpoints, trainer
 
 CRAFT = {"method": "craft", "steps": 4, "checkpoint_every": 1, "reward_gradients_every": 1}
 LORA = {"method": "lora", "steps": 4, "checkpoint_every": 2}
@@ -51,8 +52,8 @@ def weights(artifact: Path) -> dict[str, torch.Tensor]:
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from craft_trainer.config import load_config
-from craft_trainer.trainer import train
+from craft_trainer.config.schema import load_config
+from craft_trainer.training.trainer import train
 
 def progress(what, done, total):
     if what.endswith("steps") and done == 3:

@@ -24,8 +24,8 @@ from tests.support.clinical_crops import (
 from tests.support.image_files import png16_bytes, write_huge_png
 from tests.support.tiny_models import build_siglip
 
-from cas_metric.cache import EmbeddingCache
-from cas_metric.embedding import embed_image_files
+from cas_metric.embedding.cache import EmbeddingCache
+from cas_metric.embedding.passes import embed_image_files
 from cas_metric.encoders import load_encoder
 
 ROW_FILES = [

@@ -170,6 +170,6 @@ def embed_pixels(self, inputs):
         os.kill(os.getpid(), {int(signal.SIGKILL)})
     return forward(self, inputs)
 ModelEncoder.embed_pixels = embed_pixels
-import cas_metric.embedding
-cas_metric.embedding._COMMIT_BATCHES = 1
+import cas_metric.embedding.passes
+cas_metric.embedding.passes._COMMIT_BATCHES = 1
 """

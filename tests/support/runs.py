@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cas_metric.runs import write_run
+from cas_metric.runs.folder import write_run
 
 CLASSES = ("benign", "malignant")
 

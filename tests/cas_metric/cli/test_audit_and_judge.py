@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from cas_metric.cli import audit, judge, preference
 from cas_metric.domains import load_domain
 from cas_metric.phantoms.dataset import read_specs, write_generated_set, write_phantom_dataset
-from cas_metric.runs import write_run
+from cas_metric.runs.folder import write_run
 
 KINDS = ("wrong", "degraded", "faithful")
 CHEST = load_domain("phantom-chexpert")

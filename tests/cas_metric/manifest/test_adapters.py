@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from cas_metric.adapters import from_chexgenbench, from_frame, from_huggingface, from_torch
 from cas_metric.errors import CasError, InputError, PreflightError
 from cas_metric.images import load_image
+from cas_metric.manifest.adapters import from_chexgenbench, from_frame, from_huggingface, from_torch
 
 RNG = np.random.default_rng(5)
 ARRAYS = [RNG.integers(0, 256, (16, 20, 3), dtype=np.uint8) for _ in range(3)]

@@ -10,7 +10,7 @@ from tests.support.runs import score_rows
 
 from cas_metric.errors import InputError, PreflightError
 from cas_metric.mllm.sources import draw_cases, read_images, split_source
-from cas_metric.runs import write_run
+from cas_metric.runs.folder import write_run
 
 LABELS = ("Pneumonia", "no finding")
 

@@ -13,7 +13,7 @@ import pandas as pd
 from PIL import Image
 
 from cas_metric.protocol import PRIMITIVES
-from cas_metric.runs import write_run
+from cas_metric.runs.folder import write_run
 from cas_metric.statistics.aggregate import summarise
 from cas_metric.statistics.tail import tail_statistics, threshold
 

@@ -17,8 +17,8 @@ from cas_metric import primitives, protocol
 from cas_metric.domains import Domain
 from cas_metric.encoders import Encoder
 from cas_metric.errors import InputError, MissingDependency
-from cas_metric.probe import Probe
-from cas_metric.rows import DECIMALS
+from cas_metric.scoring.per_image import DECIMALS
+from cas_metric.scoring.probe import Probe
 
 try:
     from torchmetrics import Metric

@@ -9,14 +9,14 @@ import torch
 
 from cas_metric.images import load_image, to_tensor
 from cas_metric.phantoms import canonical_domain
-from craft_trainer.config import Config, parse_config
-from craft_trainer.data import read_examples
-from craft_trainer.generate import write_image
-from craft_trainer.hacking import Look
-from craft_trainer.heldout import spread, take
-from craft_trainer.metrics import Journal
-from craft_trainer.samples import load_squares
-from craft_trainer.watch import HELD_OUT_FILE, SAMPLES
+from craft_trainer.config.schema import Config, parse_config
+from craft_trainer.data.examples import read_examples
+from craft_trainer.generation import write_image
+from craft_trainer.guards.hacking import Look
+from craft_trainer.guards.heldout import spread, take
+from craft_trainer.guards.samples import load_squares
+from craft_trainer.guards.watch import HELD_OUT_FILE, SAMPLES
+from craft_trainer.training.journal import Journal
 
 EVALUATOR = "phantom-siglip"
 CRITIC = "phantom-medsiglip"

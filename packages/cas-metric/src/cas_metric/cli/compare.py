@@ -14,7 +14,7 @@ from cas_metric.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from cas_metric.runs import Run
+    from cas_metric.runs.folder import Run
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
@@ -88,7 +88,7 @@ def compare(
 
 def _load(runs: list[str]) -> list[tuple[str | None, Run]]:
     """Name given on the command line, if any, and the run."""
-    from cas_metric.runs import read_run
+    from cas_metric.runs.folder import read_run
 
     loaded: list[tuple[str | None, Run]] = []
     for argument in runs:
@@ -108,7 +108,7 @@ def _load(runs: list[str]) -> list[tuple[str | None, Run]]:
 
 
 def _reference(real: Path | None, loaded: list[tuple[str | None, Run]]) -> Run:
-    from cas_metric.runs import read_run
+    from cas_metric.runs.folder import read_run
 
     run = read_run(real) if real is not None else loaded[0][1]
     if run.summary["encoder"]["fingerprint"] != loaded[0][1].summary["encoder"]["fingerprint"]:

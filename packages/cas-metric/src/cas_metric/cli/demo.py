@@ -43,7 +43,7 @@ def demo(
     as_json: Annotated[bool, typer.Option("--json", help="Results as JSON on stdout.")] = False,
 ) -> None:
     """Draw, score, compare; the help text is :data:`HELP`."""
-    from cas_metric.runs import read_run
+    from cas_metric.runs.folder import read_run
 
     real, generated = draw_world(out, domain, images, seed)
     run_folder = out / "run"

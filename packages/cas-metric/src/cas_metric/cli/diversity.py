@@ -120,8 +120,8 @@ def _lpips(
     manifest: Manifest, backbone: Path | None, offline: bool, failures: dict[str, str]
 ) -> dict[str, Any]:
     """LPIPS of every prompt, averaged for each method; unreadable images go to ``failures``."""
-    from cas_metric.diversity import load_lpips, lpips_of_samples
     from cas_metric.images import load_image, to_tensor
+    from cas_metric.sets.diversity import load_lpips, lpips_of_samples
     from cas_metric.statistics.uncertainty import bootstrap_mean
 
     groups = prompt_groups(manifest)
@@ -180,7 +180,7 @@ def _spread(
     real: Manifest | None,
     real_embeddings: np.ndarray | None,
 ) -> dict[str, Any]:
-    from cas_metric.diversity import by_class, size_matched
+    from cas_metric.sets.diversity import by_class, size_matched
 
     labels = manifest.rows["label"].to_numpy(dtype=str)
     methods = manifest.rows["method"].to_numpy(dtype=str)

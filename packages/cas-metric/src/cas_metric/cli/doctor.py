@@ -32,7 +32,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Examine this machine; the help text is :data:`HELP`."""
-    from cas_metric.cache import NO_CACHE, default_directory
+    from cas_metric.embedding.cache import NO_CACHE, default_directory
 
     directory = default_directory() if cache in (None, NO_CACHE) else cache
     findings = {
@@ -81,7 +81,7 @@ def _devices() -> list[str]:
 
 def _cache(directory: str) -> dict[str, Any]:
     """Where embeddings are kept; a store is only looked into, never made."""
-    from cas_metric.cache import STORE, EmbeddingCache
+    from cas_metric.embedding.cache import STORE, EmbeddingCache
 
     path = Path(directory).expanduser()
     found: dict[str, Any] = {"directory": str(path), "entries": 0, "megabytes": 0.0, "problem": ""}

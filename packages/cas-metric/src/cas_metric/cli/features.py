@@ -55,8 +55,8 @@ def choose_encoder(spec: str | None, manifest: Manifest, *, device: str, offline
 
 def embed(manifest: Manifest, encoder: Encoder, running: Running) -> Features:
     """Embed the images of a manifest through its window and the cache, with a progress bar."""
-    from cas_metric.cache import EmbeddingCache
-    from cas_metric.embedding import embed_image_files
+    from cas_metric.embedding.cache import EmbeddingCache
+    from cas_metric.embedding.passes import embed_image_files
     from cas_metric.images import count_steps
 
     with EmbeddingCache(running.cache) as store, CountProgress("images") as bar:

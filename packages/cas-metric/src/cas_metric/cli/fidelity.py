@@ -95,7 +95,7 @@ def measure(
     """
     import numpy as np
 
-    from cas_metric.fidelity import small_sample_warnings
+    from cas_metric.sets.fidelity import small_sample_warnings
 
     kept = [np.isfinite(rows).all(axis=1) for rows in (generated, real)]
     generated, real = generated[kept[0]], real[kept[1]]
@@ -124,7 +124,7 @@ def _sizes(generated: np.ndarray, real: np.ndarray) -> dict[str, int]:
 
 
 def _distances(generated: np.ndarray, real: np.ndarray, k: int, seed: int) -> dict[str, Any]:
-    from cas_metric.fidelity import frechet_distance, kernel_distance, manifolds
+    from cas_metric.sets.fidelity import frechet_distance, kernel_distance, manifolds
 
     return {
         "frechet_distance": frechet_distance(generated, real),

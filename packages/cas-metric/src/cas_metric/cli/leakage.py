@@ -51,8 +51,8 @@ def leakage(
         provenance,
         write_leakage,
     )
+    from cas_metric.copies.leakage import find_leakage
     from cas_metric.manifest import read_manifest
-    from cas_metric.memorization.leakage import find_leakage
 
     sets = read_manifest(train), read_manifest(test)
     pictures = [read_pictures_of(one, ssim_size, "none", num_workers) for one in sets]

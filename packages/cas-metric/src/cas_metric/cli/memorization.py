@@ -14,10 +14,10 @@ from cas_metric.errors import EXIT_SOME_FAILED, CasError, InputError
 
 if TYPE_CHECKING:
     from cas_metric.cli.features import Running
+    from cas_metric.copies.analysis import Analysis, Settings
+    from cas_metric.copies.pictures import Pictures
+    from cas_metric.copies.suspects import Features
     from cas_metric.manifest import Manifest
-    from cas_metric.memorization.analysis import Analysis, Settings
-    from cas_metric.memorization.pictures import Pictures
-    from cas_metric.memorization.suspects import Features
 
 HELP = """
 Look for copies of the images of TRAIN among those of GEN.
@@ -122,10 +122,10 @@ def memorization(
     """Compare a generated set with its training set; the help text is :data:`HELP`."""
     from cas_metric.cli.features import Running
     from cas_metric.cli.memorization_run import memorization_summary, write_memorization
-    from cas_metric.inputs import select
+    from cas_metric.copies.analysis import Settings, analyse
+    from cas_metric.copies.ssim_search import Search
     from cas_metric.manifest import read_manifest
-    from cas_metric.memorization.analysis import Settings, analyse
-    from cas_metric.memorization.ssim_search import Search
+    from cas_metric.scoring.inputs import select
 
     if count_only and verify:
         raise InputError("--count-only and --verify ask for different things", fix="give one")
@@ -173,7 +173,7 @@ def read_pictures_of(
     manifest: Manifest, size: int, variants: str, num_workers: int | None
 ) -> Pictures:
     """The pictures of a manifest, with a progress bar."""
-    from cas_metric.memorization.pictures import read_pictures
+    from cas_metric.copies.pictures import read_pictures
 
     for note in manifest.notes:
         console_err().print(note, markup=False)
@@ -200,7 +200,7 @@ def _embed(
 ) -> tuple[Features, dict[str, Any]]:
     """Embeddings of all sets; the encoder and what could not be embedded."""
     from cas_metric.cli.features import choose_encoder, embed
-    from cas_metric.memorization.suspects import Features
+    from cas_metric.copies.suspects import Features
 
     model = choose_encoder(spec, sets.train, device=device, offline=offline)
     parts = [embed(one, model, running) for one in sets if one is not None]
@@ -219,7 +219,7 @@ def _verify(analysis: Analysis, pictures: tuple[Pictures, ...], search: Any) -> 
 
     import numpy as np
 
-    from cas_metric.memorization.ssim_search import nearest
+    from cas_metric.copies.ssim_search import nearest
 
     full = nearest(
         pictures[0].grey, pictures[1].grey, dataclasses.replace(search, prune=False, progress=None)

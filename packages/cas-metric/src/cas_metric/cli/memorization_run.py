@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
+from cas_metric.copies.verdict import leakage_verdict, memorization_verdict
 from cas_metric.files import to_json, write_bytes
-from cas_metric.memorization.verdict import leakage_verdict, memorization_verdict
 from cas_metric.protocol import SSIM_THRESHOLD
 from cas_metric.report import write_leakage_report, write_memorization_report
 from cas_metric.report.format import count, number
@@ -29,9 +29,9 @@ from cas_metric.report.tables import Cell, Column, Table, TableRow
 from cas_metric.statistics.uncertainty import Interval
 
 if TYPE_CHECKING:
+    from cas_metric.copies.analysis import Analysis
+    from cas_metric.copies.leakage import Leakage
     from cas_metric.manifest import Manifest
-    from cas_metric.memorization.analysis import Analysis
-    from cas_metric.memorization.leakage import Leakage
 
 #: Packages that decide the bits of a result.
 PACKAGES: Final = ("cas-metric", "imagehash", "numba", "numpy", "pillow", "scipy", "torch")

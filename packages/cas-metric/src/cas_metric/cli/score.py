@@ -17,12 +17,12 @@ from cas_metric.cli.common import CountProgress, console_err, emit_json
 from cas_metric.errors import EXIT_SOME_FAILED, CasError, InputError
 
 if TYPE_CHECKING:
-    from cas_metric.cache import EmbeddingCache
-    from cas_metric.distributed import Ranks
+    from cas_metric.embedding.cache import EmbeddingCache
+    from cas_metric.embedding.ranks import Ranks
     from cas_metric.encoders import Encoder
-    from cas_metric.inputs import Inputs
     from cas_metric.manifest import FolderConfig
-    from cas_metric.scoring import Options, Scores
+    from cas_metric.scoring.inputs import Inputs
+    from cas_metric.scoring.pipeline import Options, Scores
 
 HELP = """
 Score every image of GEN against its real partner in REAL.
@@ -112,8 +112,8 @@ def score(
     cache: option.Cache = None,
 ) -> None:
     """Score the images of a folder; the help text is :data:`HELP`."""
-    from cas_metric.distributed import join, leave
-    from cas_metric.scoring import Options
+    from cas_metric.embedding.ranks import join, leave
+    from cas_metric.scoring.pipeline import Options
 
     started = time.perf_counter()
     ranks = join(device)
@@ -144,9 +144,9 @@ def _score(
     request: Request, options: Options, cache_option: str | None, ranks: Ranks
 ) -> tuple[Scores, Encoder, dict[str, Any] | None] | None:
     """Check the inputs, then load the encoder, then score; None on all ranks but 0."""
-    from cas_metric.precision import precision_change
-    from cas_metric.probe import Probe
-    from cas_metric.scoring import score_inputs
+    from cas_metric.scoring.pipeline import score_inputs
+    from cas_metric.scoring.precision import precision_change
+    from cas_metric.scoring.probe import Probe
 
     inputs, probe_file = _checked(request, ranks)
     spec = request.encoder or _default_encoder(inputs, ranks)
@@ -195,8 +195,8 @@ def _checked(request: Request, ranks: Ranks) -> tuple[Inputs, Path | None]:
 def _read(request: Request) -> tuple[Inputs, Path | None]:
     """Manifests, domain and probe file: from the options, REAL's ``cas.yaml``, then GEN's."""
     from cas_metric.domains import load_domain
-    from cas_metric.inputs import prepare, select
     from cas_metric.manifest import FolderConfig, read_manifest
+    from cas_metric.scoring.inputs import prepare, select
 
     if request.train is not None and request.probe is not None:
         raise InputError("--train and --probe both say where the probe comes from", fix="give one")
@@ -247,7 +247,7 @@ def _default_encoder(inputs: Inputs, ranks: Ranks) -> str:
 
 def _open_cache(directory: str | None, ranks: Ranks) -> EmbeddingCache:
     """The store; ranks of one host share it, every further host has one of its own beside it."""
-    from cas_metric.cache import NO_CACHE, EmbeddingCache, default_directory
+    from cas_metric.embedding.cache import NO_CACHE, EmbeddingCache, default_directory
 
     if ranks.count > 1 and directory == NO_CACHE:
         raise InputError("--cache none cannot be shared by several processes", fix="name a DIR")
@@ -266,8 +266,8 @@ def _write(
 ) -> dict[str, Any]:
     """Write the run and its report; return the summary."""
     from cas_metric.report import write_report
-    from cas_metric.runs import write_run
-    from cas_metric.summary import build_summary
+    from cas_metric.runs.folder import write_run
+    from cas_metric.runs.summary import build_summary
 
     command = ["cas", *sys.argv[1:]]
     seconds = time.perf_counter() - started

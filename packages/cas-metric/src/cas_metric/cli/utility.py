@@ -12,9 +12,9 @@ from cas_metric.cli.common import CountProgress, console_err
 from cas_metric.errors import EXIT_SOME_FAILED, InputError
 
 if TYPE_CHECKING:
+    from cas_metric.downstream.grid import Experiment
+    from cas_metric.downstream.pictures import LabelledPictures
     from cas_metric.manifest import Manifest
-    from cas_metric.utility.grid import Experiment
-    from cas_metric.utility.pictures import LabelledPictures
 
 HELP = """
 Train classifiers on real and synthetic images together and test them on real ones (Figure 3).
@@ -167,12 +167,12 @@ def utility(
 ) -> None:
     """Measure downstream utility; the help text is :data:`HELP`."""
     from cas_metric.cli.utility_run import correlation, deliver_utility, summarise
+    from cas_metric.downstream.batches import synthetic_per_batch
+    from cas_metric.downstream.comparison import Outcome
+    from cas_metric.downstream.grid import Experiment, run
+    from cas_metric.downstream.networks import SIZES, build_network
+    from cas_metric.downstream.training import Recipe
     from cas_metric.encoders.base import resolve_device
-    from cas_metric.utility.batches import synthetic_per_batch
-    from cas_metric.utility.comparison import Outcome
-    from cas_metric.utility.grid import Experiment, run
-    from cas_metric.utility.networks import SIZES, build_network
-    from cas_metric.utility.training import Recipe
 
     synthetic_per_batch(batch_size, share)
     chosen = str(resolve_device(device))
@@ -218,8 +218,8 @@ def _read(
     num_workers: int | None,
 ) -> _Read:
     """Read all manifests first, so that a mistake in one costs no decoding."""
+    from cas_metric.downstream.pictures import read_pictures
     from cas_metric.manifest import read_manifest
-    from cas_metric.utility.pictures import read_pictures
 
     manifests = read_manifest(train), read_manifest(test)
     methods = {}
@@ -286,7 +286,7 @@ def _context(read: _Read, experiment: Experiment) -> dict[str, Any]:
 def _n_real(experiment: Experiment) -> dict[str, int]:
     import numpy as np
 
-    from cas_metric.utility.batches import real_subset
+    from cas_metric.downstream.batches import real_subset
 
     classes = experiment.real.classes
     return {

@@ -11,17 +11,17 @@ import pandas as pd
 
 from cas_metric.cli.common import console_err, emit_json
 from cas_metric.cli.correlate import coefficient_table, correlate_columns
+from cas_metric.downstream.comparison import SCORES, best_method, by_method, compare_all
+from cas_metric.downstream.grid import REAL_ONLY
 from cas_metric.errors import InputError
 from cas_metric.files import to_json, write_bytes
 from cas_metric.protocol import BOOTSTRAP_SEED
 from cas_metric.report.figures import save_figure
 from cas_metric.report.utility import utility_figure
 from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, number, p_value
-from cas_metric.utility.comparison import SCORES, best_method, by_method, compare_all
-from cas_metric.utility.grid import REAL_ONLY
 
 if TYPE_CHECKING:
-    from cas_metric.utility.comparison import Outcome
+    from cas_metric.downstream.comparison import Outcome
 
 #: Fewest methods that a correlation is worth computing for.
 _FEWEST: Final = 3
@@ -107,7 +107,7 @@ def correlation(runs: Sequence[str], outcome: Outcome) -> dict[str, Any] | None:
 def _mean_cas(runs: Sequence[str]) -> dict[str, float]:
     """Mean CAS of every method of the runs."""
     from cas_metric.cli.utility import named_path
-    from cas_metric.runs import read_run
+    from cas_metric.runs.folder import read_run
 
     found: dict[str, float] = {}
     for argument in runs:

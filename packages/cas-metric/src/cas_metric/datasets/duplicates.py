@@ -49,7 +49,7 @@ def near_copies(
     Returns:
         The pairs, and the positions of images that cannot be decoded and were left out.
     """
-    from cas_metric.memorization.phash import pairs_within, phash
+    from cas_metric.copies.phash import pairs_within, phash
 
     words, decoded, broken = [], [], []
     for position, path in enumerate(track(paths, "hashing images")):

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from cas_metric.cache import NO_CACHE, default_directory
+from cas_metric.embedding.cache import NO_CACHE, default_directory
 from cas_metric.errors import CasError
 from cas_metric.files import write_bytes
 from cas_metric.mllm.schemas import json_schema

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cas_metric.domains import Domain, load_domain
 from cas_metric.errors import InputError, PreflightError
-from cas_metric.inputs import select
 from cas_metric.manifest import Manifest, read_folder_config, read_manifest
+from cas_metric.scoring.inputs import select
 from cas_metric.statistics.comparison import case_keys
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _read(path: Path, name: str | None, seed: int | None) -> tuple[Manifest, str
 
 def _read_scored(path: Path, name: str | None, seed: int | None) -> tuple[Manifest, str]:
     """A run: its rows as a manifest below the folder that its summary names."""
-    from cas_metric.runs import read_run
+    from cas_metric.runs.folder import read_run
 
     run = read_run(path)
     inputs: Any = (run.summary.get("provenance") or {}).get("inputs") or {}

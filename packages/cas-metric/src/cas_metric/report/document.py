@@ -13,7 +13,7 @@ from cas_metric.report import content, details, glossary
 from cas_metric.report.format import count
 from cas_metric.report.gallery import make_cards, ranking, worst
 from cas_metric.report.rendering import render
-from cas_metric.runs import Run, read_run
+from cas_metric.runs.folder import Run, read_run
 
 FILE_NAME: Final = "report.html"
 GALLERY: Final = 24

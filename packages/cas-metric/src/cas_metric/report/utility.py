@@ -25,7 +25,7 @@ def utility_figure(
     """Both scores of every method at every data scale, mean and standard deviation over seeds.
 
     Args:
-        entries: As :func:`cas_metric.utility.comparison.by_method` makes them.
+        entries: As :func:`cas_metric.downstream.comparison.by_method` makes them.
         n_real: Data scale to the number of real training images.
         reference: Method drawn in grey: real images alone.
         title: Name of the data set.

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from cas_metric.errors import InputError, PreflightError
-from cas_metric.inputs import select
 from cas_metric.manifest import Manifest, pair
+from cas_metric.scoring.inputs import select
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from cas_metric.errors import InputError
-from craft_trainer.conditions import Conditions
-from craft_trainer.config import Sampling
-from craft_trainer.processes import ForwardProcess
-from craft_trainer.sampling import Guidance, Scheduler, UnconditionalGradient
+from craft_trainer.bases.conditions import Conditions
+from craft_trainer.config.schema import Sampling
+from craft_trainer.diffusion.draft import Guidance, Scheduler, UnconditionalGradient
+from craft_trainer.diffusion.forward import ForwardProcess
 
 
 class TextTower(NamedTuple):

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from craft_trainer.bases.base import DiffusionModel
-from craft_trainer.conditions import Conditions
-from craft_trainer.config import Sampling
-from craft_trainer.flow import flow_process, flow_sampler
-from craft_trainer.processes import ForwardProcess
-from craft_trainer.sampling import Guidance, Scheduler, UnconditionalGradient
+from craft_trainer.bases.conditions import Conditions
+from craft_trainer.config.schema import Sampling
+from craft_trainer.diffusion.draft import Guidance, Scheduler, UnconditionalGradient
+from craft_trainer.diffusion.flow import flow_process, flow_sampler
+from craft_trainer.diffusion.forward import ForwardProcess
 
 
 class FlowTransformer(DiffusionModel):

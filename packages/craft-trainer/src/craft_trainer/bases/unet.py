@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from craft_trainer.bases.base import DiffusionModel, TextTower
-from craft_trainer.conditions import Conditions
-from craft_trainer.config import Sampling
-from craft_trainer.processes import Diffusion, ForwardProcess
-from craft_trainer.sampling import Scheduler, sampling_scheduler
+from craft_trainer.bases.conditions import Conditions
+from craft_trainer.config.schema import Sampling
+from craft_trainer.diffusion.draft import Scheduler, sampling_scheduler
+from craft_trainer.diffusion.forward import Diffusion, ForwardProcess
 
 #: Cross-attention alone. Bare module names such as ``to_q`` would hit self-attention as well.
 CROSS_ATTENTION: Final = r".*attn2\.(to_q|to_k|to_v|to_out\.0)"

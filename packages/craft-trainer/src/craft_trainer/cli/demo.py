@@ -39,10 +39,10 @@ def demo(
     from cas_metric.cli.common import console_out, emit_json
     from cas_metric.phantoms.dataset import write_phantom_dataset
     from cas_metric.statistics.tables import PHANTOM_NOTICE
-    from craft_trainer.card import change_of, held_out_table
+    from craft_trainer.artifact.card import change_of, held_out_table
     from craft_trainer.cli.progress import Bars
     from craft_trainer.demo import EVALUATOR, Size, configuration, looks_of, write_comparison
-    from craft_trainer.trainer import train as run
+    from craft_trainer.training.trainer import train as run
 
     size = Size(train, prompts, inversion, lora, craft)
     if not as_json:

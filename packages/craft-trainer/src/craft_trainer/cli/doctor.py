@@ -28,8 +28,8 @@ def doctor(
     """
     from cas_metric.cli.results import deliver
     from cas_metric.statistics.tables import markdown_table
-    from craft_trainer.checkup import examine, exit_code
-    from craft_trainer.config import load_config
+    from craft_trainer.config.schema import load_config
+    from craft_trainer.cost.checkup import examine, exit_code
 
     checks = examine(load_config(config, list(overrides or [])))
     result = {"exit_code": exit_code(checks), "checks": [check._asdict() for check in checks]}

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from craft_trainer.config import AnyStage, Config
-    from craft_trainer.data import Examples
+    from craft_trainer.config.schema import AnyStage, Config
+    from craft_trainer.data.examples import Examples
 
 app = typer.Typer(add_completion=False)
 
@@ -37,13 +37,13 @@ def estimate(
     Work is counted in forwards of the denoiser on one image; a backward pass counts as two, and as
     three with gradient checkpointing. Memory is counted by building the modules without their
     weights, from the configuration files of the base model and the critic, where these are here.
-    The formulas are in the modules `craft_trainer.estimate` and `craft_trainer.memory`.
+    The formulas are in the modules `craft_trainer.cost.estimate` and `craft_trainer.cost.memory`.
     """
     from cas_metric.cli.results import deliver
-    from craft_trainer.config import load_config
-    from craft_trainer.data import read_examples
-    from craft_trainer.estimate import cost_of
-    from craft_trainer.memory import has_unconditional_branch
+    from craft_trainer.config.schema import load_config
+    from craft_trainer.cost.estimate import cost_of
+    from craft_trainer.cost.memory import has_unconditional_branch
+    from craft_trainer.data.examples import read_examples
 
     settings = load_config(config, list(overrides or []))
     examples = read_examples(settings.data.train, settings.data.domain)
@@ -69,8 +69,8 @@ def estimate(
 
 def _count(stage: AnyStage, examples: Examples) -> int:
     """Training images, or the pairs where a stage passes over those."""
-    from craft_trainer.config import DpoStage
-    from craft_trainer.pairs import read_pairs
+    from craft_trainer.config.schema import DpoStage
+    from craft_trainer.preference.pairs import read_pairs
 
     if isinstance(stage, DpoStage) and stage.epochs is not None:
         return len(read_pairs(stage.pairs, examples)[0])
@@ -80,7 +80,7 @@ def _count(stage: AnyStage, examples: Examples) -> int:
 def _memories(config: Config, examples: Examples) -> tuple[list[dict[str, Any] | None], str]:
     """Of each stage, and why there is none where there is none."""
     from cas_metric.errors import CasError
-    from craft_trainer.memory import memory_of, parts_of
+    from craft_trainer.cost.memory import memory_of, parts_of
 
     try:
         parts = parts_of(config)
@@ -99,7 +99,7 @@ _TRAINED = ("textual_inversion", "lora", "dpo", "craft")
 
 def _measured(config: Config, examples: Examples) -> list[dict[str, Any] | None]:
     from cas_metric.cli.common import CountProgress
-    from craft_trainer.measuring import measure
+    from craft_trainer.cost.measuring import measure
 
     found: list[dict[str, Any] | None] = []
     with CountProgress("stages") as bar:

@@ -63,8 +63,7 @@ def generate(
     import torch
 
     from cas_metric.cli.common import console_out, emit_json
-    from craft_trainer.adapters import scale_lora
-    from craft_trainer.artifacts import (
+    from craft_trainer.artifact.saving import (
         CONFIG_FILE,
         find_artifact,
         load_base,
@@ -72,10 +71,11 @@ def generate(
         origin_of,
         stage_of,
     )
+    from craft_trainer.bases.lora import scale_lora
     from craft_trainer.cli.progress import Bars
-    from craft_trainer.config import load_config
-    from craft_trainer.data import conditioning_texts, read_examples
-    from craft_trainer.generate import claim_folder, folder_config, generate_folder
+    from craft_trainer.config.schema import load_config
+    from craft_trainer.data.examples import conditioning_texts, read_examples
+    from craft_trainer.generation import claim_folder, folder_config, generate_folder
 
     artifact = find_artifact(artifact, stage)
     config = load_config(artifact / CONFIG_FILE, overrides or ())

@@ -12,10 +12,10 @@ from craft_trainer.cli.options import StageName
 if TYPE_CHECKING:
     import torch
 
-    from cas_metric.cache import EmbeddingCache
-    from craft_trainer.config import Config
-    from craft_trainer.data import Examples
-    from craft_trainer.judges import Judge
+    from cas_metric.embedding.cache import EmbeddingCache
+    from craft_trainer.config.schema import Config
+    from craft_trainer.data.examples import Examples
+    from craft_trainer.preference.judges import Judge
 
 app = typer.Typer(add_completion=False)
 
@@ -61,11 +61,10 @@ def pairs(
     """
     import torch
 
-    from cas_metric.cache import EmbeddingCache
     from cas_metric.cli.common import console_out, emit_json
+    from cas_metric.embedding.cache import EmbeddingCache
     from cas_metric.manifest import FolderConfig
-    from craft_trainer import pairs as making
-    from craft_trainer.artifacts import (
+    from craft_trainer.artifact.saving import (
         CONFIG_FILE,
         find_artifact,
         load_trained,
@@ -73,9 +72,10 @@ def pairs(
         stage_of,
     )
     from craft_trainer.cli.progress import Bars
-    from craft_trainer.config import load_config
-    from craft_trainer.data import conditioning_texts, read_examples
-    from craft_trainer.generate import claim_folder, drawn_with
+    from craft_trainer.config.schema import load_config
+    from craft_trainer.data.examples import conditioning_texts, read_examples
+    from craft_trainer.generation import claim_folder, drawn_with
+    from craft_trainer.preference import pairs as making
 
     artifact = find_artifact(artifact, stage)
     config = load_config(artifact / CONFIG_FILE)
@@ -135,7 +135,7 @@ def _judge(
     """The judge that a user names, before any image is drawn."""
     from cas_metric.encoders import load_encoder
     from cas_metric.errors import InputError
-    from craft_trainer.judges import AlignmentJudge, LanguageModelJudge
+    from craft_trainer.preference.judges import AlignmentJudge, LanguageModelJudge
 
     kind, _, model = spec.partition(":")
     if kind == "mllm" and model:

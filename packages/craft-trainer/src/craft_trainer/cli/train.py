@@ -38,10 +38,10 @@ def train(
     """
     from cas_metric.cli.common import console_out, emit_json
     from craft_trainer.cli.progress import Bars
-    from craft_trainer.config import load_config
-    from craft_trainer.ranks import is_first
-    from craft_trainer.trainer import silent
-    from craft_trainer.trainer import train as run
+    from craft_trainer.config.schema import load_config
+    from craft_trainer.training.ranks import is_first
+    from craft_trainer.training.trainer import silent
+    from craft_trainer.training.trainer import train as run
 
     words = list(overrides or [])
     if out is not None:

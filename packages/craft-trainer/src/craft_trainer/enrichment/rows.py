@@ -9,7 +9,7 @@ from pathlib import Path
 from cas_metric.domains import Domain, PromptSchema, load_domain
 from cas_metric.errors import InputError, PreflightError
 from cas_metric.manifest import Manifest, read_manifest
-from craft_trainer.rows import check_rows, domain_of
+from craft_trainer.data.rows import check_rows, domain_of
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor, nn
 
-from craft_trainer.data import Batch
+from craft_trainer.data.examples import Batch
 
 
 class Loss(NamedTuple):

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from craft_trainer import monitoring
 from craft_trainer.bases import DiffusionModel
-from craft_trainer.cam import ClinicalAlignmentModule, Targets
-from craft_trainer.conditions import Conditions
-from craft_trainer.config import CraftStage
-from craft_trainer.data import Batch
+from craft_trainer.bases.conditions import Conditions
+from craft_trainer.config.schema import CraftStage
+from craft_trainer.data.examples import Batch
+from craft_trainer.diffusion.draft import Guidance, Scheduler, draft
+from craft_trainer.diffusion.forward import ForwardProcess
+from craft_trainer.guards import monitoring
 from craft_trainer.methods.base import Loss
 from craft_trainer.methods.denoising import conditions_of, denoising_loss
-from craft_trainer.processes import ForwardProcess
-from craft_trainer.sampling import Guidance, Scheduler, draft
+from craft_trainer.rewards.cam import ClinicalAlignmentModule, Targets
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 from torch.nn import functional as F
 
-from craft_trainer.adapters import base_only
 from craft_trainer.bases import DiffusionModel
-from craft_trainer.conditions import Conditions
-from craft_trainer.data import Batch
+from craft_trainer.bases.conditions import Conditions
+from craft_trainer.bases.lora import base_only
+from craft_trainer.data.examples import Batch
+from craft_trainer.diffusion.forward import Corrupted, ForwardProcess
 from craft_trainer.methods.base import Loss
-from craft_trainer.processes import Corrupted, ForwardProcess
 
 
 @dataclass(frozen=True)

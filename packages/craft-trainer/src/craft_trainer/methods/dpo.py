@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from craft_trainer.adapters import base_only, with_weights
 from craft_trainer.bases import DiffusionModel
-from craft_trainer.conditions import Conditions
-from craft_trainer.data import Batch
+from craft_trainer.bases.conditions import Conditions
+from craft_trainer.bases.lora import base_only, with_weights
+from craft_trainer.data.examples import Batch
+from craft_trainer.diffusion.forward import ForwardProcess
 from craft_trainer.methods.base import Loss
 from craft_trainer.methods.denoising import conditions_of, corrupt, latents_of
-from craft_trainer.processes import ForwardProcess
 
 
 @dataclass(frozen=True)

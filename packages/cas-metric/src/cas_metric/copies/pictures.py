@@ -1,0 +1,153 @@
+"""What the pixel detectors need of every file: digests, perceptual hash and a grey square.
+
+Each file is decoded once. The grey square is Rec. 601 luma, resized antialiased to one fixed size
+whatever the shape of the picture, with its values kept in [0, 255] as floating-point numbers, so
+that 16-bit pictures lose nothing to rounding.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cas_metric.copies import phash
+from cas_metric.copies.ssim_kernel import WINDOW
+from cas_metric.embedding.decoding import default_workers, ordered_map
+from cas_metric.errors import ImageError, InputError
+from cas_metric.images import load_image, sha256_file, to_uint8
+
+if TYPE_CHECKING:
+    from cas_metric.images import Window
+    from cas_metric.manifest import Manifest
+
+#: Rec. 601 luma, which Pillow's greyscale uses too. The weights sum to one: grey stays as it is.
+LUMA: Final = (0.299, 0.587, 0.114)
+#: Which of :data:`phash.SYMMETRIES` each choice compares.
+VARIANTS: Final = {"none": (0,), "mirror": (0, 4), "all": tuple(range(8))}
+
+#: Told after every file with (done, total).
+Progress = Callable[[int, int], None]
+
+
+class _Picture(NamedTuple):
+    """One file."""
+
+    digest: str
+    content: str
+    words: NDArray[np.uint64]
+    grey: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """The readable images of a manifest, and the reasons for the others.
+
+    Attributes:
+        rows: ``(N,)`` their rows in the manifest, ascending.
+        paths: Their files.
+        digests: sha256 of the bytes.
+        contents: sha256 of the decoded pixels, with shape and type.
+        words: ``(N, V)`` perceptual hashes of the picture and of its chosen variants.
+        grey: ``(N, S, S)`` float32 in [0, 255].
+        errors: Path of each unreadable image to the reason.
+    """
+
+    rows: NDArray[np.int64]
+    paths: tuple[Path, ...]
+    digests: tuple[str, ...]
+    contents: tuple[str, ...]
+    words: NDArray[np.uint64]
+    grey: NDArray[np.float32]
+    errors: dict[str, str]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def read_pictures(
+    manifest: Manifest,
+    *,
+    size: int,
+    variants: str = "none",
+    num_workers: int | None = None,
+    progress: Progress | None = None,
+) -> Pictures:
+    """Decode every image of a manifest once.
+
+    Args:
+        manifest: Images to read, through the display window that its folder prescribes.
+        size: Side of the grey square, at least 7.
+        variants: Key of :data:`VARIANTS`: mirrored and rotated variants to hash as well.
+        num_workers: Threads that read and decode.
+        progress: Told after every file.
+
+    Raises:
+        InputError: ``size`` is too small, or ``variants`` is not known.
+    """
+    if size < WINDOW:
+        raise InputError(f"SSIM needs at least {WINDOW} pixels a side, not {size}")
+    if variants not in VARIANTS:
+        raise InputError(f"no variants {variants!r}", fix=f"choose one of {', '.join(VARIANTS)}")
+    paths, workers = manifest.paths(), num_workers or default_workers()
+
+    def read(path: Path) -> _Picture | str:
+        try:
+            return _read(path, manifest.window, size, VARIANTS[variants])
+        except ImageError as error:
+            return error.problem
+
+    found: list[_Picture] = []
+    rows: list[int] = []
+    errors: dict[str, str] = {}
+    for row, picture in enumerate(ordered_map(read, paths, workers=workers, ahead=2 * workers)):
+        if isinstance(picture, str):
+            errors[str(paths[row])] = picture
+        else:
+            found.append(picture)
+            rows.append(row)
+        if progress is not None:
+            progress(row + 1, len(paths))
+    none = np.empty((0, len(VARIANTS[variants])), np.uint64), np.empty((0, size, size), np.float32)
+    return Pictures(
+        rows=np.array(rows, dtype=np.int64),
+        paths=tuple(paths[row] for row in rows),
+        digests=tuple(picture.digest for picture in found),
+        contents=tuple(picture.content for picture in found),
+        words=np.stack([picture.words for picture in found]) if found else none[0],
+        grey=np.stack([picture.grey for picture in found]) if found else none[1],
+        errors=errors,
+    )
+
+
+def grey_square(pixels: NDArray[np.uint8] | NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """Luma of ``(H, W, 3)`` pixels, uint8 or float in [0, 1], as ``(size, size)`` in [0, 255].
+
+    The triangle filter has no negative lobe, so values stay within their range.
+    """
+    luma = pixels.astype(np.float32) @ np.array(LUMA, np.float32)
+    if pixels.dtype != np.uint8:
+        luma *= 255.0
+    if luma.shape != (size, size):
+        resized = Image.fromarray(luma).resize((size, size), Image.Resampling.BILINEAR)
+        luma = np.asarray(resized, dtype=np.float32)
+    return np.clip(luma, 0.0, 255.0)
+
+
+def _read(path: Path, window: Window | None, size: int, variants: tuple[int, ...]) -> _Picture:
+    digest = sha256_file(path)
+    pixels = load_image(path, window=window).pixels
+    eight = to_uint8(pixels)
+    turned = list(phash.symmetries(eight)) if len(variants) > 1 else [eight]
+    return _Picture(
+        digest,
+        hashlib.sha256(f"{pixels.shape} {pixels.dtype}".encode() + pixels.tobytes()).hexdigest(),
+        np.array([phash.phash(turned[variant]) for variant in variants], dtype=np.uint64),
+        grey_square(pixels, size),
+    )

@@ -1,0 +1,95 @@
+"""What was tested and what came out, in sentences that claim no more than that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cas_metric.protocol import PHASH_THRESHOLD, SSIM_THRESHOLD
+
+#: Below it a permutation p-value is called a difference (ours; the usual level).
+LEVEL = 0.05
+
+
+def memorization_verdict(
+    methods: Sequence[Mapping[str, Any]], n_train: int, encoder: str = ""
+) -> str:
+    """One or two sentences a method.
+
+    Args:
+        methods: Figures as :func:`cas_metric.copies.analysis.analyse` makes them.
+        n_train: Training images that could be read.
+        encoder: Name of the feature space.
+    """
+    return " ".join(_method(one, n_train, encoder) for one in methods)
+
+
+def leakage_verdict(figures: Mapping[str, Any]) -> str:
+    """What the two splits share.
+
+    Args:
+        figures: Of :class:`cas_metric.copies.leakage.Leakage`.
+    """
+    bits = figures["phash_threshold"]
+    compared = f"{figures['n_test']:,} test and {figures['n_train']:,} training images"
+    if figures["pairs"]:
+        exact = figures["same_file"] + figures["same_pixels"]
+        text = (
+            f"Of {compared}, {count(exact, 'pair')} {'is' if exact == 1 else 'are'} the same "
+            f"picture and {count(figures['near_duplicates'], 'pair')} within {bits} "
+            f"pHash bits ({figures['near_duplicates_confirmed']:,} of them with SSIM above "
+            f"{SSIM_THRESHOLD}); {count(figures['test_images_affected'], 'test image')} "
+            f"{'is' if figures['test_images_affected'] == 1 else 'are'} affected."
+        )
+    else:
+        text = (
+            f"Among {compared} no pair has the same bytes, the same pixels or pHashes within "
+            f"{bits} bits."
+        )
+    if not figures["patients_known"]:
+        return f"{text} Whether patients are shared is unknown: not both splits name them."
+    if figures["shared_patients"]:
+        images = count(figures["test_images_of_shared_patients"], "test image")
+        return f"{text} {count(figures['shared_patients'], 'patient')} in both, with {images}."
+    return f"{text} No patient is named in both."
+
+
+def count(many: int, noun: str) -> str:
+    """A number with its noun."""
+    return f"{many:,} {noun}{'' if many == 1 else 's'}"
+
+
+def _method(one: Mapping[str, Any], n_train: int, encoder: str) -> str:
+    if not one["n"]:
+        return f"{one['method']}: no image could be read."
+    found = [f"{one['phash_near']:,} lie within {PHASH_THRESHOLD} pHash bits"]
+    if "ssim_above" in one:
+        found.insert(0, f"{one['ssim_above']:,} exceed SSIM {SSIM_THRESHOLD}")
+    images = count(one["n"], "image")
+    text = (
+        f"{one['method']}: of {images}, each compared with all {n_train:,} training images, "
+        f"{' and '.join(found)}."
+    )
+    return f"{text} {_features(one['neighbours'], encoder)}" if "neighbours" in one else text
+
+
+def _features(figures: Mapping[str, Any], encoder: str) -> str:
+    if "p_nearer_to_train" not in figures:
+        return f"In {encoder}, distances to training images alone cannot tell copying: give --test."
+    gap, p = figures["difference"]["estimate"], figures["p_nearer_to_train"]
+    said = (
+        "nearer to training than to test images than exchanging the two would explain"
+        if p < LEVEL
+        else "not nearer to training than to test images beyond what exchanging the two explains"
+    )
+    text = f"In {encoder} they are {said} (difference {signed(gap)}, p = {p:.3g})"
+    nearer = figures["nearer_than_real"]
+    if nearer:
+        verb = "lies" if nearer == 1 else "lie"
+        text += f"; {nearer:,} of them {verb} nearer to training than any real test image does"
+    return f"{text}."
+
+
+def signed(value: float) -> str:
+    """Four decimals with a true minus sign or a plus."""
+    return f"{value:+.4f}".replace("-", "−")

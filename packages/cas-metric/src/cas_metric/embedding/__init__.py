@@ -1,0 +1,1 @@
+"""Images and texts to embeddings: decoded, cached by content, shared out over ranks."""

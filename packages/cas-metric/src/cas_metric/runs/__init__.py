@@ -1,0 +1,1 @@
+"""A scoring run as an object and as a folder."""

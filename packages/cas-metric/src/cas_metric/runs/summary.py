@@ -1,0 +1,206 @@
+"""``summary.json``: every aggregate of a run, and how it was made.
+
+All that changes from one run over the same inputs to the next is in the block ``timing``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final
+
+import pandas as pd
+import torch
+
+from cas_metric import protocol
+from cas_metric.encoders import Encoder
+from cas_metric.images import count_steps
+from cas_metric.scoring.inputs import Inputs
+from cas_metric.scoring.pipeline import Scores
+from cas_metric.statistics.aggregate import case_clusters, scored, summarise
+from cas_metric.statistics.tail import tail_statistics, threshold
+
+#: Packages that decide the bits of a result.
+PACKAGES: Final = (
+    *("cas-metric", "torch", "transformers", "tokenizers", "numpy", "pandas", "pillow", "pyarrow"),
+)
+
+#: What to add where a primitive cannot be had.
+REMEDIES: Final = {
+    "vdc": "a `prompt` column in metadata.csv with the enriched prompt of each image",
+    "ccs": "a domain pack with a checklist for every class: --domain NAME or FILE "
+    "(`cas domains list`, `cas domains new`)",
+    "dd": "labels of at least two classes (sub-folders or a `label` column), or --probe FILE",
+    "sfs": "a real partner of each image: the same `id`, or a `reference` column",
+}
+
+
+def build_summary(
+    scores: Scores,
+    encoder: Encoder,
+    command: Sequence[str],
+    *,
+    seconds: float,
+    precision: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The content of ``summary.json``.
+
+    Args:
+        scores: What the run found.
+        encoder: The space that it was scored in.
+        command: The command line, or any list of words that says how the run was started.
+        seconds: Wall time of the whole run.
+        precision: What :func:`~cas_metric.scoring.precision.precision_change` measured, if any.
+    """
+    inputs, conditions = scores.inputs, scores.conditions
+    domain = inputs.domain
+    return {
+        "protocol": protocol.version_of(conditions),
+        "departures": list(protocol.departures(conditions)),
+        "domain": domain.name if domain else "",
+        "embedded_world": bool(domain and domain.embedded),
+        "classes": list(inputs.classes),
+        "encoder": {
+            "name": encoder.name,
+            "revision": encoder.revision,
+            "fingerprint": encoder.fingerprint,
+            "dim": encoder.dim,
+            "token_limit": encoder.token_limit,
+            "dtype": encoder.dtype,
+            "text_policy": encoder.text_policy,
+        },
+        "precision": dict(precision) if precision is not None else None,
+        "probe": scores.judge.describe(),
+        "methods": _methods(scores),
+        "real": summarise(scores.real),
+        "floor": summarise(scores.floor),
+        "tau": _tau(scores.real),
+        "missing": missing(scores),
+        "text": _text(scores),
+        "failures": list(scores.material.failures),
+        "notes": list(scores.notes),
+        "provenance": {
+            "command": list(command),
+            "device": _device(encoder.device),
+            "python": platform.python_version(),
+            "platform": f"{platform.system()} {platform.machine()}",
+            "versions": {name: _version(name) for name in PACKAGES},
+            "inputs": _inputs(scores),
+        },
+        "timing": {
+            "seconds": round(seconds, 3),
+            **{f"{step}_seconds": round(value, 3) for step, value in scores.seconds.items()},
+            "images_embedded": scores.material.embedded,
+            "images_from_cache": scores.material.cached,
+        },
+    }
+
+
+def missing(scores: Scores) -> dict[str, dict[str, Any]]:
+    """Primitives that some image lacks though it could be read.
+
+    Returns:
+        By primitive: ``images`` that lack it, ``of`` how many, the first ``reason``, and what to
+        ``add``.
+    """
+    found = {}
+    tables = pd.concat([scored(scores.rows), scored(scores.real)])
+    for name in protocol.PRIMITIVES:
+        lacking = tables[tables[name].isna()]
+        if len(lacking):
+            parts = lacking["error"].iloc[0].split("; ")
+            reason = next((p for p in parts if p.startswith(f"{name}: ")), parts[0])
+            found[name] = {
+                "images": len(lacking),
+                "of": len(tables),
+                "reason": reason.removeprefix(f"{name}: "),
+                "add": REMEDIES[name],
+            }
+    return found
+
+
+def _methods(scores: Scores) -> list[dict[str, Any]]:
+    methods = []
+    for name, rows in scores.rows.groupby("method", sort=True):
+        methods.append({"method": name, **summarise(rows), "tail": _tail(rows, scores.real)})
+    return methods
+
+
+def _tail(rows: pd.DataFrame, real: pd.DataFrame) -> dict[str, Any] | None:
+    """The tail of one method against Real; None where either has no CAS."""
+    if rows["cas"].notna().sum() == 0 or real["cas"].notna().sum() == 0:
+        return None
+    statistics = tail_statistics(
+        rows["cas"].to_numpy(),
+        real["cas"].to_numpy(),
+        clusters=case_clusters(rows),
+        real_clusters=case_clusters(real),
+    )
+    return statistics.as_dict()
+
+
+def _tau(real: pd.DataFrame) -> float | None:
+    return threshold(real["cas"].to_numpy()) if real["cas"].notna().any() else None
+
+
+def _text(scores: Scores) -> dict[str, Any]:
+    """How many prompts were cut, by method, and how long each class's checklist is."""
+    rows = scores.rows
+    prompts = {}
+    for name, group in rows.groupby("method", sort=True):
+        tokens = group["prompt_tokens"].dropna()
+        prompts[str(name)] = {
+            "n": len(tokens),
+            "truncated": int(group["prompt_truncated"].fillna(False).sum()),
+            "most_tokens": int(tokens.max()) if len(tokens) else 0,
+        }
+    known = rows.dropna(subset=["checklist_tokens"]).drop_duplicates("label").sort_values("label")
+    checklists = {
+        record.label: {
+            "tokens": int(record.checklist_tokens),
+            "truncated": bool(record.checklist_truncated),
+        }
+        for record in known.itertuples(index=False)
+    }
+    limit = scores.material.texts.limit
+    return {"token_limit": limit, "prompts": prompts, "checklists": checklists}
+
+
+def _inputs(scores: Scores) -> dict[str, dict[str, Any]]:
+    """Where the images of each set lie, and a digest of all that entered from them."""
+    return {
+        name: {
+            "root": scores.inputs.roots[name],
+            "images": len(images.digests),
+            "sha256": _digest(scores.inputs, name, images.digests),
+            "window": window.bounds if (window := scores.inputs.windows[name]) else None,
+            "pixels": count_steps(images.steps),
+        }
+        for name, images in scores.material.images.items()
+    }
+
+
+def _digest(inputs: Inputs, name: str, digests: Sequence[str]) -> str:
+    """sha256 over id, label, prompt, patient, method, seed and content of every row, in order."""
+    columns = ["id", "label", "prompt", "patient", "method", "seed"]
+    table: pd.DataFrame = getattr(inputs, name)[columns].astype(str)
+    whole = hashlib.sha256()
+    for row, digest in zip(table.itertuples(index=False), digests, strict=True):
+        whole.update(json.dumps([*row, digest], ensure_ascii=False).encode() + b"\n")
+    return whole.hexdigest()
+
+
+def _device(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return str(device)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

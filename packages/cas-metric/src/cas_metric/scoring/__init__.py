@@ -1,0 +1,1 @@
+"""From checked inputs to one row an image: the main job."""

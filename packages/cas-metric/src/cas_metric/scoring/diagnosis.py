@@ -1,0 +1,125 @@
+"""Which probe judges which image, and how it came about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cas_metric.encoders import Encoder
+from cas_metric.errors import InputError
+from cas_metric.scoring.inputs import Inputs
+from cas_metric.scoring.probe import CrossFittedProbe, Probe, cross_fit, fit
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """The probe of a run, or the cross-fitted probes, or neither.
+
+    Attributes:
+        kind: ``train`` for a probe of the real training split, ``cross-fitted``, or ``none``.
+        reason: Why there is none.
+        probe: Of kind ``train``.
+        crossed: Of kind ``cross-fitted``.
+        folds: ``(M,)`` fold of each real image, -1 for those that no probe was fitted on.
+    """
+
+    kind: str
+    reason: str = ""
+    probe: Probe | None = None
+    crossed: CrossFittedProbe | None = None
+    folds: NDArray[np.int64] | None = None
+
+    def logits(self, embeddings: Tensor, real_rows: NDArray[np.int64]) -> Tensor | None:
+        """``(N, C)`` logits, or None without a probe.
+
+        Args:
+            embeddings: ``(N, D)``.
+            real_rows: ``(N,)`` position of the real image that each one is, or refers to; -1
+                without one. A cross-fitted probe that has seen that image does not judge it.
+        """
+        if self.probe is not None:
+            return self.probe.logits(embeddings)
+        if self.crossed is None or self.folds is None:
+            return None
+        folds = np.where(real_rows >= 0, self.folds[real_rows], -1)
+        return self.crossed.logits(embeddings, folds)
+
+    def describe(self) -> dict[str, Any]:
+        """What the summary says of it."""
+        if self.probe is not None:
+            return {"kind": self.kind, **self.probe.info}
+        if self.crossed is not None:
+            info = self.crossed.probes[0].info
+            made = {k: v for k, v in info.items() if k not in ("images", "training_accuracy")}
+            return {"kind": self.kind, "folds": len(self.crossed.probes), **made}
+        return {"kind": self.kind, "reason": self.reason}
+
+
+def make_judge(
+    inputs: Inputs,
+    encoder: Encoder,
+    real: Floats,
+    train: Floats | None,
+    *,
+    probe: Probe | None,
+    real_groups: Sequence[str],
+) -> Judge:
+    """Take the probe given, else fit one on ``train``, else cross-fit on ``real``.
+
+    Args:
+        inputs: The tables.
+        encoder: The embedding space.
+        real: ``(M, D)`` embeddings of ``inputs.real``, NaN where an image failed.
+        train: ``(T, D)`` of ``inputs.train``.
+        probe: A fitted probe.
+        real_groups: ``(M,)`` what must stay in one fold.
+
+    Raises:
+        InputError: The probe was fitted on other classes, or the training split holds fewer than
+            two.
+    """
+    if probe is not None:
+        return Judge("train", probe=_aligned(probe, inputs.classes))
+    if inputs.train is not None and train is not None:
+        labels = inputs.train["class_index"].to_numpy()
+        rows = np.flatnonzero(np.isfinite(train).all(axis=1) & (labels >= 0))
+        fitted = fit(train[rows], labels[rows], inputs.classes, fingerprint=encoder.fingerprint)
+        return Judge("train", probe=fitted)
+    labels = inputs.real["class_index"].to_numpy()
+    rows = np.flatnonzero(np.isfinite(real).all(axis=1) & (labels >= 0))
+    groups = [real_groups[int(row)] for row in rows]
+    try:
+        crossed = cross_fit(
+            real[rows],
+            labels[rows],
+            inputs.classes,
+            fingerprint=encoder.fingerprint,
+            groups=groups,
+        )
+    except InputError:
+        return Judge(
+            "none", reason="too few real images of two classes to fit a probe on some of them"
+        )
+    folds = np.full(len(real), -1, dtype=np.int64)
+    folds[rows] = crossed.folds
+    return Judge("cross-fitted", crossed=crossed, folds=folds)
+
+
+def _aligned(probe: Probe, classes: tuple[str, ...]) -> Probe:
+    """The probe with its logits in the order of ``classes``."""
+    if set(probe.classes) != set(classes):
+        raise InputError(
+            f"the probe tells apart {', '.join(probe.classes)}; the images are of "
+            f"{', '.join(classes)}",
+            fix="fit a probe on these classes with --train, or choose the domain it belongs to",
+        )
+    order = torch.tensor([probe.classes.index(name) for name in classes])
+    return Probe(classes, probe.fingerprint, probe.weight[order], probe.bias[order], probe.info)

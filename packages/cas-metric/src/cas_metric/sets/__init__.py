@@ -1,0 +1,1 @@
+"""Measures of whole sets of images: diversity and fidelity."""

@@ -1,0 +1,1 @@
+"""What a stage leaves behind: weights, model card, provenance."""

@@ -1,0 +1,61 @@
+"""The lines of Python that draw with an artefact in diffusers alone, for its model card."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from craft_trainer.bases import TextTower
+from craft_trainer.bases.loading import EMBEDDED
+from craft_trainer.config.schema import Config
+
+
+def usage_of(config: Config, towers: Sequence[TextTower], *, adapter: bool) -> str:
+    """A script to be run beside the artefact's files; ``PROMPT`` is left to the reader.
+
+    Args:
+        config: Of the run: base model, resolution and sampling.
+        towers: Text encoders that have learned tokens.
+        adapter: Whether there is a LoRA.
+    """
+    base, imports = repr(config.base), []
+    if config.base in EMBEDDED:
+        base, imports = f"EMBEDDED[{base}]", ["from craft_trainer.bases.loading import EMBEDDED"]
+    if len(towers) > 1:
+        imports.append("from safetensors.torch import load_file")
+    revision = f", revision={config.revision!r}" if config.revision else ""
+    side, sampling = config.data.resolution, config.sampling
+    return "\n".join(
+        [
+            "from pathlib import Path",
+            "",
+            "from diffusers import DiffusionPipeline",
+            *imports,
+            "",
+            'artifact = Path(".")  # the folder of this file',
+            f"pipe = DiffusionPipeline.from_pretrained({base}{revision})",
+            *_tokens(towers),
+            *(["pipe.load_lora_weights(artifact)"] if adapter else []),
+            "image = pipe(",
+            f"    PROMPT, height={side}, width={side},",
+            f"    guidance_scale={sampling.guidance:g}, num_inference_steps={sampling.steps},",
+            ").images[0]",
+        ]
+    )
+
+
+def _tokens(towers: Sequence[TextTower]) -> list[str]:
+    """Loads learned tokens; a family with several encoders is told which vectors are whose."""
+    if not towers:
+        return []
+    loop = 'for file in sorted(artifact.glob("learned_embeds/*.safetensors")):'
+    if len(towers) == 1:
+        return [loop, "    pipe.load_textual_inversion(file)"]
+    lines = [loop, '    vectors, token = load_file(file), f"<{file.stem}>"']
+    for tower in towers:
+        lines += [
+            "    pipe.load_textual_inversion(",
+            f'        vectors["{tower.name}"], token=token,',
+            f"        text_encoder=pipe.{tower.encoder}, tokenizer=pipe.{tower.tokenizer},",
+            "    )",
+        ]
+    return lines

@@ -1,0 +1,361 @@
+"""How much memory a stage takes, counted without weights and without computing anything.
+
+The modules are built from their configurations with *fake* tensors, which have a shape and no
+content, and run forward by the family's own code: autograd then says which tensors it would keep
+for the backward pass. The count is that of a real forward of the same modules (tested). On one
+device, with B images, M
+repeats and K differentiated steps, and u, v, r the bytes that the denoiser, the VAE's decoder and
+the critic keep for one image:
+
+- weights: denoiser and text encoders in ``dtype``, VAE and critics in float32;
+- optimizer: 16 bytes a trained parameter: itself, its gradient, two moments;
+- activations of the diffusion loss: u B (DPO: 2 u B);
+- activations of the reward: K b u M B + v M B + r M B, b = 2 with guidance in both branches (a
+  guidance-distilled model has one); in the first of the K steps nothing is kept before the first
+  adapter.
+
+With gradient checkpointing u and v shrink to the inputs of the blocks, and the largest block is
+held once more while it is run again. Workspaces, caches and what the allocator loses are not
+counted: allow for a tenth more.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Final, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from cas_metric.errors import CasError, InputError
+from craft_trainer.artifact.provenance import base_directory
+from craft_trainer.bases import FAMILIES, DiffusionModel
+from craft_trainer.bases.conditions import Conditions
+from craft_trainer.config.schema import Config, CraftStage
+from craft_trainer.cost.estimate import branches
+
+_DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+#: What diffusers runs again under gradient checkpointing.
+_BLOCKS: Final = (
+    "ResnetBlock2D",
+    "BasicTransformerBlock",
+    "UpDecoderBlock2D",
+    "UNetMidBlock2D",
+    "JointTransformerBlock",
+    "FluxTransformerBlock",
+    "FluxSingleTransformerBlock",
+)
+_CLIP_TOKENS: Final = 77
+#: What the pipelines let T5 read by default; without T5, as many zeros stand there.
+_T5_TOKENS: Final = {"StableDiffusion3Pipeline": 256, "FluxPipeline": 512}
+_GIGABYTE: Final = 1e9
+
+
+class Memory(NamedTuple):
+    """Gigabytes (10⁹ bytes) of a stage.
+
+    Attributes:
+        method: Of the stage.
+        weights: Frozen weights of every model that the stage loads.
+        optimizer: Trained parameters, their gradients and the optimizer's moments.
+        activations: Kept for the backward pass without gradient checkpointing.
+        checkpointed: The same with it.
+        total: Of what the configuration chooses.
+    """
+
+    method: str
+    weights: float
+    optimizer: float
+    activations: float
+    checkpointed: float
+    total: float
+
+
+class Parts(NamedTuple):
+    """Bytes of the modules.
+
+    Attributes:
+        weights: Frozen weights of the pipeline.
+        trained: LoRA parameters.
+        denoiser: Kept for one image and one prediction: plain, and with checkpointing. The latent
+            needs no gradient, so that nothing is kept before the first adapter.
+        later: The same of every step but the first, whose latent needs one.
+        decoder: The same of the VAE's decoder.
+        blocks: Largest block of the denoiser and of the decoder, for one image.
+        token: Width of the text encoders' embeddings, for learned tokens.
+        guided: Whether guidance has an unconditional branch.
+    """
+
+    weights: int
+    trained: int
+    denoiser: tuple[int, int]
+    later: tuple[int, int]
+    decoder: tuple[int, int]
+    blocks: tuple[int, int]
+    token: int
+    guided: bool
+
+
+def memory_of(config: Config, stage: Any, classes: int, parts: Parts) -> Memory:
+    """Memory of one stage.
+
+    Args:
+        config: Of the run.
+        stage: One of its stages.
+        classes: That have a learned token after textual inversion.
+        parts: Of the base model, from :func:`parts_of`.
+    """
+    critic = 0
+    weights = parts.weights
+    if isinstance(stage, CraftStage) and stage.lambda_cam > 0:
+        critic_weights, critic = encoder_bytes(config.critic.encoder)
+        weights += critic_weights
+    if config.validation.encoder is not None:
+        weights += encoder_bytes(config.validation.encoder)[0]
+    inverted = stage.method == "textual_inversion"
+    trained = 4 * parts.token * classes if inverted else parts.trained
+    plain, checkpointed = (_activations(config, stage, parts, critic, index) for index in range(2))
+    chosen = checkpointed if config.gradient_checkpointing else plain
+    total = weights + 4 * trained + chosen
+    figures = (weights, 4 * trained, plain, checkpointed, total)
+    return Memory(stage.method, *(value / _GIGABYTE for value in figures))
+
+
+def _activations(config: Config, stage: Any, parts: Parts, critic: int, index: int) -> int:
+    """Bytes kept for the backward pass of one micro-batch; ``index`` 1 is with checkpointing."""
+    batch = getattr(stage, "batch_size", 0)
+    u, v, later = parts.denoiser[index], parts.decoder[index], parts.later[index]
+    images = 2 * batch if stage.method == "dpo" else batch
+    if not isinstance(stage, CraftStage):
+        return u * images + index * parts.blocks[0] * images
+    kept = u * images * (stage.lambda_diff > 0)
+    trajectories = batch * stage.repeats * (stage.lambda_cam > 0)
+    stopped = stage.unconditional_gradient == "stop"
+    both = 1 if stopped else branches(config.sampling, guided=parts.guided)
+    tail = u + (stage.gradient_steps - 1) * later
+    kept += trajectories * (both * tail + v + critic)
+    again = max(both * parts.blocks[0], parts.blocks[1]) * trajectories
+    return kept + index * again
+
+
+def parts_of(config: Config) -> Parts:
+    """Count the base model of a configuration.
+
+    Raises:
+        ModelUnavailable: Its configuration files are not here and cannot be had.
+        InputError: A family that is not trained here.
+    """
+    directory, index = _index(config)
+    name = index["_class_name"]
+    family = FAMILIES.get(name)
+    if family is None:
+        raise InputError(f"base {config.base!r} is a {name}", fix=f"take a {', '.join(FAMILIES)}")
+    dtype = _DTYPES[config.dtype]
+    vae = _diffusers_part(directory, "vae")
+    trunk = nn.Module.to(_diffusers_part(directory, family.trunk_name), dtype)
+    texts = [_text_encoder(directory / part, index[part][1]) for part in _text_names(index)]
+    weights = _bytes(trunk) + _bytes(vae) + sum(_bytes(text.to(dtype)) for text in texts)
+    factor = 2 ** (len(vae.config.block_out_channels) - 1)
+    pipeline = SimpleNamespace(vae=vae, vae_scale_factor=factor, **{family.trunk_name: trunk})
+    model = family(pipeline)
+    trained = _attach_lora(model, config.lora.rank)
+    shape = model.latent_shape(config.data.resolution)
+    conditions = _conditions_of(model)
+
+    def predict(count: int, *, later: bool) -> Tensor:
+        """Some latents, which need a gradient in every step but the first of K."""
+        latents = torch.randn(count, *shape).requires_grad_(later)
+        return model.denoise(latents, torch.tensor(1.0), conditions(count))
+
+    with _fake(trunk, vae):
+        first, _ = _counted(trunk, lambda count: predict(count, later=False))
+        later, block = _counted(trunk, lambda count: predict(count, later=True))
+        decoder, last = _counted(
+            vae, lambda count: vae.decode(torch.randn(count, *shape, requires_grad=True)).sample
+        )
+    token = sum(text.config.hidden_size for text in texts) if family.towers else 0
+    return Parts(weights, trained, first, later, decoder, (block, last), token, _guided(name))
+
+
+def has_unconditional_branch(config: Config) -> bool:
+    """Whether guidance of this base takes two predictions; so it is said where it is not here."""
+    try:
+        return _guided(_index(config)[1]["_class_name"])
+    except CasError:
+        return True
+
+
+def _guided(pipeline_name: str) -> bool:
+    """A guidance-distilled model is told the scale."""
+    return pipeline_name != "FluxPipeline"
+
+
+def _index(config: Config) -> tuple[Path, dict[str, Any]]:
+    """Folder of a base model's files, and what its ``model_index.json`` lists."""
+    directory = base_directory(config.base, config.revision, offline=config.offline)
+    return directory, json.loads((directory / "model_index.json").read_text(encoding="utf-8"))
+
+
+def encoder_bytes(spec: str) -> tuple[int, int]:
+    """Bytes of an encoder's weights, and what its image tower keeps for one image.
+
+    Raises:
+        CasError: Its configuration is not here, or it is no model of transformers.
+    """
+    from transformers import AutoConfig, AutoModel
+
+    from cas_metric.encoders.hub import fetch
+    from cas_metric.encoders.registry import resolve
+
+    source = resolve(spec)
+    if source.openclip is not None:
+        raise InputError(f"the memory of {spec} is not estimated: it is a model of open_clip")
+    directory = source.directory
+    if directory is None:
+        assert source.hub_id is not None
+        directory = fetch(source.hub_id, source.revision, offline=True).directory
+    settings = AutoConfig.from_pretrained(directory)
+    with torch.device("meta"):
+        model = AutoModel.from_config(settings).requires_grad_(False).eval()
+    vision = getattr(settings, "vision_config", settings)
+    with _fake(model):
+        size = 3, vision.image_size, vision.image_size
+
+        def forward(count: int) -> Tensor:
+            pixels = torch.randn(count, *size, requires_grad=True)
+            return model.get_image_features(pixel_values=pixels).pooler_output
+
+        return _bytes(model), _per_image(forward)
+
+
+def _counted(module: Any, forward: Callable[[int], Tensor]) -> tuple[tuple[int, int], int]:
+    """Bytes kept for one image, plain and with checkpointing, and by the largest block."""
+    module.eval()
+    _, largest = _saved(lambda: forward(1), module)
+    plain = _per_image(forward)
+    module.enable_gradient_checkpointing()
+    checkpointed = _per_image(forward)
+    module.disable_gradient_checkpointing()
+    return (plain, checkpointed), largest
+
+
+def _per_image(forward: Callable[[int], Tensor]) -> int:
+    """What a second image adds: some of what is kept does not depend on the batch."""
+    one, _ = _saved(lambda: forward(1))
+    two, _ = _saved(lambda: forward(2))
+    return two - one
+
+
+def _saved(forward: Callable[[], Tensor], module: nn.Module | None = None) -> tuple[int, int]:
+    """Bytes that autograd keeps of a forward, each storage once, and the most within a block."""
+    storages: dict[int, int] = {}
+    largest, started, handles = 0, [0], []
+
+    def keep(tensor: Tensor) -> Tensor:
+        if not isinstance(tensor, nn.Parameter):
+            storage = tensor.untyped_storage()
+            storages[storage._cdata] = storage.nbytes()
+        return tensor
+
+    def enter(*_: Any) -> None:
+        started.append(sum(storages.values()))
+
+    def leave(*_: Any) -> None:
+        nonlocal largest
+        largest = max(largest, sum(storages.values()) - started.pop())
+
+    for part in module.modules() if module is not None else ():
+        if type(part).__name__ in _BLOCKS:
+            handles += [part.register_forward_pre_hook(enter), part.register_forward_hook(leave)]
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            output = forward()
+        total = sum(storages.values())
+        del output
+    finally:
+        for handle in handles:
+            handle.remove()
+    return total, largest
+
+
+@contextmanager
+def _fake(*modules: nn.Module) -> Iterator[None]:
+    """Give modules tensors without content, on a CPU, whose attention keeps no matrix of weights.
+
+    They are built on the device ``meta`` before, for fake tensors do not survive ``Module.to``.
+    """
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode(), torch.enable_grad():
+        for part in itertools.chain.from_iterable(module.modules() for module in modules):
+            for name, value in part._parameters.items():
+                if value is not None:
+                    empty = torch.empty(value.shape, dtype=value.dtype)
+                    part._parameters[name] = nn.Parameter(empty, value.requires_grad)
+            for name, buffer in part._buffers.items():
+                if buffer is not None:
+                    part._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype)
+        yield
+
+
+def _diffusers_part(directory: Path, name: str) -> Any:
+    """A UNet or VAE from its configuration, frozen, on the device ``meta``."""
+    import diffusers
+
+    settings = json.loads((directory / name / "config.json").read_text(encoding="utf-8"))
+    with torch.device("meta"):
+        part = getattr(diffusers, settings["_class_name"]).from_config(settings)
+    return part.requires_grad_(False)
+
+
+def _text_names(index: dict[str, Any]) -> list[str]:
+    return [name for name in sorted(index) if name.startswith("text_encoder") and index[name][0]]
+
+
+def _text_encoder(directory: Path, class_name: str) -> Any:
+    import transformers
+
+    settings = transformers.AutoConfig.from_pretrained(directory)
+    with torch.device("meta"):
+        return getattr(transformers, class_name)(settings).requires_grad_(False)
+
+
+def _attach_lora(model: DiffusionModel, rank: int) -> int:
+    """Add the adapter that is trained; the bytes of its parameters in float32."""
+    from peft import LoraConfig
+
+    trunk: Any = model.trunk
+    trunk.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=model.lora_targets))
+    return 4 * sum(parameter.numel() for parameter in trunk.parameters() if parameter.requires_grad)
+
+
+def _conditions_of(model: DiffusionModel) -> Callable[[int], Conditions]:
+    """Makes conditions of the shapes that the family's text encoders give."""
+    settings: Any = model.trunk.config
+    tokens = _CLIP_TOKENS
+    if model.trunk_name == "transformer":
+        width, pooled = settings.joint_attention_dim, settings.pooled_projection_dim
+        tokens = _T5_TOKENS[model.pipeline_name]
+        if model.pipeline_name == "StableDiffusion3Pipeline":  # T5's come after those of CLIP
+            tokens += _CLIP_TOKENS
+    else:
+        width, pooled = settings.cross_attention_dim, 0
+        if settings.addition_embed_type == "text_time":
+            ids = 6 * settings.addition_time_embed_dim
+            pooled = settings.projection_class_embeddings_input_dim - ids
+
+    def make(count: int) -> Conditions:
+        summary = torch.randn(count, pooled) if pooled else None
+        return Conditions(torch.randn(count, tokens, width), summary)
+
+    return make
+
+
+def _bytes(module: Any) -> int:
+    held = itertools.chain(module.parameters(), module.buffers())
+    return sum(value.numel() * value.element_size() for value in held)

@@ -1,0 +1,1 @@
+"""Diffusion processes: forward noising, DRaFT sampling with gradients, flow matching."""

@@ -1,0 +1,1 @@
+"""What is watched while rewards rise: held-out evaluation, drift, hacking, copies."""

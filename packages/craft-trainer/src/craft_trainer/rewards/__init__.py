@@ -1,0 +1,1 @@
+"""The Clinical Alignment Module: differentiable rewards."""

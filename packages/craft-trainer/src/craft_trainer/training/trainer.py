@@ -1,0 +1,393 @@
+"""The one loop: every method, any number of processes, exactly resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from torch import Tensor
+
+from cas_metric.embedding.cache import EmbeddingCache
+from cas_metric.errors import CasError
+from craft_trainer.artifact.card import write_card, write_zero_shot_card
+from craft_trainer.artifact.saving import (
+    ARTIFACT,
+    CONFIG_FILE,
+    identity_of,
+    load_base,
+    load_trained,
+    require_base,
+    require_same_stage,
+    stage_of,
+    write_artifact,
+    write_zero_shot,
+)
+from craft_trainer.bases import loading as models
+from craft_trainer.bases.conditions import Conditions
+from craft_trainer.config.schema import (
+    Config,
+    DpoStage,
+    Stage,
+    TextualInversionStage,
+    ZeroShotStage,
+)
+from craft_trainer.data import examples as data
+from craft_trainer.generation import sample_images, write_sheet
+from craft_trainer.guards.monitoring import fits_memory, require_finite
+from craft_trainer.guards.watch import SAMPLES, StoppedByGuard, Watch, remind_of_stop
+from craft_trainer.methods import Craft, Objective
+from craft_trainer.methods.setup import build_method
+from craft_trainer.preference.pairs import read_pairs
+from craft_trainer.training import checkpoints
+from craft_trainer.training.ranks import join, on_main
+
+__all__ = [
+    "ARTIFACT",
+    "CONFIG_FILE",
+    "StageRun",
+    "identity_of",
+    "load_base",
+    "load_trained",
+    "stage_of",
+    "train",
+]
+
+#: Told what is being done, how much of it is done, and how much there is.
+Progress = Callable[[str, int, int], None]
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Progress that nobody is told of."""
+
+
+def train(config: Config, *, progress: Progress = silent, cache: str | Path | None = None) -> Path:
+    """Run the stages of ``config`` one after the other; finished ones are not run again.
+
+    Args:
+        config: See :class:`~craft_trainer.config.schema.Config`.
+        progress: Told after every step.
+        cache: Folder of the embedding store; ``"none"`` for a temporary one.
+
+    Returns:
+        Folder of the last stage's artefact.
+
+    Raises:
+        CasError: See the message; what was saved before stays intact.
+    """
+    accelerator = join(config)
+    examples = data.read_examples(config.data.train, config.data.domain)
+    previous = config.start
+    if previous is not None:
+        require_base(previous, config)
+    for number, stage in enumerate(config.stages, start=1):
+        folder = config.output / f"{number}-{stage.method}"
+        identity = identity_of(config, number)
+        if (folder / ARTIFACT).is_dir():
+            require_same_stage(folder / ARTIFACT, identity)
+            on_main(accelerator, partial(remind_of_stop, folder))
+        elif isinstance(stage, ZeroShotStage):
+            card = partial(write_zero_shot_card, config=config, train=examples, identity=identity)
+            write_zero_shot(folder, config, identity, accelerator, card)
+        else:
+            with EmbeddingCache(cache) as store:
+                run = StageRun(config, stage, folder, previous, examples, accelerator, identity)
+                run.setup(store, progress)
+                run.train(progress)
+                run.save()
+            if run.stopped is not None:
+                raise run.stopped
+        previous = folder / ARTIFACT
+    assert previous is not None
+    return previous
+
+
+class StageRun:
+    """One stage: set up, train, save. The methods are in the order in which they run."""
+
+    def __init__(
+        self,
+        config: Config,
+        stage: Stage,
+        folder: Path,
+        previous: Path | None,
+        examples: data.Examples,
+        accelerator: Accelerator,
+        identity: Mapping[str, Any],
+    ) -> None:
+        self.config = config
+        self.stage = stage
+        self.folder = folder
+        self.previous = previous
+        self.examples = examples
+        self.accelerator = accelerator
+        self.identity = identity
+        self.stopped: StoppedByGuard | None = None
+
+    def setup(self, cache: EmbeddingCache, progress: Progress) -> None:
+        """Model, what is trained of it, cached inputs, method and optimizer."""
+        self.model = load_base(self.config, self.accelerator.device)
+        self._attach()
+        self.latent = self.model.latent_shape(self.config.data.resolution)
+        trained_on, rejected = self.examples, None
+        if isinstance(self.stage, DpoStage):
+            trained_on, rejected = read_pairs(self.stage.pairs, self.examples)
+        self.count = len(trained_on)
+        self.texts = data.conditioning_texts(trained_on, self.stage.prompt, self.model.tokens)
+        self.moments = self._encoded(trained_on, progress)
+        self.rejected = None if rejected is None else self._encoded(rejected, progress)
+        self.conditions: dict[str, Conditions] | None = None
+        if not isinstance(self.stage, TextualInversionStage):
+            self.conditions = data.encode_texts(self.texts, self.model)
+        self.method = build_method(
+            self.config, self.stage, self.model, self.latent, self.examples, cache, self.accelerator
+        )
+        self.parameters = list(self.model.trainable.values())
+        self.objective = self.accelerator.prepare(Objective(self.method, self.parameters))
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, lr=self.stage.learning_rate, weight_decay=self.stage.weight_decay
+        )
+        self.watch = Watch(self.config, self.folder, self.model)
+        critic = self.method.cam.critic if isinstance(self.method, Craft) else None
+        device, template = self.accelerator.device, self.stage.prompt
+        on_main(
+            self.accelerator,
+            lambda: self.watch.prepare(self.examples, template, critic, cache, device, progress),
+        )
+
+    def _encoded(self, examples: data.Examples, progress: Progress) -> Tensor:
+        return data.encode_latents(
+            examples,
+            self.model,
+            self.config.data.resolution,
+            lambda done, total: progress("encoding images", done, total),
+            rank=self.accelerator.process_index,
+            world=self.accelerator.num_processes,
+        )
+
+    def _attach(self) -> None:
+        """Put what earlier stages learned into the model, and make this stage's part trainable."""
+        if isinstance(self.stage, TextualInversionStage):
+            used = [name for name in self.examples.classes if name in set(self.examples.labels)]
+            tokens = models.initial_tokens(self.model, used, self.stage.vectors_per_token)
+            for name, module in models.attach_tokens(self.model, tokens).items():
+                module.learned.requires_grad_(True)
+                self.model.trainable[name] = module.learned
+            return
+        lora = self.config.lora
+        models.attach_lora(self.model, rank=lora.rank, alpha=lora.alpha, seed=self.config.seed)
+        if self.previous is not None:
+            models.load_artifact(self.model, self.previous)
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the stage."""
+        if self.stage.steps is not None:
+            return self.stage.steps
+        assert self.stage.epochs is not None
+        world = self.accelerator.num_processes
+        together = self.stage.batch_size * self.stage.accumulate * world
+        return -(-self.stage.epochs * self.count // together)
+
+    def train(self, progress: Progress = silent) -> None:
+        """Take the steps that are left, from the latest checkpoint where there is one."""
+        start = self._resume()
+        self.accelerator.init_trackers(self.folder.name)
+        try:
+            self._begin_watch(start)
+            for step in range(start, self.total_steps):
+                if self.stopped is not None:
+                    break
+                with fits_memory(f"step {step + 1}", self._less_memory()):
+                    logs = self._step(step)
+                self.accelerator.log(logs, step=step + 1)
+                progress(f"{self.folder.name} steps", step + 1, self.total_steps)
+                self._watch(step + 1, logs)
+                last = step + 1 == self.total_steps or self.stopped is not None
+                if last or (step + 1) % self.stage.checkpoint_every == 0:
+                    self._checkpoint(step + 1)
+        finally:
+            # Not `end_training`, which would also end the group of processes.
+            for tracker in self.accelerator.trackers:
+                tracker.finish()
+
+    def _begin_watch(self, step: int) -> None:
+        """Continue the curves from ``step``, and look at the model before the first one."""
+        if self.accelerator.is_main_process:
+            self.watch.start(step)
+            if self.watch.held_out is not None and not self.watch.looks:
+                self._look(step)
+        self._agree_on_stopping()
+
+    def _watch(self, step: int, logs: Mapping[str, float]) -> None:
+        """Record a step and, where it is time, look at what the model makes of fixed prompts."""
+        every = self.config.validation.every
+        due = every > 0 and (step == self.total_steps or step % every == 0)
+        if self.accelerator.is_main_process:
+            self.watch.record(step, logs)
+            if due and self.watch.held_out is not None:
+                self._look(step)
+            elif due:
+                self._draw_sheet(step)
+        if due:
+            self._agree_on_stopping()
+
+    def _look(self, step: int) -> None:
+        def save_best(folder: Path) -> None:
+            self._save_state(folder, step, keep=step + 1)
+
+        fix = "lower validation.batch_size, in a run with another `output`"
+        with fits_memory(f"the held-out evaluation after step {step}", fix):
+            self.accelerator.log(self.watch.look(step, save_best), step=step)
+
+    def _agree_on_stopping(self) -> None:
+        """Every process learns whether a guard of the main one ends the stage."""
+        answer = [self.watch.stop_error(self.folder / ARTIFACT)]
+        self.stopped = broadcast_object_list(answer)[0]
+
+    def _resume(self) -> int:
+        self.last_good = "the start"
+        found = checkpoints.checkpoints(self.folder / "checkpoints")
+        if not found:
+            return 0
+        self.last_good = str(found[-1])
+        return checkpoints.restore(
+            found[-1],
+            self.model.trainable,
+            self.optimizer,
+            self.identity,
+            processes=self.accelerator.num_processes,
+        )
+
+    def _step(self, step: int) -> dict[str, float]:
+        """One optimizer step. Nothing is changed when a value is not finite."""
+        self.optimizer.zero_grad(set_to_none=True)
+        sums: dict[str, Tensor] = {}
+        passes = self._positions(step)
+        for positions in passes:
+            with self._averaging(last=positions is passes[-1]):
+                loss = self.objective(self._batch(positions), step)
+                (loss.total / self.stage.accumulate).backward()
+            for name, value in loss.logs.items():
+                share = value.detach().float() / self.stage.accumulate
+                sums[name] = sums.get(name, torch.zeros_like(share)) + share
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.stage.max_grad_norm)
+        logs = self._averaged({**sums, "gradient/norm": norm})
+        require_finite(logs, step + 1, self.last_good)
+        logs["learning_rate"] = self._set_learning_rate(step)
+        self.optimizer.step()
+        return logs
+
+    def _less_memory(self) -> str:
+        """What to do where a step does not fit."""
+        halve = "halve batch_size and double accumulate, in a run with another `output`"
+        if self.config.gradient_checkpointing:
+            return f"{halve}; what was saved stays: {self.last_good}"
+        return (
+            "set gradient_checkpointing: true and run the same command again, it continues from "
+            f"{self.last_good}; or {halve}"
+        )
+
+    def _averaging(self, *, last: bool) -> AbstractContextManager[Any]:
+        """Average gradients over the processes in the last forward pass of a step alone."""
+        return nullcontext() if last else self.accelerator.no_sync(self.objective)
+
+    def _positions(self, step: int) -> list[tuple[int, ...]]:
+        return data.positions_of(
+            step,
+            batch_size=self.stage.batch_size,
+            accumulate=self.stage.accumulate,
+            rank=self.accelerator.process_index,
+            world=self.accelerator.num_processes,
+        )
+
+    def _batch(self, positions: tuple[int, ...]) -> data.Batch:
+        seed = self.config.seed
+        rows = tuple(data.row_at(position, self.count, seed) for position in positions)
+        prompts = tuple(self.texts[row] for row in rows)
+        conditions = rejected = None
+        if self.conditions is not None:
+            conditions = Conditions.cat([self.conditions[prompt] for prompt in prompts])
+        if self.rejected is not None:
+            rejected = self.rejected[list(rows)]
+        moments = self.moments[list(rows)]
+        return data.Batch(rows, positions, seed, moments, prompts, conditions, rejected)
+
+    def _averaged(self, values: Mapping[str, Tensor]) -> dict[str, float]:
+        stacked = torch.stack([value.detach().float() for value in values.values()])
+        stacked = self.accelerator.reduce(stacked, reduction="mean")
+        return dict(zip(values, stacked.tolist(), strict=True))
+
+    def _set_learning_rate(self, step: int) -> float:
+        """Linear warm-up, then constant: a function of the step, so nothing has to be resumed."""
+        rate = self.stage.learning_rate * min(1.0, (step + 1) / max(1, self.stage.warmup_steps))
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def _checkpoint(self, step: int) -> None:
+        def save() -> str:
+            keep = self.config.keep_checkpoints
+            path = self._save_state(self.folder / "checkpoints", step, keep)
+            self.watch.forget_older_best()
+            return str(path)
+
+        self.last_good = on_main(self.accelerator, save)
+
+    def _save_state(self, folder: Path, step: int, keep: int) -> Path:
+        return checkpoints.save_checkpoint(
+            folder,
+            step,
+            self.model.trainable,
+            self.optimizer,
+            self.identity,
+            keep,
+            processes=self.accelerator.num_processes,
+        )
+
+    def _draw_sheet(self, step: int) -> None:
+        """The first prompts at fixed seeds, always the same, so that sheets can be compared."""
+        validation = self.config.validation
+        prompts = self.texts[: validation.images]
+        seeds = [validation.seed + index for index in range(len(prompts))]
+        images = sample_images(
+            self.model, prompts, seeds, self.config.sampling, self.config.data.resolution
+        )
+        write_sheet(images, self.folder / SAMPLES / f"step-{step:07d}.png")
+
+    def save(self) -> None:
+        """Write the artefact, as a whole or not at all: the last weights, or the best."""
+
+        def save() -> None:
+            if self.watch.looks and (self.config.artifact == "best" or self.stopped is not None):
+                best = self.watch.best_file
+                checkpoints.restore(best, self.model.trainable, self.optimizer, self.identity)
+            try:
+                write_artifact(self.folder, self.config, self.identity, self._write_trained)
+            except CasError as error:
+                raise CasError(
+                    error.problem,
+                    fix=f"free space and run again: it continues from {self.last_good}",
+                ) from error
+
+        on_main(self.accelerator, save)
+
+    def _write_trained(self, directory: Path) -> None:
+        models.save_artifact(self.model, directory)
+        counts = [self.model.count_tokens(text) for text in sorted(set(self.texts))]
+        write_card(
+            directory,
+            config=self.config,
+            number=len(self.identity["stages"]),
+            train=self.examples,
+            identity=self.identity,
+            watch=self.watch,
+            trainable=sum(parameter.numel() for parameter in self.parameters),
+            steps=self.total_steps if self.stopped is None else self.watch.looks[-1].step,
+            truncated=sum(count > self.model.token_limit for count in counts),
+        )

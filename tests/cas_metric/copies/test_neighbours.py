@@ -1,0 +1,136 @@
+"""Nearest neighbours are exact, matching has the mean of drawing, the test keeps its level."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cas_metric.copies import neighbours
+from cas_metric.errors import InputError, MissingDependency
+
+
+def unit(count: int, seed: int, dim: int = 4) -> np.ndarray:
+    vectors = np.random.default_rng(seed).normal(size=(count, dim))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 12), st.integers(1, 30), st.integers(1, 35), st.integers(0, 99))
+def test_nearest_equals_sorting_everything(n, m, k, seed):
+    queries, others = unit(n, seed), unit(m, seed + 1)
+    found = neighbours.nearest(queries, others, k)
+    expected = np.sort(1 - queries.astype(np.float64) @ others.T.astype(np.float64), axis=1)
+    assert found.distance.shape == (n, min(k, m))
+    np.testing.assert_allclose(found.distance, expected[:, :k], atol=1e-6)
+    again = 1 - (queries[:, None] * others[found.position]).sum(axis=2)
+    np.testing.assert_allclose(again, found.distance, atol=1e-6)
+
+
+def test_blocks_change_nothing(monkeypatch):
+    queries, others = unit(11, 0), unit(53, 1)
+    whole = neighbours.nearest(queries, others, 5)
+    monkeypatch.setattr(neighbours, "_BLOCK_PAIRS", 50)
+    monkeypatch.setattr(neighbours, "_OTHERS_TOGETHER", 10)
+    parts = neighbours.nearest(queries, others, 5)
+    np.testing.assert_array_equal(parts.position, whole.position)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 12), st.integers(1, 30), st.integers(1, 35), st.integers(0, 99))
+def test_faiss_gives_the_same_answer(n, m, k, seed):
+    pytest.importorskip("faiss")
+    queries, others = unit(n, seed), unit(m, seed + 1)
+    ours, theirs = (neighbours.nearest(queries, others, k, faiss=on) for on in (False, True))
+    np.testing.assert_allclose(theirs.distance, ours.distance, atol=1e-6)
+    again = 1 - (queries[:, None] * others[theirs.position]).sum(axis=2)
+    np.testing.assert_allclose(again, theirs.distance, atol=1e-6)
+
+
+def test_faiss_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(MissingDependency, match="faiss"):
+        neighbours.nearest(unit(1, 0), unit(2, 1), faiss=True)
+
+
+def test_matching_sizes_is_the_mean_over_draws():
+    queries, others = unit(3, 0), unit(40, 1)
+    ordered = neighbours.nearest(queries, others, neighbours.depth(40, 12)).distance
+    table = 1 - queries @ others.T
+    rng = np.random.default_rng(0)
+    drawn = np.mean(
+        [table[:, rng.choice(40, 12, replace=False)].min(axis=1) for _ in range(20_000)], axis=0
+    )
+    expected = neighbours.expected_nearest(ordered, 40, 12)
+    np.testing.assert_allclose(expected, drawn, atol=4 * table.std() / np.sqrt(20_000))
+
+
+def test_matching_the_whole_set_is_the_nearest():
+    ordered = neighbours.nearest(unit(5, 0), unit(9, 1), neighbours.depth(9, 9)).distance
+    np.testing.assert_array_equal(neighbours.expected_nearest(ordered, 9, 9), ordered[:, 0])
+
+
+@pytest.mark.parametrize(("train", "test"), [(30, 30), (60, 20)])
+def test_permutation_p_is_uniform_when_membership_does_not_matter(train, test):
+    values = np.array(
+        [
+            neighbours.permutation_p(
+                unit(15, 3 * s), unit(train, 3 * s + 1), unit(test, 3 * s + 2),
+                permutations=99, seed=s,
+            )
+            for s in range(200)
+        ]
+    )  # fmt: skip
+    for level in (0.05, 0.25, 0.5):
+        spread = 3.5 * np.sqrt(level * (1 - level) / len(values))
+        assert abs(np.mean(values <= level) - level) < spread
+
+
+def test_copies_of_training_images_are_significant_and_flagged():
+    train, test = unit(40, 1), unit(40, 2)
+    copies = train[:20] + np.random.default_rng(0).normal(0, 1e-3, (20, 4)).astype(np.float32)
+    copies /= np.linalg.norm(copies, axis=1, keepdims=True)
+    found = neighbours.compare(copies, train, test, resamples=199)
+    assert found.p == pytest.approx(1 / 200)
+    assert found.difference.high < 0
+    assert found.matched_difference == found.difference
+    reference = neighbours.nearest(test, train).distance[:, 0]
+    near = neighbours.nearest(copies, train).distance[:, 0]
+    assert neighbours.nearer_than_real(near, reference).mean() > 0.9
+
+
+def test_unequal_sizes_bias_the_plain_difference_but_not_the_matched_one():
+    plain, matched = [], []
+    for s in range(40):
+        found = neighbours.compare(
+            unit(20, 4 * s), unit(200, 4 * s + 1), unit(20, 4 * s + 2), resamples=10
+        )
+        plain.append(found.difference.estimate)
+        matched.append(found.matched_difference.estimate)
+    assert np.mean(plain) < -5 * np.std(plain) / np.sqrt(40)
+    assert abs(np.mean(matched)) < 4 * np.std(matched) / np.sqrt(40)
+
+
+def test_exchange_keeps_sizes_strata_and_patients():
+    member = np.arange(30) < 18
+    rng = np.random.default_rng(0)
+    strata = [0, 1, 2] * 10
+    free = neighbours._exchanges(member, strata, None, rng)
+    patients = np.repeat(np.arange(10), 3)
+    whole = neighbours._exchanges(member, strata, patients.tolist(), rng)
+    for _ in range(20):
+        exchanged = next(free)
+        for layer in range(3):
+            own = np.array(strata) == layer
+            assert exchanged[own].sum() == member[own].sum()
+        together = next(whole)
+        assert together.sum() == 18
+        assert all(len(set(together[patients == p])) == 1 for p in range(10))
+
+
+def test_nothing_to_search_among():
+    with pytest.raises(InputError, match="no image"):
+        neighbours.nearest(unit(1, 0), np.empty((0, 4), np.float32))
