@@ -3,11 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from cas_metric.cli.common import emit_json
+from cas_metric.cli.common import console_err, emit_json
+from cas_metric.errors import EXIT_SOME_FAILED
+
+if TYPE_CHECKING:
+    from cas_metric.verbs.result import Result
+
+
+def finish(result: Result, out: Path | None, *, as_json: bool) -> None:
+    """Save a result where a directory is given, print it, and exit with 3 where images failed.
+
+    Args:
+        result: Of a verb.
+        out: Directory for the files, or None.
+        as_json: Print the summary as JSON rather than the text.
+    """
+    if out is not None:
+        result.save(out)
+    for warning in result.warnings:
+        console_err().print(f"warning: {warning}", markup=False)
+    if as_json:
+        emit_json(result.summary)
+    else:
+        typer.echo(result.text)
+    if result.failures:
+        raise typer.Exit(EXIT_SOME_FAILED)
 
 
 def deliver(result: Any, text: str, *, out: Path | None, name: str, as_json: bool) -> None:

@@ -1,0 +1,67 @@
+"""What a verb hands back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cas_metric.files import to_json, write_bytes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a verb found: plain values, tables, and a text for people.
+
+    In a notebook it shows itself as its text.
+
+    Attributes:
+        name: Of the verb, and of the files that :meth:`save` writes.
+        summary: Everything as plain values: what ``--json`` prints.
+        text: The same for people, as Markdown.
+        tables: Rows behind the summary, by name; each becomes a CSV.
+        writers: Write what else belongs to the result, such as figures and reports, into a folder.
+        failures: Image to the reason why it could not be used.
+        warnings: What a person should know first.
+
+    Example:
+        >>> Result("fidelity", {"n": 2}, "# Fidelity").summary["n"]
+        2
+    """
+
+    name: str
+    summary: Mapping[str, Any]
+    text: str
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    writers: tuple[Callable[[Path], Any], ...] = ()
+    failures: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def save(self, folder: str | Path) -> Path:
+        """Write tables, figures, ``NAME.md`` and, last, ``NAME.json``.
+
+        Args:
+            folder: Created where it does not exist; files of the same names are replaced.
+
+        Returns:
+            The folder.
+
+        Raises:
+            CasError: It cannot be written to.
+        """
+        path = Path(folder)
+        for name, table in self.tables.items():
+            csv = table.to_csv(index=False, lineterminator="\n")
+            write_bytes(path / f"{name}.csv", csv.encode())
+        for write in self.writers:
+            write(path)
+        write_bytes(path / f"{self.name}.md", self.text.encode())
+        write_bytes(path / f"{self.name}.json", to_json(self.summary).encode())
+        return path
+
+    def _repr_markdown_(self) -> str:
+        return self.text
