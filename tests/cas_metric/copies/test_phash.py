@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from skimage import data
-from tests.cas_metric.memorization.pictures import labels
+from tests.cas_metric.copies.pictures import labels
 from tests.support.image_files import png16_bytes
 
 from cas_metric.copies import phash

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from skimage.metrics import structural_similarity
-from tests.cas_metric.memorization.pictures import awkward_grey, phantom_grey, real_grey
+from tests.cas_metric.copies.pictures import awkward_grey, phantom_grey, real_grey
 
 from cas_metric.copies import ssim, ssim_search, ssim_torch
 from cas_metric.copies.ssim_search import Search

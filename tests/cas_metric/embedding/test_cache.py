@@ -114,7 +114,7 @@ def test_two_processes_write_at_once(tmp_path: Path) -> None:
 def test_a_killed_writer_leaves_what_it_committed_and_no_lock(tmp_path: Path) -> None:
     script = f"""
 import os
-from tests.cas_metric.test_cache import _key, _vector
+from tests.cas_metric.embedding.test_cache import _key, _vector
 from cas_metric.embedding.cache import EmbeddingCache, Entry
 cache = EmbeddingCache({str(tmp_path)!r})
 cache.put_many([(_key(0), Entry(_vector(0)))])
