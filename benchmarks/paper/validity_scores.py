@@ -18,7 +18,7 @@ from cas_metric.encoders import load_encoder
 from cas_metric.errors import MissingDependency, ModelUnavailable
 from cas_metric.images import load_image, to_tensor
 from cas_metric.manifest import read_manifest
-from cas_metric.scoring.pipeline import score
+from cas_metric.scoring.pipeline import score_manifests
 from cas_metric.sets.diversity import load_lpips
 
 ENCODERS = ("phantom-siglip", "phantom-medsiglip", "phantom-metaclip")
@@ -34,7 +34,7 @@ def score_sets(domain: str, folders: Folders, cache: EmbeddingCache, spec: str) 
     ``label_cosine``, the cosine with the bare class name.
     """
     encoder = load_encoder(spec, device="cpu", offline=True)
-    found = score(
+    found = score_manifests(
         read_manifest(folders.planted), read_manifest(folders.test), encoder=encoder, cache=cache,
         domain=load_domain(domain), train=read_manifest(folders.train),
     )  # fmt: skip
@@ -44,7 +44,7 @@ def score_sets(domain: str, folders: Folders, cache: EmbeddingCache, spec: str) 
     rows["failure"] = rows["method"].str.split(" ").str[0]
     rows["dose"] = [0.0 if m == FAITHFUL else float(m.split(" ")[1]) for m in rows["method"]]
     classes = sorted(set(rows["label"]))
-    texts = embed_texts(classes, encoder, cache).embeddings.numpy()
+    texts = embed_texts(classes, encoder, cache).embeddings
     own = texts[[classes.index(label) for label in rows["label"]]]
     images = found.material.images["generated"].embeddings
     rows["label_cosine"] = (images * own).sum(axis=1)

@@ -24,7 +24,7 @@ from cas_metric.runs.summary import build_summary
 from cas_metric.scoring.floor import other_of_class
 from cas_metric.scoring.inputs import select
 from cas_metric.scoring.per_image import COLUMNS
-from cas_metric.scoring.pipeline import Options, Scores, conditions_of, score
+from cas_metric.scoring.pipeline import Options, Scores, conditions_of, score_manifests
 from cas_metric.scoring.probe import fit
 
 
@@ -36,7 +36,7 @@ def scores(folders: Folders, siglip: Encoder, tmp_path_factory: pytest.TempPathF
 
 def _score(folders: Folders, encoder: Encoder, cache: EmbeddingCache, **options: object) -> Scores:
     given = {"domain": load_domain(folders.domain), "train": read_manifest(folders.train)}
-    return score(
+    return score_manifests(
         select(read_manifest(folders.generated), None, None),
         read_manifest(folders.test),
         encoder=encoder,
@@ -270,7 +270,7 @@ def test_a_probe_may_list_its_classes_in_any_order(
     probe = scores.judge.probe
     assert probe is not None
     turned = dataclasses.replace(
-        probe, classes=probe.classes[::-1], weight=probe.weight.flip(0), bias=probe.bias.flip(0)
+        probe, classes=probe.classes[::-1], weight=probe.weight[::-1], bias=probe.bias[::-1]
     )
     found = _score(folders, siglip, cache, train=None, probe=turned)
     pd.testing.assert_frame_equal(found.rows, scores.rows)

@@ -80,5 +80,17 @@ class ModelUnavailable(CasError):
     exit_code = 4
 
 
+class RankStopped(CasError):
+    """A rank that ends because rank 0 met an error, which that one tells.
+
+    Args:
+        code: Exit code of that error.
+    """
+
+    def __init__(self, code: int) -> None:
+        super().__init__("rank 0 stopped; its message says why")
+        self.exit_code = code
+
+
 #: Exit code of a run that finished while some images failed.
 EXIT_SOME_FAILED = 3

@@ -1,7 +1,8 @@
 """The four primitives of the Clinical Alignment Score, defined once.
 
-Pure, differentiable functions of embeddings: the evaluator calls them to score, the trainer calls
-the same ones as rewards. Nothing here reads a file or knows an encoder.
+Pure functions of embeddings against the array API: on NumPy arrays the evaluator calls them to
+score, on torch tensors the trainer calls the same ones as rewards, and gradients flow. Nothing here
+reads a file, knows an encoder, or imports torch.
 
 Shapes: ``B`` images, ``D`` embedding dimensions, ``C`` classes. Text and reference embeddings may
 be ``(B, D)``, or ``(D,)`` to hold for the whole batch. Embeddings need not be normalised: every
@@ -13,12 +14,26 @@ Source: Eqs. (2)-(6), §4.1.4 and §A.2 of the paper.
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+from typing import Any, TypeVar
+
+from array_api_compat import array_namespace
+
+#: A NumPy array or a torch tensor; what comes out is of the kind that goes in.
+Array = TypeVar("Array", bound=Any)
+
+#: Below this a norm counts as this, so that a zero vector stays one.
+_LEAST_NORM = 1e-12
 
 
-def cosine(left: Tensor, right: Tensor) -> Tensor:
+def unit(vectors: Array) -> Array:
+    """Vectors along the last axis, scaled to norm 1 in float32; a zero vector stays zero."""
+    xp = array_namespace(vectors)
+    vectors = xp.astype(vectors, xp.float32)
+    norms = xp.linalg.vector_norm(vectors, axis=-1, keepdims=True)
+    return vectors / xp.clip(norms, min=_LEAST_NORM)
+
+
+def cosine(left: Array, right: Array) -> Array:
     """Cosine similarity along the last axis, raw: unclipped and without a logit scale.
 
     Args:
@@ -27,28 +42,32 @@ def cosine(left: Tensor, right: Tensor) -> Tensor:
 
     Returns:
         ``(B,)`` float32 in [-1, 1].
+
+    Example:
+        >>> import numpy as np
+        >>> cosine(np.array([[3.0, 4.0]]), np.array([1.0, 0.0])).tolist()
+        [0.6000000238418579]
     """
-    left = F.normalize(left.float(), dim=-1)
-    right = F.normalize(right.float(), dim=-1)
-    return (left * right).sum(dim=-1)
+    xp = array_namespace(left, right)
+    return xp.sum(unit(left) * unit(right), axis=-1)
 
 
-def vdc(image: Tensor, prompt: Tensor) -> Tensor:
+def vdc(image: Array, prompt: Array) -> Array:
     """Visual Description Consistency: image against its enriched prompt t_ep (Eq. 2)."""
     return cosine(image, prompt)
 
 
-def ccs(image: Tensor, checklist: Tensor) -> Tensor:
+def ccs(image: Array, checklist: Array) -> Array:
     """Clinical Criteria Satisfaction: image against the checklist t_c of its class (Eq. 3)."""
     return cosine(image, checklist)
 
 
-def sfs(image: Tensor, reference: Tensor) -> Tensor:
+def sfs(image: Array, reference: Array) -> Array:
     """Semantic Feature Similarity: image against its real reference image (Eq. 5)."""
     return cosine(image, reference)
 
 
-def dd(logits: Tensor, labels: Tensor) -> Tensor:
+def dd(logits: Array, labels: Array) -> Array:
     """Diagnostic Discriminability as evaluated: 1 where the probe's argmax is the label (§A.2).
 
     Args:
@@ -58,24 +77,34 @@ def dd(logits: Tensor, labels: Tensor) -> Tensor:
     Returns:
         ``(B,)`` float32 of zeros and ones; no gradient.
     """
-    return (logits.argmax(dim=-1) == labels).float()
+    xp = array_namespace(logits, labels)
+    return xp.astype(xp.argmax(logits, axis=-1) == labels, xp.float32)
 
 
-def dd_probability(logits: Tensor, labels: Tensor) -> Tensor:
+def dd_probability(logits: Array, labels: Array) -> Array:
     """The probe's probability of the label, ``(B,)`` float32 in [0, 1]: the graded form of DD."""
-    return dd_log_likelihood(logits, labels).exp()
+    return array_namespace(logits).exp(dd_log_likelihood(logits, labels))
 
 
-def dd_log_likelihood(logits: Tensor, labels: Tensor) -> Tensor:
+def dd_log_likelihood(logits: Array, labels: Array) -> Array:
     """The reward form of DD: log-likelihood of the label under the probe, at most 0 (Eq. 4)."""
-    log_probabilities = F.log_softmax(logits.float(), dim=-1)
-    return log_probabilities.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
+    xp = array_namespace(logits, labels)
+    logits = xp.astype(logits, xp.float32)
+    shifted = logits - xp.max(logits, axis=-1, keepdims=True)
+    own = xp.take_along_axis(shifted, labels[:, None], axis=-1)[:, 0]
+    return own - xp.log(xp.sum(xp.exp(shifted), axis=-1))
 
 
-def clinical_alignment(vdc: Tensor, ccs: Tensor, dd: Tensor, sfs: Tensor) -> Tensor:
+def clinical_alignment(vdc: Array, ccs: Array, dd: Array, sfs: Array) -> Array:
     """Clinical Alignment Score of each image: the mean of its four primitives (§4.1.4, Eq. 6).
 
     With the log-likelihood in place of ``dd`` this is the reward r_cam of one trajectory.
     A NaN in any primitive gives NaN: a score is never the mean of fewer than four.
+
+    Example:
+        >>> import numpy as np
+        >>> clinical_alignment(*np.array([[0.2], [0.2], [1.0], [0.6]])).tolist()
+        [0.5]
     """
-    return torch.stack([vdc, ccs, dd, sfs]).mean(dim=0)
+    xp = array_namespace(vdc, ccs, dd, sfs)
+    return xp.mean(xp.stack([vdc, ccs, dd, sfs]), axis=0)

@@ -13,11 +13,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from cas_metric.embedding.cache import EmbeddingCache, Entry, image_key, text_key
 from cas_metric.embedding.decoding import (
@@ -29,12 +27,13 @@ from cas_metric.embedding.decoding import (
     ordered_map,
 )
 from cas_metric.embedding.ranks import ALONE, Ranks
-from cas_metric.encoders import Encoder, TextEmbeddings
 from cas_metric.errors import CasError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import Tensor
 
+    from cas_metric.encoders import Encoder
     from cas_metric.images import Window
 
 #: Images in one forward pass where the caller does not say.
@@ -56,6 +55,20 @@ T = TypeVar("T")
 
 #: Called with (done, total) images of this rank.
 Progress = Callable[[int, int], None]
+
+
+class TextVectors(NamedTuple):
+    """What became of a list of texts, in its order.
+
+    Attributes:
+        embeddings: ``(N, D)`` float32 of unit norm.
+        tokens: ``(N,)`` tokens of the whole texts.
+        truncated: ``(N,)`` whether some of the text was not seen by the model.
+    """
+
+    embeddings: NDArray[np.float32]
+    tokens: NDArray[np.int64]
+    truncated: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -86,9 +99,9 @@ class ImageEmbeddings:
         return {path: why for path, why in zip(self.paths, self.reasons, strict=True) if why}
 
 
-def default_batch_size(device: torch.device) -> int:
-    """Images in one forward pass on ``device``."""
-    return BATCH_ON_CPU if device.type == "cpu" else BATCH_ON_ACCELERATOR
+def default_batch_size(device: Any) -> int:
+    """Images in one forward pass on ``device``, a ``torch.device`` or its name."""
+    return BATCH_ON_CPU if str(device).startswith("cpu") else BATCH_ON_ACCELERATOR
 
 
 def embed_image_files(
@@ -117,7 +130,8 @@ def embed_image_files(
             the others what their own cache holds.
 
     Raises:
-        CasError: The device has no memory for a single image, or the cache no space.
+        CasError: The device has no memory for a single image, the cache no space, or an embedding
+            is neither in the cache nor known to have failed.
     """
     paths = [Path(path) for path in paths]
     windows = windows or [None] * len(paths)
@@ -130,21 +144,21 @@ def embed_image_files(
     files = dict(zip(keys, zip(paths, states, windows, strict=True), strict=True))
     files.pop(b"", None)
     absent = _absent(sorted(files), cache, ranks)
-    failed = _fill(
-        {one: files[one] for one in ranks.shard(absent)},
-        encoder,
-        cache,
-        batch_size=batch_size or default_batch_size(encoder.device),
-        workers=workers,
-        progress=progress,
+    share = {one: files[one] for one in ranks.shard(absent)}
+    failed = (
+        _fill(share, encoder, cache, batch_size=batch_size, workers=workers, progress=progress)
+        if share
+        else {}
     )
     failed = dict(ranks.gather(list(failed.items())))
-    _bring_home(absent, cache, ranks)
+    _bring_home([one for one in absent if one not in failed], cache, ranks)
     embeddings, steps = _read(keys, cache, encoder.dim)
     reasons = [state.error for state in states]
     for row, one in enumerate(keys):
         if one in failed:  # of copies one was read, but each reason must name its own file
             reasons[row] = failed[one].replace(str(files[one][0]), str(paths[row]))
+    if ranks.main:
+        _require_all(paths, embeddings, reasons)
     return ImageEmbeddings(
         paths=tuple(paths),
         embeddings=embeddings,
@@ -161,12 +175,12 @@ def _fill(
     encoder: Encoder,
     cache: EmbeddingCache,
     *,
-    batch_size: int,
+    batch_size: int | None,
     workers: int,
     progress: Progress | None,
 ) -> dict[bytes, str]:
     """Decode and embed ``files``, by the key of their entries; the reasons of those that failed."""
-    model = _FixedBatches(encoder, batch_size)
+    model = _FixedBatches(encoder, batch_size or default_batch_size(encoder.device))
     failed: dict[bytes, str] = {}
     decoded = ordered_map(
         lambda file: decode(*file, encoder),
@@ -179,10 +193,14 @@ def _fill(
             failed |= {one: item for one, item in batch if isinstance(item, str)}
             images = {one: item for one, item in batch if isinstance(item, Decoded)}
             vectors = model.embed([image.inputs for image in images.values()])
-            writer.add(
-                (one, Entry(vector, steps=image.steps))
-                for (one, image), vector in zip(images.items(), vectors, strict=True)
-            )
+            good = np.isfinite(vectors.sum(axis=1))
+            found = zip(images.items(), vectors, good, strict=True)
+            writer.add((one, Entry(v, steps=image.steps)) for (one, image), v, ok in found if ok)
+            failed |= {
+                one: f"{encoder.name} in {encoder.dtype} gives no finite embedding of it"
+                for one, ok in zip(images, good, strict=True)
+                if not ok
+            }
             if progress is not None:
                 progress(done, len(files))
     return failed
@@ -194,11 +212,12 @@ def embed_texts(
     cache: EmbeddingCache,
     *,
     ranks: Ranks = ALONE,
-) -> TextEmbeddings:
-    """Embed texts, in the order given, each distinct one once; the result is on the CPU.
+) -> TextVectors:
+    """Embed texts, in the order given, each distinct one once; on ranks other than 0 none.
 
     Raises:
         InputError: The encoder has no text tower.
+        CasError: An embedding is not finite, or is in no rank's cache.
     """
     keys = {text: text_key(text, encoder.fingerprint) for text in sorted(set(texts))}
     absent_keys = set(_absent(list(keys.values()), cache, ranks))
@@ -207,21 +226,52 @@ def embed_texts(
     with _Writer(cache) as writer:
         for start in range(0, len(share), _TEXTS_TOGETHER):
             some = share[start : start + _TEXTS_TOGETHER]
-            rows = zip(*(part.cpu() for part in encoder.embed_texts(some)), strict=True)
-            writer.add(
-                (keys[text], Entry(vector.numpy(), int(tokens), bool(cut)))
-                for text, (vector, tokens, cut) in zip(some, rows, strict=True)
-            )
+            found = [part.cpu().numpy() for part in encoder.embed_texts(some)]
+            for text, vector, tokens, cut in zip(some, *found, strict=True):
+                _require_finite(text, vector, encoder)
+                writer.add([(keys[text], Entry(vector, int(tokens), bool(cut)))])
     ranks.wait()
     _bring_home([keys[text] for text in absent], cache, ranks)
     if not ranks.main:
         texts = []
-    entries = [entry for entry in cache.get_many([keys[text] for text in texts]) if entry]
-    vectors = [torch.from_numpy(entry.vector) for entry in entries]
-    return TextEmbeddings(
-        embeddings=torch.stack(vectors) if vectors else torch.zeros(0, encoder.dim),
-        tokens=torch.tensor([entry.tokens for entry in entries], dtype=torch.int64),
-        truncated=torch.tensor([entry.truncated for entry in entries], dtype=torch.bool),
+    entries = cache.get_many([keys[text] for text in texts])
+    known = [entry for entry in entries if entry is not None]
+    if len(known) < len(entries):
+        raise _lost([repr(t) for t, entry in zip(texts, entries, strict=True) if entry is None])
+    vectors = [entry.vector for entry in known]
+    return TextVectors(
+        embeddings=np.stack(vectors) if vectors else np.zeros((0, encoder.dim), np.float32),
+        tokens=np.array([entry.tokens for entry in known], dtype=np.int64),
+        truncated=np.array([entry.truncated for entry in known], dtype=bool),
+    )
+
+
+def _require_finite(text: str, vector: NDArray[np.float32], encoder: Encoder) -> None:
+    if not np.isfinite(vector).all():
+        raise CasError(
+            f"{encoder.name} in {encoder.dtype} gives no finite embedding of the text {text!r}",
+            fix="score in float32 (--dtype float32)",
+        )
+
+
+def _require_all(
+    paths: Sequence[Path], embeddings: NDArray[np.float32], reasons: Sequence[str]
+) -> None:
+    """Every file has an embedding or a reason, whatever path led here."""
+    without = np.isnan(embeddings[:, 0])
+    lost = [
+        str(path)
+        for path, none, why in zip(paths, without, reasons, strict=True)
+        if none and not why
+    ]
+    if lost:
+        raise _lost(lost)
+
+
+def _lost(what: Sequence[str]) -> CasError:
+    return CasError(
+        f"{len(what)} embeddings are in no cache, first that of {what[0]}",
+        fix="run the same command again: it embeds what is missing",
     )
 
 
@@ -234,6 +284,9 @@ class _FixedBatches:
 
     def embed(self, inputs: Sequence[Tensor]) -> NDArray[np.float32]:
         """``(n, D)`` of ``n`` model inputs ``(3, S, S)``, any number of them."""
+        import torch
+        from accelerate.utils.memory import should_reduce_batch_size
+
         while True:
             try:
                 parts = [
@@ -241,7 +294,8 @@ class _FixedBatches:
                     for start in range(0, len(inputs), self.size)
                 ]
             except RuntimeError as error:
-                if not _out_of_memory(error):
+                full = isinstance(error, torch.OutOfMemoryError)
+                if not (full or should_reduce_batch_size(error)):
                     raise
                 self._halve(error)
             else:
@@ -249,19 +303,22 @@ class _FixedBatches:
                 return np.concatenate([empty, *parts])
 
     def _forward(self, inputs: Sequence[Tensor]) -> NDArray[np.float32]:
+        import torch
+
         filled = torch.stack([*inputs, *[inputs[-1]] * (self.size - len(inputs))])
         with torch.inference_mode():
             return self.encoder.embed_pixels(filled)[: len(inputs)].cpu().numpy()
 
     def _halve(self, error: RuntimeError) -> None:
+        from accelerate.utils.memory import clear_device_cache
+
         if self.size == 1:
             raise CasError(
                 f"{self.encoder.device} has no memory for a single image of this encoder",
                 fix="free memory, choose a smaller encoder, or --device cpu",
             ) from error
         self.size = (self.size + 1) // 2
-        if self.encoder.device.type == "cuda":
-            torch.cuda.empty_cache()
+        clear_device_cache()
 
 
 class _Writer:
@@ -296,11 +353,6 @@ class _Writer:
         self._items, self._batches, self._since = [], 0, time.monotonic()
 
 
-def _out_of_memory(error: RuntimeError) -> bool:
-    """Whether a device, or the CPU's allocator (which has no class of its own), is full."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
 def _hash_all(paths: Sequence[Path], workers: int, ranks: Ranks) -> list[FileState]:
     """State of every file, each hashed by one rank."""
     positions = ranks.shard(range(len(paths)))
@@ -316,10 +368,11 @@ def _absent(keys: Sequence[bytes], cache: EmbeddingCache, ranks: Ranks) -> list[
 
 
 def _bring_home(keys: Sequence[bytes], cache: EmbeddingCache, ranks: Ranks) -> None:
-    """Copy what other hosts embedded into the cache of rank 0."""
-    if not ranks.hosts:
+    """Copy into the cache of rank 0 what it lacks of ``keys`` and the cache of another rank has."""
+    if ranks.count == 1:
         return
-    own = ranks.shard(keys) if ranks.host else []
+    lacking = _absent(keys, cache, ranks)
+    own = [] if ranks.main else lacking
     found = [(one, entry) for one, entry in zip(own, cache.get_many(own), strict=True) if entry]
     arrived = ranks.gather(found)
     if ranks.main:

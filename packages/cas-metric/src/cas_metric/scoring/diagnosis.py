@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from cas_metric.encoders import Encoder
 from cas_metric.errors import InputError
 from cas_metric.scoring.inputs import Inputs
 from cas_metric.scoring.probe import CrossFittedProbe, Probe, cross_fit, fit
+
+if TYPE_CHECKING:
+    from cas_metric.encoders import Encoder
 
 Floats = NDArray[np.float32]
 
@@ -24,7 +24,8 @@ class Judge:
     """The probe of a run, or the cross-fitted probes, or neither.
 
     Attributes:
-        kind: ``train`` for a probe of the real training split, ``cross-fitted``, or ``none``.
+        kind: ``train`` for a probe of the real training split, fitted as the protocol says, and the
+            same followed by what departs from it; ``cross-fitted``; or ``none``.
         reason: Why there is none.
         probe: Of kind ``train``.
         crossed: Of kind ``cross-fitted``.
@@ -37,7 +38,7 @@ class Judge:
     crossed: CrossFittedProbe | None = None
     folds: NDArray[np.int64] | None = None
 
-    def logits(self, embeddings: Tensor, real_rows: NDArray[np.int64]) -> Tensor | None:
+    def logits(self, embeddings: Floats, real_rows: NDArray[np.int64]) -> Floats | None:
         """``(N, C)`` logits, or None without a probe.
 
         Args:
@@ -86,15 +87,18 @@ def make_judge(
         InputError: The probe was fitted on other classes, or the training split holds fewer than
             two.
     """
-    if probe is not None:
-        return Judge("train", probe=_aligned(probe, inputs.classes))
-    if inputs.train is not None and train is not None:
+    if probe is None and inputs.train is not None and train is not None:
         labels = inputs.train["class_index"].to_numpy()
         rows = np.flatnonzero(np.isfinite(train).all(axis=1) & (labels >= 0))
-        fitted = fit(train[rows], labels[rows], inputs.classes, fingerprint=encoder.fingerprint)
-        return Judge("train", probe=fitted)
+        probe = fit(train[rows], labels[rows], inputs.classes, fingerprint=encoder.fingerprint)
+    if probe is not None:
+        probe = aligned(probe, inputs.classes)
+        points = [probe.departure, _untaught(probe, inputs)]
+        return Judge("; ".join(["train", *filter(None, points)]), probe=probe)
     labels = inputs.real["class_index"].to_numpy()
     rows = np.flatnonzero(np.isfinite(real).all(axis=1) & (labels >= 0))
+    if not len(rows):
+        return Judge("none", reason="no real image that could be read has a label")
     groups = [real_groups[int(row)] for row in rows]
     try:
         crossed = cross_fit(
@@ -113,13 +117,27 @@ def make_judge(
     return Judge("cross-fitted", crossed=crossed, folds=folds)
 
 
-def _aligned(probe: Probe, classes: tuple[str, ...]) -> Probe:
-    """The probe with its logits in the order of ``classes``."""
+def aligned(probe: Probe, classes: tuple[str, ...]) -> Probe:
+    """The probe with its logits in the order of ``classes``.
+
+    Raises:
+        InputError: It tells other classes apart.
+    """
     if set(probe.classes) != set(classes):
         raise InputError(
             f"the probe tells apart {', '.join(probe.classes)}; the images are of "
             f"{', '.join(classes)}",
             fix="fit a probe on these classes with --train, or choose the domain it belongs to",
         )
-    order = torch.tensor([probe.classes.index(name) for name in classes])
+    order = [probe.classes.index(name) for name in classes]
     return Probe(classes, probe.fingerprint, probe.weight[order], probe.bias[order], probe.info)
+
+
+def _untaught(probe: Probe, inputs: Inputs) -> str:
+    """Classes of the images that the probe never saw an image of: their DD is 0 whatever they show.
+
+    Those that the training split lacks were refused, or asked for, before; those whose images all
+    turned out to be unreadable are known only now.
+    """
+    seen = inputs.occurring - set(probe.info.get("fitted_classes", inputs.classes))
+    return f"without {', '.join(sorted(seen))}" if seen else ""

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from cas_metric.embedding.cache import EmbeddingCache
-from cas_metric.embedding.passes import Progress, embed_image_files, embed_texts
+from cas_metric.embedding.passes import Progress, TextVectors, embed_image_files, embed_texts
 from cas_metric.embedding.ranks import ALONE, Ranks
-from cas_metric.encoders import Encoder
 from cas_metric.errors import PreflightError, TooManyFailures
 from cas_metric.scoring.inputs import Inputs
+
+if TYPE_CHECKING:
+    from cas_metric.encoders import Encoder
 
 #: The tables of a run whose images are embedded, in the order of the pass.
 SETS: Final = ("generated", "real", "train")
@@ -38,7 +38,7 @@ class Texts:
     """
 
     position: Mapping[str, int]
-    embeddings: Tensor
+    embeddings: NDArray[np.float32]
     tokens: NDArray[np.int64]
     truncated: NDArray[np.bool_]
     limit: int
@@ -113,18 +113,23 @@ def embed_all_texts(
     if not encoder.token_limit:
         texts = []
     found = embed_texts(texts, encoder, cache, ranks=ranks)
-    tokens, truncated = found.tokens.numpy(), found.truncated.numpy()
-    if strict and truncated.any():
+    if strict:
+        ranks.main_first(lambda: _require_whole(texts, found, encoder))
+    position = {text: row for row, text in enumerate(texts)}
+    return Texts(position, *found, encoder.token_limit)
+
+
+def _require_whole(texts: Sequence[str], found: TextVectors, encoder: Encoder) -> None:
+    """Refuse texts that the encoder cannot read to the end; other ranks than 0 know of none."""
+    if found.truncated.any():
         raise PreflightError(
             [
                 f"{count} tokens, {encoder.name} reads {encoder.token_limit}: {text!r}"
-                for text, count, cut in zip(texts, tokens, truncated, strict=True)
+                for text, count, cut in zip(texts, found.tokens, found.truncated, strict=True)
                 if cut
             ],
             fix="shorten them, choose --text-policy chunk-mean, or leave --strict-text out",
         )
-    position = {text: row for row, text in enumerate(texts)}
-    return Texts(position, found.embeddings, tokens, truncated, encoder.token_limit)
 
 
 def embed_all_images(
@@ -168,16 +173,16 @@ def embed_all_images(
         )
         failures += _failures(name, table, errors[part])
         start += len(table)
-    if max_failures is not None and len(failures) > max_failures:
+    if ranks.main and max_failures is not None and len(failures) > max_failures:
         raise _too_many(failures, max_failures)
     return Material(texts, images, tuple(failures), found.embedded, found.cached)
 
 
-def gather(source: Tensor, rows: NDArray[np.int64]) -> Tensor:
+def gather(source: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
     """``(n, D)`` rows of ``source`` ``(M, D)``; NaN for row -1."""
-    taken = torch.full((len(rows), source.shape[1]), torch.nan)
-    known = torch.from_numpy(rows >= 0)
-    taken[known] = source[torch.from_numpy(rows)[known]]
+    taken = np.full((len(rows), source.shape[1]), np.nan, dtype=np.float32)
+    known = rows >= 0
+    taken[known] = source[rows[known]]
     return taken
 
 

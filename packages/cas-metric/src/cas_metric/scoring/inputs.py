@@ -59,6 +59,12 @@ class Inputs:
         """Whether every generated image has its real partner."""
         return bool((self.generated["reference_row"] >= 0).all())
 
+    @property
+    def occurring(self) -> set[str]:
+        """Classes that some image to be scored, generated or real, is of."""
+        labels = pd.concat([self.generated["label"], self.real["label"]])
+        return set(labels) & set(self.classes)
+
     def checklist(self, label: str) -> str:
         """t_c of a class; empty where there is none."""
         return self.domain.checklist_text(label) if self.domain is not None and label else ""
@@ -71,6 +77,7 @@ def prepare(
     domain: Domain | None = None,
     train: Manifest | None = None,
     unpaired: bool = False,
+    partial_train: bool = False,
 ) -> Inputs:
     """Join and check the manifests.
 
@@ -83,6 +90,7 @@ def prepare(
         domain: Classes and checklists; without one the classes are the labels that occur.
         train: Real training split, for the probe.
         unpaired: Accept generated images without a partner; SFS and CAS then stay empty.
+        partial_train: Accept a training split without images of some of the classes; their DD is 0.
 
     Raises:
         PreflightError: Lists everything that is wrong.
@@ -104,7 +112,7 @@ def prepare(
     table = _table(generated, domain, classes)
     table["reference_row"] = [row_of.get(key, -1) for key in partners]
     manifests = {"generated": generated, "real": real, "train": train}
-    return Inputs(
+    inputs = Inputs(
         generated=table.sort_values(ORDER, ignore_index=True, kind="stable"),
         real=real_table,
         train=_train_table(train, domain, classes),
@@ -114,6 +122,39 @@ def prepare(
         windows={name: one.window for name, one in manifests.items() if one is not None},
         notes=(*generated.notes, *real.notes, *(train.notes if train else ()), *notes),
     )
+    _check_training(inputs, partial=partial_train)
+    return dataclasses.replace(inputs, notes=(*inputs.notes, *_unlabelled(inputs)))
+
+
+def _check_training(inputs: Inputs, *, partial: bool) -> None:
+    """Refuse a training split from which no probe, or one of too few classes, would come."""
+    if inputs.train is None:
+        return
+    taught = set(inputs.train["label"]) & set(inputs.classes)
+    if len(taught) < 2:
+        raise InputError(
+            f"the training split holds images of {len(taught)} of the {len(inputs.classes)} "
+            "classes: no probe can be fitted on it",
+            fix="give --train a folder or table with a `label` of at least two classes",
+        )
+    lacking = sorted(inputs.occurring - taught)
+    if lacking and not partial:
+        raise InputError(
+            f"the training split has no image of {', '.join(lacking)}: their DD would be 0 "
+            "whatever the images show",
+            fix="add such images, or accept it as a departure from the protocol with "
+            "--partial-train",
+        )
+
+
+def _unlabelled(inputs: Inputs) -> list[str]:
+    """A note where images have no label, and so neither DD nor CCS."""
+    tables = {"generated": inputs.generated, "real": inputs.real}
+    return [
+        f"{count} of {len(table)} {name} images have no label: no DD and no CCS, and so no CAS"
+        for name, table in tables.items()
+        if (count := int((table["label"] == "").sum()))
+    ]
 
 
 def select(manifest: Manifest, method: str | None, seed: int | None) -> Manifest:

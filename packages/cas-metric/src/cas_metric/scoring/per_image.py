@@ -8,9 +8,7 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from cas_metric import primitives, protocol
 from cas_metric.scoring.diagnosis import Judge
@@ -32,7 +30,7 @@ OPTIONAL_COLUMNS: Final = ("patient", "prompt")
 DECIMALS: Final = 6
 
 #: Rows scored at once, which bounds the memory of the gathered embeddings.
-_TOGETHER: Final = 1024
+_TOGETHER: Final = 256
 
 Scores = dict[str, NDArray[np.float64]]
 
@@ -90,9 +88,8 @@ def _scores(
     judge: Judge,
 ) -> Scores:
     """Rounded scores of every row, a block of rows at a time."""
-    labels = torch.from_numpy(side.table["class_index"].to_numpy(dtype=np.int64, copy=True))
-    images = torch.from_numpy(side.images.embeddings)
-    references = torch.from_numpy(side.references.embeddings)
+    labels = side.table["class_index"].to_numpy(dtype=np.int64)
+    images, references = side.images.embeddings, side.references.embeddings
     blocks = []
     for start in range(0, len(labels), _TOGETHER):
         block = slice(start, start + _TOGETHER)
@@ -102,31 +99,34 @@ def _scores(
             {
                 "vdc": primitives.vdc(image, gather(texts.embeddings, prompt_rows[block])),
                 "ccs": primitives.ccs(image, gather(texts.embeddings, checklist_rows[block])),
-                **_diagnosis(image, logits, label),
+                **_diagnosis(logits, label),
                 "sfs": primitives.sfs(image, gather(references, side.reference_rows[block])),
             }
         )
-    scores = {name: _rounded([block[name] for block in blocks]) for name in blocks[0]}
-    four = (torch.from_numpy(scores[name]) for name in protocol.PRIMITIVES)
-    scores["cas"] = np.round(primitives.clinical_alignment(*four).numpy(), DECIMALS)
+    scores: Scores = {
+        name: np.round(
+            np.concatenate([block[name] for block in blocks], dtype=np.float64), DECIMALS
+        )
+        for name in blocks[0]
+    }
+    four = (scores[name] for name in protocol.PRIMITIVES)
+    scores["cas"] = np.round(primitives.clinical_alignment(*four), DECIMALS)
     return scores
 
 
-def _diagnosis(image: Tensor, logits: Tensor | None, labels: Tensor) -> dict[str, Tensor]:
+def _diagnosis(
+    logits: NDArray[np.float32] | None, labels: NDArray[np.int64]
+) -> dict[str, NDArray[np.floating]]:
     """DD and the probability of the label; NaN without a probe, an embedding or a class."""
-    nothing = torch.full((len(image),), torch.nan)
+    nothing = np.full(len(labels), np.nan)
     if logits is None:
         return {"dd": nothing, "dd_prob": nothing}
-    known = (labels >= 0) & torch.isfinite(logits).all(dim=-1)
-    label = labels.clamp(min=0)
+    known = (labels >= 0) & np.isfinite(logits).all(axis=-1)
+    label = labels.clip(min=0)
     return {
-        "dd": torch.where(known, primitives.dd(logits, label), nothing),
-        "dd_prob": torch.where(known, primitives.dd_probability(logits, label), nothing),
+        "dd": np.where(known, primitives.dd(logits, label), nothing),
+        "dd_prob": np.where(known, primitives.dd_probability(logits, label), nothing),
     }
-
-
-def _rounded(parts: Sequence[Tensor]) -> NDArray[np.float64]:
-    return np.round(torch.cat(list(parts)).double().numpy(), DECIMALS)
 
 
 def _known(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from cas_metric.domains import Domain
 from cas_metric.embedding.cache import EmbeddingCache
 from cas_metric.embedding.passes import Progress
 from cas_metric.embedding.ranks import ALONE, Ranks
-from cas_metric.encoders import Encoder, list_encoders
+from cas_metric.encoders import list_encoders
 from cas_metric.manifest import Manifest
 from cas_metric.scoring.diagnosis import Judge, make_judge
 from cas_metric.scoring.embeddings import Material, embed_all_images, embed_all_texts
@@ -27,6 +28,9 @@ from cas_metric.scoring.floor import other_of_class
 from cas_metric.scoring.inputs import Inputs, prepare
 from cas_metric.scoring.per_image import Side, score_side
 from cas_metric.scoring.probe import Probe
+
+if TYPE_CHECKING:
+    from cas_metric.encoders import Encoder
 
 #: Method names of the two reference tables.
 REAL = "Real"
@@ -80,7 +84,7 @@ class Scores:
     notes: tuple[str, ...]
 
 
-def score(
+def score_manifests(
     generated: Manifest,
     real: Manifest,
     *,
@@ -127,7 +131,7 @@ def score_inputs(
     options: Options | None = None,
     ranks: Ranks = ALONE,
 ) -> Scores | None:
-    """Score inputs that :func:`cas_metric.scoring.inputs.prepare` has checked; see :func:`score`.
+    """Score inputs that :func:`~cas_metric.scoring.inputs.prepare` has checked.
 
     Under a launcher every rank calls this: all embed, rank 0 gets the scores and the others None.
     """

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from cas_metric import primitives
@@ -64,17 +63,15 @@ def _cosines(
     ]
     sides = ("generated", "real")
     windows = [inputs.windows[side] for side in sides for _ in range(len(rows))]
-    embedded = torch.from_numpy(
-        embed_image_files(paths, encoder, cache, windows=windows).embeddings
-    )
-    image, reference = embedded.split(len(rows))
-    reference = torch.where(torch.from_numpy(partners >= 0)[:, None], reference, torch.nan)
+    embedded = embed_image_files(paths, encoder, cache, windows=windows).embeddings
+    image, reference = np.split(embedded, 2)
+    reference = np.where((partners >= 0)[:, None], reference, np.float32(np.nan))
     found = {"sfs": primitives.sfs(image, reference)}
     if encoder.token_limit:
         checklists = [inputs.checklist(label) for label in table["label"]]
         for name, texts in (("vdc", table["prompt"].tolist()), ("ccs", checklists)):
-            known = torch.tensor([bool(text) for text in texts])
+            known = np.array([bool(text) for text in texts])
             words = embed_texts([text or "-" for text in texts], encoder, cache).embeddings
             cosine = (primitives.vdc if name == "vdc" else primitives.ccs)(image, words)
-            found[name] = torch.where(known, cosine, torch.nan)
-    return {name: values.double().numpy() for name, values in found.items()}
+            found[name] = np.where(known, cosine, np.nan)
+    return {name: values.astype(np.float64) for name, values in found.items()}

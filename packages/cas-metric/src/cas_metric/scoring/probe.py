@@ -7,31 +7,43 @@ and cannot be loaded with another one.
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import torch
+from array_api_compat import array_namespace, device
 from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
-from torch.nn import functional as F
+from safetensors.numpy import save
+from threadpoolctl import threadpool_limits
 
 from cas_metric import protocol
 from cas_metric.encoders import Encoder
 from cas_metric.errors import InputError
 from cas_metric.files import write_bytes
+from cas_metric.primitives import Array, unit
+
+Floats = NDArray[np.float32]
 
 #: Folds of the cross-fitted probe (ours).
 FOLDS: Final = 5
 
 #: The one key of the file's metadata: several would be written in no fixed order.
 _METADATA: Final = "cas_probe"
+
+#: How ``cas-v1`` fits a probe (§A.2); a probe's ``info`` says how it was fitted.
+RECIPE: Final = {
+    "optimizer": "Adam",
+    "learning_rate": protocol.PROBE_LEARNING_RATE,
+    "epochs": protocol.PROBE_EPOCHS,
+    "batch_size": protocol.PROBE_BATCH_SIZE,
+    "weight_decay": protocol.PROBE_WEIGHT_DECAY,
+    "seed": protocol.PROBE_SEED,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,30 +55,51 @@ class Probe:
         fingerprint: Of the encoder whose embeddings it judges.
         weight: ``(C, D)`` float32.
         bias: ``(C,)`` float32.
-        info: How it was made: number of images, training accuracy, protocol constants.
+        info: How it was made: the keys of :data:`RECIPE`, ``images``, ``training_accuracy``,
+            ``fitted_classes`` (those that had images) and ``data`` (sha256 of what it was fitted
+            on).
     """
 
     classes: tuple[str, ...]
     fingerprint: str
-    weight: Tensor
-    bias: Tensor
+    weight: Floats
+    bias: Floats
     info: Mapping[str, Any] = field(default_factory=dict)
 
-    def logits(self, embeddings: Tensor) -> Tensor:
-        """``(N, C)`` logits of ``(N, D)`` embeddings of any norm; gradients flow to them."""
-        normalised = F.normalize(embeddings.float(), dim=-1)
-        weight, bias = self.weight.to(embeddings.device), self.bias.to(embeddings.device)
-        return F.linear(normalised, weight, bias)
+    def logits(self, embeddings: Array) -> Array:
+        """``(N, C)`` logits of ``(N, D)`` embeddings of any norm; gradients flow to them.
+
+        NumPy arrays and torch tensors alike.
+        """
+        xp: Any = array_namespace(embeddings)
+        weight, bias = (
+            xp.asarray(part, device=device(embeddings)) for part in (self.weight, self.bias)
+        )
+        # Products summed up, not a matrix product, which autocast and TF32 take in fewer digits and
+        # whose last bits depend on how many rows it is given.
+        return xp.sum(unit(embeddings)[:, None, :] * weight, axis=-1) + bias
+
+    @property
+    def departure(self) -> str:
+        """In what it departs from the protocol's recipe, as far as it tells."""
+        told = {name: self.info.get(name) for name in RECIPE}
+        if "data" not in self.info:
+            return "of unknown making"
+        return ", ".join(f"{name} {told[name]}" for name in RECIPE if told[name] != RECIPE[name])
 
     def save(self, path: str | Path) -> None:
         """Write the probe as a safetensors file; equal probes give equal bytes."""
+        write_bytes(Path(path), self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """The content of that file."""
         metadata = {
             "classes": list(self.classes),
             "fingerprint": self.fingerprint,
             "info": dict(self.info),
         }
-        tensors = {"weight": self.weight.contiguous(), "bias": self.bias.contiguous()}
-        write_bytes(Path(path), save(tensors, {_METADATA: json.dumps(metadata, sort_keys=True)}))
+        tensors = {name: np.ascontiguousarray(getattr(self, name)) for name in ("weight", "bias")}
+        return save(tensors, {_METADATA: json.dumps(metadata, sort_keys=True)})
 
     @classmethod
     def load(cls, path: str | Path, encoder: Encoder) -> Probe:
@@ -81,7 +114,7 @@ class Probe:
         """
         refit = "fit one with --train, or with `cas score` on a real folder that names its train"
         try:
-            with safe_open(path, framework="pt") as file:
+            with safe_open(path, framework="np") as file:
                 metadata = json.loads((file.metadata() or {})[_METADATA])
                 weight, bias = file.get_tensor("weight"), file.get_tensor("bias")
             classes, fingerprint = tuple(metadata["classes"]), str(metadata["fingerprint"])
@@ -102,11 +135,12 @@ class Probe:
                 f"preprocessing, dtype or text policy differ",
                 fix=refit,
             )
-        return cls(classes, fingerprint, weight.float(), bias.float(), metadata.get("info") or {})
+        weight, bias = weight.astype(np.float32), bias.astype(np.float32)
+        return cls(classes, fingerprint, weight, bias, metadata.get("info") or {})
 
 
 def fit(
-    embeddings: ArrayLike | Tensor,
+    embeddings: ArrayLike,
     labels: Sequence[int] | NDArray[np.int64],
     classes: Sequence[str],
     *,
@@ -116,7 +150,7 @@ def fit(
     """Fit a probe as §A.2 says: Adam, 50 epochs, batches of 256, on unit vectors.
 
     The result depends on the order of the rows, as that of any stochastic gradient does: give them
-    in a canonical one. The global random state is neither read nor changed.
+    in a canonical one. No global random state is read or changed.
 
     Args:
         embeddings: ``(N, D)``, of any norm.
@@ -127,70 +161,106 @@ def fit(
 
     Raises:
         InputError: Fewer than two classes have images, or a value is not finite.
+
+    Example:
+        >>> probe = fit([[1.0, 0.1], [0.1, 1.0]] * 9, [0, 1] * 9, ("a", "b"), fingerprint="")
+        >>> probe.info["training_accuracy"]
+        1.0
     """
-    inputs = F.normalize(torch.as_tensor(embeddings).detach().float().cpu(), dim=-1)
-    targets = torch.as_tensor(np.asarray(labels), dtype=torch.int64)
-    if not torch.isfinite(inputs).all():
+    inputs, targets = unit(np.asarray(embeddings)), np.asarray(labels, dtype=np.int64)
+    if not np.isfinite(inputs).all():
         raise InputError("the probe cannot be fitted: an embedding is not finite")
-    if len(targets.unique()) < 2:
+    present = np.unique(targets)
+    if len(present) < 2:
         raise InputError(
             "the probe needs images of at least two classes",
             fix="add the classes that the images are to be told from",
         )
-    generator = torch.Generator().manual_seed(seed)
-    layer = _initial_layer(inputs.shape[1], len(classes), generator)
-    _optimise(layer, inputs, targets, generator)
-    weight, bias = (parameter.detach() for parameter in layer)
-    accuracy = (F.linear(inputs, weight, bias).argmax(dim=-1) == targets).float().mean()
+    with threadpool_limits(1, "blas"):  # the products are too small to share, threads would spin
+        weight, bias = _descend(inputs, targets, len(classes), seed)
+    made = Probe(tuple(classes), fingerprint, weight, bias)
     info = {
-        "images": len(targets),
-        "training_accuracy": round(float(accuracy), 6),
-        "optimizer": "Adam",
-        "learning_rate": protocol.PROBE_LEARNING_RATE,
-        "epochs": protocol.PROBE_EPOCHS,
-        "batch_size": protocol.PROBE_BATCH_SIZE,
-        "weight_decay": protocol.PROBE_WEIGHT_DECAY,
+        **RECIPE,
         "seed": seed,
+        "images": len(targets),
+        "training_accuracy": round(float((_argmax(made, inputs) == targets).mean()), 6),
+        "fitted_classes": [classes[index] for index in present],
+        "data": hashlib.sha256(inputs.tobytes() + targets.tobytes()).hexdigest(),
     }
-    return Probe(tuple(classes), fingerprint, weight, bias, info)
+    return Probe(made.classes, fingerprint, weight, bias, info)
 
 
-def _initial_layer(dim: int, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Weight and bias drawn as ``torch.nn.Linear`` draws them, but from ``generator``."""
-    bound = dim**-0.5
-    weight = torch.empty(classes, dim).uniform_(-bound, bound, generator=generator)
-    bias = torch.empty(classes).uniform_(-bound, bound, generator=generator)
-    return weight.requires_grad_(), bias.requires_grad_()
+def _argmax(probe: Probe, inputs: Floats) -> NDArray[np.int64]:
+    return (inputs @ probe.weight.T + probe.bias).argmax(axis=-1)
 
 
-def _optimise(
-    layer: tuple[Tensor, Tensor], inputs: Tensor, targets: Tensor, generator: torch.Generator
-) -> None:
-    optimizer = torch.optim.Adam(
-        layer, lr=protocol.PROBE_LEARNING_RATE, weight_decay=protocol.PROBE_WEIGHT_DECAY
-    )
-    with torch.enable_grad(), _one_thread():
-        for _ in range(protocol.PROBE_EPOCHS):
-            order = torch.randperm(len(inputs), generator=generator)
-            for batch in order.split(protocol.PROBE_BATCH_SIZE):
-                optimizer.zero_grad()
-                F.cross_entropy(F.linear(inputs[batch], *layer), targets[batch]).backward()
-                optimizer.step()
+def _descend(
+    inputs: Floats, targets: NDArray[np.int64], classes: int, seed: int
+) -> tuple[Floats, Floats]:
+    """Weight and bias after Adam (Kingma and Ba, 2015, algorithm 1) on the mean cross-entropy."""
+    generator = TorchGenerator(seed)
+    bound = inputs.shape[1] ** -0.5  # that of torch.nn.Linear
+    weight = generator.uniform((classes, inputs.shape[1]), bound)
+    bias = generator.uniform((classes,), bound)
+    adam = _Adam((weight, bias))
+    for _ in range(protocol.PROBE_EPOCHS):
+        order = generator.permutation(len(inputs))
+        for start in range(0, len(order), protocol.PROBE_BATCH_SIZE):
+            batch = order[start : start + protocol.PROBE_BATCH_SIZE]
+            rows = inputs[batch]
+            logits = rows @ weight.T + bias
+            gap = np.exp(logits - logits.max(axis=1, keepdims=True))
+            gap /= gap.sum(axis=1, keepdims=True)
+            gap[np.arange(len(batch)), targets[batch]] -= 1
+            gap /= np.float32(len(batch))
+            adam.step((gap.T @ rows, gap.sum(axis=0)))
+    return weight, bias
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Keep torch from splitting operations over threads.
+class _Adam:
+    """Adam with torch's defaults, on float32 arrays that it changes in place."""
 
-    These are too small to gain from it, and on a busy machine the threads wait for each other many
-    times as long as they compute. It also makes the result independent of the number of processors.
+    def __init__(self, parameters: Sequence[Floats]) -> None:
+        self._state = [(p, np.zeros_like(p), np.zeros_like(p)) for p in parameters]
+        self._steps = 0
+
+    def step(self, gradients: Sequence[Floats]) -> None:
+        self._steps += 1
+        first, second = 1 - 0.9**self._steps, 1 - 0.999**self._steps
+        rate = np.float32(protocol.PROBE_LEARNING_RATE / first)
+        for (parameter, mean, square), gradient in zip(self._state, gradients, strict=True):
+            mean += np.float32(0.1) * (gradient - mean)
+            square += np.float32(0.001) * (gradient * gradient - square)
+            root = np.sqrt(square) / np.float32(second**0.5) + np.float32(1e-8)
+            parameter -= rate * mean / root
+
+
+class TorchGenerator:
+    """The draws of a seeded ``torch.Generator`` on a CPU, without torch.
+
+    A probe is the same whether or not torch is there, and the same as ``torch.nn.Linear`` with
+    ``torch.randperm`` gave. Both generators are the Mersenne Twister.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+
+    def __init__(self, seed: int) -> None:
+        self._bits = np.random.MT19937()
+        self._bits._legacy_seeding(seed)  # init_genrand, as torch seeds it
+
+    def uniform(self, shape: tuple[int, ...], bound: float) -> Floats:
+        """Float32 in [-bound, bound), by 24 bits each."""
+        raw = self._bits.random_raw(int(np.prod(shape))) & ((1 << 24) - 1)
+        low, high = np.float32(-bound), np.float32(bound)
+        # In float64, since torch rounds once, with a fused multiplication and addition.
+        values = raw * 2.0**-24 * float(high - low) + float(low)
+        return values.astype(np.float32).reshape(shape)
+
+    def permutation(self, count: int) -> NDArray[np.int64]:
+        """A permutation of ``range(count)`` by Fisher and Yates."""
+        order = list(range(count))
+        steps = self._bits.random_raw(max(count - 1, 0)) % np.arange(count, 1, -1, dtype=np.uint64)
+        for here, step in enumerate(steps.tolist()):
+            order[here], order[here + step] = order[here + step], order[here]
+        return np.array(order, dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,21 +280,21 @@ class CrossFittedProbe:
     probes: tuple[Probe, ...]
     folds: NDArray[np.int64]
 
-    def logits(self, embeddings: Tensor, folds: Sequence[int] | NDArray[np.int64]) -> Tensor:
+    def logits(self, embeddings: Floats, folds: Sequence[int] | NDArray[np.int64]) -> Floats:
         """``(N, C)`` logits of ``(N, D)`` embeddings.
 
         Args:
             embeddings: Of any norm.
             folds: ``(N,)`` fold of each image, or of its reference; -1 where there is none.
         """
-        chosen = torch.as_tensor(np.asarray(folds), dtype=torch.int64)
-        every = torch.stack([probe.logits(embeddings) for probe in self.probes])
-        own = every[chosen.clamp(min=0), torch.arange(len(chosen))]
-        return torch.where((chosen >= 0)[:, None], own, every.mean(dim=0))
+        chosen = np.asarray(folds, dtype=np.int64)
+        every = np.stack([probe.logits(embeddings) for probe in self.probes])
+        own = every[chosen.clip(min=0), np.arange(len(chosen))]
+        return np.where((chosen >= 0)[:, None], own, every.mean(axis=0))
 
 
 def cross_fit(
-    embeddings: ArrayLike | Tensor,
+    embeddings: ArrayLike,
     labels: Sequence[int] | NDArray[np.int64],
     classes: Sequence[str],
     *,
@@ -249,7 +319,7 @@ def cross_fit(
     """
     targets = np.asarray(labels, dtype=np.int64)
     assigned = assign_folds(targets, groups, folds, seed)
-    rows = torch.as_tensor(embeddings)
+    rows = np.asarray(embeddings)
     probes = []
     for fold in range(int(assigned.max(initial=-1)) + 1):
         kept = np.flatnonzero(assigned != fold)

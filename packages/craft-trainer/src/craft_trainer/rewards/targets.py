@@ -81,7 +81,7 @@ def _texts(texts: list[str] | tuple[str, ...], critic: Encoder, cache: Embedding
     known = sorted(set(texts) - {""})
     if not known:
         return torch.zeros(len(texts), critic.dim)
-    embedded = embed_texts(known, critic, cache).embeddings
+    embedded = torch.from_numpy(embed_texts(known, critic, cache).embeddings)
     row = {text: index for index, text in enumerate(known)}
     table = torch.cat([embedded, torch.zeros(1, critic.dim)])
     return table[[row.get(text, len(known)) for text in texts]]
