@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from PIL import Image
 
 from cas_metric.errors import CasError, InputError, PreflightError
-from cas_metric.manifest import COLUMNS, read_manifest, write_manifest
+from cas_metric.manifest import ANYWHERE, COLUMNS, read_manifest, write_manifest
 
 PICTURE = Image.fromarray(np.zeros((16, 16, 3), np.uint8))
 
@@ -157,10 +158,28 @@ def test_all_bad_rows_are_listed_at_once(tmp_path):
     assert len(caught.value.problems) == 3
 
 
-def test_other_columns_are_left_out_and_noted(tmp_path):
-    path = table(tmp_path / "m.csv", ",image,age,idx\n0,a.png,70,5\n")
+def test_other_columns_are_kept_beside_the_rows_and_noted(tmp_path):
+    path = table(tmp_path / "m.csv", ",image,age,idx\n0,a.png,070,5\n1,b.png,,6\n")
     manifest = read_manifest(path)
-    assert manifest.notes == (f"{path}: columns not used: '', 'age', 'idx'",)
+    assert manifest.notes == (f"{path}: further columns, kept beside the rows: '', 'age', 'idx'",)
+    assert list(manifest.rows.columns) == list(COLUMNS)
+    assert manifest.extra.to_dict("list") == {"": ["0", "1"], "age": ["070", ""], "idx": ["5", "6"]}
+    chosen = manifest.take([1])
+    assert (chosen.column("image").tolist(), chosen.column("idx").tolist()) == (["b.png"], ["6"])
+    with pytest.raises(InputError, match="no column 'sex'") as caught:
+        manifest.column("sex")
+    assert "'age'" in caught.value.fix
+    with pytest.raises(ValueError, match="take"):  # rows and further columns never come apart
+        dataclasses.replace(manifest, rows=manifest.rows.iloc[:1])
+
+
+def test_further_columns_survive_writing_and_are_printable(tmp_path):
+    path = table(tmp_path / "m.jsonl", '{"image": "a.png", "site\\u001b[31m": "\\u001b[31mA"}\n')
+    manifest = read_manifest(path)
+    assert manifest.extra.to_dict("list") == {"site\ufffd[31m": ["\ufffd[31mA"]}
+    for name in ("b.csv", "b.tsv", "b.jsonl", "b.parquet"):
+        back = read_manifest(write_manifest(manifest.rows, tmp_path / name, extra=manifest.extra))
+        assert back.extra.equals(manifest.extra)
 
 
 # -- paths ----------------------------------------------------------------------------------------
@@ -197,7 +216,7 @@ def test_a_link_that_leads_out_is_refused(tmp_path):
     for row in (1, 2):
         with pytest.raises(InputError, match="link that leads out"):
             manifest.path(row)
-    trusted = read_manifest(path, allow_absolute=True)
+    trusted = read_manifest(path, allowed_roots=[tmp_path])
     assert [p.is_file() for p in trusted.paths()] == [True] * 3
 
 
@@ -208,18 +227,74 @@ def test_a_linked_root_is_no_escape(tmp_path):
     assert read_manifest(tmp_path / "alias" / "m.csv").path(0).is_file()
 
 
-def test_absolute_paths_where_they_are_allowed(tmp_path):
+def test_absolute_paths_where_the_caller_allows_them(tmp_path):
     image = picture(tmp_path / "elsewhere" / "a.png")
     folder = tmp_path / "data"
     folder.mkdir()
     path = table(folder / "m.csv", f"image\n{image}\n")
-    refused(path, "absolute")
-    assert read_manifest(path, allow_absolute=True).paths() == [image]
+    refused(path, "absolute", "--allow-root")
+    for roots in ([tmp_path / "elsewhere"], [str(tmp_path)], ANYWHERE):
+        assert read_manifest(path, allowed_roots=roots).paths() == [image]
+    with pytest.raises(PreflightError, match="absolute"):
+        read_manifest(path, allowed_roots=[tmp_path / "other"])
+    table(path, "image\n../elsewhere/a.png\n")
+    refused(path, "'..'", "--allow-root")
+    assert read_manifest(path, allowed_roots=[tmp_path / "elsewhere"]).path(0).samefile(image)
+
+
+def test_an_allowed_root_is_not_left_by_links_either(tmp_path):
+    picture(tmp_path / "secret" / "a.png")
+    store = tmp_path / "store"
+    store.mkdir()
+    (store / "link.png").symlink_to(tmp_path / "secret" / "a.png")
+    (store / "up").symlink_to(tmp_path / "secret")
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "link.png").symlink_to(store / "link.png")
+    path = table(folder / "m.csv", "image\nlink.png\n")
+    with pytest.raises(InputError, match="link that leads out") as caught:
+        read_manifest(path, allowed_roots=[store]).paths()
+    assert f"--allow-root {tmp_path / 'secret'}" in caught.value.fix
+    table(path, f"image\n{store}/up/a.png\n")
+    with pytest.raises(PreflightError):
+        read_manifest(path, allowed_roots=[store])
+    (tmp_path / "storehouse").mkdir()  # no prefix of a name is a folder
+    table(path, f"image\n{picture(tmp_path / 'storehouse' / 'b.png')}\n")
+    with pytest.raises(PreflightError):
+        read_manifest(path, allowed_roots=[store])
+
+
+def test_a_folder_cannot_grant_itself_the_readers_files(tmp_path, monkeypatch):
+    secret = picture(tmp_path / "home" / "secret.png")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    folder = tmp_path / "home" / "data"
+    picture(folder / "a.png")
+    path = table(folder / "m.csv", f"image\n{secret}\n")
     (folder / "cas.yaml").write_text("allow_absolute: true\n")
-    assert read_manifest(path).paths() == [image]
-    refused_again = pytest.raises(PreflightError)
-    with refused_again:
-        read_manifest(path, allow_absolute=False)
+    refused(path, "absolute", "--allow-root")
+    table(path, "image\na.png\n")
+    assert "only --allow-root DIR grants" in read_manifest(path).notes[0]
+    for root in ("..", "../..", "/"):
+        (folder / "cas.yaml").write_text(f"root: {root}\n")
+        with pytest.raises(InputError, match="all of your files") as caught:
+            read_manifest(path)
+        assert "--allow-root" in caught.value.fix
+    assert read_manifest(path, allowed_roots=ANYWHERE).root == Path("/")
+
+
+def test_a_root_elsewhere_is_told(tmp_path):
+    picture(tmp_path / "images" / "a.png")
+    (tmp_path / "tables").mkdir()
+    path = table(tmp_path / "tables" / "m.csv", "image\na.png\n")
+    (tmp_path / "tables" / "cas.yaml").write_text("root: ../images\n")
+    told = f"{tmp_path / 'tables' / 'cas.yaml'}: the images are read from {tmp_path / 'images'}"
+    assert read_manifest(path).notes == (told,)
+
+
+def test_a_root_that_is_written_with_dots_has_its_own_name(tmp_path):
+    picture(tmp_path / "gen" / "inner" / "a.png")
+    table(tmp_path / "gen" / "metadata.csv", "image\ninner/a.png\n")
+    assert read_manifest(tmp_path / "gen" / "inner" / "..").root == tmp_path / "gen"
 
 
 def test_another_root(tmp_path):

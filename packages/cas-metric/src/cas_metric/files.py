@@ -13,6 +13,17 @@ from typing import Any
 from cas_metric.errors import CasError
 
 
+def cache_directory() -> Path:
+    """``$CAS_CACHE``, else ``cas-metric`` under ``$XDG_CACHE_HOME``, else ``~/.cache/cas-metric``.
+
+    See https://specifications.freedesktop.org/basedir-spec/latest/.
+    """
+    if own := os.environ.get("CAS_CACHE"):
+        return Path(own).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "cas-metric"
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that a reader, or a crash, meets the old content or the new one.
 

@@ -26,6 +26,7 @@ import lmdb
 import numpy as np
 
 from cas_metric.errors import CasError, InputError
+from cas_metric.files import cache_directory
 
 if TYPE_CHECKING:
     from cas_metric.images import Window
@@ -61,14 +62,8 @@ class Entry(NamedTuple):
 
 
 def default_directory() -> Path:
-    """``$CAS_CACHE``, else ``cas-metric`` under ``$XDG_CACHE_HOME``, else ``~/.cache/cas-metric``.
-
-    See https://specifications.freedesktop.org/basedir-spec/latest/.
-    """
-    if own := os.environ.get("CAS_CACHE"):
-        return Path(own).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "cas-metric"
+    """Where embeddings are kept by default: :func:`cas_metric.files.cache_directory`."""
+    return cache_directory()
 
 
 def key(content: bytes, fingerprint: str, kind: Kind) -> bytes:

@@ -14,14 +14,17 @@ from cas_metric.manifest.config import (
 )
 from cas_metric.manifest.pairing import pair
 from cas_metric.manifest.reading import read_manifest
-from cas_metric.manifest.rows import COLUMNS, Manifest
+from cas_metric.manifest.rows import ANYWHERE, COLUMNS, Manifest
+from cas_metric.manifest.sources import as_manifest
 from cas_metric.manifest.writing import write_manifest
 
 __all__ = [
+    "ANYWHERE",
     "COLUMNS",
     "CONFIG_NAME",
     "FolderConfig",
     "Manifest",
+    "as_manifest",
     "pair",
     "preflight",
     "read_folder_config",

@@ -8,7 +8,7 @@ scores are cached and reported by file.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,8 +18,8 @@ from cas_metric.errors import InputError
 from cas_metric.files import write_bytes
 from cas_metric.images.raster import FORMATS
 from cas_metric.manifest import COLUMNS, Manifest, read_manifest, write_manifest
-from cas_metric.manifest.reading import manifest_of
-from cas_metric.manifest.tables import Table, read_table, table_of
+from cas_metric.manifest.reading import manifest_of, name_columns
+from cas_metric.manifest.tables import Table, read_table, renamed, table_of
 
 if TYPE_CHECKING:
     import datasets
@@ -38,7 +38,7 @@ def from_frame(
     root: str | Path,
     *,
     columns: Mapping[str, str] | None = None,
-    allow_absolute: bool = False,
+    allowed_roots: Sequence[str | Path] = (),
 ) -> Manifest:
     """A manifest from a pandas or polars frame that names image files.
 
@@ -46,7 +46,7 @@ def from_frame(
         frame: One row an image.
         root: Folder that the images' paths are relative to.
         columns: The frame's column names to those of a manifest, where they differ.
-        allow_absolute: Whether images may lie outside of ``root``.
+        allowed_roots: Folders outside of ``root`` that images may lie in.
 
     Raises:
         InputError: Columns that are absent or misspelt, cells that are neither text nor numbers.
@@ -58,8 +58,8 @@ def from_frame(
         cells = {str(name): frame[name].astype(object).tolist() for name in frame.columns}
     else:
         cells = frame.to_dict(as_series=False)
-    table = _renamed(table_of(_without_missing(cells), "frame"), columns or {})
-    return manifest_of(table, Path(root), allow_absolute=allow_absolute)
+    table = renamed(table_of(_without_missing(cells), "frame"), columns or {}, COLUMNS)
+    return manifest_of(table, Path(root), allowed_roots=allowed_roots)
 
 
 def from_chexgenbench(
@@ -79,7 +79,8 @@ def from_chexgenbench(
         PreflightError: Rows that cannot be used, all of them.
     """
     table = read_table(Path(path))
-    return manifest_of(_renamed(table, {**CHEXGENBENCH, **(columns or {})}), Path(images))
+    names = {**CHEXGENBENCH, **(columns or {})}
+    return manifest_of(renamed(table, names, COLUMNS), Path(images))
 
 
 def from_huggingface(
@@ -88,7 +89,8 @@ def from_huggingface(
     """Write the images of a Hugging Face data set into a folder, and read it as a manifest.
 
     Files are written byte by byte as the data set holds them. Class indices become names; -1, which
-    stands for a label that is withheld, becomes an empty one.
+    stands for a label that is withheld, becomes an empty one. Further columns of text and numbers
+    are written too.
 
     Args:
         dataset: A split with an image column, e.g. ``load_dataset(…)["train"]``.
@@ -98,35 +100,43 @@ def from_huggingface(
     Raises:
         InputError: Columns that are absent, or images that are neither bytes nor files.
     """
-    from datasets import ClassLabel, Image
+    return _export(huggingface_rows(dataset, columns or {}), Path(out))
 
-    known = {name: name for name in COLUMNS if name in dataset.column_names}
-    chosen = {**known, **(columns or {})}
-    _require_columns(dataset.column_names, chosen, "data set")
-    source = next((theirs for theirs, ours in chosen.items() if ours == "image"), None)
+
+def huggingface_rows(
+    dataset: datasets.Dataset, columns: Mapping[str, str]
+) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    """The file and the cells of each row of a data set; see :func:`from_huggingface`.
+
+    Raises:
+        InputError: Columns that are absent, or images that are neither bytes nor files.
+    """
+    from datasets import ClassLabel, Image, Value
+
+    plain = {k for k, v in dataset.features.items() if isinstance(v, ClassLabel | Value)}
+    binary = {k for k in plain if "binary" in str(dataset.features[k].dtype)}
+    wanted = (plain - binary) | set(COLUMNS) | set(columns)
+    kept: dict[str, list[str]] = {name: [] for name in dataset.column_names if name in wanted}
+    table = renamed(Table(Path("data set"), kept, []), columns, COLUMNS)
+    ours = dict(zip(kept, table.columns, strict=True))
+    source = next((theirs for theirs, name in ours.items() if name == "image"), None)
     if source is None:
         raise InputError(
             f"the data set has no column 'image' among {', '.join(dataset.column_names)}",
             fix="name it: columns={'theirs': 'image'}",
         )
-    raw = dataset.select_columns(list(chosen)).cast_column(source, Image(decode=False))
-    names = {
-        theirs: feature.int2str
-        for theirs, feature in raw.features.items()
-        if isinstance(feature, ClassLabel)
-    }
+    name_columns(table)  # a misspelt one is told before anything is written
+    raw = dataset.select_columns(list(ours)).cast_column(source, Image(decode=False))
+    classes = {name: v for name, v in raw.features.items() if isinstance(v, ClassLabel)}
 
     def named(column: str, value: Any) -> Any:
-        if column not in names or value is None:
+        if column not in classes or value is None:
             return value
-        return names[column](value) if value >= 0 else None
+        return classes[column].int2str(value) if value >= 0 else None
 
-    def rows() -> Iterable[tuple[bytes, dict[str, Any]]]:
-        for row in raw:
-            content = _stored_bytes(row.pop(source))
-            yield content, {chosen[k]: named(k, v) for k, v in row.items()}
-
-    return _export(rows(), Path(out))
+    for row in raw:
+        content = _stored_bytes(row.pop(source))
+        yield content, {ours[k]: named(k, v) for k, v in row.items()}
 
 
 def from_torch(
@@ -157,25 +167,6 @@ def from_torch(
             yield _png(item[0], index), {"label": _label(item[1], names, index)}
 
     return _export(rows(), Path(out))
-
-
-def _renamed(table: Table, columns: Mapping[str, str]) -> Table:
-    _require_columns(table.columns, columns, str(table.path))
-    cells = {columns.get(name, name): values for name, values in table.columns.items()}
-    return Table(table.path, cells, table.places)
-
-
-def _require_columns(present: Iterable[str], columns: Mapping[str, str], source: str) -> None:
-    present = list(present)
-    for theirs, ours in columns.items():
-        if theirs not in present:
-            raise InputError(
-                f"{source}: no column {theirs!r}", fix=f"its columns are {', '.join(present)}"
-            )
-        if ours not in COLUMNS:
-            raise InputError(
-                f"a manifest has no column {ours!r}", fix=f"choose from {', '.join(COLUMNS)}"
-            )
 
 
 def _without_missing(cells: dict[str, list[Any]]) -> dict[str, list[Any]]:
@@ -265,7 +256,9 @@ def _export(rows: Iterable[tuple[bytes, dict[str, Any]]], out: Path) -> Manifest
         records.append({"id": f"{number:06d}", **cells, "image": image})
     if not records:
         raise InputError("the data set is empty", fix="choose a split that holds images")
-    write_manifest(pd.DataFrame(records), out)
+    table = pd.DataFrame(records)
+    further = [name for name in table if name not in COLUMNS]
+    write_manifest(table.drop(columns=further), out, extra=table[further])
     return read_manifest(out)
 
 

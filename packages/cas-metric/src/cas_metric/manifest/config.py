@@ -45,7 +45,9 @@ class FolderConfig(BaseModel):
         probe: Saved probe; takes precedence over fitting one on ``train``.
         split: Name of this split, e.g. ``test``.
         root: Folder of the images, where it is not the manifest's own.
-        allow_absolute: Whether images may lie outside of ``root``: absolute paths, links.
+        allow_absolute: Says that images lie outside of ``root``. It grants nothing: a folder that
+            came from elsewhere must not open the reader's own files to itself. The caller does,
+            by ``--allow-root`` or ``allowed_roots``.
         window: Lowest and highest value to show, for images whose values have no fixed range
             (float, deep DICOM without a window of its own). It applies to every image.
         provenance: How the folder was made; any JSON value.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -12,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 from cas_metric.errors import InputError, PreflightError
 from cas_metric.images import IMAGE_SUFFIXES
 from cas_metric.manifest.config import CONFIG_NAME, FolderConfig, read_folder_config
-from cas_metric.manifest.rows import COLUMNS, Manifest, path_problem
-from cas_metric.manifest.tables import TABLE_SUFFIXES, Table, read_table
-from cas_metric.manifest.text import unwanted_character
+from cas_metric.manifest.rows import COLUMNS, Inside, Manifest, path_problem
+from cas_metric.manifest.tables import TABLE_SUFFIXES, Table, read_table, renamed
+from cas_metric.manifest.text import UNWANTED, unwanted_character
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,10 +25,15 @@ FILE_NAME: Final = "file_name"
 #: Whole numbers, also as pandas writes them when others are missing: ``3.0``.
 SEED: Final = re.compile(r"(-?[0-9]{1,19})(\.0+)?")
 FIX_ROWS: Final = "correct these rows of the manifest"
+ALLOW: Final = "; --allow-root DIR accepts images elsewhere, if you trust the manifest"
 
 
 def read_manifest(
-    path: str | Path, *, root: str | Path | None = None, allow_absolute: bool | None = None
+    path: str | Path,
+    *,
+    root: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    allowed_roots: Sequence[str | Path] = (),
 ) -> Manifest:
     """Read a manifest from a table or a folder.
 
@@ -39,8 +45,9 @@ def read_manifest(
     Args:
         path: Folder, ``.csv``, ``.jsonl`` or ``.parquet``.
         root: Folder of the images; by default that of the manifest, or ``root`` in its cas.yaml.
-        allow_absolute: Whether images may lie outside of ``root``; by default what cas.yaml says,
-            else no.
+        columns: The table's column names to those of a manifest, where they differ.
+        allowed_roots: Folders outside of ``root`` that images may lie in, by absolute paths, ``..``
+            or links (a shared image store). No file can grant this.
 
     Raises:
         InputError: The table or folder cannot be read, is empty, lacks its image column, or has a
@@ -52,21 +59,18 @@ def read_manifest(
     if not path.exists():
         raise InputError(f"{path}: no such file or folder", fix="check the path")
     folder = path if path.is_dir() else path.parent
-    config = read_folder_config(folder) or FolderConfig()
-    if allow_absolute is None:
-        allow_absolute = config.allow_absolute
+    config = read_folder_config(folder)
     table = _read_folder(path) if path.is_dir() else read_table(path)
-    has_config = (folder / CONFIG_NAME).is_file()
     manifest = manifest_of(
-        table,
-        Path(root or config.root or folder),
-        config=config if has_config else None,
-        allow_absolute=allow_absolute,
+        renamed(table, columns or {}, COLUMNS),
+        Path(root or (config and config.root) or folder),
+        config=config,
+        allowed_roots=allowed_roots,
     )
+    notes = [] if root else _config_notes(folder, config, manifest.allowed_roots)
     if path.is_dir() and table.path != path:
-        unlisted = _unlisted(path, manifest.rows["image"])
-        manifest = replace(manifest, notes=(*manifest.notes, *unlisted))
-    return manifest
+        notes += _unlisted(path, manifest.rows["image"])
+    return replace(manifest, notes=(*manifest.notes, *notes))
 
 
 def manifest_of(
@@ -74,7 +78,7 @@ def manifest_of(
     root: Path,
     *,
     config: FolderConfig | None = None,
-    allow_absolute: bool = False,
+    allowed_roots: Sequence[str | Path] = (),
 ) -> Manifest:
     """Check a table and make it a manifest of images below ``root``.
 
@@ -82,14 +86,49 @@ def manifest_of(
         InputError: It lacks the image column, or has a misspelt one.
         PreflightError: Rows that cannot be used; see :func:`read_manifest`.
     """
-    columns, notes = _name_columns(table)
+    columns, further, notes = name_columns(table)
+    root = absolute(root)
+    allowed = tuple(absolute(Path(folder)) for folder in allowed_roots)
     return Manifest(
-        root=root.absolute(),
-        rows=_build_rows(table, columns, allow_absolute),
+        root=root,
+        rows=_build_rows(table, columns, Inside(root, allowed) if allowed else None),
         config=config,
-        allow_absolute=allow_absolute,
+        allowed_roots=allowed,
         notes=tuple(notes),
+        extra=_extra(further),
     )
+
+
+def absolute(folder: Path) -> Path:
+    """The folder by its absolute path; one written with ``..`` by the name that it really has."""
+    folder = folder.expanduser().absolute()
+    return Path(os.path.realpath(folder)) if ".." in folder.parts else folder
+
+
+def _config_notes(folder: Path, config: FolderConfig | None, allowed: Sequence[Path]) -> list[str]:
+    """What a cas.yaml says of places outside of its folder.
+
+    Raises:
+        InputError: Its ``root`` is the home directory or above it, which the caller did not grant.
+    """
+    if config is None:
+        return []
+    path, notes = folder / CONFIG_NAME, []
+    if config.allow_absolute and not allowed:
+        notes.append(
+            f"{path}: asks for images outside of its folder, which only --allow-root DIR grants"
+        )
+    root = config.root
+    if root is not None and not root.is_relative_to(folder.resolve()):
+        home = Path(os.path.realpath(os.path.expanduser("~")))  # noqa: PTH111  # never raises
+        granted = any(root.is_relative_to(other) for other in allowed)
+        if root in (home, *home.parents) and not granted:
+            raise InputError(
+                f"{path}: its root {root} would open all of your files to it",
+                fix=f"name the folder of the images, or grant it: --allow-root {root}",
+            )
+        notes.append(f"{path}: the images are read from {root}")
+    return notes
 
 
 def _read_folder(folder: Path) -> Table:
@@ -137,8 +176,8 @@ def _unlisted(folder: Path, listed: Iterable[str]) -> list[str]:
     return [f"{folder}: {len(rest)} images are not listed in the metadata (first: {rest[0]})"]
 
 
-def _name_columns(table: Table) -> tuple[dict[str, list[str]], list[str]]:
-    """The table's columns under their names in :data:`COLUMNS`; others are noted and left out.
+def name_columns(table: Table) -> tuple[dict[str, list[str]], dict[str, list[str]], list[str]]:
+    """The table's columns under their names in :data:`COLUMNS`; the further ones; notes.
 
     A misspelt name is an error, since a column silently unread would change what is scored.
     """
@@ -149,8 +188,8 @@ def _name_columns(table: Table) -> tuple[dict[str, list[str]], list[str]]:
                 f"{table.path}: has both 'image' and 'file_name'", fix="keep one of them"
             )
         columns["image"] = columns.pop(FILE_NAME)
-    unknown = [name for name in columns if name not in COLUMNS]
-    for name in unknown:
+    further = {name: cells for name, cells in columns.items() if name not in COLUMNS}
+    for name in further:
         meant = _nearest_column(name)
         if meant and meant not in columns and not (meant == FILE_NAME and "image" in columns):
             raise InputError(
@@ -161,9 +200,9 @@ def _name_columns(table: Table) -> tuple[dict[str, list[str]], list[str]]:
             f"{table.path}: no column 'image' (or 'file_name') among {', '.join(columns) or '-'}",
             fix="name the column that holds the images' paths 'image'",
         )
-    listed = ", ".join(repr(name) for name in unknown)
-    notes = [f"{table.path}: columns not used: {listed}"] if unknown else []
-    return {name: columns[name] for name in COLUMNS if name in columns}, notes
+    listed = ", ".join(repr(name) for name in further)
+    notes = [f"{table.path}: further columns, kept beside the rows: {listed}"] if further else []
+    return {name: columns[name] for name in COLUMNS if name in columns}, further, notes
 
 
 def _nearest_column(name: str) -> str:
@@ -179,16 +218,26 @@ def _nearest_column(name: str) -> str:
     return near[0] if near else ""
 
 
-def _build_rows(table: Table, columns: dict[str, list[str]], allow_absolute: bool) -> pd.DataFrame:
+def _extra(columns: dict[str, list[str]]) -> pd.DataFrame:
+    """Columns that mean nothing here as text; what no text needs is made visible."""
+    import pandas as pd
+
+    cells = {name: [UNWANTED.sub("\ufffd", cell) for cell in c] for name, c in columns.items()}
+    return pd.DataFrame({UNWANTED.sub("\ufffd", name): c for name, c in cells.items()}, dtype="str")
+
+
+def _build_rows(table: Table, columns: dict[str, list[str]], inside: Inside | None) -> pd.DataFrame:
     import pandas as pd
 
     problems = [
         f"{place}: {problem}"
         for row, place in enumerate(table.places)
-        for problem in _row_problems({c: v[row] for c, v in columns.items()}, allow_absolute)
+        for problem in _row_problems({c: v[row] for c, v in columns.items()}, inside)
     ]
     if problems:
-        raise PreflightError([f"{table.path}, {line}" for line in problems], fix=FIX_ROWS)
+        outside = any(path_problem(image) for image in columns["image"])
+        fix = f"{FIX_ROWS}{ALLOW if outside else ''}"
+        raise PreflightError([f"{table.path}, {line}" for line in problems], fix=fix)
     blank = [""] * len(table.places)
     cells = {name: columns.get(name, blank) for name in COLUMNS}
     cells["id"] = [
@@ -200,7 +249,7 @@ def _build_rows(table: Table, columns: dict[str, list[str]], allow_absolute: boo
     return rows.assign(seed=pd.array(seeds, dtype="Int64"))
 
 
-def _row_problems(row: dict[str, str], allow_absolute: bool) -> list[str]:
+def _row_problems(row: dict[str, str], inside: Inside | None) -> list[str]:
     """What makes one row unusable."""
     problems = [
         f"{name} holds the control character {escape}"
@@ -209,7 +258,7 @@ def _row_problems(row: dict[str, str], allow_absolute: bool) -> list[str]:
     ]
     if not row["image"].strip():
         problems.append("no image is named")
-    elif not allow_absolute and (why := path_problem(row["image"])):
+    elif why := path_problem(row["image"], inside):
         problems.append(f"the image {row['image']!r} {why}")
     if row.get("seed") and _seed(row["seed"]) is None:
         problems.append(f"the seed {row['seed']!r} is not a whole number")

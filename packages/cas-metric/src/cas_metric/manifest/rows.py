@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -14,7 +15,9 @@ from cas_metric.images import Window
 from cas_metric.manifest.config import FolderConfig
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
 #: Columns of every manifest. Only ``image`` must be given; missing text is "".
 COLUMNS: Final = ("id", "image", "label", "prompt", "reference", "patient", "method", "seed")
@@ -25,6 +28,10 @@ ABSOLUTE: Final = re.compile(r"[/\\]|[A-Za-z]:")
 PARENT: Final = re.compile(r"(^|[/\\])\.\.([/\\]|$)")
 
 
+#: As ``allowed_roots``: images may lie anywhere.
+ANYWHERE: Final = (Path(os.sep),)
+
+
 @dataclass(frozen=True, eq=False)
 class Manifest:
     """Images and what is known about each.
@@ -33,15 +40,30 @@ class Manifest:
         root: Folder that the images' paths are relative to.
         rows: One row an image, all of :data:`COLUMNS`; text, but ``seed`` is nullable Int64.
         config: The ``cas.yaml`` beside the table, where there is one.
-        allow_absolute: Whether images may lie outside of ``root``.
-        notes: What the reader left out and a person should hear of: one sentence each.
+        allowed_roots: Folders besides ``root`` that images may lie in, by an absolute path, ``..``
+            or a link. The caller grants them, never a file.
+        notes: What the reader left out or changed and a person should hear of: one sentence each.
+        extra: The table's further columns (age, sex, scanner …) as text, row by row beside
+            ``rows``; without columns where there are none.
     """
 
     root: Path
     rows: pd.DataFrame
     config: FolderConfig | None = None
-    allow_absolute: bool = False
+    allowed_roots: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
+    extra: pd.DataFrame = None  # filled in below
+
+    def __post_init__(self) -> None:
+        import pandas as pd
+
+        if self.extra is None or not len(self.extra.columns):
+            object.__setattr__(self, "extra", pd.DataFrame(index=range(len(self.rows))))
+        if len(self.extra) != len(self.rows):
+            raise ValueError(
+                f"{len(self.rows)} rows, but {len(self.extra)} of the further columns: "
+                "choose rows by Manifest.take"
+            )
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -52,66 +74,115 @@ class Manifest:
         bounds = self.config.window if self.config else None
         return Window(*bounds) if bounds else None
 
+    def take(self, positions: Sequence[int] | NDArray[np.integer]) -> Manifest:
+        """The manifest of these rows, in this order, with their further columns."""
+        rows, extra = (
+            table.iloc[positions].reset_index(drop=True) for table in (self.rows, self.extra)
+        )
+        return replace(self, rows=rows, extra=extra)
+
+    def column(self, name: str) -> pd.Series:
+        """A column by its name: one of :data:`COLUMNS`, or a further one of the table.
+
+        Raises:
+            InputError: The table has no such column; its further ones are named.
+        """
+        for table in (self.rows, self.extra):
+            if name in table:
+                return table[name]
+        listed = ", ".join(repr(column) for column in self.extra.columns)
+        raise InputError(
+            f"{self.root}: the manifest has no column {name!r}",
+            fix=f"besides the usual ones it has {listed}" if listed else "add it to the table",
+        )
+
     def path(self, row: int) -> Path:
         """Absolute path of the image of a row, by position.
 
         Raises:
-            InputError: It leads out of ``root``, also through a symbolic link.
+            InputError: It leads out of ``root`` and ``allowed_roots``, also by a symbolic link.
         """
         image = self.rows["image"].iloc[row]
         path = Path(self.root, image)
-        if not self.allow_absolute:
-            self._inside.check(path, image)
+        self._inside.check(path, image)
         return path
 
     def paths(self) -> list[Path]:
         """:meth:`path` of every row, in order."""
         images = self.rows["image"].tolist()
         paths = [Path(self.root, image) for image in images]
-        if not self.allow_absolute:
-            for path, image in zip(paths, images, strict=True):
-                self._inside.check(path, image)
+        for path, image in zip(paths, images, strict=True):
+            self._inside.check(path, image)
         return paths
 
     @cached_property
-    def _inside(self) -> _Inside:
-        return _Inside(self.root)
+    def _inside(self) -> Inside:
+        return Inside(self.root, self.allowed_roots)
 
 
-def path_problem(image: str) -> str:
-    """Why the text of an image path is refused by itself; empty if it is not.
+def path_problem(image: str, inside: Inside | None = None) -> str:
+    """Why the path of an image is refused by itself; empty if it is not.
 
     The separators and absolute paths of both POSIX and Windows count, whatever machine this is.
+
+    Args:
+        image: The path as written.
+        inside: The folders that it may lead to nevertheless.
     """
     if ABSOLUTE.match(image):
-        return "is an absolute path"
-    if PARENT.search(image):
-        return "leads out of its folder by '..'"
-    return ""
+        problem = "is an absolute path"
+    elif PARENT.search(image):
+        problem = "leads out of its folder by '..'"
+    else:
+        return ""
+    return "" if inside is not None and inside.holds(image) else problem
 
 
-class _Inside:
-    """Refuses paths that a symbolic link leads out of ``root``; resolves every folder once."""
+class Inside:
+    """Refuses paths outside of ``root`` and ``allowed``; resolves every folder once.
 
-    def __init__(self, root: Path) -> None:
+    Args:
+        root: Folder of the images.
+        allowed: Further folders that they may lie in.
+    """
+
+    def __init__(self, root: Path, allowed: Sequence[Path] = ()) -> None:
         self._root = root
-        self._real_root = os.path.realpath(root)
+        self._real_roots = [os.path.realpath(folder) for folder in (root, *allowed)]
         self._folders: dict[Path, str] = {}
+
+    def holds(self, image: str) -> bool:
+        """Whether the path of an image, as written, leads to one of the folders."""
+        try:
+            return self._is_below(self._resolve(Path(self._root, image)))
+        except (OSError, ValueError):  # no path at all: too long, a NUL byte
+            return False
 
     def check(self, path: Path, image: str) -> None:
         """Raise :class:`InputError` if ``path``, written as ``image``, leads out."""
         real = self._resolve(path)
-        if os.path.commonpath([self._real_root, real]) != self._real_root:
+        if not self._is_below(real):
+            how = path_problem(image) or "is a link that leads out"
             raise InputError(
-                f"{image!r} is a link that leads out of {self._root}, to {real}",
-                fix="copy the image, name its folder as `root`, or set `allow_absolute: true` in "
-                "cas.yaml if you trust the links",
+                f"{image!r} {how}: to {real}, which is not in {self._root}",
+                fix="copy the image, or, if you trust it, allow its folder: "
+                f"--allow-root {Path(real).parent}",
             )
 
     def _resolve(self, path: Path) -> str:
-        if path.is_symlink():
+        if path.is_symlink() or path.name in ("", ".."):
             return os.path.realpath(path)
         folder = path.parent
         if folder not in self._folders:
             self._folders[folder] = os.path.realpath(folder)
         return str(Path(self._folders[folder], path.name))
+
+    def _is_below(self, real: str) -> bool:
+        return any(_common(real, root) == root for root in self._real_roots)
+
+
+def _common(path: str, folder: str) -> str:
+    try:
+        return os.path.commonpath([path, folder])
+    except ValueError:  # another drive
+        return ""

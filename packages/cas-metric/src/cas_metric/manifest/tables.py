@@ -1,4 +1,8 @@
-"""CSV, JSON Lines and Parquet to columns of text, with the place of every row."""
+"""CSV, TSV, JSON and Parquet to columns of text, with the place of every row.
+
+The one reader of every table that a user hands in: manifests, rankings, results. Nothing is
+guessed, so that ``001`` and ``1`` stay two names.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +18,9 @@ from typing import Any, Final
 from cas_metric.errors import InputError
 from cas_metric.manifest.text import read_text
 
-TABLE_SUFFIXES: Final = (".csv", ".jsonl", ".parquet")
+TABLE_SUFFIXES: Final = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
+#: What separates the columns where it is not commas, and what it is called.
+SEPARATORS: Final = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 @dataclass(frozen=True)
@@ -38,16 +44,22 @@ def read_table(path: Path) -> Table:
     Raises:
         InputError: Unknown suffix, wrong encoding, not parseable, or without rows.
     """
-    readers = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}
+    readers: dict[str, Callable[[Path], Table]] = {
+        ".csv": lambda path: parse_csv(path, read_text(path)),
+        ".tsv": lambda path: parse_csv(path, read_text(path), "\t"),
+        ".jsonl": _read_jsonl,
+        ".json": _read_json,
+        ".parquet": _read_parquet,
+    }
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise InputError(
-            f"{path}: a manifest cannot be read from {path.suffix or 'a file without suffix'}",
-            fix="give a folder, .csv, .jsonl or .parquet",
+            f"{path}: a table cannot be read from {path.suffix or 'a file without suffix'}",
+            fix=f"give a folder of images, or one of {', '.join(TABLE_SUFFIXES)}",
         )
     table = reader(path)
     if not table.places:
-        raise InputError(f"{path}: the table has no rows", fix="list at least one image")
+        raise InputError(f"{path}: the table has no rows", fix="write at least one")
     return table
 
 
@@ -64,7 +76,7 @@ def table_of(columns: Mapping[str, Sequence[Any]], source: str) -> Table:
     path = Path(source)
     count = len(next(iter(columns.values()), ()))
     if not count:
-        raise InputError(f"{source}: the table has no rows", fix="list at least one image")
+        raise InputError(f"{source}: the table has no rows", fix="write at least one")
     places = [f"row {i + 1}" for i in range(count)]
     cells = {
         name: [_cell(path, place, name, v) for place, v in zip(places, values, strict=True)]
@@ -73,13 +85,47 @@ def table_of(columns: Mapping[str, Sequence[Any]], source: str) -> Table:
     return Table(path, cells, places)
 
 
-def _read_csv(path: Path) -> Table:
-    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+def renamed(table: Table, columns: Mapping[str, str], known: Sequence[str]) -> Table:
+    """The table with the columns named in ``columns`` (theirs to ours) under our names.
+
+    Raises:
+        InputError: A column that is not there, or one of ours that is not among ``known``.
+    """
+    for theirs, ours in columns.items():
+        if theirs not in table.columns:
+            raise InputError(
+                f"{table.path}: no column {theirs!r}",
+                fix=f"its columns are {', '.join(table.columns)}",
+            )
+        if ours not in known:
+            raise InputError(
+                f"a manifest has no column {ours!r}", fix=f"choose from {', '.join(known)}"
+            )
+        if ours in table.columns and ours not in columns:
+            raise InputError(
+                f"{table.path}: {theirs!r} is to be {ours!r}, and there is a column {ours!r}",
+                fix="drop or rename one of the two",
+            )
+    cells = {columns.get(name, name): values for name, values in table.columns.items()}
+    return Table(table.path, cells, table.places)
+
+
+def parse_csv(path: Path, text: str, separator: str = ",") -> Table:
+    """The table in the text of a CSV file.
+
+    Args:
+        path: What messages call it.
+        text: Its content; line breaks inside of quotes belong to the cell.
+        separator: What stands between two cells.
+
+    Raises:
+        InputError: Not parseable; the message names the line.
+    """
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
     rows: list[list[str]] = []
     places: list[str] = []
     try:
-        header = next((row for row in reader if row), [])
-        _check_header(path, header)
+        header = _header(path, next((row for row in reader if row), []), separator)
         for row in reader:
             if not row:
                 continue
@@ -99,18 +145,20 @@ def _read_csv(path: Path) -> Table:
     return Table(path, columns, places)
 
 
-def _check_header(path: Path, header: list[str]) -> None:
+def _header(path: Path, given: list[str], separator: str) -> list[str]:
+    """The names of the columns, without the blanks that often follow a comma."""
+    header = [name.strip() for name in given]
     if not header:
-        raise InputError(f"{path}: the file is empty", fix="list at least one image")
-    if len(header) == 1:
-        for name, separator in (("semicolons", ";"), ("tabs", "\t"), ("bars", "|")):
-            if separator in header[0]:
-                raise InputError(
-                    f"{path}: the columns are separated by {name}", fix="separate them by commas"
-                )
+        raise InputError(f"{path}: the file is empty", fix="write a header and at least one row")
+    for other, name in SEPARATORS.items():
+        if len(given) == 1 and other != separator and other in given[0]:
+            raise InputError(
+                f"{path}: the columns are separated by {name}", fix="separate them by commas"
+            )
     for name in header:
         if header.count(name) > 1:
             raise InputError(f"{path}: two columns are named {name!r}", fix="keep one of them")
+    return header
 
 
 def _read_jsonl(path: Path) -> Table:
@@ -121,19 +169,32 @@ def _read_jsonl(path: Path) -> Table:
         if not line.strip():
             continue
         place = f"line {number}"
-        rows.append(_parse_json(path, place, line))
+        rows.append(_json_row(path, place, _parse_json(f"{path}, {place}", line)))
         places.append(place)
+    return _table_of_rows(path, rows, places)
+
+
+def _read_json(path: Path) -> Table:
+    """A list of objects, one a row."""
+    values = _parse_json(str(path), read_text(path))
+    if not isinstance(values, list):
+        raise InputError(f"{path}: not a JSON list", fix='write [{"image": "…"}, …]')
+    places = [f"row {number}" for number in range(1, len(values) + 1)]
+    rows = [_json_row(path, place, value) for place, value in zip(places, values, strict=True)]
+    return _table_of_rows(path, rows, places)
+
+
+def _table_of_rows(path: Path, rows: list[dict[str, str]], places: list[str]) -> Table:
     names = dict.fromkeys(name for row in rows for name in row)
     columns = {name: [row.get(name, "") for row in rows] for name in names}
     return Table(path, columns, places)
 
 
-def _parse_json(path: Path, place: str, line: str) -> dict[str, str]:
-    """One JSON object with text values; numbers keep their spelling."""
+def _parse_json(where: str, text: str) -> Any:
+    """A JSON value whose numbers keep their spelling: 1.0 and 10000000000000000001 survive."""
     try:
-        # JSON's own text of a number is kept, so that 1.0 and 10000000000000000001 survive.
-        value = json.loads(
-            line,
+        return json.loads(
+            text,
             parse_int=str,
             parse_float=str,
             parse_constant=float,
@@ -142,8 +203,11 @@ def _parse_json(path: Path, place: str, line: str) -> dict[str, str]:
     except (ValueError, RecursionError) as error:
         cause = str(error).split("\n")[0]
         raise InputError(
-            f"{path}, {place}: not readable as JSON: {cause}", fix="write one object a line"
+            f"{where}: not readable as JSON: {cause}", fix="write one object a line, or a list"
         ) from error
+
+
+def _json_row(path: Path, place: str, value: Any) -> dict[str, str]:
     if not isinstance(value, dict):
         raise InputError(
             f"{path}, {place}: not a JSON object", fix='write {"image": "…", "label": "…"}'

@@ -20,13 +20,16 @@ if TYPE_CHECKING:
 ALWAYS: Final = ("id", "image", "label")
 
 
-def write_manifest(rows: pd.DataFrame, path: str | Path) -> Path:
+def write_manifest(
+    rows: pd.DataFrame, path: str | Path, *, extra: pd.DataFrame | None = None
+) -> Path:
     """Write rows so that :func:`read_manifest` gives them back.
 
     Args:
         rows: Any of :data:`COLUMNS`, ``image`` among them; missing values become empty text.
-        path: ``.csv``, ``.jsonl``, ``.parquet``, or a folder, whose ``metadata.csv`` is written in
-            the imagefolder convention.
+        path: ``.csv``, ``.tsv``, ``.jsonl``, ``.parquet``, or a folder, whose ``metadata.csv`` is
+            written in the imagefolder convention.
+        extra: Further columns, row by row beside ``rows``.
 
     Returns:
         The path of the file.
@@ -37,11 +40,14 @@ def write_manifest(rows: pd.DataFrame, path: str | Path) -> Path:
     """
     path = Path(path)
     table = _normalised(rows)
+    if extra is not None:
+        table = table.assign(**{name: _text(extra[name]) for name in extra})
     if path.is_dir():
         path = path / "metadata.csv"
         table = table.rename(columns={"image": FILE_NAME})
     encoders: dict[str, Callable[[], bytes]] = {
         ".csv": lambda: _csv(table).encode(),
+        ".tsv": lambda: _csv(table, "\t").encode(),
         ".jsonl": lambda: table.to_json(orient="records", lines=True, force_ascii=False).encode(),
         ".parquet": lambda: table.to_parquet(index=False, write_page_checksum=True),
     }
@@ -49,7 +55,7 @@ def write_manifest(rows: pd.DataFrame, path: str | Path) -> Path:
     if encode is None:
         raise InputError(
             f"{path}: a manifest cannot be written as {path.suffix or 'a file without suffix'}",
-            fix="name it .csv, .jsonl or .parquet, or name an existing folder",
+            fix="name it .csv, .tsv, .jsonl or .parquet, or name an existing folder",
         )
     try:
         content = encode()
@@ -61,11 +67,11 @@ def write_manifest(rows: pd.DataFrame, path: str | Path) -> Path:
     return path
 
 
-def _csv(table: pd.DataFrame) -> str:
+def _csv(table: pd.DataFrame, separator: str = ",") -> str:
     """CSV with quotes where they are needed; pandas sees no need in a lone carriage return."""
     has_return = any(table[c].str.contains("\r").any() for c in table if c != "seed")
     quoting = csv.QUOTE_NONNUMERIC if has_return else csv.QUOTE_MINIMAL
-    return table.to_csv(index=False, lineterminator="\n", quoting=quoting)
+    return table.to_csv(index=False, sep=separator, lineterminator="\n", quoting=quoting)
 
 
 def _normalised(rows: pd.DataFrame) -> pd.DataFrame:
@@ -89,9 +95,14 @@ def _normalised(rows: pd.DataFrame) -> pd.DataFrame:
         if name == "seed":
             table[name] = _whole_numbers(values)
         else:
-            table[name] = values.where(values.notna(), "").astype(str)
+            table[name] = _text(values)
     kept = [c for c in table if c in ALWAYS or not (table[c].isna() | (table[c] == "")).all()]
     return table[kept]
+
+
+def _text(values: pd.Series) -> pd.Series:
+    values = values.reset_index(drop=True)
+    return values.where(values.notna(), "").astype(str)
 
 
 def _whole_numbers(seeds: pd.Series) -> pd.Series:

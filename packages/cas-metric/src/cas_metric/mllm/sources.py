@@ -150,8 +150,7 @@ def _read_scored(path: Path, name: str | None, seed: int | None) -> tuple[Manife
     for column in ("prompt", "patient", "reference"):
         rows[column] = rows[column].fillna("").astype(str) if column in rows else ""
     config = read_folder_config(root) if Path(root).is_dir() else None
-    allowed = bool(config and config.allow_absolute)
-    manifest = Manifest(Path(root), rows, config=config, allow_absolute=allowed)
+    manifest = Manifest(Path(root), rows, config=config)
     return _chosen(manifest, name, seed), str(run.summary.get("domain") or "")
 
 

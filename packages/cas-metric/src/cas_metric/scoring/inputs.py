@@ -170,12 +170,12 @@ def select(manifest: Manifest, method: str | None, seed: int | None) -> Manifest
     rows["method"] = rows["method"].where(rows["method"] != "", method or manifest.root.name)
     if seed is not None:
         rows["seed"] = rows["seed"].fillna(seed)
-    kept = rows
+    kept = np.ones(len(rows), dtype=bool)
     if method is not None:
-        kept = kept[kept["method"] == method]
+        kept &= (rows["method"] == method).to_numpy()
     if seed is not None:
-        kept = kept[kept["seed"] == seed]
-    if kept.empty:
+        kept &= (rows["seed"] == seed).to_numpy(dtype=bool)
+    if not kept.any():
         present = rows[["method", "seed"]].drop_duplicates().itertuples(index=False)
         listed = ", ".join(
             name if pd.isna(number) else f"{name} (seed {number})" for name, number in present
@@ -186,7 +186,7 @@ def select(manifest: Manifest, method: str | None, seed: int | None) -> Manifest
             f"no generated image is of {' and '.join(wanted)}",
             fix=f"the manifest holds: {listed}",
         )
-    return dataclasses.replace(manifest, rows=kept.reset_index(drop=True))
+    return dataclasses.replace(manifest, rows=rows).take(np.flatnonzero(kept))
 
 
 def _complete(

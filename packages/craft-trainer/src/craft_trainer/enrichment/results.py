@@ -135,16 +135,14 @@ def _write_manifest(enrichment: Enrichment, out: Path, provenance: Mapping[str, 
     if not enrichment.accepted:
         (out / METADATA).unlink(missing_ok=True)
         return
-    manifest = enrichment.rows.manifest
-    kept = manifest.rows.iloc[enrichment.accepted].copy()
-    kept["prompt"] = [enrichment.prompt(row) for row in enrichment.accepted]
-    write_manifest(kept, out)
+    manifest = enrichment.rows.manifest.take(enrichment.accepted)
+    prompts = [enrichment.prompt(row) for row in enrichment.accepted]
+    write_manifest(manifest.rows.assign(prompt=prompts), out, extra=manifest.extra)
     config = manifest.config or FolderConfig()
     made = {name: provenance[name] for name in ("stage", "model", "source", "wording_sha256")}
     update = {
         "domain": enrichment.rows.spec,
         "root": manifest.root,
-        "allow_absolute": manifest.allow_absolute,
         "provenance": {**config.provenance, "prompts": made},
     }
     write_folder_config(out, config.model_copy(update=update))

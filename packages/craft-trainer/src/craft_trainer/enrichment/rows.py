@@ -54,13 +54,7 @@ def read_rows(
     """
     manifest = read_manifest(path)
     if limit is not None:
-        manifest = Manifest(
-            manifest.root,
-            manifest.rows.head(limit),
-            manifest.config,
-            manifest.allow_absolute,
-            manifest.notes,
-        )
+        manifest = manifest.take(range(min(limit, len(manifest))))
     spec = domain_of(manifest, domain)
     if not spec:
         raise InputError(

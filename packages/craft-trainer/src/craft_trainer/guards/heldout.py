@@ -184,14 +184,12 @@ def spread(labels: Sequence[str], count: int) -> list[int]:
 
 def take(examples: Examples, rows: Sequence[int]) -> Examples:
     """Some rows of a manifest, in the order given."""
-    manifest = examples.manifest
-    chosen = manifest.rows.iloc[list(rows)].reset_index(drop=True)
     return dataclasses.replace(
         examples,
         paths=tuple(examples.paths[row] for row in rows),
         labels=tuple(examples.labels[row] for row in rows),
         prompts=tuple(examples.prompts[row] for row in rows),
-        manifest=dataclasses.replace(manifest, rows=chosen),
+        manifest=examples.manifest.take(list(rows)),
     )
 
 
