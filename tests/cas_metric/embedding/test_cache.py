@@ -20,11 +20,11 @@ from cas_metric.embedding.cache import (
     STORE,
     EmbeddingCache,
     Entry,
-    default_directory,
     key,
     text_key,
 )
 from cas_metric.errors import CasError, InputError
+from cas_metric.files import cache_directory
 
 DIM = 16
 
@@ -199,6 +199,6 @@ def test_none_is_temporary() -> None:
 def test_default_directory(monkeypatch) -> None:
     monkeypatch.delenv("CAS_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert default_directory() == Path("/somewhere/cas-metric")
+    assert cache_directory() == Path("/somewhere/cas-metric")
     monkeypatch.setenv("CAS_CACHE", "/mine")
-    assert default_directory() == Path("/mine")
+    assert cache_directory() == Path("/mine")

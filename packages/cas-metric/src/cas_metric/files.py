@@ -7,21 +7,70 @@ import json
 import math
 import os
 import tempfile
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+from platformdirs import user_cache_path
 
 from cas_metric.errors import CasError
 
+#: File systems whose locks and maps do not hold between hosts.
+_NETWORK: Final = frozenset(
+    [
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb3",
+        "smbfs",
+        "lustre",
+        "gpfs",
+        "beegfs",
+        "ceph",
+        "fuse.sshfs",
+        "fuse.glusterfs",
+        "afs",
+        "9p",
+    ]
+)
+
 
 def cache_directory() -> Path:
-    """``$CAS_CACHE``, else ``cas-metric`` under ``$XDG_CACHE_HOME``, else ``~/.cache/cas-metric``.
+    """``$CAS_CACHE``, else ``$XDG_CACHE_HOME/cas-metric``, else the platform's place for caches.
 
-    See https://specifications.freedesktop.org/basedir-spec/latest/.
+    That is ``~/.cache/cas-metric`` on Linux. Where there is no home directory, as under the
+    arbitrary user of a container, it is a folder of this user's among the temporary ones.
     """
     if own := os.environ.get("CAS_CACHE"):
         return Path(own).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "cas-metric"
+    place = user_cache_path("cas-metric", appauthor=False)
+    if place.is_absolute():
+        return place
+    return Path(tempfile.gettempdir()) / f"cas-metric-{os.getuid()}"
+
+
+def network_file_system(path: Path) -> str:
+    """The kind of network file system that ``path`` lies on, e.g. ``nfs4``; empty if on none.
+
+    Known on Linux only; see ``man 5 proc_pid_mountinfo``.
+    """
+    kinds: dict[Path, str] = {}
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
+            fields, _, rest = line.partition(" - ")
+            kinds[Path(fields.split()[4])] = rest.split()[0]
+    place = path.resolve()
+    kind = next((kinds[one] for one in (place, *place.parents) if one in kinds), "")
+    return kind if kind in _NETWORK else ""
+
+
+def installed(package: str) -> str:
+    """Version of an installed distribution; ``not installed`` without one."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -30,25 +79,51 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         CasError: The folder cannot be written to, or the disk is full. The old content stays.
     """
-    temporary: Path | None = None
+    write_together({path: content})
+
+
+def write_together(contents: Mapping[Path, bytes], obsolete: Iterable[Path] = ()) -> None:
+    """Write several files: nothing is replaced or removed before all of them lie on the disk.
+
+    Args:
+        contents: By path, in the order in which they take their places.
+        obsolete: Files to remove in between, before the first takes its place.
+
+    Raises:
+        CasError: As :func:`write_bytes`; every old file stays.
+    """
+    staged: dict[Path, Path] = {}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
+        for path, content in contents.items():
+            staged[path] = _stage(path, content)
+        for path in obsolete:
+            path.unlink(missing_ok=True)
+        for path, temporary in staged.items():
+            temporary.replace(path)
     except OSError as error:
-        if temporary is not None:
+        for temporary in staged.values():
             with contextlib.suppress(OSError):
-                temporary.unlink()
+                temporary.unlink(missing_ok=True)
         raise CasError(
             f"{path} cannot be written: {error.strerror or error}",
             fix="free space, or choose another folder with --out",
         ) from error
+
+
+def _stage(path: Path, content: bytes) -> Path:
+    """A file beside ``path`` with the content that it is to have."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o666 & ~_umask())
+    except OSError:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return Path(name)
 
 
 def to_json(value: Any) -> str:

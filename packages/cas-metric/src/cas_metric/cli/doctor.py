@@ -32,9 +32,10 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Examine this machine; the help text is :data:`HELP`."""
-    from cas_metric.embedding.cache import NO_CACHE, default_directory
+    from cas_metric.embedding.cache import NO_CACHE
+    from cas_metric.files import cache_directory
 
-    directory = default_directory() if cache in (None, NO_CACHE) else cache
+    directory = cache_directory() if cache in (None, NO_CACHE) else cache
     findings = {
         "versions": _versions(),
         "devices": _devices(),

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
 import struct
 import tempfile
+import threading
+import warnings
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -26,13 +29,15 @@ import lmdb
 import numpy as np
 
 from cas_metric.errors import CasError, InputError
-from cas_metric.files import cache_directory
+from cas_metric.files import cache_directory, installed, network_file_system
 
 if TYPE_CHECKING:
     from cas_metric.images import Window
 
 #: Changes whenever the layout of a value does; an older store is then left alone.
-STORE: Final = "embeddings-v2.lmdb"
+STORE: Final = "embeddings-v3.lmdb"
+#: Raised whenever this package makes other pixels of a file than it did.
+READING: Final = 1
 #: Value that stands for "no store on disk" on the command line.
 NO_CACHE: Final = "none"
 
@@ -41,7 +46,14 @@ _FIRST_MAP: Final = 64 << 20
 #: the record of what was done to an image, a JSON list between header and vector.
 _HEADER: Final = struct.Struct("<IIBI")
 
+#: Packages that decode and resize images.
+_PIXELS: Final = ("pillow", "pydicom", "nibabel", "numpy")
+
 Kind = Literal["image", "text"]
+
+#: Open stores of this process: LMDB must not open one file twice.
+_OPEN: dict[Path, tuple[lmdb.Environment, int]] = {}
+_OPENING: Final = threading.Lock()
 
 
 class Entry(NamedTuple):
@@ -61,11 +73,6 @@ class Entry(NamedTuple):
     steps: tuple[str, ...] = ()
 
 
-def default_directory() -> Path:
-    """Where embeddings are kept by default: :func:`cas_metric.files.cache_directory`."""
-    return cache_directory()
-
-
 def key(content: bytes, fingerprint: str, kind: Kind) -> bytes:
     """Key of an entry.
 
@@ -81,9 +88,19 @@ def key(content: bytes, fingerprint: str, kind: Kind) -> bytes:
 
 
 def image_key(content: bytes, fingerprint: str, window: Window | None = None) -> bytes:
-    """Key of an image's entry; the same file shown through two windows is two images."""
+    """Key of an image's entry.
+
+    The same file shown through two windows is two images, and so it is to two versions of what
+    makes pixels of files.
+    """
     shown = f"\0{window.bounds}" if window is not None else ""
-    return key(content, fingerprint + shown, "image")
+    return key(content, f"{fingerprint}\0{_pixel_versions()}{shown}", "image")
+
+
+@functools.cache
+def _pixel_versions() -> str:
+    """Versions of the packages that decide the pixels of a file, and of this one's reading."""
+    return " ".join(f"{name} {installed(name)}" for name in _PIXELS) + f" {READING}"
 
 
 def text_key(text: str, fingerprint: str) -> bytes:
@@ -95,7 +112,7 @@ class EmbeddingCache:
     """The store in a directory; a context manager.
 
     Args:
-        directory: Created where it does not exist. ``None`` takes :func:`default_directory`,
+        directory: Created where it does not exist. ``None`` takes :func:`~cas_metric.files.cache_directory`,
             ``"none"`` a temporary directory that is removed on :meth:`close`.
 
     Raises:
@@ -107,20 +124,18 @@ class EmbeddingCache:
         if directory == NO_CACHE:
             self._temporary = tempfile.TemporaryDirectory(prefix="cas-cache-")
             directory = self._temporary.name
-        self.directory = Path(directory or default_directory()).expanduser()
+        self.directory = Path(directory or cache_directory()).expanduser()
         self.path = self.directory / STORE
-        with self._explained():
+        with self._explained(), _OPENING:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._env = lmdb.open(
-                str(self.path),
-                map_size=max(_FIRST_MAP, _size(self.path)),
-                # Losing the very last commit to a power cut is harmless, an fsync each is not.
-                metasync=False,
-                readahead=False,
-                max_readers=1024,
-            )
-            self._env.reader_check()  # frees the slots of killed processes
-            self._restore_length()
+            self._place = self.path.resolve()
+            opened = _OPEN.get(self._place)
+            self._env = opened[0] if opened else _open(self._place)
+            _OPEN[self._place] = (self._env, opened[1] + 1 if opened else 1)
+            if not opened:
+                self._env.reader_check()  # frees the slots of killed processes
+                self._restore_length()
+        self._closed = False
 
     def __enter__(self) -> Self:
         return self
@@ -134,8 +149,16 @@ class EmbeddingCache:
         self.close()
 
     def close(self) -> None:
-        """Close the store; a temporary one is removed."""
-        self._env.close()
+        """Close the store, unless another object uses it; a temporary one is removed."""
+        if self._closed:
+            return
+        self._closed = True
+        with _OPENING:
+            environment, users = _OPEN.pop(self._place)
+            if users > 1:
+                _OPEN[self._place] = (environment, users - 1)
+            else:
+                environment.close()
         if self._temporary is not None:
             self._temporary.cleanup()
 
@@ -237,6 +260,24 @@ class EmbeddingCache:
             f"the embedding cache in {self.path} is damaged: {cause}",
             fix=f"delete the directory {self.path}; the next run embeds its images again",
         )
+
+
+def _open(path: Path) -> lmdb.Environment:
+    if shared := network_file_system(path):
+        warnings.warn(
+            f"the embedding cache in {path} lies on {shared}, on which LMDB is not safe for several "
+            "hosts: choose a local disk with --cache DIR or CAS_CACHE",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return lmdb.open(
+        str(path),
+        map_size=max(_FIRST_MAP, _size(path)),
+        # Losing the very last commit to a power cut is harmless, an fsync each is not.
+        metasync=False,
+        readahead=False,
+        max_readers=1024,
+    )
 
 
 def _pack(entry: Entry) -> bytes:

@@ -15,9 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from cas_metric.embedding.cache import NO_CACHE, default_directory
+from cas_metric.embedding.cache import NO_CACHE
 from cas_metric.errors import CasError
-from cas_metric.files import write_bytes
+from cas_metric.files import cache_directory, write_bytes
 from cas_metric.mllm.schemas import json_schema
 from cas_metric.mllm.types import Conversation, Reply, Usage
 
@@ -62,7 +62,7 @@ class AnswerCache:
         if directory == NO_CACHE:
             self._temporary = tempfile.TemporaryDirectory(prefix="cas-answers-")
             directory = self._temporary.name
-        self.path = Path(directory or default_directory()).expanduser() / STORE
+        self.path = Path(directory or cache_directory()).expanduser() / STORE
 
     def __enter__(self) -> Self:
         return self

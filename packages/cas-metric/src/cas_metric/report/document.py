@@ -13,9 +13,9 @@ from cas_metric.report import content, details, glossary
 from cas_metric.report.format import count
 from cas_metric.report.gallery import make_cards, ranking, worst
 from cas_metric.report.rendering import render
-from cas_metric.runs.folder import Run, read_run
+from cas_metric.runs.folder import REPORT, read_run
+from cas_metric.runs.run import Run
 
-FILE_NAME: Final = "report.html"
 GALLERY: Final = 24
 
 
@@ -46,11 +46,35 @@ def write_report(
         CasError: If the report cannot be written there.
     """
     run = read_run(run_dir)
-    roots = _roots(run.summary, generated_root, real_root)
-    target = run.path / FILE_NAME
-    page = render("report.html.j2", build_context(run, gallery=gallery, roots=roots))
+    target = Path(run_dir) / REPORT
+    page = render_report(run, gallery=gallery, generated_root=generated_root, real_root=real_root)
     write_bytes(target, page.encode("utf-8"))
     return target
+
+
+def render_report(
+    run: Run,
+    *,
+    gallery: int = GALLERY,
+    generated_root: str | Path | None = None,
+    real_root: str | Path | None = None,
+) -> str:
+    """The page; arguments as :func:`write_report` takes them."""
+    roots = _roots(run.summary, generated_root, real_root)
+    return render("report.html.j2", build_context(run, gallery=gallery, roots=roots))
+
+
+def render_table(run: Run) -> str:
+    """The table of means alone, as a fragment for notebooks."""
+    methods, references = content.entries(run.rows, run.real, run.floor, run.summary)
+    return render(
+        "fragment.html.j2",
+        {
+            "embedded_world": bool(run.summary.get("embedded_world")),
+            "headline": content.headline(methods, references),
+            "table": content.summary_table(methods, references),
+        },
+    )
 
 
 def build_context(

@@ -1,4 +1,4 @@
-"""A run on disk: rows and summary, written as a whole and checked when they are read.
+"""A run on disk: rows, summary and report, written as a whole and checked when they are read.
 
 ======================================  =====================================================
 ``per_image.parquet``, ``.csv``         one row a generated image
@@ -6,6 +6,7 @@
 ``floor_per_image.…``                   each real image against another one of its class
 ``summary.json``                        every aggregate, and how the run was made
 ``probe.safetensors``                   the probe, where it was fitted on a training split
+``report.html``                         all of it, for people
 ======================================  =====================================================
 """
 
@@ -13,44 +14,37 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import dataclass
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
 from cas_metric.errors import InputError
-from cas_metric.files import to_json, write_bytes
+from cas_metric.files import to_json, write_together
+from cas_metric.runs.run import Run
 from cas_metric.scoring.per_image import COLUMNS
 from cas_metric.scoring.probe import Probe
+
+if TYPE_CHECKING:
+    from cas_metric.scoring.probe import Probe
 
 ROWS: Final = "per_image"
 REAL_ROWS: Final = "real_per_image"
 FLOOR_ROWS: Final = "floor_per_image"
 SUMMARY: Final = "summary.json"
 PROBE: Final = "probe.safetensors"
+REPORT: Final = "report.html"
+
+#: Every file of a run; the summary, which vouches for the others, first.
+FILES: Final = (
+    SUMMARY,
+    *(f"{name}.{kind}" for name in (ROWS, REAL_ROWS, FLOOR_ROWS) for kind in ("parquet", "csv")),
+    *(PROBE, REPORT),
+)
 
 #: Keys without which a summary cannot be used.
 _REQUIRED: Final = ("protocol", "encoder", "methods")
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """A run that was read back.
-
-    Attributes:
-        path: Its directory.
-        rows: The generated images.
-        summary: Content of ``summary.json``.
-        real: The real images against themselves; None where the run has none.
-        floor: The real images against others of their class; None where the run has none.
-    """
-
-    path: Path
-    rows: pd.DataFrame
-    summary: dict[str, Any]
-    real: pd.DataFrame | None = None
-    floor: pd.DataFrame | None = None
 
 
 def write_run(
@@ -61,11 +55,13 @@ def write_run(
     real: pd.DataFrame | None = None,
     floor: pd.DataFrame | None = None,
     probe: Probe | None = None,
+    report: str | None = None,
+    keep: Collection[Path] = (),
 ) -> Path:
     """Write a run; the summary last, so that a directory with one is complete.
 
-    Files of an earlier run are removed first, others are left alone. Every file appears as a
-    whole, and the same content gives the same bytes.
+    Files of an earlier run are removed once all of this one are on the disk, others are left
+    alone. The same content gives the same bytes.
 
     Args:
         directory: Created where it does not exist.
@@ -74,6 +70,8 @@ def write_run(
         real: The real images against themselves.
         floor: The real images against others of their class.
         probe: The probe, where it was fitted in this run.
+        report: The page for people.
+        keep: Files that this run was made from, which are not removed with an earlier run.
 
     Returns:
         The directory.
@@ -82,15 +80,22 @@ def write_run(
         CasError: The directory cannot be written to.
     """
     folder = Path(directory)
-    _clear(folder)
+    contents: dict[str, bytes] = {}
     for name, table in ((ROWS, rows), (REAL_ROWS, real), (FLOOR_ROWS, floor)):
         if table is not None:
-            write_bytes(folder / f"{name}.parquet", _parquet(table))
-            csv = table.to_csv(index=False, lineterminator="\n")
-            write_bytes(folder / f"{name}.csv", csv.encode())
+            contents[f"{name}.parquet"] = _parquet(table)
+            contents[f"{name}.csv"] = table.to_csv(index=False, lineterminator="\n").encode()
     if probe is not None:
-        probe.save(folder / PROBE)
-    write_bytes(folder / SUMMARY, to_json(summary).encode())
+        contents[PROBE] = probe.to_bytes()
+    if report is not None:
+        contents[REPORT] = report.encode()
+    contents[SUMMARY] = to_json(summary).encode()
+    kept = {path.resolve() for path in keep}
+    earlier = (folder / name for name in FILES if name == SUMMARY or name not in contents)
+    write_together(
+        {folder / name: content for name, content in contents.items()},
+        obsolete=[path for path in earlier if path.resolve() not in kept],
+    )
     return folder
 
 
@@ -108,19 +113,7 @@ def read_run(directory: str | Path) -> Run:
     if rows is None:
         raise InputError(f"{folder}: {ROWS}.parquet is missing", fix="score the images again")
     real, floor = (_read_rows(folder / f"{name}.parquet") for name in (REAL_ROWS, FLOOR_ROWS))
-    return Run(folder, rows, summary, real, floor)
-
-
-def _clear(folder: Path) -> None:
-    """Remove the files of an earlier run, the summary, which vouches for them, first."""
-    tables = [f"{n}.{kind}" for n in (ROWS, REAL_ROWS, FLOOR_ROWS) for kind in ("parquet", "csv")]
-    try:
-        for name in (SUMMARY, *tables, PROBE):
-            (folder / name).unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{folder} cannot be written to: {error.strerror}", fix="give --out another directory"
-        ) from error
+    return Run(rows, summary, real, floor, path=folder)
 
 
 def _parquet(table: pd.DataFrame) -> bytes:

@@ -9,19 +9,20 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
-import torch
 
 from cas_metric import protocol
-from cas_metric.encoders import Encoder
+from cas_metric.files import installed
 from cas_metric.images import count_steps
 from cas_metric.scoring.inputs import Inputs
 from cas_metric.scoring.pipeline import Scores
 from cas_metric.statistics.aggregate import case_clusters, scored, summarise
 from cas_metric.statistics.tail import tail_statistics, threshold
+
+if TYPE_CHECKING:
+    from cas_metric.encoders import Encoder
 
 #: Packages that decide the bits of a result.
 PACKAGES: Final = (
@@ -84,10 +85,10 @@ def build_summary(
         "notes": list(scores.notes),
         "provenance": {
             "command": list(command),
-            "device": _device(encoder.device),
+            "device": str(encoder.device),
             "python": platform.python_version(),
             "platform": f"{platform.system()} {platform.machine()}",
-            "versions": {name: _version(name) for name in PACKAGES},
+            "versions": {name: installed(name) for name in PACKAGES},
             "inputs": _inputs(scores),
         },
         "timing": {
@@ -184,23 +185,10 @@ def _inputs(scores: Scores) -> dict[str, dict[str, Any]]:
 
 
 def _digest(inputs: Inputs, name: str, digests: Sequence[str]) -> str:
-    """sha256 over id, label, prompt, patient, method, seed and content of every row, in order."""
-    columns = ["id", "label", "prompt", "patient", "method", "seed"]
+    """sha256 over the row and the content of every image, in order."""
+    columns = ["id", "label", "prompt", "reference", "patient", "method", "seed"]
     table: pd.DataFrame = getattr(inputs, name)[columns].astype(str)
     whole = hashlib.sha256()
     for row, digest in zip(table.itertuples(index=False), digests, strict=True):
         whole.update(json.dumps([*row, digest], ensure_ascii=False).encode() + b"\n")
     return whole.hexdigest()
-
-
-def _device(device: torch.device) -> str:
-    if device.type == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)})"
-    return str(device)
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -103,20 +103,16 @@ def _scores(
                 "sfs": primitives.sfs(image, gather(references, side.reference_rows[block])),
             }
         )
-    scores: Scores = {
-        name: np.round(
-            np.concatenate([block[name] for block in blocks], dtype=np.float64), DECIMALS
-        )
-        for name in blocks[0]
-    }
+    scores: Scores = {}
+    for name in blocks[0]:
+        parts: list[Any] = [block[name] for block in blocks]
+        scores[name] = np.round(np.concatenate(parts).astype(np.float64), DECIMALS)
     four = (scores[name] for name in protocol.PRIMITIVES)
     scores["cas"] = np.round(primitives.clinical_alignment(*four), DECIMALS)
     return scores
 
 
-def _diagnosis(
-    logits: NDArray[np.float32] | None, labels: NDArray[np.int64]
-) -> dict[str, NDArray[np.floating]]:
+def _diagnosis(logits: NDArray[np.float32] | None, labels: NDArray[np.int64]) -> Scores:
     """DD and the probability of the label; NaN without a probe, an embedding or a class."""
     nothing = np.full(len(labels), np.nan)
     if logits is None:
