@@ -163,7 +163,7 @@ def finish(process: subprocess.Popen[str]) -> Finished:
 #: Kills the process, as the kernel would, in its third forward pass over images.
 KILL_IN_THIRD_BATCH = f"""
 import itertools, os
-from cas_metric.encoders.base import ModelEncoder
+from cas_metric.encoders.model import ModelEncoder
 calls, forward = itertools.count(1), ModelEncoder.embed_pixels
 def embed_pixels(self, inputs):
     if next(calls) == 3:

@@ -15,12 +15,11 @@ import torch
 from tests.support.tiny_models import build_siglip
 
 from cas_metric.encoders import load_encoder, open_encoder
-from cas_metric.encoders.deferred import DeferredEncoder
 from cas_metric.errors import CasError
 
 ATTRIBUTES = (
     *("name", "revision", "dim", "fingerprint", "token_limit", "image_size", "dtype"),
-    *("text_policy", "device"),
+    *("text_policy", "device", "device_description"),
 )
 
 
@@ -32,9 +31,8 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_second_opening_loads_nothing_until_it_embeds(directory: Path) -> None:
     first = open_encoder(directory, device="cpu")
-    assert not isinstance(first, DeferredEncoder)
+    assert first.loaded
     second = open_encoder(directory, device="cpu")
-    assert isinstance(second, DeferredEncoder)
     assert not second.loaded
     for name in ATTRIBUTES:
         assert getattr(second, name) == getattr(first, name), name
@@ -64,25 +62,45 @@ def test_other_files_or_options_are_another_encoder(directory: Path, tmp_path: P
     other = build_siglip(tmp_path / "other", seed=1)
     shutil.copy(other / "model.safetensors", directory)
     changed = open_encoder(directory, device="cpu")
-    assert not isinstance(changed, DeferredEncoder)
+    assert changed.loaded
     assert changed.fingerprint == load_encoder(other, device="cpu").fingerprint
     assert changed.fingerprint != plain.fingerprint
 
 
-def test_files_that_change_behind_their_time_stamps_are_found_when_they_are_loaded(
-    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    open_encoder(directory, device="cpu")
+def change_behind_the_time_stamps(directory: Path, other: Path) -> None:
     weights = directory / "model.safetensors"
     status = weights.stat()
-    shutil.copyfile(build_siglip(tmp_path / "other", seed=1) / "model.safetensors", weights)
+    shutil.copyfile(other / "model.safetensors", weights)
     os.utime(weights, ns=(status.st_atime_ns, status.st_mtime_ns))
-    stale = open_encoder(directory, device="cpu")
-    assert isinstance(stale, DeferredEncoder)
-    shutil.rmtree(tmp_path / "memory" / "cas-metric" / "digests")
-    with pytest.raises(CasError, match="is not the encoder"):
-        stale.embed_texts(["a"])
-    assert not isinstance(open_encoder(directory, device="cpu"), DeferredEncoder)
+
+
+def test_files_that_change_behind_their_time_stamps_are_another_encoder(
+    directory: Path, tmp_path: Path
+) -> None:
+    before = open_encoder(directory, device="cpu")
+    change_behind_the_time_stamps(directory, build_siglip(tmp_path / "other", seed=1))
+    after = open_encoder(directory, device="cpu")
+    assert after.loaded
+    assert after.fingerprint != before.fingerprint
+
+
+def test_files_that_change_after_the_encoder_was_opened_are_refused(
+    directory: Path, tmp_path: Path
+) -> None:
+    open_encoder(directory, device="cpu")
+    opened = open_encoder(directory, device="cpu")
+    change_behind_the_time_stamps(directory, build_siglip(tmp_path / "other", seed=1))
+    with pytest.raises(CasError, match="have changed since the encoder was opened"):
+        opened.embed_texts(["a"])
+
+
+def test_the_content_counts_wherever_it_lies(directory: Path, tmp_path: Path) -> None:
+    first = open_encoder(directory, device="cpu")
+    moved = directory.parent / "elsewhere" / directory.name
+    shutil.copytree(directory, moved)
+    second = open_encoder(moved, device="cpu")
+    assert not second.loaded
+    assert second.fingerprint == first.fingerprint
 
 
 def test_a_memory_that_cannot_be_read_or_written_costs_only_time(
@@ -91,7 +109,7 @@ def test_a_memory_that_cannot_be_read_or_written_costs_only_time(
     (tmp_path / "memory").write_text("a file where a folder should be")
     first, second = (open_encoder(directory, device="cpu") for _ in range(2))
     assert first.fingerprint == second.fingerprint
-    assert not isinstance(second, DeferredEncoder)
+    assert second.loaded
 
 
 def test_a_damaged_memory_is_made_again(directory: Path, tmp_path: Path) -> None:
@@ -100,19 +118,23 @@ def test_a_damaged_memory_is_made_again(directory: Path, tmp_path: Path) -> None
     for content in ("", "{}", '{"dim": 3, "unknown": 1}'):
         remembered.write_text(content)
         again = open_encoder(directory, device="cpu")
-        assert not isinstance(again, DeferredEncoder)
+        assert again.loaded
         assert again.fingerprint == first.fingerprint
 
 
-def test_an_opened_encoder_imports_no_transformers(directory: Path, tmp_path: Path) -> None:
-    open_encoder(directory, device="cpu")
+@pytest.mark.parametrize("device", ["cpu", "auto"])
+def test_the_facts_of_a_known_encoder_need_no_torch(
+    device: str, directory: Path, tmp_path: Path
+) -> None:
+    known = open_encoder(directory, device=device)
     code = (
         "import sys; from cas_metric.encoders import open_encoder; "
-        f"print(open_encoder({str(directory)!r}, device='cpu').fingerprint); "
-        "sys.exit('transformers' in sys.modules)"
+        f"encoder = open_encoder({str(directory)!r}, device={device!r}); "
+        f"print([getattr(encoder, name) for name in {ATTRIBUTES}]); "
+        "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "memory")}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
     )
-    assert done.stdout.strip() == open_encoder(directory, device="cpu").fingerprint
+    assert done.stdout.strip() == str([getattr(known, name) for name in ATTRIBUTES])

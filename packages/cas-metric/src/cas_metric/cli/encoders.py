@@ -12,7 +12,7 @@ from cas_metric.cli.common import console_out, emit_json
 if TYPE_CHECKING:
     import numpy as np
 
-    from cas_metric.encoders.base import ModelEncoder
+    from cas_metric.encoders.model import ModelEncoder
     from cas_metric.encoders.registry import EncoderInfo
 
 app = typer.Typer(

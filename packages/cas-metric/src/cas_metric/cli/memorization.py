@@ -189,7 +189,7 @@ def ssim_device(device: str) -> str:
     Raises:
         InputError: There is no such device.
     """
-    from cas_metric.encoders.base import resolve_device
+    from cas_metric.encoders.devices import resolve_device
 
     chosen = resolve_device(device)
     return str(chosen) if chosen.type == "cuda" else "cpu"

@@ -172,7 +172,7 @@ def utility(
     from cas_metric.downstream.grid import Experiment, run
     from cas_metric.downstream.networks import SIZES, build_network
     from cas_metric.downstream.training import Recipe
-    from cas_metric.encoders.base import resolve_device
+    from cas_metric.encoders.devices import resolve_device
 
     synthetic_per_batch(batch_size, share)
     chosen = str(resolve_device(device))

@@ -9,8 +9,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cas_metric.encoders.base import Encoder, ModelEncoder, TextEmbeddings
+    from cas_metric.encoders.base import Encoder, TextEmbeddings
     from cas_metric.encoders.loading import load_encoder, open_encoder
+    from cas_metric.encoders.model import ModelEncoder
     from cas_metric.encoders.registry import EncoderInfo, list_encoders
 
 __all__ = [
@@ -26,7 +27,7 @@ __all__ = [
 _HOME = {
     "Encoder": "base",
     "EncoderInfo": "registry",
-    "ModelEncoder": "base",
+    "ModelEncoder": "model",
     "TextEmbeddings": "base",
     "list_encoders": "registry",
     "load_encoder": "loading",

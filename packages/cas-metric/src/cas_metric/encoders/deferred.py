@@ -1,32 +1,35 @@
-"""An encoder that is known before it is loaded.
+"""An encoder that is known before it is loaded, and without importing torch.
 
-A run whose images are all in the embedding cache needs an encoder's fingerprint and nothing else of
-it. Importing transformers and reading gigabytes of weights would be most of such a run, so the
-facts of an encoder that was loaded once are remembered, by the path, size and modification time of
-its files, and the model is loaded when it is first asked to embed something.
+A run whose images are all in the embedding cache needs an encoder's facts and nothing else of it;
+importing torch and reading gigabytes of weights would be most of such a run. The facts of an
+encoder that was loaded once are remembered by the content of its files, and the model is loaded
+when it is first asked to embed something.
 """
 
 from __future__ import annotations
 
-import json
-import os
+import hashlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-from torch import Tensor
-
-from cas_metric.encoders.base import Encoder, LoadOptions, TextEmbeddings
-from cas_metric.encoders.weights import digest_of, user_cache
+from cas_metric.encoders.memory import Memory, digest_of, distribution_version
 from cas_metric.errors import CasError
 
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from cas_metric.encoders.base import Encoder, LoadOptions, TextEmbeddings
+    from cas_metric.encoders.devices import Device
+    from cas_metric.encoders.model import ModelEncoder
+
 #: Packages whose version may change how a checkpoint is read.
-_READERS: Final = ("transformers", "tokenizers", "open_clip_torch", "cas-metric")
+_READERS: Final = ("transformers", "tokenizers", "open_clip_torch", "timm", "cas-metric")
 
 
 @dataclass(frozen=True)
@@ -44,56 +47,51 @@ class Facts:
         return cls(encoder.dim, encoder.fingerprint, encoder.token_limit, encoder.image_size)
 
 
-class Memory:
-    """The remembered facts of one encoder under one set of options; in the user's cache directory.
+def facts_memory(name: str, files: Mapping[str, str], options: LoadOptions) -> Memory:
+    """Where the facts of an encoder are remembered.
 
     Args:
-        spec: What the encoder was asked for as; open_clip's name an architecture.
-        files: Every file that the encoder is made from.
-        options: How it is loaded; the device does not matter.
+        name: What the encoder goes by; open_clip's names an architecture.
+        files: sha256 of every file that it may be made from, by name.
+        options: How it is loaded; neither device nor compilation changes a fact.
     """
+    key = {
+        "name": name,
+        "files": dict(files),
+        "code": _code_digest(),
+        "versions": [distribution_version(package) for package in _READERS],
+        "options": [options.dtype, options.text_policy],
+    }
+    return Memory("encoders", key)
 
-    def __init__(self, spec: str, files: Sequence[Path], options: LoadOptions) -> None:
-        key = {
-            "spec": spec,
-            "files": [_state(path) for path in files],
-            "code": [_state(path) for path in sorted(Path(__file__).parent.glob("*.py"))],
-            "versions": [_version(name) for name in _READERS],
-            "options": [options.dtype, options.text_policy, options.compile, options.channels_last],
-        }
-        self.path = user_cache() / "encoders" / f"{digest_of(key)}.json"
 
-    def recall(self) -> Facts | None:
-        """The facts, where these very files were loaded before."""
-        with suppress(OSError, ValueError, TypeError):
-            return Facts(**json.loads(self.path.read_text(encoding="utf-8")))
-        return None
-
-    def keep(self, facts: Facts) -> None:
-        """Remember; a cache directory that cannot be written to costs time, not correctness."""
-        with suppress(OSError):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            partial = self.path.with_suffix(f".{os.getpid()}")
-            partial.write_text(json.dumps(asdict(facts)), encoding="utf-8")
-            partial.replace(self.path)
-
-    def forget(self) -> None:
-        """Remove what is remembered."""
-        with suppress(OSError):
-            self.path.unlink(missing_ok=True)
+def recall_facts(memory: Memory) -> Facts | None:
+    """The facts, where files of this content were loaded before."""
+    with suppress(TypeError):
+        return Facts(**memory.recall())
+    return None
 
 
 class DeferredEncoder:
-    """An :class:`~cas_metric.encoders.Encoder` whose model is loaded when it is first needed."""
+    """An :class:`~cas_metric.encoders.Encoder` whose model is loaded when it is first needed.
+
+    Args:
+        name: See :class:`~cas_metric.encoders.Encoder`, as for ``revision``.
+        revision: Commit, ``local`` or ``embedded``.
+        options: How the model is loaded.
+        device: Where it will live.
+        facts: What is known of it.
+        load: Loads it.
+    """
 
     def __init__(
         self,
         name: str,
         revision: str,
         options: LoadOptions,
-        memory: Memory,
+        device: Device,
         facts: Facts,
-        load: Callable[[], Encoder],
+        load: Callable[[], ModelEncoder],
     ) -> None:
         self.name = name
         self.revision = revision
@@ -103,11 +101,10 @@ class DeferredEncoder:
         self.image_size = facts.image_size
         self.dtype = options.dtype
         self.text_policy = options.text_policy
-        self.device = options.device
-        self._memory = memory
+        self.device, self.device_description = device
         self._facts = facts
         self._load = load
-        self._model: Encoder | None = None
+        self._model: ModelEncoder | None = None
         self._lock = threading.Lock()  # worker threads ask for preprocessing at the same time
 
     @property
@@ -115,19 +112,18 @@ class DeferredEncoder:
         """Whether the model was needed so far."""
         return self._model is not None
 
-    def model(self) -> Encoder:
+    def model(self) -> ModelEncoder:
         """The model itself, loaded now if it was not before.
 
         Raises:
-            CasError: It is not what its files were when they were last loaded.
+            CasError: Its files have changed since the encoder was opened.
         """
         with self._lock:
             if self._model is None:
                 model = self._load()
                 if Facts.of(model) != self._facts:
-                    self._memory.forget()
                     raise CasError(
-                        f"{self.name} is not the encoder that its files were when last loaded",
+                        f"the files of {self.name} have changed since the encoder was opened",
                         fix="run the same command again",
                     )
                 self._model = model
@@ -162,14 +158,11 @@ class DeferredEncoder:
         return self.model().show_tokens(text)
 
 
-def _state(path: Path) -> list[str | int]:
-    real = path.resolve()
-    status = real.stat()
-    return [str(path.absolute()), str(real), status.st_size, status.st_mtime_ns]
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
+@cache
+def _code_digest() -> str:
+    """sha256 of the code of this room: what it makes of the same files may change with it."""
+    files = sorted(Path(__file__).parent.rglob("*.py"))
+    state: dict[str, Any] = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files
+    }
+    return digest_of(state)

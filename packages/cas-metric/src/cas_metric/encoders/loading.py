@@ -6,18 +6,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-from cas_metric.encoders import dinov2, hub, metaclip, openclip, siglip
-from cas_metric.encoders.base import Encoder, LoadOptions, ModelEncoder, Towers, resolve_device
-from cas_metric.encoders.deferred import DeferredEncoder, Facts, Memory
+from cas_metric.encoders import hub
+from cas_metric.encoders.base import LoadOptions
+from cas_metric.encoders.deferred import DeferredEncoder, Facts, facts_memory, recall_facts
+from cas_metric.encoders.devices import find_device
 from cas_metric.encoders.registry import resolve
-from cas_metric.encoders.weights import read_config, weight_files
+from cas_metric.encoders.weights import digest_file, read_config, weight_files
 from cas_metric.errors import InputError, ModelUnavailable
 from cas_metric.protocol import SCORE_DTYPE, TEXT_POLICY
 
-#: The loader of each ``model_type`` that config.json may name.
-_FAMILIES = {
-    model_type: family for family in (siglip, metaclip, dinov2) for model_type in family.MODEL_TYPES
+if TYPE_CHECKING:
+    from cas_metric.encoders.model import ModelEncoder, Towers
+
+#: Files that no encoder is made from: pickles, which are never opened, other frameworks', papers.
+_NEVER_READ: Final = {
+    *(".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".gguf"),
+    *(".md", ".png", ".jpg", ".pdf"),
 }
 
 
@@ -30,7 +36,6 @@ def load_encoder(
     revision: str | None = None,
     text_policy: str = TEXT_POLICY,
     compile: bool = False,  # noqa: A002 - torch's own name for it
-    channels_last: bool = False,
 ) -> ModelEncoder:
     """Load an encoder: frozen, in evaluation mode, safetensors only, no remote code.
 
@@ -45,13 +50,14 @@ def load_encoder(
         revision: Commit, tag or branch instead of the pinned one.
         text_policy: ``truncate`` (protocol), ``chunk-mean`` or ``per-attribute-mean``.
         compile: Compile the image tower with ``torch.compile``.
-        channels_last: Keep pixels and convolutions in the channels-last layout.
 
     Raises:
         ModelUnavailable: The files cannot be had here (exit code 4).
         InputError: Unknown spec, unsupported architecture, or files that do not fit together.
     """
-    options = LoadOptions(resolve_device(device), dtype, text_policy, compile, channels_last)
+    from cas_metric.encoders.model import ModelEncoder
+
+    options = LoadOptions(find_device(device).name, dtype, text_policy, compile)
     found = _locate(spec, revision, offline)
     return ModelEncoder(found.name, found.revision, found.load(), options)
 
@@ -65,25 +71,36 @@ def open_encoder(
     revision: str | None = None,
     text_policy: str = TEXT_POLICY,
     compile: bool = False,  # noqa: A002 - torch's own name for it
-) -> Encoder:
-    """The same encoder, its model loaded only when something is to be embedded.
+    verify: bool = False,
+) -> DeferredEncoder:
+    """The same encoder, its model loaded (and torch imported) when something is to be embedded.
 
-    Files that were never loaded on this machine are loaded now, so that what is wrong with them is
-    known at once. Arguments and errors are those of :func:`load_encoder`.
+    Files whose content was never loaded on this machine are loaded now, so that what is wrong with
+    them is known at once. Arguments and errors are those of :func:`load_encoder`; ``verify`` reads
+    every file now, where otherwise the sha256 of a large one is believed while its inode, size and
+    times stand (see :func:`~cas_metric.encoders.weights.digest_file`).
     """
-    options = LoadOptions(resolve_device(device), dtype, text_policy, compile)
+    where = find_device(device)
+    options = LoadOptions(where.name, dtype, text_policy, compile)
     found = _locate(spec, revision, offline)
-    memory = Memory(found.name, found.files, options)
+    files = {path.name: digest_file(path, verify=verify) for path in found.files}
+    memory = facts_memory(found.name, files, options)
 
     def load() -> ModelEncoder:
+        from cas_metric.encoders.model import ModelEncoder
+
         return ModelEncoder(found.name, found.revision, found.load(), options)
 
-    facts = memory.recall()
+    facts = recall_facts(memory)
     if facts is not None:
-        return DeferredEncoder(found.name, found.revision, options, memory, facts, load)
+        return DeferredEncoder(found.name, found.revision, options, where, facts, load)
     encoder = load()
-    memory.keep(Facts.of(encoder))
-    return encoder
+    memory.keep(vars(Facts.of(encoder)))
+    opened = DeferredEncoder(
+        found.name, found.revision, options, where, Facts.of(encoder), lambda: encoder
+    )
+    opened.model()
+    return opened
 
 
 @dataclass(frozen=True)
@@ -100,7 +117,7 @@ def _locate(spec: str | Path, revision: str | None, offline: bool) -> _Located:
     """Find the files of an encoder, or get them."""
     source = resolve(spec, revision)
     if source.openclip is not None and source.weights is not None:
-        load = partial(openclip.load_file, source.openclip, source.weights)
+        load = partial(_load_openclip_file, source.openclip, source.weights)
         weights = [path for path in (source.weights,) if path.is_file()]
         return _Located(source.name, source.revision, tuple(weights), load)
     directory, commit = source.directory, source.revision
@@ -110,21 +127,39 @@ def _locate(spec: str | Path, revision: str | None, offline: bool) -> _Located:
         )
         directory, commit = snapshot.directory, snapshot.commit
     assert directory is not None
-    load = partial(openclip.load_directory if source.openclip else load_towers, directory)
-    files = tuple(sorted(path for path in directory.iterdir() if path.is_file()))
+    load = partial(load_towers, directory, openclip=source.openclip is not None)
+    files = tuple(
+        path
+        for path in sorted(directory.iterdir())
+        if path.is_file() and path.suffix not in _NEVER_READ
+    )
     return _Located(source.name, commit, files, load)
 
 
-def load_towers(directory: Path) -> Towers:
+def _load_openclip_file(model: str, weights: Path) -> Towers:
+    from cas_metric.encoders import openclip
+
+    return openclip.load_file(model, weights)
+
+
+def load_towers(directory: Path, *, openclip: bool = False) -> Towers:
     """Load a model directory with the family that its configuration names."""
-    if hub.is_openclip(path.name for path in directory.iterdir()):
-        return openclip.load_directory(directory)
+    from cas_metric.encoders import dinov2, metaclip, siglip
+    from cas_metric.encoders import openclip as openclip_family
+
+    if openclip or hub.is_openclip(path.name for path in directory.iterdir()):
+        return openclip_family.load_directory(directory)
+    families = {
+        model_type: family
+        for family in (siglip, metaclip, dinov2)
+        for model_type in family.MODEL_TYPES
+    }
     config = read_config(directory)
-    family = _FAMILIES.get(str(config.get("model_type")))
+    family = families.get(str(config.get("model_type")))
     if family is None:
         raise InputError(
             f"{directory}: model_type {config.get('model_type')!r} is no supported encoder family",
-            fix=f"supported: {', '.join(_FAMILIES)}, and open_clip directories",
+            fix=f"supported: {', '.join(families)}, and open_clip directories",
         )
     weight_files(directory)  # says more of weights than that they lack
     missing = hub.missing_from(directory)

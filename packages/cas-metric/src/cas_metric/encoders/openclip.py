@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cas_metric.encoders.base import Towers
+from cas_metric.encoders.model import Towers
 from cas_metric.encoders.preprocessing import Preprocessing
 from cas_metric.encoders.text import TextTower
 from cas_metric.encoders.weights import digest_file, digest_of, tokenizer_digests

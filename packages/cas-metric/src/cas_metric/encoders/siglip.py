@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from cas_metric.encoders.base import Towers
 from cas_metric.encoders.checkpoint import load_model, load_processor, load_tokenizer
+from cas_metric.encoders.model import Towers
 from cas_metric.encoders.preprocessing import from_processor
 from cas_metric.encoders.text import HubTokenizer, TextTower
 from cas_metric.encoders.weights import content_digest

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 
+from cas_metric.encoders.memory import Memory, digest_of
 from cas_metric.errors import InputError, ModelUnavailable
 
 #: Tokenizer files whose bytes decide a text embedding.
@@ -25,6 +26,11 @@ _TOKENIZER_FILES = (
 #: Keys of config.json that record how the file was written, not what the model computes.
 _BOOKKEEPING = {"transformers_version", "_name_or_path", "torch_dtype", "dtype", "architectures"}
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+#: Files up to this size are read rather than believed: it takes some hundredths of a second.
+CHEAP_BYTES: Final = 16 << 20
+#: Two writes within one step of a file system's clock cannot be told apart by their times.
+_CLOCK_STEP_NS: Final = 2_000_000_000
 
 
 def read_config(directory: Path) -> dict[str, Any]:
@@ -106,33 +112,46 @@ def tokenizer_digests(directory: Path) -> dict[str, str]:
     return {path.name: digest_file(path) for path in paths if path.is_file()}
 
 
-def digest_of(description: Any) -> str:
-    """sha256, as hex, of a JSON-able description, independent of the order of keys."""
-    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
+def digest_file(path: Path, *, verify: bool = False) -> str:
+    """sha256 of a file's content, as hex.
 
+    Weights are gigabytes, so the digest of a large file is remembered by its path, inode, size,
+    modification and change time; the last moves with every write and cannot be set. Small files
+    are read each time.
 
-def digest_file(path: Path) -> str:
-    """sha256 of a file's content, as hex; remembered by path, size and modification time.
-
-    Weights are gigabytes: the digest is kept in the user's cache directory, and recomputed when
-    the file has changed or the cache cannot be read.
+    Args:
+        path: The file.
+        verify: Read it whatever is remembered.
     """
     real = path.resolve()
-    status = real.stat()
-    key = f"{real}|{status.st_size}|{status.st_mtime_ns}"
-    memory = user_cache() / "digests" / f"{hashlib.sha256(key.encode()).hexdigest()}.txt"
-    with suppress(OSError):
-        remembered = memory.read_text(encoding="ascii").strip()
-        if len(remembered) == 64:
-            return remembered
+    before = _state(real)
+    memory = Memory("digests", [str(real), *before])
+    remembered = "" if verify or before.size <= CHEAP_BYTES else memory.recall().get("sha256", "")
+    if len(remembered) == 64:
+        return str(remembered)
     with real.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    with suppress(OSError):  # a read-only home costs time, not correctness
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        partial = memory.with_suffix(f".{os.getpid()}")
-        partial.write_text(digest, encoding="ascii")
-        partial.replace(memory)
+    settled = time.time_ns() - max(before.modified, before.changed) > _CLOCK_STEP_NS
+    if before.size > CHEAP_BYTES and settled and _state(real) == before:
+        memory.keep({"sha256": digest})
     return digest
+
+
+class _State(NamedTuple):
+    """What the file system says of a file."""
+
+    device: int
+    inode: int
+    size: int
+    modified: int
+    changed: int
+
+
+def _state(path: Path) -> _State:
+    status = path.stat()
+    return _State(
+        *(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    )
 
 
 @contextmanager
@@ -156,9 +175,3 @@ def _without_bookkeeping(config: Any) -> Any:
         return config
     kept = {key: value for key, value in config.items() if key not in _BOOKKEEPING}
     return {key: _without_bookkeeping(value) for key, value in kept.items()}
-
-
-def user_cache() -> Path:
-    """Directory of what is remembered of model files."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "cas-metric"

@@ -61,7 +61,7 @@ class LocalModel:
     ) -> None:
         import transformers
 
-        from cas_metric.encoders.base import resolve_device
+        from cas_metric.encoders.devices import resolve_device
 
         self.name = name or f"local:{directory}"
         self._settings = settings

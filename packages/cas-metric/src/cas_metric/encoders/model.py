@@ -1,0 +1,140 @@
+"""The :class:`~cas_metric.encoders.base.Encoder` that every family is loaded as."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cas_metric.encoders.base import LoadOptions, TextEmbeddings
+from cas_metric.encoders.devices import find_device
+from cas_metric.encoders.preprocessing import Preprocessing
+from cas_metric.encoders.text import TextTower, embed_with_policy
+from cas_metric.encoders.weights import digest_of
+from cas_metric.errors import InputError
+
+
+@dataclass(frozen=True)
+class Towers:
+    """What a family hands over: the model and the two ways into it.
+
+    Attributes:
+        model: The module that owns the parameters.
+        image_features: ``(B, 3, S, S)`` to ``(B, D)``, not normalised.
+        text: Tokenizer and text tower; ``None`` for an image-only family.
+        dim: Length of an embedding.
+        preprocessing: From pixels to model input.
+        pooling: How the family makes one vector of an image; part of the fingerprint.
+        content: sha256 of the files behind the model, part of the fingerprint.
+    """
+
+    model: nn.Module
+    image_features: Callable[[Tensor], Tensor]
+    text: TextTower | None
+    dim: int
+    preprocessing: Preprocessing
+    pooling: str
+    content: str
+
+
+class ModelEncoder:
+    """The :class:`Encoder` that every family is loaded as."""
+
+    def __init__(self, name: str, revision: str, towers: Towers, options: LoadOptions) -> None:
+        self.name = name
+        self.revision = revision
+        self.dim = towers.dim
+        self.device, self.device_description = find_device(options.device)
+        self.image_size = towers.preprocessing.size
+        self.token_limit = towers.text.limit if towers.text else 0
+        self.fingerprint = fingerprint(towers, options)
+        self.preprocessing = towers.preprocessing
+        self.dtype = options.dtype
+        self.text_policy = options.text_policy
+        self.pooling = towers.pooling
+        self._text = towers.text
+        self._dtype: torch.dtype = getattr(torch, options.dtype)
+        self.model = towers.model.requires_grad_(False).eval()
+        self.model.to(device=self.device, dtype=self._dtype)
+        features = towers.image_features
+        self._image_features = torch.compile(features) if options.compile else features
+
+    def preprocess(self, images: Tensor) -> Tensor:
+        """See :meth:`Encoder.preprocess`."""
+        return self.preprocessing.differentiable(images)
+
+    def official_preprocess(self, images: Sequence[np.ndarray]) -> Tensor:
+        """See :meth:`Encoder.official_preprocess`."""
+        return self.preprocessing.official(images)
+
+    def embed_images(self, images: Tensor) -> Tensor:
+        """See :meth:`Encoder.embed_images`."""
+        return self.embed_pixels(self.preprocess(images.to(self.device)))
+
+    def embed_pixels(self, inputs: Tensor) -> Tensor:
+        """See :meth:`Encoder.embed_pixels`."""
+        inputs = inputs.to(device=self.device, dtype=self._dtype)
+        with exact_float32(inputs):
+            return unit_norm(self._image_features(inputs))
+
+    @torch.no_grad()
+    def embed_texts(self, texts: Sequence[str]) -> TextEmbeddings:
+        """See :meth:`Encoder.embed_texts`."""
+        text = self._require_text()
+        embeddings, truncated = embed_with_policy(text, texts, self.text_policy, self.dim)
+        unique = list(dict.fromkeys(texts))
+        counts = dict(zip(unique, text.count(unique), strict=True))
+        return TextEmbeddings(
+            embeddings=embeddings.to(self.device),
+            tokens=torch.tensor([counts[item] for item in texts], dtype=torch.int64),
+            truncated=torch.tensor(truncated, dtype=torch.bool),
+        )
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """See :meth:`Encoder.count_tokens`."""
+        return self._require_text().count(texts)
+
+    def show_tokens(self, text: str) -> list[str]:
+        """See :meth:`Encoder.show_tokens`."""
+        return self._require_text().tokens(text)
+
+    def _require_text(self) -> TextTower:
+        if self._text is None:
+            raise InputError(
+                f"encoder {self.name!r} has no text tower: it embeds images only",
+                fix="take an image-text encoder such as siglip for prompts and checklists",
+            )
+        return self._text
+
+
+def fingerprint(towers: Towers, options: LoadOptions) -> str:
+    """sha256, as hex, of everything that decides an embedding."""
+    description: dict[str, Any] = {
+        "content": towers.content,
+        "preprocessing": towers.preprocessing.describe(),
+        "pooling": towers.pooling,
+        "dtype": options.dtype,
+        "text": towers.text.describe() if towers.text else None,
+        "text_policy": options.text_policy if towers.text else None,
+    }
+    return digest_of(description)
+
+
+def unit_norm(features: Tensor) -> Tensor:
+    """``(B, D)`` of any dtype to float32 of unit norm: a bfloat16 norm has two decimals."""
+    return F.normalize(features.float(), dim=-1)
+
+
+def exact_float32(inputs: Tensor) -> Any:
+    """Context in which a float32 convolution on a GPU is not silently done in TF32."""
+    return torch.backends.cudnn.flags(
+        enabled=torch.backends.cudnn.enabled,
+        deterministic=True,
+        benchmark=False,
+        allow_tf32=inputs.dtype != torch.float32,
+    )
