@@ -18,21 +18,10 @@ from cas_metric.errors import CasError
 
 #: File systems whose locks and maps do not hold between hosts.
 _NETWORK: Final = frozenset(
-    [
-        "nfs",
-        "nfs4",
-        "cifs",
-        "smb3",
-        "smbfs",
-        "lustre",
-        "gpfs",
-        "beegfs",
-        "ceph",
-        "fuse.sshfs",
-        "fuse.glusterfs",
-        "afs",
-        "9p",
-    ]
+    (
+        *("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "9p", "ceph", "lustre", "gpfs", "beegfs"),
+        *("fuse.sshfs", "fuse.glusterfs"),
+    )
 )
 
 

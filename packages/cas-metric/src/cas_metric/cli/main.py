@@ -13,7 +13,7 @@ from typing import ClassVar, Final
 import typer
 
 from cas_metric.cli.lazy import LazyGroup
-from cas_metric.errors import CasError
+from cas_metric.errors import CasError, RankStopped
 
 #: verb -> (module, one-line help); the order is that of a user's work.
 VERBS: Final[dict[str, tuple[str, str]]] = {
@@ -71,6 +71,8 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         app()
+    except RankStopped as stopped:  # rank 0 speaks for all
+        sys.exit(stopped.exit_code)
     except CasError as error:
         typer.echo(f"cas: {error}", err=True)
         sys.exit(error.exit_code)

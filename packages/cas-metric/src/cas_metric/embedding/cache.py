@@ -112,8 +112,9 @@ class EmbeddingCache:
     """The store in a directory; a context manager.
 
     Args:
-        directory: Created where it does not exist. ``None`` takes :func:`~cas_metric.files.cache_directory`,
-            ``"none"`` a temporary directory that is removed on :meth:`close`.
+        directory: Created where it does not exist. ``None`` takes
+            :func:`~cas_metric.files.cache_directory`, ``"none"`` a temporary directory that is
+            removed on :meth:`close`.
 
     Raises:
         InputError: The directory cannot be used, or the store in it is damaged.
@@ -265,8 +266,8 @@ class EmbeddingCache:
 def _open(path: Path) -> lmdb.Environment:
     if shared := network_file_system(path):
         warnings.warn(
-            f"the embedding cache in {path} lies on {shared}, on which LMDB is not safe for several "
-            "hosts: choose a local disk with --cache DIR or CAS_CACHE",
+            f"the embedding cache in {path} lies on {shared}, on which LMDB is not safe for "
+            "several hosts: choose a local disk with --cache DIR or CAS_CACHE",
             RuntimeWarning,
             stacklevel=3,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,10 +52,11 @@ class Run:
 
         return read_run(folder)
 
-    def save(self, folder: str | Path) -> Path:
+    def save(self, folder: str | Path, *, keep: Collection[Path] = ()) -> Path:
         """Write rows, summary, probe and report, and return the folder.
 
-        Nothing of an earlier run there is removed before all of this one is written.
+        Nothing of an earlier run there is removed before all of this one is written, and no file of
+        ``keep``.
 
         Raises:
             CasError: The folder cannot be written to.
@@ -63,7 +65,7 @@ class Run:
 
         return write_run(
             folder, self.rows, self.summary, real=self.real, floor=self.floor, probe=self.probe,
-            report=self.to_html(),
+            report=self.to_html(), keep=keep,
         )  # fmt: skip
 
     def tail(self) -> pd.DataFrame:

@@ -16,6 +16,7 @@ import pandas as pd
 from cas_metric import protocol
 from cas_metric.files import installed
 from cas_metric.images import count_steps
+from cas_metric.runs.place import Origin
 from cas_metric.scoring.inputs import Inputs
 from cas_metric.scoring.pipeline import Scores
 from cas_metric.statistics.aggregate import case_clusters, scored, summarise
@@ -46,6 +47,8 @@ def build_summary(
     *,
     seconds: float,
     precision: Mapping[str, Any] | None = None,
+    origin: Origin | None = None,
+    warnings: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The content of ``summary.json``.
 
@@ -55,6 +58,8 @@ def build_summary(
         command: The command line, or any list of words that says how the run was started.
         seconds: Wall time of the whole run.
         precision: What :func:`~cas_metric.scoring.precision.precision_change` measured, if any.
+        origin: What the run was made from.
+        warnings: What makes the numbers meaningless, to be read before any of them.
     """
     inputs, conditions = scores.inputs, scores.conditions
     domain = inputs.domain
@@ -82,9 +87,11 @@ def build_summary(
         "missing": missing(scores),
         "text": _text(scores),
         "failures": list(scores.material.failures),
+        "warnings": list(warnings),
         "notes": list(scores.notes),
         "provenance": {
             "command": list(command),
+            "origin": origin.as_dict() if origin is not None else None,
             "device": str(encoder.device),
             "python": platform.python_version(),
             "platform": f"{platform.system()} {platform.machine()}",

@@ -106,15 +106,17 @@ def _scores(
     scores: Scores = {}
     for name in blocks[0]:
         parts: list[Any] = [block[name] for block in blocks]
-        scores[name] = np.round(np.concatenate(parts).astype(np.float64), DECIMALS)
+        scores[name] = np.concatenate(parts).astype(np.float64)
+        scores[name] = np.round(scores[name], DECIMALS)
     four = (scores[name] for name in protocol.PRIMITIVES)
-    scores["cas"] = np.round(primitives.clinical_alignment(*four), DECIMALS)
+    cas: NDArray[np.float64] = primitives.clinical_alignment(*four)
+    scores["cas"] = np.round(cas, DECIMALS)
     return scores
 
 
 def _diagnosis(logits: NDArray[np.float32] | None, labels: NDArray[np.int64]) -> Scores:
     """DD and the probability of the label; NaN without a probe, an embedding or a class."""
-    nothing = np.full(len(labels), np.nan)
+    nothing: NDArray[np.float64] = np.full(len(labels), np.nan)
     if logits is None:
         return {"dd": nothing, "dd_prob": nothing}
     known = (labels >= 0) & np.isfinite(logits).all(axis=-1)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +11,11 @@ from numpy.typing import NDArray
 from cas_metric import primitives
 from cas_metric.embedding.cache import EmbeddingCache
 from cas_metric.embedding.passes import embed_image_files, embed_texts
-from cas_metric.encoders import Encoder
+from cas_metric.errors import CasError
 from cas_metric.scoring.inputs import Inputs
+
+if TYPE_CHECKING:
+    from cas_metric.encoders import Encoder
 
 #: Generated images that are embedded twice.
 SAMPLE: Final = 64
@@ -20,7 +24,7 @@ SAMPLE: Final = 64
 def precision_change(
     inputs: Inputs,
     encoder: Encoder,
-    exact: Encoder,
+    exact: Callable[[], Encoder],
     cache: EmbeddingCache,
     *,
     images: int = SAMPLE,
@@ -31,18 +35,24 @@ def precision_change(
 
     Args:
         inputs: What is scored; the sample is spread evenly over its generated images.
-        encoder: In the precision of the run.
-        exact: The same in float32.
+        encoder: In the precision of the run; its model is let go before the other is loaded.
+        exact: Loads the same in float32.
         cache: Store of embeddings.
         images: Size of the sample.
 
     Returns:
         ``dtype``, ``images``, and for VDC, CCS and SFS, where there is any, the ``mean`` and
-        ``max`` of the absolute difference.
+        ``max`` of the absolute difference; or ``problem``, why there was no comparison.
     """
     rows = np.unique(np.linspace(0, len(inputs.generated) - 1, images).astype(np.int64))
-    ours, theirs = (_cosines(inputs, rows, one, cache) for one in (encoder, exact))
     found: dict[str, Any] = {"dtype": encoder.dtype, "images": len(rows)}
+    ours = _cosines(inputs, rows, encoder, cache)
+    if release := getattr(encoder, "release", None):
+        release()
+    try:
+        theirs = _cosines(inputs, rows, exact(), cache)
+    except (CasError, RuntimeError) as error:  # torch's out-of-memory errors are the latter
+        return {**found, "problem": str(error).splitlines()[0]}
     for name, values in ours.items():
         moved = np.abs(values - theirs[name])
         if np.isfinite(moved).any():

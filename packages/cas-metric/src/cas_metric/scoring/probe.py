@@ -35,6 +35,8 @@ FOLDS: Final = 5
 #: The one key of the file's metadata: several would be written in no fixed order.
 _METADATA: Final = "cas_probe"
 
+_REFIT: Final = "fit one with --train, or with `cas score` on a real folder that names its train"
+
 #: How ``cas-v1`` fits a probe (§A.2); a probe's ``info`` says how it was fitted.
 RECIPE: Final = {
     "optimizer": "Adam",
@@ -103,40 +105,56 @@ class Probe:
 
     @classmethod
     def load(cls, path: str | Path, encoder: Encoder) -> Probe:
-        """Read a probe.
-
-        Args:
-            path: Written by :meth:`save`.
-            encoder: Whose embeddings it is to judge.
+        """Read a probe for the embeddings of ``encoder``.
 
         Raises:
-            InputError: No such file, no probe, or one fitted on another encoder's embeddings.
+            InputError: As of :meth:`read` and :meth:`require`.
         """
-        refit = "fit one with --train, or with `cas score` on a real folder that names its train"
+        return cls.read(path).require(encoder)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Probe:
+        """Read a probe that :meth:`save` wrote, whichever encoder it belongs to.
+
+        Raises:
+            InputError: No such file, or no probe.
+        """
         try:
             with safe_open(path, framework="np") as file:
                 metadata = json.loads((file.metadata() or {})[_METADATA])
                 weight, bias = file.get_tensor("weight"), file.get_tensor("bias")
             classes, fingerprint = tuple(metadata["classes"]), str(metadata["fingerprint"])
+            if weight.ndim != 2 or not len(classes) == len(weight) == len(bias):
+                raise ValueError(f"weights of {weight.shape} for {len(classes)} classes")
         except FileNotFoundError as error:
-            raise InputError(f"{path}: no such file", fix=refit) from error
+            raise InputError(
+                f"{path}: no such file, and it is to be the probe", fix=_REFIT
+            ) from error
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{path} holds no probe: {error}", fix=refit) from error
-        if weight.shape != (len(classes), encoder.dim) or bias.shape != (len(classes),):
-            raise InputError(
-                f"{path}: a probe of {tuple(weight.shape)} for {len(classes)} classes does not fit "
-                f"{encoder.name} with {encoder.dim} dimensions",
-                fix=refit,
-            )
-        if fingerprint != encoder.fingerprint:
-            raise InputError(
-                f"{path} was fitted on another encoder ({fingerprint[:12]}) than {encoder.name} "
-                f"({encoder.fingerprint[:12]}): weights, "
-                f"preprocessing, dtype or text policy differ",
-                fix=refit,
-            )
+            raise InputError(f"{path} holds no probe: {error}", fix=_REFIT) from error
         weight, bias = weight.astype(np.float32), bias.astype(np.float32)
         return cls(classes, fingerprint, weight, bias, metadata.get("info") or {})
+
+    def require(self, encoder: Encoder) -> Probe:
+        """The probe itself, if it was fitted on embeddings of ``encoder``.
+
+        Raises:
+            InputError: It was fitted on those of another one.
+        """
+        if self.weight.shape[1] != encoder.dim:
+            raise InputError(
+                f"a probe of {self.weight.shape} does not fit {encoder.name} with {encoder.dim} "
+                "dimensions",
+                fix=_REFIT,
+            )
+        if self.fingerprint != encoder.fingerprint:
+            raise InputError(
+                f"the probe was fitted on another encoder ({self.fingerprint[:12]}) than "
+                f"{encoder.name} ({encoder.fingerprint[:12]}): weights, preprocessing, dtype or "
+                "text policy differ",
+                fix=_REFIT,
+            )
+        return self
 
 
 def fit(

@@ -1,0 +1,279 @@
+"""``cas score``: from two sets of images to a run. The main job, from top to bottom."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cas_metric import protocol
+from cas_metric.domains import Domain, load_domain
+from cas_metric.embedding.cache import NO_CACHE, EmbeddingCache
+from cas_metric.embedding.ranks import ALONE, Ranks
+from cas_metric.encoders import open_encoder
+from cas_metric.errors import InputError, RankStopped
+from cas_metric.files import cache_directory
+from cas_metric.manifest import FolderConfig, Manifest
+from cas_metric.manifest.sources import as_manifest
+from cas_metric.runs.place import Origin, claim
+from cas_metric.runs.run import Run
+from cas_metric.runs.summary import build_summary
+from cas_metric.scoring.diagnosis import aligned
+from cas_metric.scoring.inputs import Inputs, prepare, select
+from cas_metric.scoring.pipeline import Options, score_inputs
+from cas_metric.scoring.precision import precision_change
+from cas_metric.scoring.probe import Probe
+
+if TYPE_CHECKING:
+    from cas_metric.encoders import Encoder
+    from cas_metric.manifest.sources import Source
+
+#: Scores phantoms where no encoder is named.
+PHANTOM_EVALUATOR = "phantom-siglip"
+
+
+@dataclass(frozen=True)
+class EncoderChoice:
+    """Which encoder, and how it is loaded; see :func:`~cas_metric.encoders.load_encoder`."""
+
+    spec: str | Path | Encoder | None
+    dtype: str
+    text_policy: str
+    device: str
+    offline: bool
+    compile: bool
+    verify: bool
+
+    def open(self, spec: str | Path | Encoder, dtype: str) -> Encoder:
+        """The encoder; one that was handed over is taken as it is."""
+        if not isinstance(spec, str | Path):
+            return spec
+        return open_encoder(
+            spec,
+            device=self.device,
+            dtype=dtype,
+            text_policy=self.text_policy,
+            offline=self.offline,
+            compile=self.compile,
+            verify=self.verify,
+        )
+
+
+def score(
+    generated: Source,
+    real: Source,
+    *,
+    domain: str | Path | Domain | None = None,
+    encoder: str | Path | Encoder | None = None,
+    train: Source | None = None,
+    probe: str | Path | Probe | None = None,
+    method: str | None = None,
+    seed: int | None = None,
+    unpaired: bool = False,
+    partial_train: bool = False,
+    allowed_roots: Sequence[str | Path] = (),
+    dtype: str = protocol.SCORE_DTYPE,
+    text_policy: str = protocol.TEXT_POLICY,
+    strict_text: bool = False,
+    max_failures: int | None = None,
+    offline: bool = False,
+    device: str = "auto",
+    compile: bool = False,  # noqa: A002 - torch's own name for it
+    batch_size: int | None = None,
+    num_workers: int | None = None,
+    cache: str | Path | EmbeddingCache | None = None,
+    out: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    notify: Callable[[str], None] | None = None,
+    command: Sequence[str] = ("cas_metric.score",),
+    ranks: Ranks = ALONE,
+) -> Run:
+    """Score every generated image against its real partner.
+
+    Args:
+        generated: Images to score: a folder or table, a manifest, a pandas or polars frame, or a
+            split of a Hugging Face data set.
+        real: Their real partners, likewise.
+        domain: Classes and checklists: a domain pack's name or file, or the domain. By default what
+            the ``cas.yaml`` of ``real``, else of ``generated``, says; without one CCS stays empty.
+        encoder: The space to score in: alias, hub id, directory, or a loaded encoder. By default
+            the protocol's evaluator, or ``phantom-siglip`` for phantom domains.
+        train: Real training split, to fit the probe of DD on. By default what ``cas.yaml`` says.
+        probe: A fitted probe or its file, in place of ``train``. Without either the probe is
+            cross-fitted on ``real`` and the result is ``custom``.
+        method: Name of the images; of a manifest that names methods, score only those of this one.
+        seed: The same for the generation seed.
+        unpaired: Accept images without a real partner; their SFS and CAS stay empty.
+        partial_train: Accept a training split that lacks classes of the images.
+        allowed_roots: Folders outside of the manifests' own that images may lie in.
+        dtype: ``float32`` (protocol), ``bfloat16`` or ``float16``.
+        text_policy: ``truncate`` (protocol), ``chunk-mean`` or ``per-attribute-mean``.
+        strict_text: Refuse texts that are longer than the encoder reads.
+        max_failures: More unreadable images than this are an error; None allows any number.
+        offline: Never use the network.
+        device: ``auto``, ``cpu``, ``cuda``, ``mps``, …
+        compile: Compile the image tower.
+        batch_size: Images in one forward pass; None chooses by the device.
+        num_workers: Threads that decode; None takes the processors at hand, at most 8.
+        cache: Store of embeddings or its directory, ``"none"`` for none; None takes the user's.
+        out: Folder to save the run to; whether that is possible is known before anything is
+            embedded.
+        progress: Told how many of the images that the cache lacks are done.
+        notify: Told what a person should know before the work begins.
+        command: How the run was started, for its provenance.
+        ranks: Where this process stands under a launcher; see :mod:`cas_metric.embedding.ranks`.
+
+    Returns:
+        The run. Its rows hold every image, also those that could not be read.
+
+    Raises:
+        PreflightError: What is wrong with the tables, all of it, before any model is loaded.
+        InputError: Arguments that do not fit together, or a folder that cannot be written to.
+        ModelUnavailable: The encoder cannot be had here.
+        TooManyFailures: More images failed than allowed.
+        RankStopped: This is not rank 0, and its part is done (exit code 0) or rank 0 met an error.
+
+    Example:
+        >>> run = score("demo/generated", "demo/real/test")                  # doctest: +SKIP
+        >>> run.summary["methods"][0]["mean"]["cas"]                         # doctest: +SKIP
+        0.443
+    """
+    started = time.perf_counter()
+    notify = notify or (lambda _: None)
+    read = _Reader(domain, train, probe, method, seed, unpaired, partial_train, allowed_roots)
+    inputs, taught_by = ranks.main_first(lambda: read(generated, real))
+    origin = Origin.of(generated, real, files=[taught_by])
+    folder = ranks.main_first(lambda: claim(out, origin)) if out is not None else None
+    choice = EncoderChoice(
+        encoder, dtype, text_policy, ranks.device or device, offline, compile, cache == NO_CACHE
+    )
+    spec = encoder if encoder is not None else _default_encoder(inputs, ranks, notify)
+    model = choice.open(spec, dtype)
+    known = _known_probe(taught_by, model, inputs)
+    for line in (*inputs.notes, *_warnings(inputs, model)):
+        if ranks.main:
+            notify(line)
+    options = Options(batch_size, num_workers, strict_text, max_failures, progress)
+    with _open_cache(cache, ranks) as store:
+        scores = score_inputs(inputs, model, store, probe=known, options=options, ranks=ranks)
+        if scores is None:
+            raise RankStopped(0)
+        change = None
+        if model.dtype != protocol.SCORE_DTYPE:
+            exact = lambda: choice.open(spec, protocol.SCORE_DTYPE)  # noqa: E731
+            change = precision_change(inputs, model, exact, store)
+    summary = build_summary(
+        scores,
+        model,
+        command,
+        origin=origin,
+        warnings=_warnings(inputs, model),
+        precision=change,
+        seconds=time.perf_counter() - started,
+    )
+    fitted = scores.judge.probe if inputs.train is not None else None
+    run = Run(scores.rows, summary, scores.real, scores.floor, fitted)
+    if folder is None:
+        return run
+    run.save(folder, keep=origin.files)
+    return replace(run, path=folder)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Manifests, domain and where the probe comes from: the arguments, then each ``cas.yaml``."""
+
+    domain: str | Path | Domain | None
+    train: Source | None
+    probe: str | Path | Probe | None
+    method: str | None
+    seed: int | None
+    unpaired: bool
+    partial_train: bool
+    allowed_roots: Sequence[str | Path]
+
+    def __call__(self, generated: Source, real: Source) -> tuple[Inputs, str | Path | Probe | None]:
+        if self.train is not None and self.probe is not None:
+            raise InputError(
+                "--train and --probe both say where the probe comes from", fix="give one"
+            )
+        ours = select(self._manifest(generated), self.method, self.seed)
+        theirs = self._manifest(real)
+        config, made = theirs.config or FolderConfig(), ours.config or FolderConfig()
+        domain = self.domain or config.domain or made.domain
+        # The training split of another domain fits no probe of this one.
+        train, probe = self._probe_source(config, *([made] if made.domain == domain else []))
+        inputs = prepare(
+            ours,
+            theirs,
+            domain=load_domain(domain) if isinstance(domain, str | Path) else domain,
+            train=self._manifest(train) if train is not None else None,
+            unpaired=self.unpaired,
+            partial_train=self.partial_train,
+        )
+        if isinstance(probe, str | Path):
+            aligned(Probe.read(probe), inputs.classes)
+        return inputs, probe
+
+    def _manifest(self, source: Source) -> Manifest:
+        roots = () if isinstance(source, Manifest) else self.allowed_roots
+        return as_manifest(source, allowed_roots=roots)
+
+    def _probe_source(
+        self, *configs: FolderConfig
+    ) -> tuple[Source | None, str | Path | Probe | None]:
+        """Training split or saved probe; arguments come before the files, a probe first."""
+        if self.train is not None or self.probe is not None:
+            return self.train, self.probe
+        for config in configs:
+            if config.probe is not None:
+                return None, config.probe
+            if config.train is not None:
+                return config.train, None
+        return None, None
+
+
+def _known_probe(
+    source: str | Path | Probe | None, encoder: Encoder, inputs: Inputs
+) -> Probe | None:
+    """The probe that was given, if it fits the encoder and the classes."""
+    if source is None:
+        return None
+    probe = source if isinstance(source, Probe) else Probe.read(source)
+    return aligned(probe.require(encoder), inputs.classes)
+
+
+def _default_encoder(inputs: Inputs, ranks: Ranks, notify: Callable[[str], None]) -> str:
+    """The evaluator of the protocol, or that of the embedded world for its images."""
+    if inputs.domain is None or not inputs.domain.embedded:
+        return protocol.EVALUATOR
+    if ranks.main:
+        notify(
+            f"{inputs.domain.name} is a phantom domain: scoring with {PHANTOM_EVALUATOR} "
+            "(--encoder chooses another)"
+        )
+    return PHANTOM_EVALUATOR
+
+
+def _warnings(inputs: Inputs, encoder: Encoder) -> list[str]:
+    """What makes every number of the run meaningless; to be read first."""
+    embedded = inputs.domain is not None and inputs.domain.embedded
+    if encoder.revision == "embedded" and not embedded:
+        return [
+            f"{encoder.name} has only ever seen drawings (phantoms): on other images its numbers "
+            "mean nothing"
+        ]
+    return []
+
+
+def _open_cache(place: str | Path | EmbeddingCache | None, ranks: Ranks) -> Any:
+    """The store; ranks of one host share it, every further host has one of its own beside it."""
+    if isinstance(place, EmbeddingCache):
+        return EmbeddingCache(place.directory)  # the same store, counted as another user
+    if ranks.count > 1 and place == NO_CACHE:
+        raise InputError("--cache none cannot be shared by several processes", fix="name a DIR")
+    if ranks.host:
+        return EmbeddingCache(Path(place or cache_directory()) / f"host-{ranks.host}")
+    return EmbeddingCache(place)
