@@ -131,7 +131,7 @@ def _join(loaded: list[tuple[str | None, Run]]) -> pd.DataFrame:
     for name, run in loaded:
         rows = run.rows.copy()
         empty = rows["method"].fillna("").astype(str) == ""
-        rows["method"] = rows["method"].astype(object).mask(empty, run.path.name)
+        rows["method"] = rows["method"].astype(object).mask(empty, str(run.path and run.path.name))
         tables.append(rows if name is None else rows.assign(method=name))
     joined = pd.concat(tables, ignore_index=True)
     repeated = joined.duplicated(["method", "seed", "id"])

@@ -64,16 +64,16 @@ PartialTrain = Annotated[
     bool,
     typer.Option(
         "--partial-train",
-        help="Accept a training split without images of some of the classes. Their DD is 0 whatever "
-        "they show; the result is called custom.",
+        help="Accept a training split without images of some of the classes. Their DD is 0 "
+        "whatever they show; the result is called custom.",
         rich_help_panel=INPUTS,
     ),
 ]
 AllowRoot = Annotated[
     list[Path] | None,
     typer.Option(
-        help="A folder outside of the manifests' own that images may lie in, also by a link; may be "
-        "given several times.",
+        help="A folder outside of the manifests' own that images may lie in, also by a link; "
+        "may be given several times.",
         rich_help_panel=INPUTS,
         metavar="DIR",
     ),

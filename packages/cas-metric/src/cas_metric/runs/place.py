@@ -76,9 +76,9 @@ def claim(out: str | Path, origin: Origin) -> Path:
             raise InputError(
                 f"{path} is an input, and the run would replace it", fix="choose another --out"
             )
+    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
         raise InputError(

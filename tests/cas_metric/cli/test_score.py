@@ -17,7 +17,7 @@ from tests.support.clinical_crops import (
     write_metadata,
 )
 
-from cas_metric.cli.score import _name_of
+from cas_metric.runs.place import _name_of
 
 RUN_FILES = {
     *("per_image.csv", "per_image.parquet", "real_per_image.csv", "real_per_image.parquet"),
@@ -156,7 +156,7 @@ def test_a_model_that_is_not_there_exits_4_and_leaves_nothing(
         assert "\n  fix: " in done.err
         assert done.out == ""
         assert "Traceback" not in done.err
-    assert not (tmp_path / "cache").exists()
+    assert not list((tmp_path / "cache").glob("*.lmdb"))
     assert not (tmp_path / "run").exists()
 
 
