@@ -376,7 +376,7 @@ def test_round_trip(tmp_path, name):
     )
     written = write_manifest(rows, tmp_path / name)
     back = read_manifest(tmp_path if name == "." else written).rows
-    expected = rows.fillna({"prompt": ""})
+    expected = rows.fillna({"prompt": ""}).assign(id=["001", "1.0", 'q"uote', "x"])
     for column in expected:
         assert back[column].tolist() == expected[column].tolist()
     assert (back[["reference", "patient", "method"]] == "").all(axis=None)

@@ -1,7 +1,8 @@
 """Fitzpatrick17k: clinical photographs of skin, the subset of 20 conditions (§4.1.1).
 
 The public split of the subset can be made again from the CSV alone: for each condition, in
-alphabetical order, half of its rows are drawn by NumPy's legacy generator.
+alphabetical order, half of its rows are drawn by NumPy's legacy generator. The training list has
+the order in which they were drawn, the test list that of the file.
 """
 
 from __future__ import annotations
@@ -82,8 +83,7 @@ def split(collection: Collection, kind: str, seed: int) -> Partition:
         # The public lists were drawn with this legacy generator, seeded anew for each condition.
         rng = np.random.RandomState(seed)
         train.extend(rows[rng.choice(len(rows), round(0.5 * len(rows)), replace=False)])
-    drawn = set(train)
-    test = _by_label(records["label"].tolist(), drawn)
+    test = np.setdiff1d(np.arange(len(records)), train)  # in file order, the conditions mixed
     notes = [
         "this split is by image: the CSV names no patients, so several images of one patient may "
         "lie on both sides, although the paper calls it patient-level",
@@ -94,18 +94,12 @@ def split(collection: Collection, kind: str, seed: int) -> Partition:
         ids = records["id"]
         _check_public_lists(ids[train].tolist(), ids[test].tolist())
         notes.append("both lists are the documented public ones (sha256 compared)")
-    return Partition(np.array(train), np.array(test), tuple(notes))
+    return Partition(np.array(train), test, tuple(notes))
 
 
 def list_sha256(hashes: Sequence[str]) -> str:
     """sha256 of md5 hashes joined by newlines, with one at the end: the form of the constants."""
     return hashlib.sha256("".join(f"{value}\n" for value in hashes).encode()).hexdigest()
-
-
-def _by_label(labels: list[str], drawn: set[int]) -> list[int]:
-    """Rows that were not drawn: by condition in alphabetical order, then in file order."""
-    rest = (row for row in range(len(labels)) if row not in drawn)
-    return sorted(rest, key=lambda row: (labels[row].casefold(), row))
 
 
 def _csv_notes(path: Path) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import string
+import unicodedata
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Annotated
@@ -48,8 +49,12 @@ Line = Annotated[
 
 
 def normalise(label: str) -> str:
-    """The form in which labels are compared: case, hyphens, underscores and runs of space go."""
-    return " ".join(re.sub(r"[-_\s]+", " ", label).split()).casefold()
+    """The form in which labels are compared: case, hyphens, underscores and runs of space go.
+
+    Letters that Unicode writes in two forms are one.
+    """
+    composed = unicodedata.normalize("NFC", label)
+    return " ".join(re.sub(r"[-_\s]+", " ", composed).split()).casefold()
 
 
 class DomainClass(BaseModel):

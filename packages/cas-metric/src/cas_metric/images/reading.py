@@ -11,7 +11,7 @@ from cas_metric.images.values import BACKGROUND, MAX_PIXELS, LoadedImage, Window
 
 #: Endings of the files that a folder scan takes for images.
 IMAGE_SUFFIXES: Final = (
-    *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2"),
+    *(".png", ".jpg", ".jpeg", ".jfif", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2"),
     *(".dcm", ".dicom", ".nii", ".nii.gz"),
 )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cas_metric.errors import CasError, InputError, MissingDependency
 from cas_metric.images import probe_header
-from cas_metric.manifest.pairing import duplicates, match
+from cas_metric.manifest.pairing import Matched, duplicates, match
 from cas_metric.manifest.rows import Manifest
 
 if TYPE_CHECKING:
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 NAN_SPELLINGS = frozenset({"nan", "<na>", "none", "null"})
 
 
-def preflight(generated: Manifest, real: Manifest, domain: Domain | None) -> list[str]:
+def preflight(
+    generated: Manifest, real: Manifest, domain: Domain | None, *, matched: Matched | None = None
+) -> list[str]:
     """List every problem of a pair of manifests, one line each; empty if there is none.
 
     Files that exist but cannot be decoded are no problem here: they become failed rows.
@@ -29,12 +31,13 @@ def preflight(generated: Manifest, real: Manifest, domain: Domain | None) -> lis
         real: Their real partners.
         domain: Classes and checklists that the labels must belong to; None leaves labels as they
             are.
+        matched: What :func:`~cas_metric.manifest.pairing.match` found, where that is known already.
     """
     problems: list[str] = []
     for side, manifest in (("generated", generated), ("real", real)):
         problems += row_problems(side, manifest, domain)
     problems += duplicates(generated, real)
-    positions, unmatched = match(generated, real)
+    positions, unmatched = matched or match(generated, real)
     problems += unmatched
     problems += _contradictions(generated, real, positions, domain)
     return problems
@@ -86,6 +89,7 @@ def _nan_problems(side: str, manifest: Manifest) -> Iterator[str]:
 def _label_problems(side: str, manifest: Manifest, domain: Domain) -> Iterator[str]:
     """Labels that are missing, unknown, or without the checklist that other classes have."""
     has_checklists = any(domain.checklist_text(name) for name in domain.class_names)
+    folders = _labels_are_folders(manifest)
     for label, rows in manifest.rows.groupby("label", sort=True):
         where = f"{len(rows)} images, first {rows['id'].iloc[0]!r}"
         if not label:
@@ -94,10 +98,18 @@ def _label_problems(side: str, manifest: Manifest, domain: Domain) -> Iterator[s
         canonical = _canonical(domain, label)
         if canonical is None:
             near = difflib.get_close_matches(label, domain.class_names, n=1, cutoff=0.5)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = f"; did you mean {near[0]!r}?" if near else folders
             yield f"{side}: unknown label {label!r} in domain {domain.name} ({where}){hint}"
         elif has_checklists and not domain.checklist_text(canonical):
             yield f"{side}: label {label!r} has no checklist in domain {domain.name} ({where})"
+
+
+def _labels_are_folders(manifest: Manifest) -> str:
+    """What to do where folders of methods were taken for labels."""
+    images, labels = manifest.rows["image"], manifest.rows["label"]
+    if not all(i.startswith(f"{label}/") for i, label in zip(images, labels, strict=True)):
+        return ""
+    return "; the folders are taken for labels: if they are methods, name them METHOD/seed-0/"
 
 
 def _contradictions(

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
 
 from cas_metric.errors import PreflightError
+from cas_metric.manifest.cleaning import plain
 from cas_metric.manifest.rows import Manifest
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+class Matched(NamedTuple):
+    """Who belongs to whom.
+
+    Attributes:
+        positions: Of the partner of each generated row among the real ones, -1 without one.
+        problems: A line for each row without exactly one.
+    """
+
+    positions: list[int]
+    problems: list[str]
+
 
 FIX = (
     "give both manifests the same `id`, or name in the column `reference` of the generated images "
@@ -44,14 +59,15 @@ def pair(generated: Manifest, real: Manifest) -> pd.DataFrame:
     return joined
 
 
-def match(generated: Manifest, real: Manifest) -> tuple[list[int], list[str]]:
-    """Position of the partner of each generated row, -1 without one; and a line a problem."""
-    by_id, by_image = _index(real.rows["id"]), _index(real.rows["image"])
+def match(generated: Manifest, real: Manifest) -> Matched:
+    """Find the partner of each generated row; see :func:`pair`."""
+    by_id, by_image = _index(real.rows["id"]), _index(map(plain, real.rows["image"]))
     positions: list[int] = []
     problems: list[str] = []
     for key, reference in zip(generated.rows["id"], generated.rows["reference"], strict=True):
         if reference:
-            found = sorted({*by_id.get(reference, ()), *by_image.get(reference, ())})
+            same_image = by_image.get(plain(reference), ())
+            found = sorted({*by_id.get(reference, ()), *same_image})
             wanted = f"reference {reference!r}"
         else:
             found, wanted = by_id.get(key, []), f"id {key!r}"
@@ -68,7 +84,7 @@ def match(generated: Manifest, real: Manifest) -> tuple[list[int], list[str]]:
             f"no generated image has a partner: its keys look like {example!r}, "
             f"the real ids like {real.rows['id'].iloc[0]!r}",
         )
-    return positions, problems
+    return Matched(positions, problems)
 
 
 def duplicates(generated: Manifest, real: Manifest) -> list[str]:
@@ -84,7 +100,7 @@ def duplicates(generated: Manifest, real: Manifest) -> list[str]:
     return problems
 
 
-def _index(values: pd.Series) -> dict[str, list[int]]:
+def _index(values: Iterable[str]) -> dict[str, list[int]]:
     positions: dict[str, list[int]] = defaultdict(list)
     for position, value in enumerate(values):
         positions[value].append(position)

@@ -5,23 +5,24 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cas_metric.errors import InputError, PreflightError
-from cas_metric.images import IMAGE_SUFFIXES
+from cas_metric.manifest.cleaning import found_images, plain, plain_cells
 from cas_metric.manifest.config import CONFIG_NAME, FolderConfig, read_folder_config
-from cas_metric.manifest.rows import COLUMNS, Inside, Manifest, path_problem
-from cas_metric.manifest.tables import TABLE_SUFFIXES, Table, read_table, renamed
+from cas_metric.manifest.folders import FILE_NAME, Found, read_folder
+from cas_metric.manifest.rows import COLUMNS, Inside, Manifest, path_problem, without_suffix
+from cas_metric.manifest.tables import Table, read_table, renamed
 from cas_metric.manifest.text import UNWANTED, unwanted_character
 
 if TYPE_CHECKING:
     import pandas as pd
 
-#: The name of the ``image`` column in the imagefolder convention.
-FILE_NAME: Final = "file_name"
+#: Columns whose cells are names: blanks around them and their Unicode form mean nothing.
+PLAIN: Final = ("id", "label", "reference", "patient", "method", "seed")
 #: Whole numbers, also as pandas writes them when others are missing: ``3.0``.
 SEED: Final = re.compile(r"(-?[0-9]{1,19})(\.0+)?")
 FIX_ROWS: Final = "correct these rows of the manifest"
@@ -37,13 +38,16 @@ def read_manifest(
 ) -> Manifest:
     """Read a manifest from a table or a folder.
 
-    A folder is read by its ``metadata.csv`` (or ``.jsonl``, ``.parquet``) with the columns
-    ``file_name``, ``label``, ``prompt`` and any other of :data:`COLUMNS`; without one, from
-    ``<label>/<name>.png``; without sub-folders, as images without labels. Rows without ``id`` get
-    the path of their image without suffix. All values stay text as written, but ``seed``.
+    A folder is read by its ``metadata.csv`` (``.tsv``, ``.jsonl``, ``.json``, ``.parquet``) with
+    the columns ``file_name``, ``label``, ``prompt`` and any other of :data:`COLUMNS`; without one,
+    by those below it as ``METHOD/metadata.csv`` or ``METHOD/seed-3/metadata.csv``; else from
+    ``<label>/<name>.png``, or as images without labels. Rows without ``id`` get the path of their
+    image without suffix. Values stay text: ``001`` is not ``1``. Of names, blanks around them are
+    left aside and their Unicode form is the composed one, with a note; further columns are kept in
+    :attr:`Manifest.extra`.
 
     Args:
-        path: Folder, ``.csv``, ``.jsonl`` or ``.parquet``.
+        path: Folder or table.
         root: Folder of the images; by default that of the manifest, or ``root`` in its cas.yaml.
         columns: The table's column names to those of a manifest, where they differ.
         allowed_roots: Folders outside of ``root`` that images may lie in, by absolute paths, ``..``
@@ -58,19 +62,25 @@ def read_manifest(
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: no such file or folder", fix="check the path")
+    found = _found(path, columns or {})
     folder = path if path.is_dir() else path.parent
-    config = read_folder_config(folder)
-    table = _read_folder(path) if path.is_dir() else read_table(path)
+    config = found.config
     manifest = manifest_of(
-        renamed(table, columns or {}, COLUMNS),
+        found.table,
         Path(root or (config and config.root) or folder),
         config=config,
         allowed_roots=allowed_roots,
     )
     notes = [] if root else _config_notes(folder, config, manifest.allowed_roots)
-    if path.is_dir() and table.path != path:
-        notes += _unlisted(path, manifest.rows["image"])
+    notes += [*found.notes, *found.unlisted(manifest.rows["image"])]
     return replace(manifest, notes=(*manifest.notes, *notes))
+
+
+def _found(path: Path, columns: Mapping[str, str]) -> Found:
+    if path.is_dir():
+        return read_folder(path, columns)
+    table = renamed(read_table(path), columns, COLUMNS)
+    return Found(table, read_folder_config(path.parent))
 
 
 def manifest_of(
@@ -89,13 +99,16 @@ def manifest_of(
     columns, further, notes = name_columns(table)
     root = absolute(root)
     allowed = tuple(absolute(Path(folder)) for folder in allowed_roots)
+    _check_rows(table, columns, Inside(root, allowed) if allowed else None)
+    rows, told = _build_rows(columns, root, len(table.places))
+    extra, told_further = _extra(further)
     return Manifest(
         root=root,
-        rows=_build_rows(table, columns, Inside(root, allowed) if allowed else None),
+        rows=rows,
         config=config,
         allowed_roots=allowed,
-        notes=tuple(notes),
-        extra=_extra(further),
+        notes=(*notes, *(f"{table.path}: {note}" for note in (*told, *told_further))),
+        extra=extra,
     )
 
 
@@ -129,51 +142,6 @@ def _config_notes(folder: Path, config: FolderConfig | None, allowed: Sequence[P
             )
         notes.append(f"{path}: the images are read from {root}")
     return notes
-
-
-def _read_folder(folder: Path) -> Table:
-    tables = [f for suffix in TABLE_SUFFIXES if (f := folder / f"metadata{suffix}").is_file()]
-    if len(tables) > 1:
-        both = " and ".join(table.name for table in tables)
-        raise InputError(f"{folder}: both {both} describe the images", fix="keep one of them")
-    if tables:
-        return read_table(tables[0])
-    images = _images_of(folder)
-    if not images:
-        raise InputError(
-            f"{folder}: the folder holds no images",
-            fix=f"images end in {', '.join(IMAGE_SUFFIXES)}; others need a metadata.csv",
-        )
-    depths = {len(image.parts) for image in images}
-    if depths - {1, 2} or len(depths) > 1:
-        shown = ", ".join(str(min(i for i in images if len(i.parts) == d)) for d in sorted(depths))
-        raise InputError(
-            f"{folder}: labels cannot be told from sub-folders: images lie at different or deeper "
-            f"levels ({shown})",
-            fix="arrange them as <label>/<name>, or write a metadata.csv with file_name and label",
-        )
-    labels = [image.parts[0] if len(image.parts) == 2 else "" for image in images]
-    names = [image.as_posix() for image in images]
-    return Table(folder, {"image": names, "label": labels}, names)
-
-
-def _images_of(folder: Path) -> list[Path]:
-    """Images below ``folder``, relative to it, sorted; hidden files and folders left out."""
-    found = (
-        file.relative_to(folder)
-        for file in folder.rglob("*")
-        if file.name.lower().endswith(IMAGE_SUFFIXES)
-    )
-    visible = (p for p in found if not any(part.startswith(".") for part in p.parts))
-    return sorted((p for p in visible if (folder / p).is_file()), key=Path.as_posix)
-
-
-def _unlisted(folder: Path, listed: Iterable[str]) -> list[str]:
-    """A note on images that lie in the folder but not in its metadata."""
-    rest = sorted({p.as_posix() for p in _images_of(folder)} - {Path(i).as_posix() for i in listed})
-    if not rest:
-        return []
-    return [f"{folder}: {len(rest)} images are not listed in the metadata (first: {rest[0]})"]
 
 
 def name_columns(table: Table) -> tuple[dict[str, list[str]], dict[str, list[str]], list[str]]:
@@ -218,17 +186,25 @@ def _nearest_column(name: str) -> str:
     return near[0] if near else ""
 
 
-def _extra(columns: dict[str, list[str]]) -> pd.DataFrame:
-    """Columns that mean nothing here as text; what no text needs is made visible."""
+def _extra(columns: dict[str, list[str]]) -> tuple[pd.DataFrame, list[str]]:
+    """Columns that mean nothing here, as text; what no text needs is made visible."""
     import pandas as pd
 
-    cells = {name: [UNWANTED.sub("\ufffd", cell) for cell in c] for name, c in columns.items()}
-    return pd.DataFrame({UNWANTED.sub("\ufffd", name): c for name, c in cells.items()}, dtype="str")
+    printable: dict[str, list[str]] = {}
+    notes: list[str] = []
+    for name, cells in columns.items():
+        shown = UNWANTED.sub("\ufffd", name)
+        printable[shown], told = plain_cells(shown, [UNWANTED.sub("\ufffd", c) for c in cells])
+        notes += told
+    return pd.DataFrame(printable, dtype="str"), notes
 
 
-def _build_rows(table: Table, columns: dict[str, list[str]], inside: Inside | None) -> pd.DataFrame:
-    import pandas as pd
+def _check_rows(table: Table, columns: dict[str, list[str]], inside: Inside | None) -> None:
+    """Refuse a table with rows that cannot be used.
 
+    Raises:
+        PreflightError: All of them.
+    """
     problems = [
         f"{place}: {problem}"
         for row, place in enumerate(table.places)
@@ -238,15 +214,27 @@ def _build_rows(table: Table, columns: dict[str, list[str]], inside: Inside | No
         outside = any(path_problem(image) for image in columns["image"])
         fix = f"{FIX_ROWS}{ALLOW if outside else ''}"
         raise PreflightError([f"{table.path}, {line}" for line in problems], fix=fix)
-    blank = [""] * len(table.places)
-    cells = {name: columns.get(name, blank) for name in COLUMNS}
+
+
+def _build_rows(
+    columns: dict[str, list[str]], root: Path, count: int
+) -> tuple[pd.DataFrame, list[str]]:
+    """The rows of a manifest, and notes on what was not taken as written."""
+    import pandas as pd
+
+    cells = {name: columns.get(name, [""] * count) for name in COLUMNS}
+    notes: list[str] = []
+    for name in PLAIN:
+        cells[name], told = plain_cells(name, cells[name])
+        notes += told
     cells["id"] = [
-        given or without_suffix(image)
+        given or plain(without_suffix(image)) or image
         for given, image in zip(cells["id"], cells["image"], strict=True)
     ]
+    cells["image"], told = found_images(root, cells["image"])
     rows = pd.DataFrame(cells, columns=list(COLUMNS), dtype="str")
     seeds = [_seed(text) for text in cells["seed"]]
-    return rows.assign(seed=pd.array(seeds, dtype="Int64"))
+    return rows.assign(seed=pd.array(seeds, dtype="Int64")), [*notes, *told]
 
 
 def _row_problems(row: dict[str, str], inside: Inside | None) -> list[str]:
@@ -260,7 +248,7 @@ def _row_problems(row: dict[str, str], inside: Inside | None) -> list[str]:
         problems.append("no image is named")
     elif why := path_problem(row["image"], inside):
         problems.append(f"the image {row['image']!r} {why}")
-    if row.get("seed") and _seed(row["seed"]) is None:
+    if (seed := plain(row.get("seed", ""))) and _seed(seed) is None:
         problems.append(f"the seed {row['seed']!r} is not a whole number")
     return problems
 
@@ -269,13 +257,3 @@ def _seed(text: str) -> int | None:
     """The whole number of 64 bits in ``text``, else None."""
     match = SEED.fullmatch(text)
     return value if match and -(2**63) <= (value := int(match[1])) < 2**63 else None
-
-
-def without_suffix(image: str) -> str:
-    """The path of an image without the ending of its format: the id of a row without one."""
-    lower = image.lower()
-    # Longest first, so that ".nii.gz" goes as a whole.
-    for suffix in sorted(IMAGE_SUFFIXES, key=len, reverse=True):
-        if lower.endswith(suffix) and len(lower) > len(suffix):
-            return image[: -len(suffix)]
-    return image

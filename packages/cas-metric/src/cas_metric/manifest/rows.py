@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cas_metric.errors import InputError
-from cas_metric.images import Window
+from cas_metric.images import IMAGE_SUFFIXES, Window
 from cas_metric.manifest.config import FolderConfig
 
 if TYPE_CHECKING:
@@ -186,3 +186,13 @@ def _common(path: str, folder: str) -> str:
         return os.path.commonpath([path, folder])
     except ValueError:  # another drive
         return ""
+
+
+def without_suffix(image: str) -> str:
+    """The path of an image without the ending of its format: the id of a row without one."""
+    lower = image.lower()
+    # Longest first, so that ".nii.gz" goes as a whole.
+    for suffix in sorted(IMAGE_SUFFIXES, key=len, reverse=True):
+        if lower.endswith(suffix) and len(lower) > len(suffix):
+            return image[: -len(suffix)]
+    return image

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from cas_metric.errors import InputError
 from cas_metric.files import write_bytes
-from cas_metric.manifest.reading import FILE_NAME
+from cas_metric.manifest.folders import FILE_NAME
 from cas_metric.manifest.rows import COLUMNS
 
 if TYPE_CHECKING:

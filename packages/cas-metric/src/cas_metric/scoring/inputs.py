@@ -18,6 +18,7 @@ from cas_metric.errors import InputError, PreflightError
 from cas_metric.images import Window
 from cas_metric.manifest import Manifest, preflight
 from cas_metric.manifest.checks import row_problems
+from cas_metric.manifest.cleaning import unify_labels
 from cas_metric.manifest.pairing import match
 
 #: Order of the rows of a run.
@@ -95,9 +96,16 @@ def prepare(
     Raises:
         PreflightError: Lists everything that is wrong.
     """
-    positions, unmatched = match(generated, real)
+    told: list[str] = []
+    if domain is None:
+        (generated, real, *trains), told = unify_labels(
+            [generated, real, *([train] if train else [])]
+        )
+        train = trains[0] if trains else None
+    matched = positions, unmatched = match(generated, real)
     generated, real, notes = _complete(generated, real, np.asarray(positions))
-    problems = preflight(generated, real, domain)
+    notes = [*told, *notes]
+    problems = preflight(generated, real, domain, matched=matched)
     if unpaired:
         problems = [line for line in problems if line not in set(unmatched)]
     if train is not None:
