@@ -54,14 +54,47 @@ class Result:
             CasError: It cannot be written to.
         """
         path = Path(folder)
+        self._write_all(path)
+        write_bytes(path / f"{self.name}.md", self.text.encode())
+        write_bytes(path / f"{self.name}.json", to_json(self.summary).encode())
+        return path
+
+    def _write_all(self, path: Path) -> None:
         for name, table in self.tables.items():
             csv = table.to_csv(index=False, lineterminator="\n")
             write_bytes(path / f"{name}.csv", csv.encode())
         for write in self.writers:
             write(path)
-        write_bytes(path / f"{self.name}.md", self.text.encode())
-        write_bytes(path / f"{self.name}.json", to_json(self.summary).encode())
-        return path
 
     def _repr_markdown_(self) -> str:
         return self.text
+
+
+@dataclass(frozen=True, eq=False)
+class FolderResult(Result):
+    """A result that fills a folder of its own, which a ``summary.json`` completes.
+
+    Attributes:
+        folder: Where it is saved unless told otherwise.
+        closing: What a person is told once it is saved; ``{folder}`` stands for the folder.
+    """
+
+    folder: Path = field(default=Path())
+    closing: str = ""
+
+    def save(self, folder: str | Path | None = None) -> Path:
+        """Write tables, figures and reports and, last, ``summary.json``.
+
+        Args:
+            folder: Created where it does not exist; files of the same names are replaced.
+
+        Returns:
+            The folder.
+
+        Raises:
+            CasError: It cannot be written to.
+        """
+        path = Path(folder or self.folder)
+        self._write_all(path)
+        write_bytes(path / "summary.json", to_json(self.summary).encode())
+        return path
