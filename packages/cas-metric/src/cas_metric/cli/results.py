@@ -39,6 +39,8 @@ def finish(result: Result, out: Path | None, *, as_json: bool) -> None:
         typer.echo(result.text)
         if kept and kept.closing:
             typer.echo(kept.closing.replace("{folder}", str(folder)))
+    for note in result.notes:
+        console_err().print(note, markup=False, soft_wrap=True)
     if result.failures:
         raise typer.Exit(EXIT_SOME_FAILED)
 

@@ -87,7 +87,7 @@ def audit(
         {"audit": every},
         (partial(_write_rows, every), partial(_write_report, images, rows, summary)),
         {one["image"]: one["error"] for one in summary["failures"]},
-        tuple(summary["notes"]),
+        notes=tuple(summary["notes"]),
         folder=Path("audit") / split_source(sources[0])[1].absolute().stem,
         closing=_closing(summary),
     )

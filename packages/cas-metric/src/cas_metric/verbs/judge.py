@@ -105,7 +105,7 @@ def judge(
         {"rankings": rankings, "questions": questions},
         (partial(_write_rest, summary, text),),
         {f"{one['case']}, order {one['permutation']}": one["error"] for one in summary["failures"]},
-        tuple(summary["notes"]),
+        notes=tuple(summary["notes"]),
         folder=Path("judge"),
         closing="Rankings: {folder}/rankings.csv (for `cas preference`)",
     )

@@ -83,7 +83,7 @@ def leakage(
         {"pairs": found.pairs, "patients": found.patients},
         (partial(_write_report, found, summary),),
         errors,
-        tuple(note for one in sets for note in one.notes),
+        notes=tuple(note for one in sets for note in one.notes),
         folder=Path("leakage") / short_name(test, sets[1]),
         closing="Report: {folder}/report.html",
     )

@@ -123,7 +123,7 @@ def memorization(
         as_manifest(train),
         as_manifest(test) if test is not None else None,
     )
-    warnings = [note for one in sets if one is not None for note in one.notes]
+    warnings = []
     running = {"cache": cache, "batch_size": batch_size, "num_workers": num_workers}
     space: _Space | None = None
     if features is not False:
@@ -165,6 +165,7 @@ def memorization(
         (partial(_write_rows, analysis.rows), partial(_write_report, analysis, summary)),
         errors,
         tuple(warnings),
+        notes=tuple(note for one in sets if one is not None for note in one.notes),
         folder=Path("memorization") / short_name(generated, sets.generated),
         closing="Report: {folder}/report.html",
     )

@@ -27,6 +27,7 @@ class Result:
         writers: Write what else belongs to the result, such as figures and reports, into a folder.
         failures: Image to the reason why it could not be used.
         warnings: What a person should know first.
+        notes: What else is good to know, such as files that were passed over.
 
     Example:
         >>> Result("fidelity", {"n": 2}, "# Fidelity").summary["n"]
@@ -40,6 +41,7 @@ class Result:
     writers: tuple[Callable[[Path], Any], ...] = ()
     failures: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def save(self, folder: str | Path) -> Path:
         """Write tables, figures, ``NAME.md`` and, last, ``NAME.json``.

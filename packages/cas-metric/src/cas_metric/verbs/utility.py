@@ -169,7 +169,7 @@ def _result(summary: dict[str, Any], read: _Read, folder: Path) -> FolderResult:
     if found:
         tables["cas_utility"] = pd.DataFrame(found["rows"])
     text = utility_markdown(summary, _correlations(found) if found else "")
-    notes = [note for one in (read.train, read.test, *read.methods.values()) for note in one.notes]
+    manifests = (read.train, read.test, *read.methods.values())
     return FolderResult(
         "utility",
         summary,
@@ -177,7 +177,8 @@ def _result(summary: dict[str, Any], read: _Read, folder: Path) -> FolderResult:
         tables,
         (partial(_write_rest, summary, text),),
         read.errors,
-        (*notes, *summary["warnings"]),
+        tuple(summary["warnings"]),
+        notes=tuple(note for one in manifests for note in one.notes),
         folder=folder,
     )
 
