@@ -31,6 +31,11 @@ def console_err() -> Console:
     return Console(stderr=True, highlight=False)
 
 
+def tell(line: str) -> None:
+    """A line for people, beside the results."""
+    console_err().print(line, markup=False, soft_wrap=True)
+
+
 def console_out() -> Console:
     """Console on stdout: results for people."""
     return Console(highlight=False)
