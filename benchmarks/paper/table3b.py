@@ -15,7 +15,7 @@ from benchmarks.paper.recipes import RECIPES
 from benchmarks.paper.script import Report, Script, execute
 from benchmarks.paper.steps import Step
 
-from cas_metric.cli.audit_run import audit_markdown
+from cas_metric.verbs.audit import audit_markdown
 from cas_metric.statistics.tables import markdown_table, number
 
 ROWS = ("zero_shot", "ti_lora", "craft")

@@ -10,13 +10,13 @@ from statsmodels.stats.contingency_tables import mcnemar as mcnemar_oracle
 from statsmodels.stats.multitest import multipletests
 from tests.support.runs import write_score_run
 
-from cas_metric.cli.utility_run import correlation
 from cas_metric.downstream import comparison
 from cas_metric.downstream.comparison import Outcome, compare_all, seed_test
 from cas_metric.downstream.grid import REAL_ONLY, Cell
 from cas_metric.downstream.scores import macro_f1, macro_f1_replicates
 from cas_metric.errors import InputError
 from cas_metric.statistics.comparison import sign_flip_test
+from cas_metric.verbs.utility import correlation
 
 RNG = np.random.default_rng(0)
 

@@ -11,10 +11,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from cas_metric.cli import utility as utility_cli
-from cas_metric.cli.utility import named_path
 from cas_metric.downstream import grid
 from cas_metric.downstream.grid import REAL_ONLY
 from cas_metric.phantoms import make_phantom
+from cas_metric.verbs.inputs import named_path
 
 #: Two lung findings that a few convolutions tell apart at 32×32.
 CLASSES = ("No Finding", "Pleural Effusion")

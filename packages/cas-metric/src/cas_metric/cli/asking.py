@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import platform
-import sys
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from cas_metric.cli.common import CountProgress, console_err
+from cas_metric.mllm import asking as mllm
+from cas_metric.mllm.asking import Asked, Asking
 
 if TYPE_CHECKING:
-    from cas_metric.mllm import Answer, Request
+    from cas_metric.mllm import Request
 
 ASKING: Final = "Asking the model"
 
@@ -110,108 +108,15 @@ AnswerCache = Annotated[
 ]
 
 
-@dataclass(frozen=True)
-class Asking:
-    """Whom to ask, and how; the options above."""
-
-    spec: str
-    base_url: str | None = None
-    concurrency: int = 4
-    requests_per_minute: float | None = None
-    repairs: int = 2
-    retries: int = 5
-    timeout: float = 120.0
-    max_tokens: int = 1024
-    temperature: float = 0.0
-    longest_side: int = 1024
-    ask_again: bool = False
-    cache: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    offline: bool = False
-
-
-@dataclass(frozen=True)
-class Asked:
-    """Answers, who gave them, and what that took.
-
-    Attributes:
-        answers: One a request, in order.
-        model: Identity of the model.
-        notes: What the model's server did not take.
-        timing: Seconds, calls and tokens; differs from run to run.
-    """
-
-    answers: Sequence[Answer]
-    model: dict[str, Any]
-    notes: tuple[str, ...]
-    timing: dict[str, Any]
-
-
 def put_questions(requests: Sequence[Request], asking: Asking, what: str) -> Asked:
-    """Put all questions, with a progress bar, and count what was paid.
-
-    Args:
-        requests: The questions.
-        asking: Whom to ask.
-        what: What is counted, e.g. ``images``.
-
-    Raises:
-        CasError: See :func:`cas_metric.mllm.answer_all` and :func:`cas_metric.mllm.open_model`.
-    """
-    from cas_metric.mllm import AnswerCache, Options, Settings, answer_all, open_model, usage_of
-
-    started = time.perf_counter()
-    model = open_model(
-        asking.spec,
-        Settings(
-            temperature=asking.temperature,
-            max_tokens=asking.max_tokens,
-            longest_side=asking.longest_side,
-            timeout=asking.timeout,
-        ),
-        base_url=asking.base_url,
-        device=asking.device,
-        dtype=asking.dtype,
-        offline=asking.offline,
-    )
-    options = Options(
-        repairs=asking.repairs,
-        retries=asking.retries,
-        concurrency=asking.concurrency,
-        requests_per_minute=asking.requests_per_minute,
-        ask_again=asking.ask_again,
-    )
-    with AnswerCache(asking.cache) as cache, CountProgress(what) as bar:
-        answers = answer_all(requests, model, cache=cache, options=options, progress=bar)
-    notes = tuple(getattr(model, "notes", ()))
-    say_all(notes)
-    usage = usage_of(answers)
-    timing = {
-        "seconds": round(time.perf_counter() - started, 3),
-        "questions": len(answers),
-        "from_cache": sum(answer.cached for answer in answers),
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-    }
-    identity = {"spec": asking.spec, **model.identity}
-    return Asked(answers, identity, notes, timing)
+    """:func:`cas_metric.mllm.asking.put_questions` with a progress bar and notes on stderr."""
+    with CountProgress(what) as bar:
+        asked = mllm.put_questions(requests, asking, bar)
+    say_all(asked.notes)
+    return asked
 
 
 def say_all(notes: Sequence[str]) -> None:
     """Write notes to stderr, a line each."""
     for note in notes:
         console_err().print(note, markup=False, soft_wrap=True)
-
-
-def provenance(roots: dict[str, str]) -> dict[str, Any]:
-    """Command line, versions, and where the images of each source lie."""
-    from importlib.metadata import version
-
-    packages = ("cas-metric", "numpy", "pandas", "pillow", "pydantic", "scipy")
-    return {
-        "command": ["cas", *sys.argv[1:]],
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in packages},
-        "inputs": {source: {"root": root} for source, root in roots.items()},
-    }

@@ -10,7 +10,8 @@ import typer
 from cas_metric import protocol
 from cas_metric.cli import asking as ask
 from cas_metric.cli import options as option
-from cas_metric.errors import EXIT_SOME_FAILED
+from cas_metric.cli.common import CountProgress
+from cas_metric.cli.results import finish
 
 HELP = """
 Have a multimodal language model judge every checklist item of every image.
@@ -98,48 +99,31 @@ def audit(
     offline: option.Offline = False,
 ) -> None:
     """Audit images against their checklists; the help text is :data:`HELP`."""
-    from cas_metric.cli.audit_run import audit_markdown, audit_summary, closing_line, write_audit
-    from cas_metric.cli.common import emit_json
-    from cas_metric.mllm.audit import audit_requests, audit_rows, control_labels
-    from cas_metric.mllm.sources import draw_cases, read_images, split_source
+    from cas_metric.verbs import audit as verb
 
-    images = draw_cases(read_images(sources, domain=domain, seed=seed), cases, draw_seed)
-    ask.say_all(images.notes)
-    table, pack = images.table, images.domain
-    own = table["label"].tolist()
-    other = control_labels(own, pack, draw_seed) if control else []
-    requests = audit_requests(table, pack, own)
-    if control:
-        requests += audit_requests(table, pack, other)
-    asked = ask.put_questions(
-        requests,
-        ask.Asking(
-            mllm,
-            base_url=base_url,
-            concurrency=concurrency,
-            requests_per_minute=requests_per_minute,
-            repairs=repairs,
-            retries=retries,
-            timeout=timeout,
-            max_tokens=max_tokens,
-            longest_side=longest_side,
-            ask_again=ask_again,
-            cache=cache,
-            device=device,
-            offline=offline,
-        ),
-        "images",
+    asking = ask.Asking(
+        mllm,
+        base_url=base_url,
+        concurrency=concurrency,
+        requests_per_minute=requests_per_minute,
+        repairs=repairs,
+        retries=retries,
+        timeout=timeout,
+        max_tokens=max_tokens,
+        longest_side=longest_side,
+        ask_again=ask_again,
+        cache=cache,
+        device=device,
+        offline=offline,
     )
-    answers = asked.answers
-    rows = audit_rows(table, answers[: len(table)], pack, own)
-    others = audit_rows(table, answers[len(table) :], pack, other) if control else None
-    summary = audit_summary(images, rows, others, asked)
-    folder = out or Path("audit") / split_source(sources[0])[1].absolute().stem
-    write_audit(folder, images, rows, others, summary)
-    if as_json:
-        emit_json({**summary, "run": str(folder)})
-    else:
-        typer.echo(audit_markdown(summary))
-        typer.echo(closing_line(summary, folder))
-    if summary["failures"]:
-        raise typer.Exit(EXIT_SOME_FAILED)
+    with CountProgress("images") as bar:
+        result = verb.audit(
+            *(sources, asking),
+            domain=domain,
+            seed=seed,
+            cases=cases,
+            control=control,
+            draw_seed=draw_seed,
+            progress=bar,
+        )
+    finish(result, out, as_json=as_json)

@@ -31,6 +31,11 @@ def console_err() -> Console:
     return Console(stderr=True, highlight=False)
 
 
+def tell(line: str) -> None:
+    """A line for people, beside the results."""
+    console_err().print(line, markup=False, soft_wrap=True)
+
+
 def console_out() -> Console:
     """Console on stdout: results for people."""
     return Console(highlight=False)
@@ -84,11 +89,18 @@ class CountProgress:
         if self._task is not None:
             self._bar.stop()
 
+    def counting(self, what: str) -> None:
+        """Count something else from here on, from its beginning."""
+        if self._task is not None:
+            self._bar.stop()
+            self._bar, self._task = progress(), None
+        self.what = what
+
     def __call__(self, done: int, total: int) -> None:
         """Show that ``done`` of ``total`` are done."""
         now = time.monotonic()
         if self._task is None:
-            self._started = now
+            self._started = self._told = now
             self._bar.start()
             self._task = self._bar.add_task(self.what, total=total, completed=done, rate="")
             self._first = done

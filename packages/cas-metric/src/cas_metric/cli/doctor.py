@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import shutil
-from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, requires, version
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from cas_metric.cli.common import console_out, emit_json
 from cas_metric.cli.options import Cache
-from cas_metric.errors import CasError
+from cas_metric.cli.results import finish
 
 HELP = """
 Tell what works on this machine and what is missing.
@@ -32,146 +25,6 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Examine this machine; the help text is :data:`HELP`."""
-    from cas_metric.embedding.cache import NO_CACHE
-    from cas_metric.files import cache_directory
+    from cas_metric.verbs import doctor as verb
 
-    directory = cache_directory() if cache in (None, NO_CACHE) else cache
-    findings = {
-        "versions": _versions(),
-        "devices": _devices(),
-        "cache": _cache(str(directory)),
-        "extras": _extras(),
-        "encoders": _encoders(),
-    }
-    if as_json:
-        emit_json(findings)
-    else:
-        _print(findings)
-
-
-def _versions() -> dict[str, str]:
-    core = sorted(_requirement(line) for line in requires("cas-metric") or [] if ";" not in line)
-    found = {"python": platform.python_version(), "cas-metric": version("cas-metric")}
-    for name in core:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "missing: pip install cas-metric again"
-    return found
-
-
-def _requirement(line: str) -> str:
-    """The distribution that a requirement such as ``numpy>=2.0`` is about."""
-    from packaging.requirements import Requirement
-
-    return Requirement(line).name
-
-
-def _devices() -> list[str]:
-    import torch
-
-    found = [f"cpu ({os.cpu_count()} processors, torch uses {torch.get_num_threads()})"]
-    for index in range(torch.cuda.device_count()):
-        properties = torch.cuda.get_device_properties(index)
-        memory = properties.total_memory / 2**30
-        found.append(f"cuda:{index} ({properties.name}, {memory:.0f} GiB)")
-    if torch.backends.mps.is_available():
-        found.append("mps (Apple GPU)")
-    return found
-
-
-def _cache(directory: str) -> dict[str, Any]:
-    """Where embeddings are kept; a store is only looked into, never made."""
-    from cas_metric.embedding.cache import STORE, EmbeddingCache
-
-    path = Path(directory).expanduser()
-    found: dict[str, Any] = {"directory": str(path), "entries": 0, "megabytes": 0.0, "problem": ""}
-    found["free_gigabytes"] = round(shutil.disk_usage(_existing(path)).free / 1e9, 1)
-    if (path / STORE).is_dir():
-        try:
-            with EmbeddingCache(path) as cache:
-                found["entries"] = len(cache)
-                found["megabytes"] = round(cache.size / 1e6, 1)
-        except CasError as error:
-            found["problem"] = str(error)
-    return found
-
-
-def _existing(path: Path) -> Path:
-    """The nearest folder above that exists: what a new one would be made on."""
-    while not path.exists():
-        path = path.parent
-    return path
-
-
-def _extras() -> dict[str, dict[str, str]]:
-    """By extra of cas-metric, its packages and what is installed of them."""
-    from packaging.requirements import Requirement
-
-    found: dict[str, dict[str, str]] = {}
-    for line in requires("cas-metric") or []:
-        requirement = Requirement(line)
-        marker = str(requirement.marker or "")
-        if "extra ==" not in marker:
-            continue
-        extra = marker.split("extra ==")[1].strip().strip("\"'")
-        try:
-            state = version(requirement.name)
-        except PackageNotFoundError:
-            state = ""
-        found.setdefault(extra, {})[requirement.name] = state
-    return found
-
-
-def _encoders() -> dict[str, str]:
-    """By alias, whether its files are here: ``embedded``, ``downloaded`` or ``not here``."""
-    from cas_metric.encoders.hub import find_cached
-    from cas_metric.encoders.registry import list_encoders
-
-    found = {}
-    for info in list_encoders():
-        if info.embedded:
-            found[info.alias] = "embedded"
-        elif find_cached(info.hub_id, info.revision) is not None:
-            found[info.alias] = "downloaded"
-        else:
-            found[info.alias] = "not here"
-    return found
-
-
-def _print(findings: Mapping[str, Any]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    console = console_out()
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    versions = [f"{name} {number}" for name, number in findings["versions"].items()]
-    table.add_row("versions", ", ".join(versions))
-    table.add_row("devices", "\n".join(findings["devices"]))
-    cache = findings["cache"]
-    told = (
-        f"{cache['directory']}: {cache['entries']} embeddings, {cache['megabytes']} MB; "
-        f"{cache['free_gigabytes']} GB free on its disk"
-    )
-    # Brackets in paths and extras are no markup.
-    table.add_row("cache", Text("\n".join(filter(None, (told, cache["problem"])))))
-    extras = (_extra_line(*item) for item in findings["extras"].items())
-    table.add_row("extras", Text("\n".join(extras)))
-    states = [f"{alias}: {state}" for alias, state in findings["encoders"].items()]
-    table.add_row("encoders", "\n".join(states))
-    console.print(table)
-    if "not here" in findings["encoders"].values():
-        console.print(
-            "Encoders that are not here are downloaded on first use; without a network, give "
-            "--encoder a local directory in the hub's format.",
-            soft_wrap=True,
-        )
-
-
-def _extra_line(extra: str, packages: Mapping[str, str]) -> str:
-    lacking = [name for name, state in packages.items() if not state]
-    if lacking:
-        return f"{extra}: pip install 'cas-metric[{extra}]' (lacks {', '.join(lacking)})"
-    return f"{extra}: " + ", ".join(f"{name} {state}" for name, state in packages.items())
+    finish(verb.doctor(cache), None, as_json=as_json)

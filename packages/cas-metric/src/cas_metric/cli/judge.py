@@ -10,7 +10,8 @@ import typer
 from cas_metric import protocol
 from cas_metric.cli import asking as ask
 from cas_metric.cli import options as option
-from cas_metric.errors import EXIT_SOME_FAILED
+from cas_metric.cli.common import CountProgress
+from cas_metric.cli.results import finish
 
 HELP = """
 Have a multimodal language model rank the images that several methods made of the same cases.
@@ -90,9 +91,12 @@ def judge(
         int, typer.Option(min=100, help="Bootstrap resamples of the cases.")
     ] = protocol.RESAMPLES,
     out: Annotated[
-        Path,
-        typer.Option(help="Directory for rankings, summary, tables and figures.", metavar="DIR"),
-    ] = Path("judge"),
+        Path | None,
+        typer.Option(
+            help="Directory for rankings, summary, tables and figures. Default: judge/.",
+            metavar="DIR",
+        ),
+    ] = None,
     as_json: option.Json = False,
     base_url: ask.BaseUrl = None,
     concurrency: ask.Concurrency = 4,
@@ -108,54 +112,33 @@ def judge(
     offline: option.Offline = False,
 ) -> None:
     """Rank the images of several methods; the help text is :data:`HELP`."""
-    from cas_metric.cli.common import emit_json
-    from cas_metric.cli.judge_run import judge_markdown, judge_summary, known_cas, write_judge
-    from cas_metric.mllm.judge import (
-        balanced_orders,
-        find_cases,
-        judge_requests,
-        judge_rows,
-        sample_cases,
-    )
-    from cas_metric.mllm.sources import read_images
+    from cas_metric.verbs import judge as verb
 
-    images = read_images(sources, domain=domain, seed=seed)
-    found = sample_cases(find_cases(images.table), cases, draw_seed)
-    known = known_cas(images, found, cas)
-    ask.say_all((*images.notes, *found.notes))
-    orders = balanced_orders(len(found.methods), len(found.cases), permutations, draw_seed)
-    asked = ask.put_questions(
-        judge_requests(found, images.table, images.domain, orders),
-        ask.Asking(
-            mllm,
-            base_url=base_url,
-            concurrency=concurrency,
-            requests_per_minute=requests_per_minute,
-            repairs=repairs,
-            retries=retries,
-            timeout=timeout,
-            max_tokens=max_tokens,
-            longest_side=longest_side,
-            ask_again=ask_again,
-            cache=cache,
-            device=device,
-            offline=offline,
-        ),
-        "rankings",
+    asking = ask.Asking(
+        mllm,
+        base_url=base_url,
+        concurrency=concurrency,
+        requests_per_minute=requests_per_minute,
+        repairs=repairs,
+        retries=retries,
+        timeout=timeout,
+        max_tokens=max_tokens,
+        longest_side=longest_side,
+        ask_again=ask_again,
+        cache=cache,
+        device=device,
+        offline=offline,
     )
-    rankings, questions = judge_rows(found, orders, asked.answers, mllm)
-    summary = judge_summary(
-        (images, found),
-        (rankings, questions),
-        asked,
-        known,
-        {"permutations": permutations, "draw_seed": draw_seed, "resamples": resamples},
-    )
-    write_judge(out, rankings, questions, summary)
-    if as_json:
-        emit_json({**summary, "run": str(out)})
-    else:
-        typer.echo(judge_markdown(summary))
-        typer.echo(f"Rankings: {out / 'rankings.csv'} (for `cas preference`)")
-    if summary["failures"]:
-        raise typer.Exit(EXIT_SOME_FAILED)
+    with CountProgress("rankings") as bar:
+        result = verb.judge(
+            *(sources, asking),
+            domain=domain,
+            seed=seed,
+            cases=cases,
+            permutations=permutations,
+            draw_seed=draw_seed,
+            cas=cas,
+            resamples=resamples,
+            progress=bar,
+        )
+    finish(result, out, as_json=as_json)

@@ -9,8 +9,8 @@ import typer
 
 from cas_metric import protocol
 from cas_metric.cli import options as option
-from cas_metric.cli.common import console_out, emit_json
-from cas_metric.errors import EXIT_SOME_FAILED
+from cas_metric.cli.common import CountProgress
+from cas_metric.cli.results import finish
 
 HELP = """
 Look for images and patients of TEST in TRAIN.
@@ -44,38 +44,14 @@ def leakage(
 
     Example: cas leakage train/ test/ --out leakage
     """
-    from cas_metric.cli.memorization import read_pictures_of
-    from cas_metric.cli.memorization_run import (
-        domain_of,
-        leakage_summary,
-        provenance,
-        write_leakage,
-    )
-    from cas_metric.copies.leakage import find_leakage
-    from cas_metric.manifest import read_manifest
+    from cas_metric.verbs import leakage as verb
 
-    sets = read_manifest(train), read_manifest(test)
-    pictures = [read_pictures_of(one, ssim_size, "none", num_workers) for one in sets]
-    found = find_leakage(*sets, (pictures[0], pictures[1]), threshold=threshold)
-    domain = domain_of(*sets)
-    errors = {**pictures[0].errors, **pictures[1].errors}
-    summary = leakage_summary(
-        found,
-        {
-            "domain": domain,
-            "embedded_world": domain.startswith("phantom-"),
-            "settings": {"phash_threshold": threshold, "ssim_size": ssim_size},
-            "failures": [{"image": p, "error": why} for p, why in sorted(errors.items())],
-            "provenance": provenance(train=sets[0], test=sets[1]),
-        },
-    )
-    folder = out or Path("leakage") / test.absolute().stem
-    write_leakage(folder, found, summary)
-    if as_json:
-        emit_json({**summary, "run": str(folder)})
-    else:
-        console = console_out()
-        console.print(summary["verdict"], markup=False)
-        console.print(f"Report: {folder / 'report.html'}", markup=False, soft_wrap=True)
-    if errors:
-        raise typer.Exit(EXIT_SOME_FAILED)
+    with CountProgress("images") as bar:
+        result = verb.leakage(
+            *(train, test),
+            threshold=threshold,
+            ssim_size=ssim_size,
+            num_workers=num_workers,
+            progress=bar,
+        )
+    finish(result, out, as_json=as_json)

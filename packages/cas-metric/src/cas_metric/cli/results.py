@@ -15,21 +15,32 @@ if TYPE_CHECKING:
 
 
 def finish(result: Result, out: Path | None, *, as_json: bool) -> None:
-    """Save a result where a directory is given, print it, and exit with 3 where images failed.
+    """Save a result, print it, and exit with 3 where images failed.
+
+    A result that has a folder of its own is always saved, and says where; others are saved where a
+    directory is given.
 
     Args:
         result: Of a verb.
         out: Directory for the files, or None.
         as_json: Print the summary as JSON rather than the text.
     """
-    if out is not None:
-        result.save(out)
+    from cas_metric.verbs.result import FolderResult
+
+    kept = result if isinstance(result, FolderResult) else None
+    folder = out or (kept.folder if kept else None)
+    if folder is not None:
+        result.save(folder)
     for warning in result.warnings:
-        console_err().print(f"warning: {warning}", markup=False)
+        console_err().print(f"warning: {warning}", markup=False, soft_wrap=True)
     if as_json:
-        emit_json(result.summary)
+        emit_json({**result.summary, "run": str(folder)} if kept else result.summary)
     else:
         typer.echo(result.text)
+        if kept and kept.closing:
+            typer.echo(kept.closing.replace("{folder}", str(folder)))
+    for note in result.notes:
+        console_err().print(note, markup=False, soft_wrap=True)
     if result.failures:
         raise typer.Exit(EXIT_SOME_FAILED)
 

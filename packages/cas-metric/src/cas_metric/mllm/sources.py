@@ -51,6 +51,11 @@ class Images:
         """Names of the methods, in the order of the sources."""
         return tuple(dict.fromkeys(self.table["method"]))
 
+    @property
+    def inputs(self) -> dict[str, dict[str, str]]:
+        """Where the images of each source lie, for the provenance of a result."""
+        return {source: {"root": root} for source, root in self.roots.items()}
+
 
 def read_images(
     sources: Sequence[str], *, domain: str | None = None, seed: int | None = None

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cas_metric.files import write_bytes
+from cas_metric.protocol import SSIM_THRESHOLD
 from cas_metric.report import details
 from cas_metric.report.format import count
 from cas_metric.report.memorization import FILE_NAME, PAIRS, SuspiciousPair, pair_card
 from cas_metric.report.palette import INKS
 from cas_metric.report.rendering import render
 from cas_metric.report.tables import Cell, Column, Table, TableRow
+
+if TYPE_CHECKING:
+    from cas_metric.copies.leakage import Leakage
 
 TITLE: Final = "Leakage"
 #: Shared patients listed on the page.
@@ -80,6 +84,45 @@ def write_leakage_report(shared: Shared, out: str | Path, *, pairs: int = PAIRS)
     return target
 
 
+def shared_of(found: Leakage, summary: Mapping[str, Any]) -> Shared:
+    """What the report shows of a search.
+
+    Args:
+        found: What the two splits share.
+        summary: What is to be written to ``summary.json``.
+    """
+    return Shared(
+        domain=summary["domain"],
+        verdict=summary["verdict"],
+        counts=[
+            ("pairs with the same bytes", found.figures["same_file"]),
+            ("pairs with the same pixels in different files", found.figures["same_pixels"]),
+            (
+                f"near duplicates (pHash ≤ {found.figures['phash_threshold']})",
+                found.figures["near_duplicates"],
+            ),
+            (
+                f"near duplicates with SSIM > {SSIM_THRESHOLD}",
+                found.figures["near_duplicates_confirmed"],
+            ),
+            ("pairs whose labels differ", found.figures["labels_differ"]),
+            ("training images affected", found.figures["train_images_affected"]),
+            ("test images affected", found.figures["test_images_affected"]),
+            ("shared patients", found.figures["shared_patients"]),
+        ],
+        pairs=[
+            SuspiciousPair(
+                Path(row.test), Path(row.train), row.kind, _both(row.test_label, row.train_label),
+                ssim=row.ssim, phash=row.phash,
+            )
+            for row in found.pairs.itertuples()
+        ],
+        patients=list(found.patients.itertuples(index=False, name=None)),
+        provenance=summary["provenance"],
+        embedded_world=summary["embedded_world"],
+    )  # fmt: skip
+
+
 def _counts(lines: Sequence[tuple[str, int]]) -> Table:
     rows = tuple(TableRow((Cell(what, what), Cell(count(n), n))) for what, n in lines)
     columns = Column("What the two share", numeric=False), Column("number")
@@ -97,3 +140,8 @@ def _patients(lines: Sequence[tuple[str, int, int]]) -> Table | None:
         for name, *numbers in lines
     )
     return Table("patients", "Patients with images in both splits", columns, rows) if rows else None
+
+
+def _both(one: str, other: str) -> str:
+    """A label that two images share, or both labels."""
+    return one if one == other else f"{one or 'no label'} / {other or 'no label'}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from cas_metric.report.rendering import render
 from cas_metric.report.tables import Cell, Column, Table, TableRow
 from cas_metric.report.thumbnails import Thumbnail, thumbnail
 from cas_metric.statistics.uncertainty import Interval
+
+if TYPE_CHECKING:
+    from cas_metric.copies.analysis import Analysis
 
 FILE_NAME: Final = "report.html"
 TITLE: Final = "Memorization"
@@ -152,6 +155,35 @@ def write_memorization_report(findings: Findings, out: str | Path, *, pairs: int
     return target
 
 
+def findings_of(analysis: Analysis, summary: Mapping[str, Any]) -> Findings:
+    """What the report shows of an analysis.
+
+    Args:
+        analysis: What was found.
+        summary: What is to be written to ``summary.json``.
+    """
+    encoder = summary["encoder"]["name"] if summary["encoder"] else ""
+    tables = _matched_table(analysis), _class_table(analysis)
+    return Findings(
+        domain=summary["domain"],
+        verdict=summary["verdict"],
+        encoder=encoder,
+        duplicates=[
+            NearDuplicates(
+                one["method"], one["n"], one.get("ssim_above", 0), one["phash_near"],
+                one["either"], one.get("max_ssim", float("nan")),
+            )
+            for one in analysis.methods
+        ],
+        neighbours=[_distances(one, analysis) for one in analysis.methods if "neighbours" in one],
+        reference=analysis.reference,
+        pairs=[_suspicious(row) for row in analysis.pairs.itertuples()],
+        details=[table for table in tables if table.rows],
+        provenance={**summary["provenance"], "settings": summary["settings"]},
+        embedded_world=summary["embedded_world"],
+    )  # fmt: skip
+
+
 def build_context(findings: Findings, pairs: int) -> dict[str, Any]:
     """Everything that the template shows, by the name that it uses."""
     names = [*(d.method for d in findings.duplicates), *(n.method for n in findings.neighbours)]
@@ -245,3 +277,84 @@ def pair_card(pair: SuspiciousPair, ink: str) -> PairCard:
         ("distance", number(pair.distance, 4)),
     )
     return PairCard(pair, ink, thumbnail(pair.generated), thumbnail(pair.training), scores)
+
+
+def _suspicious(row: Any) -> SuspiciousPair:
+    return SuspiciousPair(
+        Path(row.generated),
+        Path(row.training),
+        row.method,
+        row.label,
+        ssim=row.ssim,
+        phash=row.phash,
+        distance=getattr(row, "distance", None),
+        flags=tuple(row.flags.split(", ")) if row.flags else (),
+    )
+
+
+def _distances(one: Mapping[str, Any], analysis: Analysis) -> NeighbourDistances:
+    figures, nothing = one["neighbours"], float("nan")
+    rows = analysis.rows[analysis.rows["method"] == one["method"]]
+    gap = figures.get("difference") or dict.fromkeys(Interval._fields, nothing)
+    return NeighbourDistances(
+        one["method"], figures["train"], figures.get("test", nothing), Interval(**gap),
+        figures.get("p_nearer_to_train", nothing), rows["train_distance"].to_numpy(dtype=float),
+    )  # fmt: skip
+
+
+def _matched_table(analysis: Analysis) -> Table:
+    """The comparison at equal numbers, and the images nearer than any real one."""
+    columns = (
+        Column("Method", numeric=False),
+        Column("images a set", "Real images of each set in the size-matched comparison."),
+        Column("difference", "Training minus test at that size, expected over all draws."),
+        Column("nearer than real", "Images nearer to training than every real test image is."),
+    )
+    rows = []
+    for one in analysis.methods:
+        figures = one.get("neighbours", {})
+        if "matched_size" in figures:
+            gap, size = figures["matched_difference"], figures["matched_size"]
+            cells = (
+                Cell(one["method"], one["method"]),
+                Cell(count(size), size),
+                Cell(number(gap["estimate"], 4), gap["estimate"], _bounds(gap)),
+                Cell(count(figures["nearer_than_real"]), figures["nearer_than_real"]),
+            )
+            rows.append(TableRow(cells))
+    caption = "The same with equal numbers of training and test images"
+    return Table("matched", caption, columns, tuple(rows))
+
+
+def _class_table(analysis: Analysis) -> Table:
+    columns = (
+        Column("Method", numeric=False),
+        Column("Class", numeric=False),
+        Column("images"),
+        Column("either", "Flagged by SSIM or pHash."),
+        Column("max SSIM"),
+        Column("to training"),
+        Column("to test"),
+        Column("difference", "Training minus test."),
+    )
+    rows = []
+    for one in analysis.methods:
+        for label, figures in one["per_class"].items():
+            gap = figures.get("difference", {})
+            cells = (
+                Cell(one["method"], one["method"]),
+                Cell(label, label),
+                *(Cell(count(figures[key]), figures[key]) for key in ("n", "either")),
+                Cell(number(figures.get("max_ssim")), figures.get("max_ssim")),
+                Cell(number(figures.get("train"), 4), figures.get("train")),
+                Cell(number(figures.get("test"), 4), figures.get("test")),
+                Cell(number(gap.get("estimate"), 4), gap.get("estimate"), _bounds(gap)),
+            )
+            rows.append(TableRow(cells))
+    return Table("classes", "By class of the generated image", columns, tuple(rows))
+
+
+def _bounds(gap: Mapping[str, Any]) -> str:
+    if not gap or not np.isfinite(gap["low"]):
+        return ""
+    return f"{number(gap['low'], 4)} to {number(gap['high'], 4)}"

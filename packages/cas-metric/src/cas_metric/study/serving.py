@@ -26,6 +26,16 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def exposure(host: str) -> str:
+    """What to be warned of when listening on an address; empty for this machine alone."""
+    if is_loopback(host):
+        return ""
+    return (
+        f"{host} can be reached from other machines, and this server speaks plain HTTP: links and "
+        "images travel readably. Use a proxy with TLS."
+    )
+
+
 def bind(host: str, port: int) -> socket.socket:
     """A listening socket's address, taken before anything is announced.
 

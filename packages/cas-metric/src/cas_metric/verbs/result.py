@@ -27,6 +27,7 @@ class Result:
         writers: Write what else belongs to the result, such as figures and reports, into a folder.
         failures: Image to the reason why it could not be used.
         warnings: What a person should know first.
+        notes: What else is good to know, such as files that were passed over.
 
     Example:
         >>> Result("fidelity", {"n": 2}, "# Fidelity").summary["n"]
@@ -40,6 +41,7 @@ class Result:
     writers: tuple[Callable[[Path], Any], ...] = ()
     failures: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def save(self, folder: str | Path) -> Path:
         """Write tables, figures, ``NAME.md`` and, last, ``NAME.json``.
@@ -54,14 +56,47 @@ class Result:
             CasError: It cannot be written to.
         """
         path = Path(folder)
+        self._write_all(path)
+        write_bytes(path / f"{self.name}.md", self.text.encode())
+        write_bytes(path / f"{self.name}.json", to_json(self.summary).encode())
+        return path
+
+    def _write_all(self, path: Path) -> None:
         for name, table in self.tables.items():
             csv = table.to_csv(index=False, lineterminator="\n")
             write_bytes(path / f"{name}.csv", csv.encode())
         for write in self.writers:
             write(path)
-        write_bytes(path / f"{self.name}.md", self.text.encode())
-        write_bytes(path / f"{self.name}.json", to_json(self.summary).encode())
-        return path
 
     def _repr_markdown_(self) -> str:
         return self.text
+
+
+@dataclass(frozen=True, eq=False)
+class FolderResult(Result):
+    """A result that fills a folder of its own, which a ``summary.json`` completes.
+
+    Attributes:
+        folder: Where it is saved unless told otherwise.
+        closing: What a person is told once it is saved; ``{folder}`` stands for the folder.
+    """
+
+    folder: Path = field(default=Path())
+    closing: str = ""
+
+    def save(self, folder: str | Path | None = None) -> Path:
+        """Write tables, figures and reports and, last, ``summary.json``.
+
+        Args:
+            folder: Created where it does not exist; files of the same names are replaced.
+
+        Returns:
+            The folder.
+
+        Raises:
+            CasError: It cannot be written to.
+        """
+        path = Path(folder or self.folder)
+        self._write_all(path)
+        write_bytes(path / "summary.json", to_json(self.summary).encode())
+        return path

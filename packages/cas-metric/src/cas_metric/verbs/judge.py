@@ -1,33 +1,114 @@
-"""From rankings to the files of a judgement: tables, ``summary.json``, ``judge.md`` and figures."""
+"""A multimodal language model ranks the images of several methods."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from cas_metric.cli.asking import Asked, provenance
 from cas_metric.cli.preference import analyse, correlate_with, draw_figures, score_table
 from cas_metric.cli.tables import read_columns
 from cas_metric.errors import InputError
-from cas_metric.files import to_json, write_bytes
-from cas_metric.mllm.judge import GENERAL, letters
-from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE
-from cas_metric.statistics.preference import Rankings, parse_rankings
-from cas_metric.statistics.repeatability import places, repeatability, shown_counts
+from cas_metric.files import write_bytes
+from cas_metric.mllm.asking import Asked, Asking, put_questions
+from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE, RESAMPLES
+from cas_metric.runs.provenance import provenance
 from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, number, p_value, percent
+from cas_metric.verbs.audit import PACKAGES
+from cas_metric.verbs.progress import Progress, counting
+from cas_metric.verbs.result import FolderResult
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from cas_metric.mllm.judge import Cases
     from cas_metric.mllm.sources import Images
+    from cas_metric.statistics.preference import Rankings
 
 MODEL: Final = "bradley-terry"
 #: Penalty on the scores where a method always wins, and they would be infinite without one.
 RIDGE: Final = 0.01
 #: Fewest methods of a correlation.
 _CORRELATED: Final = 3
+
+
+def judge(
+    sources: Sequence[str],
+    mllm: str | Asking,
+    *,
+    domain: str | None = None,
+    seed: int | None = None,
+    cases: int | None = None,
+    permutations: int = 2,
+    draw_seed: int = BOOTSTRAP_SEED,
+    cas: str | Path | None = None,
+    resamples: int = RESAMPLES,
+    progress: Progress | None = None,
+) -> FolderResult:
+    """Have a multimodal language model rank the images that methods made of the same cases.
+
+    Args:
+        sources: Runs, manifests or folders, ``PATH`` or ``NAME=PATH`` each.
+        mllm: The model, as :func:`cas_metric.mllm.open_model` takes it, or with everything that
+            decides how it is asked.
+        domain: Criteria and classes; by default what the sources say.
+        seed: Only images of this generation seed.
+        cases: Judge only so many randomly drawn cases.
+        permutations: Orders in which each case is shown.
+        draw_seed: Seed of the drawn cases and of the orders.
+        cas: Table with ``method`` and ``cas`` to correlate; by default the mean CAS of the sources
+            where all are runs.
+        resamples: Bootstrap resamples of the cases.
+        progress: Told after every answer.
+
+    Returns:
+        Tables ``rankings`` (which ``preference`` reads) and ``questions``, and in the summary
+        scores, places and repeatability. Saved by default into ``judge``.
+
+    Raises:
+        InputError: Sources that cannot be read, or no domain.
+        ModelUnavailable: The model cannot be had.
+
+    Example:
+        >>> result = judge(["a=gen/a", "b=gen/b"], "openai:gpt-4o")  # doctest: +SKIP
+    """
+    from cas_metric.mllm.judge import (
+        balanced_orders,
+        find_cases,
+        judge_requests,
+        judge_rows,
+        sample_cases,
+    )
+    from cas_metric.mllm.sources import read_images
+
+    images = read_images(sources, domain=domain, seed=seed)
+    found = sample_cases(find_cases(images.table), cases, draw_seed)
+    known = known_cas(images, found, Path(cas) if cas is not None else None)
+    orders = balanced_orders(len(found.methods), len(found.cases), permutations, draw_seed)
+    asking = mllm if isinstance(mllm, Asking) else Asking(mllm)
+    requests = judge_requests(found, images.table, images.domain, orders)
+    asked = put_questions(requests, asking, counting(progress, "rankings"))
+    rankings, questions = judge_rows(found, orders, asked.answers, asking.spec)
+    summary = judge_summary(
+        (images, found),
+        (rankings, questions),
+        asked,
+        known,
+        {"permutations": permutations, "draw_seed": draw_seed, "resamples": resamples},
+    )
+    text = judge_markdown(summary)
+    return FolderResult(
+        "judge",
+        summary,
+        text,
+        {"rankings": rankings, "questions": questions},
+        (partial(_write_rest, summary, text),),
+        {f"{one['case']}, order {one['permutation']}": one["error"] for one in summary["failures"]},
+        notes=tuple(summary["notes"]),
+        folder=Path("judge"),
+        closing="Rankings: {folder}/rankings.csv (for `cas preference`)",
+    )
 
 
 def known_cas(images: Images, found: Cases, table: Path | None) -> tuple[dict[str, float], str]:
@@ -78,6 +159,9 @@ def judge_summary(
         cas: Of :func:`known_cas`.
         settings: ``permutations``, ``draw_seed`` and ``resamples``.
     """
+    from cas_metric.mllm.judge import GENERAL
+    from cas_metric.statistics.preference import parse_rankings
+
     (images, found), (rankings, questions) = judged, tables
     domain = images.domain
     criteria = domain.ranking or GENERAL
@@ -100,7 +184,7 @@ def judge_summary(
         "repeatability": None,
         "places": None,
         "shown": None,
-        "provenance": provenance(images.roots),
+        "provenance": provenance("judge", PACKAGES, images.inputs),
         "timing": asked.timing,
     }
     if len(rankings):
@@ -113,6 +197,9 @@ def _figures(
     parsed: Rankings, cas: tuple[Mapping[str, float], str], draw: dict[str, int]
 ) -> dict[str, Any]:
     """Everything that is computed from the rankings."""
+    from cas_metric.mllm.judge import letters
+    from cas_metric.statistics.repeatability import places, repeatability, shown_counts
+
     scores = _scores(parsed, draw)
     known, source = cas
     if sum(name in known for name in scores["scores"]) >= _CORRELATED:
@@ -145,18 +232,12 @@ def _plain(found: Any) -> dict[str, Any]:
     return {k: v._asdict() if hasattr(v, "_asdict") else v for k, v in values}
 
 
-def write_judge(
-    folder: Path, rankings: pd.DataFrame, questions: pd.DataFrame, summary: Mapping[str, Any]
-) -> None:
-    """Write tables, text and figures and, last, ``summary.json``."""
-    for name, table in (("rankings", rankings), ("questions", questions)):
-        content = table.to_csv(index=False, lineterminator="\n").encode()
-        write_bytes(folder / f"{name}.csv", content)
-    write_bytes(folder / "judge.md", judge_markdown(summary).encode())
+def _write_rest(summary: Mapping[str, Any], text: str, folder: Path) -> None:
+    """The text and the figures."""
+    write_bytes(folder / "judge.md", text.encode())
     if summary["preference"] is not None:
         draw_figures(folder, summary["preference"])
         _draw_places(folder, summary["places"])
-    write_bytes(folder / "summary.json", to_json(summary).encode())
 
 
 def _draw_places(folder: Path, found: Mapping[str, Any]) -> None:

@@ -1,30 +1,96 @@
-"""From verdicts to the files of an audit: rows, ``summary.json``, ``report.html``, and tables."""
+"""Which checklist items does an image show, by an external evaluator?"""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
-from cas_metric.cli.asking import Asked, provenance
-from cas_metric.files import to_json, write_bytes
+from cas_metric.files import write_bytes
+from cas_metric.mllm.asking import Asked, Asking, put_questions
 from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE, RESAMPLES
-from cas_metric.report.audit import table_3b, write_audit_report
-from cas_metric.statistics.pass_rates import (
-    agreement_with_score,
-    compare_with_control,
-    image_table,
-    summarise_audit,
-)
+from cas_metric.runs.provenance import provenance
 from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, number, p_value, percent
+from cas_metric.verbs.progress import Progress, counting
+from cas_metric.verbs.result import FolderResult
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
     from cas_metric.mllm.sources import Images
+
+#: Packages that decide the bits of a result, of ``audit`` and of ``judge``.
+PACKAGES: Final = ("cas-metric", "numpy", "pandas", "pillow", "pydantic", "scipy")
+
+
+def audit(
+    sources: Sequence[str],
+    mllm: str | Asking,
+    *,
+    domain: str | None = None,
+    seed: int | None = None,
+    cases: int | None = None,
+    control: bool = False,
+    draw_seed: int = BOOTSTRAP_SEED,
+    progress: Progress | None = None,
+) -> FolderResult:
+    """Have a multimodal language model judge every checklist item of every image.
+
+    Args:
+        sources: Runs, manifests or folders, ``PATH`` or ``NAME=PATH`` each.
+        mllm: The model, as :func:`cas_metric.mllm.open_model` takes it, or with everything that
+            decides how it is asked.
+        domain: Classes and checklists; by default what the sources say.
+        seed: Only images of this generation seed.
+        cases: Audit only so many randomly drawn cases, the same for all methods.
+        control: Also ask for the checklist of another class.
+        draw_seed: Seed of the drawn cases and of the other classes.
+        progress: Told after every answer.
+
+    Returns:
+        One row an item (``audit``), and in the summary pass rates by method, class and item.
+        Saved by default into ``audit/NAME``.
+
+    Raises:
+        InputError: Sources that cannot be read, or no domain.
+        ModelUnavailable: The model cannot be had.
+
+    Example:
+        >>> result = audit(["gen/"], "openai:gpt-4o", domain="chexpert")  # doctest: +SKIP
+    """
+    import pandas as pd
+
+    from cas_metric.mllm.audit import audit_requests, audit_rows, control_labels
+    from cas_metric.mllm.sources import draw_cases, read_images, split_source
+
+    images = draw_cases(read_images(sources, domain=domain, seed=seed), cases, draw_seed)
+    table, pack = images.table, images.domain
+    own = table["label"].tolist()
+    other = control_labels(own, pack, draw_seed) if control else []
+    requests = audit_requests(table, pack, own)
+    if control:
+        requests += audit_requests(table, pack, other)
+    asking = mllm if isinstance(mllm, Asking) else Asking(mllm)
+    asked = put_questions(requests, asking, counting(progress, "images"))
+    answers = asked.answers
+    rows = audit_rows(table, answers[: len(table)], pack, own)
+    others = audit_rows(table, answers[len(table) :], pack, other) if control else None
+    summary = audit_summary(images, rows, others, asked)
+    every = rows if others is None else pd.concat([rows, others], ignore_index=True)
+    return FolderResult(
+        "audit",
+        summary,
+        audit_markdown(summary),
+        {"audit": every},
+        (partial(_write_rows, every), partial(_write_report, images, rows, summary)),
+        {one["image"]: one["error"] for one in summary["failures"]},
+        notes=tuple(summary["notes"]),
+        folder=Path("audit") / split_source(sources[0])[1].absolute().stem,
+        closing=_closing(summary),
+    )
 
 
 def audit_summary(
@@ -38,6 +104,8 @@ def audit_summary(
         control: Verdicts on those of other classes, where they were asked for.
         asked: Who gave them.
     """
+    from cas_metric.statistics.pass_rates import compare_with_control, image_table, summarise_audit
+
     domain = images.domain
     rows = rows.iloc[_order(rows, images)]
     own = image_table(rows)
@@ -53,33 +121,30 @@ def audit_summary(
         "agreement": _agreement(images, own),
         "failures": _failures([rows] if control is None else [rows, control]),
         "notes": [*images.notes, *asked.notes],
-        "provenance": provenance(images.roots),
+        "provenance": provenance("audit", PACKAGES, images.inputs),
         "timing": asked.timing,
     }
 
 
-def write_audit(
-    folder: Path,
-    images: Images,
-    rows: pd.DataFrame,
-    control: pd.DataFrame | None,
-    summary: Mapping[str, Any],
-) -> None:
-    """Write the rows, the report and, last, ``summary.json``."""
-    import pandas as pd
-
-    every = rows if control is None else pd.concat([rows, control], ignore_index=True)
+def _write_rows(every: pd.DataFrame, folder: Path) -> None:
     buffer = io.BytesIO()
     every.to_parquet(buffer, index=False)
     write_bytes(folder / "audit.parquet", buffer.getvalue())
-    write_bytes(folder / "audit.csv", every.to_csv(index=False, lineterminator="\n").encode())
+
+
+def _write_report(
+    images: Images, rows: pd.DataFrame, summary: Mapping[str, Any], folder: Path
+) -> None:
+    from cas_metric.report.audit import write_audit_report
+
     paths = dict(zip(_keys(images.table), images.table["path"], strict=True))
     write_audit_report(summary, rows, paths, folder)
-    write_bytes(folder / "summary.json", to_json(summary).encode())
 
 
 def _order(rows: pd.DataFrame, images: Images) -> np.ndarray:
     """Positions of the rows by method, as the sources came, and class, as the pack lists them."""
+    import numpy as np
+
     methods = [images.methods.index(name) for name in rows["method"]]
     classes = [images.domain.index(name) for name in rows["label"]]
     return np.lexsort([classes, methods])
@@ -87,6 +152,8 @@ def _order(rows: pd.DataFrame, images: Images) -> np.ndarray:
 
 def _agreement(images: Images, own: pd.DataFrame) -> dict[str, Any] | None:
     """Agreement with CCS where a run gave it."""
+    from cas_metric.statistics.pass_rates import agreement_with_score
+
     scores = dict(zip(_keys(images.table), images.table["ccs"].astype(float), strict=True))
     table = own.assign(ccs=[scores[key] for key in _keys(own)])
     return agreement_with_score(table) if table["ccs"].notna().any() else None
@@ -135,6 +202,8 @@ def _opening(summary: Mapping[str, Any]) -> str:
 
 
 def _table_3b(summary: Mapping[str, Any]) -> str:
+    from cas_metric.report.audit import table_3b
+
     methods, values, best = table_3b(summary)
     cells = [f"**{number(v)}**" if v == best else number(v) for v in values]
     table = markdown_table(["Dataset", *methods], [[summary["domain"], *cells]])
@@ -221,11 +290,11 @@ def _interval(entry: Mapping[str, float]) -> str:
     return f"{number(entry['estimate'])} [{number(entry['low'])}, {number(entry['high'])}]"
 
 
-def closing_line(summary: Mapping[str, Any], folder: Path) -> str:
+def _closing(summary: Mapping[str, Any]) -> str:
     """How many verdicts came, and where the report lies."""
     verdicts = sum(
         one[word] for one in summary["methods"] for word in ("present", "absent", "not_assessable")
     )
     unsure = sum(one["not_assessable"] for one in summary["methods"])
     share = percent(unsure / verdicts) if verdicts else "–"
-    return f"{verdicts} verdicts, {share} of them not assessable. Report: {folder / 'report.html'}"
+    return f"{verdicts} verdicts, {share} of them not assessable. Report: {{folder}}/report.html"

@@ -1,0 +1,62 @@
+"""What verbs share on their way from arguments to images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cas_metric.errors import InputError
+
+if TYPE_CHECKING:
+    from cas_metric.manifest import Manifest
+    from cas_metric.manifest.sources import Source
+
+
+def named_path(argument: str) -> tuple[str, Path]:
+    """``NAME=PATH``, or a path, whose own name is then taken."""
+    name, found, path = argument.partition("=")
+    if found and not Path(argument).exists():
+        return name, Path(path)
+    return Path(argument).absolute().stem, Path(argument)
+
+
+def named_manifests(sources: Mapping[str, Source] | Iterable[str]) -> dict[str, Manifest]:
+    """Method to its images.
+
+    Args:
+        sources: Name to source, or ``PATH`` or ``NAME=PATH`` each.
+
+    Raises:
+        InputError: Two methods have one name, or a source cannot be read.
+    """
+    from cas_metric.manifest.sources import as_manifest
+
+    if isinstance(sources, Mapping):
+        return {str(name): as_manifest(source) for name, source in sources.items()}
+    found: dict[str, Manifest] = {}
+    for argument in sources:
+        name, path = named_path(str(argument))
+        if name in found:
+            raise InputError(f"two methods are called {name!r}", fix="name them: NAME=FOLDER")
+        found[name] = as_manifest(path)
+    return found
+
+
+def short_name(source: Source, manifest: Manifest) -> str:
+    """What a folder of results is named after: the path that was given, else the images' folder."""
+    if isinstance(source, str | os.PathLike):
+        return Path(source).absolute().stem
+    return manifest.root.absolute().name
+
+
+def domain_of(*manifests: Manifest | None) -> str:
+    """The domain that the first ``cas.yaml`` names; empty without one."""
+    configs = (manifest.config for manifest in manifests if manifest is not None)
+    return next((config.domain for config in configs if config and config.domain), "")
+
+
+def failure_list(errors: Mapping[str, str]) -> list[dict[str, str]]:
+    """Unreadable images as a summary lists them."""
+    return [{"image": path, "error": why} for path, why in sorted(errors.items())]

@@ -1,0 +1,95 @@
+"""Images and patients that two splits share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cas_metric import protocol
+from cas_metric.verbs.inputs import domain_of, failure_list, short_name
+from cas_metric.verbs.memorization import PACKAGES
+from cas_metric.verbs.progress import Progress, counting
+from cas_metric.verbs.result import FolderResult
+
+if TYPE_CHECKING:
+    from cas_metric.copies.leakage import Leakage
+    from cas_metric.manifest.sources import Source
+
+
+def leakage(
+    train: Source,
+    test: Source,
+    *,
+    threshold: int = protocol.PHASH_THRESHOLD,
+    ssim_size: int = protocol.SSIM_SIZE,
+    num_workers: int | None = None,
+    progress: Progress | None = None,
+) -> FolderResult:
+    """Look for images and patients of ``test`` in ``train``.
+
+    Args:
+        train: One split; as :func:`~cas_metric.manifest.sources.as_manifest` takes it.
+        test: The other.
+        threshold: Largest pHash distance of near duplicates, of 64 bits.
+        ssim_size: Side of the grey square that SSIM is taken on.
+        num_workers: Threads that read and decode.
+        progress: Told how many images of a split have been read.
+
+    Returns:
+        Tables ``pairs`` and ``patients``, and in the summary their counts with a verdict. Saved by
+        default into ``leakage/NAME``.
+
+    Raises:
+        InputError: Wrong sources or settings.
+
+    Example:
+        >>> import cas_metric
+        >>> cas_metric.leakage("demo/real/train", "demo/real/test").summary["same_file"]
+        0
+    """
+    from cas_metric.copies.leakage import find_leakage
+    from cas_metric.copies.pictures import read_pictures
+    from cas_metric.copies.verdict import leakage_verdict
+    from cas_metric.manifest.sources import as_manifest
+    from cas_metric.runs.provenance import described, provenance
+
+    sets = as_manifest(train), as_manifest(test)
+    pictures = [
+        read_pictures(
+            one, size=ssim_size, num_workers=num_workers, progress=counting(progress, "images")
+        )
+        for one in sets
+    ]
+    found = find_leakage(*sets, (pictures[0], pictures[1]), threshold=threshold)
+    errors = {**pictures[0].errors, **pictures[1].errors}
+    domain = domain_of(*sets)
+    named = {"train": described(sets[0]), "test": described(sets[1])}
+    summary = {
+        "kind": "leakage",
+        "domain": domain,
+        "embedded_world": domain.startswith("phantom-"),
+        "settings": {"phash_threshold": threshold, "ssim_size": ssim_size},
+        "failures": failure_list(errors),
+        "provenance": provenance("leakage", PACKAGES, named),
+        **found.figures,
+        "verdict": leakage_verdict(found.figures),
+    }
+    return FolderResult(
+        "leakage",
+        summary,
+        summary["verdict"],
+        {"pairs": found.pairs, "patients": found.patients},
+        (partial(_write_report, found, summary),),
+        errors,
+        notes=tuple(note for one in sets for note in one.notes),
+        folder=Path("leakage") / short_name(test, sets[1]),
+        closing="Report: {folder}/report.html",
+    )
+
+
+def _write_report(found: Leakage, summary: Mapping[str, Any], folder: Path) -> None:
+    from cas_metric.report.leakage import shared_of, write_leakage_report
+
+    write_leakage_report(shared_of(found, summary), folder)

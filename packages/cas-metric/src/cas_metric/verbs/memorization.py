@@ -1,0 +1,321 @@
+"""Are generated images copies of training images?"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from cas_metric import protocol
+from cas_metric.errors import CasError, InputError, ModelUnavailable
+from cas_metric.files import write_bytes
+from cas_metric.verbs.inputs import domain_of, failure_list, short_name
+from cas_metric.verbs.progress import Progress, counting
+from cas_metric.verbs.result import FolderResult
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cas_metric.copies.analysis import Analysis, Settings
+    from cas_metric.copies.pictures import Pictures
+    from cas_metric.copies.suspects import Features
+    from cas_metric.manifest import Manifest
+    from cas_metric.manifest.sources import Source
+
+#: Packages that decide the bits of a result.
+PACKAGES: Final = ("cas-metric", "imagehash", "numba", "numpy", "pillow", "scipy", "torch")
+
+
+class _Sets(NamedTuple):
+    """The manifests."""
+
+    generated: Manifest
+    train: Manifest
+    test: Manifest | None
+
+
+class _Space(NamedTuple):
+    """Embeddings of the sets, whose they are, and what could not be embedded."""
+
+    features: Features
+    encoder: dict[str, str]
+    errors: dict[str, str]
+
+
+def memorization(
+    generated: Source,
+    train: Source,
+    test: Source | None = None,
+    *,
+    method: str | None = None,
+    seed: int | None = None,
+    features: bool | None = None,
+    encoder: str | None = None,
+    ssim: bool = True,
+    ssim_size: int = protocol.SSIM_SIZE,
+    count_only: bool = False,
+    verify: bool = False,
+    variants: str = "none",
+    faiss: bool = False,
+    offline: bool = False,
+    device: str = "auto",
+    batch_size: int | None = None,
+    num_workers: int | None = None,
+    cache: str | None = None,
+    progress: Progress | None = None,
+) -> FolderResult:
+    """Compare every generated image with every training image, by three detectors (Appendix M).
+
+    Args:
+        generated: Generated images, of any number of methods; as
+            :func:`~cas_metric.manifest.sources.as_manifest` takes them.
+        train: Images that the generator was trained on.
+        test: Real images that it has not seen, which distances to training images are held against.
+        method: Only images of this method.
+        seed: Only images of this generation seed.
+        features: Search in feature space. None does where the default encoder can be had, and
+            warns where it cannot.
+        encoder: Feature space; by default ``dinov2``, ``phantom-dino`` for phantom images.
+        ssim: Compare by structural similarity.
+        ssim_size: Side of the grey square that it is taken on.
+        count_only: Count the pairs above the SSIM threshold without the maximum below it.
+        verify: Evaluate every pair as well, without pruning, and compare the answers.
+        variants: Variants to hash too: ``none``, ``mirror`` or ``all``.
+        faiss: Let FAISS find the nearest images; needs the extra faiss.
+        offline: Never use the network.
+        device: ``auto`` or a torch device.
+        batch_size: Images in one forward pass.
+        num_workers: Threads that read and decode.
+        cache: Directory of the embedding cache, or ``none``.
+        progress: Told how far the work is.
+
+    Returns:
+        One row a generated image (``per_image``), the ``pairs`` to look at, and in the summary the
+        figures of Tables 17 and 18 with a verdict. Saved by default into ``memorization/NAME``.
+
+    Raises:
+        InputError: Wrong sources or settings, or no image can be read.
+        ModelUnavailable: The encoder that was named cannot be had.
+        CasError: ``verify``, and the two answers differ.
+
+    Example:
+        >>> import cas_metric
+        >>> found = cas_metric.memorization(
+        ...     "demo/generated", "demo/real/train", features=False, method="faithful"
+        ... )
+        >>> found.summary["methods"][0]["either"]
+        0
+    """
+    from cas_metric.copies.analysis import Settings, analyse
+    from cas_metric.copies.pictures import read_pictures
+    from cas_metric.copies.ssim_search import Search
+    from cas_metric.manifest.sources import as_manifest
+    from cas_metric.scoring.inputs import select
+
+    if count_only and verify:
+        raise InputError("--count-only and --verify ask for different things", fix="give one")
+    place = _ssim_device(device)  # a device that is not there shows before hours of reading
+    sets = _Sets(
+        select(as_manifest(generated), method, seed),
+        as_manifest(train),
+        as_manifest(test) if test is not None else None,
+    )
+    warnings = []
+    running = {"cache": cache, "batch_size": batch_size, "num_workers": num_workers}
+    space: _Space | None = None
+    if features is not False:
+        try:
+            space = _embed(sets, encoder, device=device, offline=offline, running=running)
+        except ModelUnavailable as error:
+            if features or encoder:
+                raise
+            warnings.append(f"no search in feature space: {error.problem}")
+    counting(progress, "images")
+    pictures = tuple(
+        read_pictures(
+            one, size=ssim_size, variants=variants, num_workers=num_workers, progress=progress
+        )
+        for one in sets[:2]
+    )
+    search = Search(maximum=not count_only, device=place, progress=counting(progress, "pairs"))
+    settings = Settings(search if ssim else None, ssim_size, variants, faiss)
+    analysis = analyse(
+        *(sets.generated, sets.train, (pictures[0], pictures[1])),
+        test=sets.test,
+        features=space.features if space else None,
+        settings=settings,
+    )
+    text = []
+    if verify and ssim:
+        _verify(analysis, pictures, search)
+        text.append("verified: the pruned answer equals the full one\n")
+    errors = {**(space.errors if space else {}), **pictures[0].errors, **pictures[1].errors}
+    summary = _summary(
+        analysis, sets, settings, errors=errors, n_train=len(pictures[1]),
+        encoder=space.encoder if space else None,
+    )  # fmt: skip
+    return FolderResult(
+        "memorization",
+        summary,
+        "\n".join([*text, memorization_markdown(summary)]),
+        {"per_image": analysis.rows, "pairs": analysis.pairs},
+        (partial(_write_rows, analysis.rows), partial(_write_report, analysis, summary)),
+        errors,
+        tuple(warnings),
+        notes=tuple(note for one in sets if one is not None for note in one.notes),
+        folder=Path("memorization") / short_name(generated, sets.generated),
+        closing="Report: {folder}/report.html",
+    )
+
+
+def _ssim_device(device: str) -> str:
+    """A CUDA device where one is named or found, else ``cpu``, whose loop is compiled.
+
+    Raises:
+        InputError: There is no such device.
+    """
+    from cas_metric.encoders.devices import resolve_device
+
+    chosen = resolve_device(device)
+    return str(chosen) if chosen.type == "cuda" else "cpu"
+
+
+def _embed(
+    sets: _Sets, spec: str | None, *, device: str, offline: bool, running: Mapping[str, Any]
+) -> _Space:
+    """Embeddings of all sets; the encoder and what could not be embedded."""
+    from cas_metric.cli.features import Running, choose_encoder, embed
+    from cas_metric.copies.suspects import Features
+
+    model = choose_encoder(spec, sets.train, device=device, offline=offline)
+    parts = [embed(one, model, Running(**running)) for one in sets if one is not None]
+    identity = {"name": model.name, "revision": model.revision, "fingerprint": model.fingerprint}
+    errors = {path: why for part in parts for path, why in part.errors.items()}
+    return _Space(Features(*(part.embeddings for part in parts)), identity, errors)
+
+
+def _verify(analysis: Analysis, pictures: tuple[Pictures, ...], search: Any) -> None:
+    """Evaluate all pairs without pruning and compare.
+
+    Raises:
+        CasError: The answers differ.
+    """
+    import numpy as np
+
+    from cas_metric.copies.ssim_search import nearest
+
+    full = nearest(
+        pictures[0].grey, pictures[1].grey, dataclasses.replace(search, prune=False, progress=None)
+    )
+    rows = analysis.rows.iloc[pictures[0].rows]
+    counts = np.bincount(full.above[:, 0], minlength=len(full.value))
+    if not (
+        np.array_equal(rows["ssim"].to_numpy(dtype=float), full.value)
+        and np.array_equal(rows["ssim_above"].to_numpy(dtype=float), counts)
+    ):
+        raise CasError("the pruned SSIM search and the full one disagree", fix="report this")
+
+
+def _summary(
+    analysis: Analysis,
+    sets: _Sets,
+    settings: Settings,
+    *,
+    errors: Mapping[str, str],
+    n_train: int,
+    encoder: Mapping[str, str] | None,
+) -> dict[str, Any]:
+    """Content of ``summary.json``."""
+    import numpy as np
+
+    from cas_metric.copies.verdict import memorization_verdict
+    from cas_metric.runs.provenance import described, provenance
+
+    domain = domain_of(sets.train, sets.generated)
+    named = {name: described(one) for name, one in sets._asdict().items() if one is not None}
+    summary: dict[str, Any] = {
+        "kind": "memorization",
+        "domain": domain,
+        "embedded_world": domain.startswith("phantom-"),
+        "settings": {
+            "ssim_size": settings.size,
+            "ssim_grey": "Rec. 601 luma, resized by an antialiasing triangle filter, 0 to 255",
+            "ssim_threshold": protocol.SSIM_THRESHOLD,
+            "ssim": settings.search is not None,
+            "phash_threshold": protocol.PHASH_THRESHOLD,
+            "phash_variants": settings.variants,
+        },
+        "failures": failure_list(errors),
+        "provenance": provenance("memorization", PACKAGES, named),
+        "encoder": dict(encoder) if encoder else None,
+        "n_train": n_train,
+        "methods": analysis.methods,
+        "verdict": memorization_verdict(
+            analysis.methods, n_train, encoder["name"] if encoder else ""
+        ),
+    }
+    if analysis.reference is not None:
+        low, middle = np.quantile(analysis.reference, [0.05, 0.5])
+        summary["real_test_to_train"] = {
+            "n": len(analysis.reference),
+            "mean": float(analysis.reference.mean()),
+            "median": float(middle),
+            "p05": float(low),
+            "min": float(analysis.reference.min()),
+        }
+    return summary
+
+
+def memorization_markdown(summary: Mapping[str, Any]) -> str:
+    """Tables 17 and 18, the verdict, and how many images could not be read."""
+    from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table
+
+    notice = [PHANTOM_NOTICE] if summary["embedded_world"] else []
+    duplicates = [
+        [
+            *(str(one.get(key, "–")) for key in ("method", "n", "ssim_above", "phash_near")),
+            str(one["either"]),
+            f"{one['max_ssim']:.3f}" if "max_ssim" in one else "–",
+        ]
+        for one in summary["methods"]
+    ]
+    limits = f"SSIM > {protocol.SSIM_THRESHOLD}", f"pHash ≤ {protocol.PHASH_THRESHOLD}"
+    headings = ["method", "images", *limits, "either", "max SSIM"]
+    parts = [*notice, markdown_table(headings, duplicates)]
+    if distances := [_distances(one) for one in summary["methods"] if _tested(one)]:
+        headings = ["method", "to training", "to test", "difference", "95% interval", "p"]
+        parts.append(markdown_table(headings, distances))
+    parts.append(summary["verdict"])
+    if summary["failures"]:
+        parts.append(f"{len(summary['failures'])} images could not be read; see summary.json.")
+    return "\n\n".join(parts) + "\n"
+
+
+def _tested(one: Mapping[str, Any]) -> bool:
+    return "p_nearer_to_train" in one.get("neighbours", {})
+
+
+def _distances(one: Mapping[str, Any]) -> list[str]:
+    near = one["neighbours"]
+    gap = near["difference"]
+    return [
+        *(one["method"], f"{near['train']:.4f}", f"{near['test']:.4f}"),
+        f"{gap['estimate']:+.4f}",
+        f"{gap['low']:+.4f} to {gap['high']:+.4f}",
+        f"{near['p_nearer_to_train']:.3g}",
+    ]
+
+
+def _write_rows(rows: pd.DataFrame, folder: Path) -> None:
+    buffer = io.BytesIO()
+    rows.to_parquet(buffer, index=False)
+    write_bytes(folder / "per_image.parquet", buffer.getvalue())
+
+
+def _write_report(analysis: Analysis, summary: Mapping[str, Any], folder: Path) -> None:
+    from cas_metric.report.memorization import findings_of, write_memorization_report
+
+    write_memorization_report(findings_of(analysis, summary), folder)
