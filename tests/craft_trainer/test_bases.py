@@ -18,7 +18,7 @@ from cas_metric.errors import InputError
 from craft_trainer.bases import loading as models
 from craft_trainer.bases import lora as adapters
 from craft_trainer.config.schema import Sampling
-from craft_trainer.diffusion.draft import draft
+from craft_trainer.diffusion.sampling import draft
 from craft_trainer.generation import sample_images
 
 CPU = torch.device("cpu")

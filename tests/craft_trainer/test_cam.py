@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from cas_metric.encoders import ModelEncoder, load_encoder
 from cas_metric.errors import InputError
 from cas_metric.scoring.probe import Probe
-from craft_trainer.guards.monitoring import image_statistics, require_finite, reward_gradients
-from craft_trainer.rewards.cam import ClinicalAlignmentModule, Targets
+from craft_trainer.guards.statistics import image_statistics, require_finite, reward_gradients
+from craft_trainer.rewards.clinical_alignment import ClinicalAlignmentModule, Targets
 
 CLASSES = ("a", "b", "c")
 

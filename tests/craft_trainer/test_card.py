@@ -16,8 +16,8 @@ from tests.support.preferences import write_pairs_of
 from tests.support.tiny_families import build_flux, build_sdxl
 from typer.testing import CliRunner
 
-from craft_trainer.artifact.card import TITLES, fenced, plain
-from craft_trainer.artifact.provenance import base_hash
+from craft_trainer.artifact.model_card import TITLES, fenced, plain
+from craft_trainer.bases.weights import base_hash
 from craft_trainer.cli import main as cli
 from craft_trainer.config.schema import STAGES
 from craft_trainer.training import trainer

@@ -23,7 +23,7 @@ from cas_metric.errors import CasError, InputError, PreflightError
 from cas_metric.manifest import read_manifest, write_manifest
 from craft_trainer.config.schema import to_yaml
 from craft_trainer.guards.heldout import HeldOut
-from craft_trainer.guards.monitoring import NotFinite
+from craft_trainer.guards.statistics import NotFinite
 from craft_trainer.methods import Denoising
 from craft_trainer.training import checkpoints, trainer
 

@@ -11,7 +11,7 @@ from tests.craft_trainer.test_trainer import LORA, ready
 from tests.support.tiny_diffusion import build_stable_diffusion
 
 from cas_metric.errors import InputError
-from craft_trainer.diffusion.forward import Diffusion
+from craft_trainer.diffusion.forward_process import Diffusion
 
 BETAS = {
     "num_train_timesteps": 1000,

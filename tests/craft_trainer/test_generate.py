@@ -18,11 +18,11 @@ from typer.testing import CliRunner
 from cas_metric.cli import main as cas
 from cas_metric.errors import InputError
 from cas_metric.manifest import pair, read_folder_config, read_manifest
-from craft_trainer.artifact.saving import find_artifact
+from craft_trainer.artifact.folder import find_artifact
 from craft_trainer.bases import DiffusionModel
 from craft_trainer.cli import main as cli
 from craft_trainer.config.schema import to_yaml
-from craft_trainer.guards.monitoring import NotFinite
+from craft_trainer.guards.statistics import NotFinite
 from craft_trainer.preference.pairs import TABLE
 from craft_trainer.training import trainer
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from craft_trainer.config.validation import Guards
-from craft_trainer.guards.hacking import DRIFTS, Look, examine
+from craft_trainer.guards.reward_hacking import DRIFTS, Look, examine
 from craft_trainer.guards.spectrum import grid_peak, high_frequencies
-from craft_trainer.training.journal import Journal
+from craft_trainer.runtime.journal import Journal
 
 USUAL = {
     "diversity": 0.3, "edge_density": 0.05, "saturation": 0.2, "entropy": 4.0, "noise": 0.05,

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from cas_metric.errors import InputError, ModelUnavailable
 from craft_trainer.bases import loading as models
 from craft_trainer.bases import lora as adapters
-from craft_trainer.bases.conditions import Conditions
+from craft_trainer.diffusion.conditions import Conditions
 from craft_trainer.config.schema import Sampling
 from craft_trainer.generation import sample_images
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cas_metric.errors import InputError
-from craft_trainer.bases.conditions import Conditions
-from craft_trainer.diffusion.draft import (
+from craft_trainer.diffusion.conditions import Conditions
+from craft_trainer.diffusion.sampling import (
     Guidance,
     Scheduler,
     draft,

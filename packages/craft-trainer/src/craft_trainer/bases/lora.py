@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cas_metric.errors import InputError
-from craft_trainer.bases import DiffusionModel
+from craft_trainer.bases.base import DiffusionModel
 
 ADAPTER: Final = "default"
 LORA_FILE: Final = "pytorch_lora_weights.safetensors"

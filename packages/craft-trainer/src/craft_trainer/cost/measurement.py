@@ -5,17 +5,19 @@ from __future__ import annotations
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from accelerate import Accelerator
 
 from cas_metric.embedding.cache import EmbeddingCache
-from craft_trainer.config.schema import Config, DpoStage, Stage
+from craft_trainer.config.schema import Config
+from craft_trainer.config.stage import TrainedStage
 from craft_trainer.config.validation import Validation
-from craft_trainer.data.examples import Examples
+from craft_trainer.data.dataset import Examples
 from craft_trainer.guards.heldout import spread, take
-from craft_trainer.training.trainer import StageRun, silent
+from craft_trainer.runtime import silent
+from craft_trainer.training.trainer import StageRun
 
 
 class Measured(NamedTuple):
@@ -44,9 +46,9 @@ def measure(config: Config, number: int, examples: Examples, steps: int = 2) -> 
         CasError: A model or an image cannot be had here.
     """
     chosen = config.stages[number - 1]
-    assert isinstance(chosen, Stage), "a stage that trains nothing takes no step"
+    assert isinstance(chosen, TrainedStage), "a stage that trains nothing takes no step"
     stage = chosen.model_copy(update={"prompt": _without_token(chosen)})
-    if not isinstance(stage, DpoStage):  # whose pairs name their own images
+    if not stage.sources():  # pairs name their own images
         wanted = max(stage.batch_size * stage.accumulate, 2 * len(set(examples.labels)))
         examples = take(examples, spread(examples.labels, wanted))
     with tempfile.TemporaryDirectory(prefix="craft-estimate-") as folder:
@@ -72,7 +74,7 @@ def measure(config: Config, number: int, examples: Examples, steps: int = 2) -> 
     return Measured(chosen.method, str(accelerator.device), seconds, peak)
 
 
-def _without_token(stage: Any) -> str:
-    if stage.method == "textual_inversion":
+def _without_token(stage: TrainedStage) -> str:
+    if stage.learns == "tokens":
         return stage.prompt
     return stage.prompt.replace("{token}", "{label}")

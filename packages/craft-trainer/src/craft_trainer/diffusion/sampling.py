@@ -21,7 +21,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from cas_metric.errors import InputError
-from craft_trainer.bases.conditions import Conditions
+from craft_trainer.diffusion.conditions import Conditions
 
 #: ``(latents, timestep, conditions)`` to the model's prediction, shaped as the latents.
 Denoiser = Callable[[Tensor, Tensor, Conditions], Tensor]

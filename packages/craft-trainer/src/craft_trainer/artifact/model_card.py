@@ -29,34 +29,20 @@ from cas_metric.statistics.tables import PHANTOM_NOTICE
 from cas_metric.statistics.uncertainty import Interval, bootstrap_mean
 from craft_trainer.artifact.curves import draw_curves
 from craft_trainer.artifact.usage import usage_of
-from craft_trainer.bases import TextTower
-from craft_trainer.config.schema import (
-    AnyStage,
-    Config,
-    CraftStage,
-    TextualInversionStage,
-    ZeroShotStage,
-    to_yaml,
-)
-from craft_trainer.data.examples import Examples
-from craft_trainer.generation import write_image
-from craft_trainer.guards.hacking import Look
+from craft_trainer.bases.base import TextTower
+from craft_trainer.config.schema import Config, to_yaml
+from craft_trainer.config.stage import Stage
+from craft_trainer.data.dataset import Examples
+from craft_trainer.guards.reward_hacking import Look
 from craft_trainer.guards.samples import load_squares
 from craft_trainer.guards.watch import SAMPLES, Watch
+from craft_trainer.inference import write_image
 
 CARD: Final = "README.md"
 CURVES: Final = "curves.png"
 SHEET: Final = "samples.png"
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _MARKDOWN: Final = re.compile(r"([\\`*_\[\]#|~])")
-#: Method to what a card calls it.
-TITLES: Final = {
-    "zero_shot": "Zero-shot",
-    "textual_inversion": "Textual inversion",
-    "lora": "LoRA",
-    "dpo": "Diffusion-DPO",
-    "craft": "CRAFT",
-}
 
 
 def write_card(
@@ -112,7 +98,7 @@ def write_card(
     write_bytes(directory / CARD, text.encode())
 
 
-def write_zero_shot_card(
+def write_untrained_card(
     directory: Path, *, config: Config, train: Examples, identity: Mapping[str, Any]
 ) -> None:
     """Write ``README.md`` of the artefact without weights."""
@@ -158,13 +144,13 @@ def _render(context: Mapping[str, Any]) -> str:
 
 
 def _header(
-    config: Config, stage: AnyStage, train: Examples, handed_on: Look | None
+    config: Config, stage: Stage, train: Examples, handed_on: Look | None
 ) -> dict[str, Any]:
     """Title, the notice on drawings, and the YAML that a hub reads."""
     domain = train.domain.name if train.domain else ""
     phantom = domain.startswith("phantom-")
-    title = f"{TITLES[stage.method]} on {domain or config.data.train.name}"
-    adapter = ["lora"] if _has_adapter(stage) else []
+    title = f"{stage.title} on {domain or config.data.train.name}"
+    adapter = ["lora"] if stage.learns == "lora" else []
     tags = dict.fromkeys([stage.method.replace("_", "-"), *adapter])
     header: dict[str, Any] = {
         "library_name": "diffusers",
@@ -198,12 +184,12 @@ def _header(
         "header": Markup(yaml.safe_dump(header, sort_keys=False)),  # noqa: S704 - quoted by YAML
         "phantom": Markup(PHANTOM_NOTICE) if phantom else "",  # noqa: S704 - our own sentence
         "title": title,
-        "method": TITLES[stage.method],
+        "method": stage.title,
     }
 
 
 def _facts(
-    config: Config, stage: AnyStage, train: Examples, identity: Mapping[str, Any]
+    config: Config, stage: Stage, train: Examples, identity: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Base, data and who judged."""
     counts = Counter(train.labels)
@@ -219,7 +205,7 @@ def _facts(
         "data": told or config.data.train.name,
         "domain": train.domain.name if train.domain else "none",
         "resolution": config.data.resolution,
-        "critic": config.critic.encoder if isinstance(stage, CraftStage) else "none: no reward",
+        "critic": config.critic.encoder if stage.rewarded() else "none: no reward",
         "evaluator": config.validation.encoder or "none",
         "versions": ", ".join(
             f"{name} {version(name)}" for name in ("craft-trainer", "diffusers", "peft", "torch")
@@ -227,13 +213,9 @@ def _facts(
     }
 
 
-def _usage(config: Config, stage: AnyStage, towers: Sequence[TextTower]) -> Markup:
-    code = usage_of(config, towers, adapter=_has_adapter(stage))
+def _usage(config: Config, stage: Stage, towers: Sequence[TextTower]) -> Markup:
+    code = usage_of(config, towers, adapter=stage.learns == "lora")
     return Markup(code.replace("```", ""))  # noqa: S704 - within a code block
-
-
-def _has_adapter(stage: AnyStage) -> bool:
-    return not isinstance(stage, (ZeroShotStage, TextualInversionStage))
 
 
 def _handed_on(config: Config, watch: Watch) -> Look | None:

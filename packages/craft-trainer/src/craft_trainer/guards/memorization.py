@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +16,9 @@ from cas_metric.embedding.passes import embed_image_files
 from cas_metric.encoders import Encoder, load_encoder
 from cas_metric.protocol import PHASH_THRESHOLD
 from craft_trainer.config.schema import Config
-from craft_trainer.data.examples import Examples, load_square
+from craft_trainer.data.dataset import Examples, load_square
 from craft_trainer.guards.samples import as_pixels, embed_arrays
-
-#: Told what is being done, how much of it is done, and how much there is.
-Progress = Callable[[str, int, int], None]
+from craft_trainer.runtime import Progress
 
 
 @dataclass(frozen=True, eq=False)

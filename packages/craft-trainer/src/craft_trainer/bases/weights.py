@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from cas_metric.encoders.weights import digest_file, digest_of
 from cas_metric.errors import ModelUnavailable
-from craft_trainer.bases.loading import EMBEDDED
 
+#: Pipelines that come with this package, by the name that `base` gives them.
+EMBEDDED: Final = {"phantom-sd": Path(__file__).parent.parent / "phantoms" / "phantom-sd"}
 #: Weights of another precision, or without averaging, that lie beside those that are loaded.
 _VARIANT: Final = re.compile(r"\.(fp16|bf16|fp32|ema_only|non_ema)[.-]")
 _INDEX: Final = "model_index.json"
@@ -52,13 +53,7 @@ def base_digests(directory: Path) -> dict[str, str]:
     Raises:
         ModelUnavailable: The folder is no pipeline, or holds no safetensors.
     """
-    try:
-        index = json.loads((directory / _INDEX).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelUnavailable(
-            f"{directory}: no readable {_INDEX}, so this is no pipeline of diffusers",
-            fix="point `base` at the folder that holds it",
-        ) from error
+    index = _index(directory)
     parts = sorted(name for name, value in index.items() if isinstance(value, list) and value[0])
     files = [
         path
@@ -77,3 +72,19 @@ def base_digests(directory: Path) -> dict[str, str]:
 def base_hash(spec: str, revision: str | None, *, offline: bool) -> str:
     """One sha256, as hex, of :func:`base_digests`."""
     return digest_of(base_digests(base_directory(spec, revision, offline=offline)))
+
+
+def pipeline_name(directory: Path) -> str:
+    """Class of the pipeline in a folder; ModelUnavailable as of :func:`base_digests`."""
+    return str(_index(directory).get("_class_name", ""))
+
+
+def _index(directory: Path) -> dict[str, Any]:
+    try:
+        index = json.loads((directory / _INDEX).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelUnavailable(
+            f"{directory}: no readable {_INDEX}, so this is no pipeline of diffusers",
+            fix="point `base` at the folder that holds it",
+        ) from error
+    return dict(index)

@@ -7,11 +7,13 @@ one process with twice the batch would draw.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -20,12 +22,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cas_metric.domains import Domain, load_domain
+from cas_metric.embedding.decoding import default_workers, ordered_map
+from cas_metric.encoders.weights import digest_of
 from cas_metric.errors import CasError, PreflightError
 from cas_metric.images import load_image, to_tensor
 from cas_metric.manifest import Manifest, read_manifest
-from craft_trainer.bases import DiffusionModel
-from craft_trainer.bases.conditions import Conditions
+from craft_trainer.bases.base import DiffusionModel
 from craft_trainer.data.rows import check_rows, domain_of
+from craft_trainer.diffusion.conditions import Conditions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +38,7 @@ if TYPE_CHECKING:
 _ENCODED_TOGETHER: Final = 4
 #: Images whose latents go from process to process together.
 _SUMMED_TOGETHER: Final = 64
-#: What random numbers are drawn for; each purpose has a stream of its own.
+#: What random numbers are drawn for: each has a stream of its own, as has a new method's.
 PURPOSES: Final = ("latent", "noise", "timestep", "trajectory", "rejected")
 
 
@@ -90,7 +94,7 @@ class Batch:
 
     def generators(self, purpose: str, repeats: int = 1) -> list[torch.Generator]:
         """One generator a trajectory, repeat by repeat, on the CPU whatever the device."""
-        stream = PURPOSES.index(purpose)
+        stream = PURPOSES.index(purpose) if purpose in PURPOSES else crc32(purpose.encode())
         return [
             _generator(self.seed, position, repeat, stream)
             for repeat in range(repeats)
@@ -125,6 +129,38 @@ def read_examples(path: Path, domain: str | None) -> Examples:
         domain=pack,
         manifest=manifest,
     )
+
+
+def content_digest(examples: Examples) -> str:
+    """sha256, as hex, of what is learned from: rows, images and the domain pack.
+
+    Example:
+        >>> from cas_metric.phantoms.dataset import write_phantom_dataset
+        >>> write_phantom_dataset("chexpert", tmp / "data", train=8, test=4)
+        >>> examples = read_examples(tmp / "data" / "train", None)
+        >>> len(content_digest(examples))
+        64
+    """
+    workers = default_workers()
+    images = ordered_map(_image_digest, examples.paths, workers=workers, ahead=2 * workers)
+    told = [examples.manifest.rows["id"], examples.labels, examples.prompts, images]
+    pack = examples.domain.model_dump(mode="json") if examples.domain else None
+    return digest_of([examples.classes, pack, *zip(*told, strict=True)])
+
+
+def _image_digest(path: Path) -> str:
+    """sha256 of a file, remembered within the process; empty where it cannot be read."""
+    try:
+        status = path.stat()
+        return _digest_of_version(path, status.st_size, status.st_mtime_ns)
+    except OSError:
+        return ""  # a complaint of whoever reads the image
+
+
+@cache
+def _digest_of_version(path: Path, size: int, modified: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def conditioning_texts(

@@ -17,7 +17,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
-from craft_trainer.diffusion.forward import Corrupted
+from craft_trainer.diffusion.forward_process import Corrupted
 
 FlowSampling = Literal["euler", "ancestral"]
 

@@ -1,8 +1,7 @@
-"""Artefacts of stages: what made them, and a model with one in it."""
+"""Folders of artefacts: find one, load a model with it, write one."""
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -10,27 +9,23 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from accelerate import Accelerator
 from safetensors import SafetensorError
 
 from cas_metric.encoders.weights import digest_file, digest_of
 from cas_metric.errors import CasError, InputError
 from cas_metric.files import to_json, write_bytes
-from craft_trainer.artifact.provenance import base_hash
-from craft_trainer.bases import loading as models
-from craft_trainer.config.schema import AnyStage, Config, to_yaml
-from craft_trainer.training import checkpoints
-from craft_trainer.training.ranks import on_main
+from craft_trainer.artifact.identity import CONFIG_FILE, IDENTITY_FILE, require_base, stage_of
+from craft_trainer.bases.base import DiffusionModel
+from craft_trainer.bases.loading import default_device, load_artifact, load_model
+from craft_trainer.bases.lora import LORA_FILE, attach_lora
+from craft_trainer.bases.weights import base_hash
+from craft_trainer.config.schema import Config, resolve, to_yaml
 
 ARTIFACT: Final = "artifact"
-IDENTITY_FILE: Final = "stage.json"
-CONFIG_FILE: Final = "config.yaml"
 _DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 #: Folder of a stage within that of a run: its number and its method.
-_STAGE_FOLDER: Final = re.compile(r"(\d+)-([a-z_]+)")
-#: Settings of a stage that change no step.
-_WITHOUT_EFFECT: Final = ("checkpoint_every", "reward_gradients_every")
+_STAGE_FOLDER: Final = re.compile(r"(\d+)-([a-z][a-z0-9_]*)")
 
 
 def find_artifact(folder: Path, stage: str | None = None) -> Path:
@@ -105,9 +100,9 @@ def origin_of(artifact: Path, config: Config) -> dict[str, Any]:
     }
 
 
-def load_base(config: Config, device: torch.device) -> models.DiffusionModel:
+def load_base(config: Config, device: torch.device) -> DiffusionModel:
     """The base model that a configuration names, frozen."""
-    return models.load_model(
+    return load_model(
         config.base,
         revision=config.revision,
         device=device,
@@ -119,7 +114,7 @@ def load_base(config: Config, device: torch.device) -> models.DiffusionModel:
     )
 
 
-def load_trained(artifact: Path, config: Config, device: torch.device) -> models.DiffusionModel:
+def load_trained(artifact: Path, config: Config, device: torch.device) -> DiffusionModel:
     """Base model with an artefact in it, as the trainer itself has it.
 
     Raises:
@@ -127,95 +122,47 @@ def load_trained(artifact: Path, config: Config, device: torch.device) -> models
     """
     require_base(artifact, config)
     model = load_base(config, device)
-    if (artifact / models.LORA_FILE).is_file():
+    if (artifact / LORA_FILE).is_file():
         lora = config.lora
-        models.attach_lora(model, rank=lora.rank, alpha=lora.alpha, seed=config.seed)
-    models.load_artifact(model, artifact)
+        attach_lora(model, rank=lora.rank, alpha=lora.alpha, seed=config.seed)
+    load_artifact(model, artifact)
     return model
 
 
-def require_base(artifact: Path, config: Config) -> None:
-    """Refuse an artefact of another base model: its weights may fit, and mean nothing there.
+def load(
+    artifact: str | Path,
+    *,
+    stage: str | int | None = None,
+    device: str | torch.device | None = None,
+    **overrides: Any,
+) -> Any:
+    """The diffusers pipeline of a run, with what was trained in it.
+
+    Args:
+        artifact: Folder of a run, of one of its stages, or of an artefact.
+        stage: Of a run: number or method; by default the last finished one.
+        device: Where it goes; a GPU where there is one.
+        overrides: Settings other than those of training: ``base="a/local/copy"``.
+
+    Returns:
+        A ``DiffusionPipeline``: ``load(run)("a text").images[0]``. Its scheduler is the base
+        model's own; the token of a class stands in a prompt as the model card lists it.
 
     Raises:
-        InputError: The base model is not the one that the artefact was trained on.
+        InputError: There is no such artefact, or it is one of another base model.
+        ModelUnavailable: The base model cannot be had here.
+
+    Example:
+        >>> import craft_trainer
+        >>> pipeline = craft_trainer.load(trained)
+        >>> drawn = pipeline("a film", height=64, width=64, num_inference_steps=2)
+        >>> drawn.images[0].size
+        (64, 64)
     """
-    made_on = stored_identity(artifact).get("base_sha256")
-    found = base_hash(config.base, config.revision, offline=config.offline)
-    if made_on not in (None, found):
-        raise InputError(
-            f"{artifact} was trained on another base model: sha256 {made_on[:12]}, and "
-            f"{config.base} is {found[:12]}",
-            fix="name the base model that it was trained on, e.g. base=DIRECTORY",
-        )
-
-
-def identity_of(config: Config, number: int) -> dict[str, Any]:
-    """The settings that decide the result of stage ``number`` (from 1), as JSON values."""
-    values = config.model_dump(mode="json")
-    names = ["base", "revision", "dtype", "seed", "data", "lora", "sampling", "critic", "compile"]
-    if config.validation.encoder is not None:  # it may end a stage, or choose its weights
-        names += ["validation", "guards", "artifact"]
-    stages = {
-        str(position): {
-            key: value
-            for key, value in values["stages"][position].items()
-            if key not in _WITHOUT_EFFECT
-        }
-        for position in range(number)
-    }
-    own = {**{name: values[name] for name in names}, "stages": stages}
-    own["base_sha256"] = base_hash(config.base, config.revision, offline=config.offline)
-    # What an artefact was made by says what it is, wherever it lies.
-    return own if config.start is None else {**own, "start": stored_identity(config.start)}
-
-
-def stage_of(artifact: Path, config: Config) -> AnyStage:
-    """The stage that wrote an artefact, by the settings beside it.
-
-    Raises:
-        InputError: The folder is no artefact of a run.
-    """
-    stages = stored_identity(artifact).get("stages", {})
-    if not 1 <= len(stages) <= len(config.stages):
-        raise InputError(f"{artifact} does not match its {CONFIG_FILE}", fix="train it again")
-    return config.stages[len(stages) - 1]
-
-
-def require_same_stage(artifact: Path, identity: Mapping[str, Any]) -> None:
-    """Refuse an artefact that other settings made.
-
-    Raises:
-        InputError: Names every setting that differs.
-    """
-    checkpoints.require_same(stored_identity(artifact), identity, artifact)
-
-
-def stored_identity(artifact: Path) -> dict[str, Any]:
-    """The settings that made an artefact.
-
-    Raises:
-        InputError: The folder is no artefact of a run.
-    """
-    path = artifact / IDENTITY_FILE
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path} cannot be read: {error}",
-            fix="name the folder `artifact` of a finished stage, or remove it and train again",
-        ) from error
-
-
-def write_zero_shot(
-    folder: Path,
-    config: Config,
-    identity: Mapping[str, Any],
-    accelerator: Accelerator,
-    write_card: Callable[[Path], None],
-) -> None:
-    """The artefact of the base model as it is: settings, a card, and no weights."""
-    on_main(accelerator, lambda: write_artifact(folder, config, identity, write_card))
+    found = find_artifact(Path(artifact), None if stage is None else str(stage))
+    config = resolve(found / CONFIG_FILE, **overrides)
+    where = default_device() if device is None else torch.device(device)
+    return load_trained(found, config, where).pipeline
 
 
 def write_artifact(

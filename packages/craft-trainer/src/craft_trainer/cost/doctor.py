@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from cas_metric.errors import CasError, ModelUnavailable
-from craft_trainer.config.schema import Config, CraftStage, DpoStage
+from cas_metric.statistics.tables import markdown_table
+from cas_metric.verbs.result import Result
+from craft_trainer.config.schema import Config, resolve
+from craft_trainer.config.stage import TrainedStage
 
 #: Of a check, the better one first.
 OK, WARN, FAIL, MISSING = "ok", "warn", "fail", "missing"
@@ -36,6 +39,35 @@ class Check(NamedTuple):
     status: str
     detail: str
     fix: str = ""
+
+
+def doctor(config: Config | Mapping[str, Any] | str | Path, **overrides: Any) -> Result:
+    """Whether a configuration can run on this machine; nothing is trained, written or fetched.
+
+    Args:
+        config: A configuration, its values, or the YAML file that holds them.
+        overrides: As of :func:`craft_trainer.train`.
+
+    Returns:
+        Its ``summary`` has the ``checks``, each with ``status``, ``detail`` and ``fix``, and the
+        ``exit_code``: 0 where a run can start, 2 where the configuration or the data must be
+        corrected, 4 where only models are missing here.
+
+    Raises:
+        InputError: The configuration cannot be read.
+
+    Example:
+        >>> import craft_trainer
+        >>> craft_trainer.doctor(settings).summary["exit_code"]
+        0
+    """
+    checks = examine(resolve(config, **overrides))
+    rows = [[one.status, one.name, one.detail, one.fix] for one in checks]
+    return Result(
+        "doctor",
+        {"exit_code": exit_code(checks), "checks": [check._asdict() for check in checks]},
+        markdown_table(["", "check", "found", "what to do"], rows),
+    )
 
 
 def examine(config: Config) -> list[Check]:
@@ -95,7 +127,6 @@ def _device(config: Config) -> Iterator[Check]:
         detail = f"cpu, {torch.get_num_threads()} threads: full-size models take days"
         yield Check("device", WARN, detail, "train on a machine with a GPU")
         return
-    from craft_trainer.cost.estimate import cost_of
     from craft_trainer.cost.memory import memory_of, parts_of
 
     properties = torch.cuda.get_device_properties(0)
@@ -103,7 +134,7 @@ def _device(config: Config) -> Iterator[Check]:
     yield Check("device", OK, f"{properties.name}, {room:.0f} GB")
     parts = parts_of(config)
     for stage in config.stages:
-        if cost_of(config, stage, 1).forwards_per_step:
+        if isinstance(stage, TrainedStage):
             needed = memory_of(config, stage, 1, parts).total
             if needed > 0.9 * room:
                 detail = f"{stage.method} takes about {needed:.0f} GB"
@@ -125,7 +156,7 @@ def _output(config: Config) -> Iterator[Check]:
 
 
 def _training(config: Config) -> Iterator[Check]:
-    from craft_trainer.data.examples import read_examples
+    from craft_trainer.data.dataset import read_examples
 
     examples = read_examples(config.data.train, config.data.domain)
     labels = set(examples.labels)
@@ -140,10 +171,7 @@ def _training(config: Config) -> Iterator[Check]:
 
 def _unprepared(examples: Any, config: Config) -> Iterator[str]:
     """What the templates and the rewards need and a row or a class lacks."""
-    rewards: set[str] = set()
-    for stage in config.stages:
-        if isinstance(stage, CraftStage) and stage.lambda_cam > 0:
-            rewards |= {name for name, weight in stage.rewards.weights().items() if weight > 0}
+    rewards = {name for stage in config.stages for name in stage.rewarded()}
     templates = [stage.prompt for stage in config.stages]
     if "vdc" in rewards or any("{prompt}" in template for template in templates):
         for path, prompt in zip(examples.paths, examples.prompts, strict=True):
@@ -158,7 +186,7 @@ def _unprepared(examples: Any, config: Config) -> Iterator[str]:
 
 
 def _held_out(config: Config) -> Iterator[Check]:
-    from craft_trainer.data.examples import read_examples
+    from craft_trainer.data.dataset import read_examples
 
     manifest = config.validation.manifest
     if manifest is None:
@@ -187,24 +215,24 @@ def _held_out(config: Config) -> Iterator[Check]:
 
 
 def _pairs(config: Config) -> Iterator[Check]:
-    from craft_trainer.data.examples import read_examples
-    from craft_trainer.preference.pairs import read_pairs
+    from craft_trainer.data.dataset import read_examples
 
     for number, stage in enumerate(config.stages, start=1):
-        if not isinstance(stage, DpoStage):
+        if not stage.sources():
             continue
         name = f"pairs of stage {number}"
         examples = read_examples(config.data.train, config.data.domain)
         try:
-            chosen, _ = read_pairs(stage.pairs, examples)
-            yield Check(name, OK, f"{len(chosen)} in {stage.pairs}")
+            chosen, _ = stage.examples(examples)
+            where = ", ".join(str(path) for path in stage.sources())
+            yield Check(name, OK, f"{len(chosen)} in {where}")
         except CasError as error:
             # They may be drawn of an earlier stage of this very run.
             yield Check(name, WARN if number > 1 else FAIL, error.problem, error.fix)
 
 
 def _start(config: Config) -> Iterator[Check]:
-    from craft_trainer.artifact.saving import require_base
+    from craft_trainer.artifact.identity import require_base
 
     if config.start is not None:
         require_base(config.start, config.model_copy(update={"offline": True}))
@@ -212,17 +240,21 @@ def _start(config: Config) -> Iterator[Check]:
 
 
 def _base(config: Config) -> Iterator[Check]:
-    from craft_trainer.artifact.provenance import base_digests, base_directory
+    from craft_trainer.bases.base import family_of
+    from craft_trainer.bases.weights import base_digests, base_directory, pipeline_name
 
     directory = base_directory(config.base, config.revision, offline=True)
     size = sum((directory / name).stat().st_size for name in base_digests(directory)) / 1e9
     yield Check("base model", OK, f"{config.base}: {size:.2f} GB of safetensors in {directory}")
+    family = family_of(pipeline_name(directory))
+    for stage in config.stages:
+        stage.require(config, family)
 
 
 def _encoders(config: Config) -> Iterator[Check]:
     from cas_metric.encoders.weights import digest_file, weight_files
 
-    rewarded = any(isinstance(stage, CraftStage) for stage in config.stages)
+    rewarded = any(stage.rewarded() for stage in config.stages)
     roles = {
         "critic": config.critic.encoder if rewarded else None,
         "evaluator": config.validation.encoder,
@@ -266,9 +298,9 @@ def _tokens(config: Config) -> Iterator[Check]:
     """Training prompts that the base model's text encoder would cut."""
     from transformers import AutoTokenizer
 
-    from craft_trainer.artifact.provenance import base_directory
     from craft_trainer.bases.tokens import token_of
-    from craft_trainer.data.examples import read_examples
+    from craft_trainer.bases.weights import base_directory
+    from craft_trainer.data.dataset import read_examples
 
     directory = base_directory(config.base, config.revision, offline=True)
     tokenizer = AutoTokenizer.from_pretrained(directory / "tokenizer")
