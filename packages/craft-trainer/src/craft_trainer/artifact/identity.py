@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from cas_metric.encoders.weights import digest_file, digest_of
+from cas_metric.encoders.weights import digest_file
+from cas_metric.encoders.memory import digest_of
 from cas_metric.errors import InputError
 from craft_trainer.bases.weights import base_hash
 from craft_trainer.config.schema import Config
@@ -71,12 +72,13 @@ def stored_identity(artifact: Path) -> dict[str, Any]:
     """
     path = artifact / IDENTITY_FILE
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path} cannot be read: {error}",
             fix="name the folder `artifact` of a finished stage, or remove it and train again",
         ) from error
+    return stored
 
 
 def require_same_stage(artifact: Path, identity: Mapping[str, Any]) -> None:

@@ -71,7 +71,8 @@ class DiffusionModel(ABC):
     @property
     def trunk(self) -> nn.Module:
         """The denoiser: a UNet or a transformer."""
-        return getattr(self.pipeline, self.trunk_name)
+        trunk: nn.Module = getattr(self.pipeline, self.trunk_name)
+        return trunk
 
     @property
     def device(self) -> torch.device:
@@ -139,20 +140,22 @@ class DiffusionModel(ABC):
     @property
     def token_limit(self) -> int:
         """Longest prompt in tokens, special tokens included."""
-        return self.pipeline.tokenizer.model_max_length
+        return int(self.pipeline.tokenizer.model_max_length)
 
     @torch.no_grad()
     def encode_images(self, images: Tensor) -> Tensor:
         """``(B, 3, H, W)`` in [0, 1] to ``(B, 2C, h, w)`` mean and log-variance of the latents."""
         vae = self.pipeline.vae
         pixels = images.to(self.device, vae.dtype) * 2 - 1
-        return vae.encode(pixels).latent_dist.parameters
+        moments: Tensor = vae.encode(pixels).latent_dist.parameters
+        return moments
 
     def latents_of(self, moments: Tensor, noise: Tensor) -> Tensor:
         """``(B, C, h, w)`` scaled latents drawn from ``moments`` with standard normal ``noise``."""
         mean, log_variance = moments.chunk(2, dim=1)
         drawn = mean + (0.5 * log_variance.clamp(-30, 20)).exp() * noise
-        return (drawn - self._latent_shift) * self.pipeline.vae.config.scaling_factor
+        scale: float = self.pipeline.vae.config.scaling_factor
+        return (drawn - self._latent_shift) * scale
 
     def decode(self, latents: Tensor) -> Tensor:
         """``(B, C, h, w)`` scaled latents to ``(B, 3, H, W)`` images in [0, 1]; gradients flow.
@@ -161,7 +164,8 @@ class DiffusionModel(ABC):
         """
         vae = self.pipeline.vae
         unscaled = latents.to(vae.dtype) / vae.config.scaling_factor + self._latent_shift
-        return (vae.decode(unscaled).sample.float() / 2 + 0.5).clamp(0, 1)
+        decoded: Tensor = vae.decode(unscaled).sample
+        return (decoded.float() / 2 + 0.5).clamp(0, 1)
 
     @property
     def _latent_shift(self) -> float:
@@ -196,7 +200,7 @@ def family_of(pipeline_name: str) -> type[DiffusionModel]:
         >>> family_of("FluxPipeline").__name__
         'Flux'
     """
-    found = extension(BASES, _name_of(pipeline_name), _family_in)
+    found: type[DiffusionModel] | None = extension(BASES, _name_of(pipeline_name), _family_in)
     if found is None:
         known = ", ".join(extension_names(BASES, _family_in))
         raise InputError(f"the base model is a {pipeline_name}", fix=f"take one of: {known}")
@@ -212,7 +216,8 @@ def _name_of(pipeline_name: str) -> str:
 def _family_in(module: Any, name: str) -> type[DiffusionModel] | None:
     """The family of a file: the class whose pipeline has the file's name."""
     for value in vars(module).values():
-        family = isinstance(value, type) and issubclass(value, DiffusionModel)
-        if family and _name_of(getattr(value, "pipeline_name", "")) == name:
+        if not (isinstance(value, type) and issubclass(value, DiffusionModel)):
+            continue
+        if _name_of(getattr(value, "pipeline_name", "")) == name:
             return value
     return None

@@ -34,7 +34,7 @@ class Flux(FlowTransformer):
     @property
     def latent_channels(self) -> int:
         """C of a latent before packing."""
-        return self.pipeline.transformer.config.in_channels // 4
+        return int(self.pipeline.transformer.config.in_channels // 4)
 
     @property
     def latent_multiple(self) -> int:
@@ -52,7 +52,7 @@ class Flux(FlowTransformer):
         told = None
         if self.pipeline.transformer.config.guidance_embeds:
             told = torch.full((batch,), self.embedded_guidance, device=latents.device)
-        prediction = self.trunk(
+        prediction: Tensor = self.trunk(
             hidden_states=_pack(latents).to(self.dtype),
             timestep=timestep.to(latents.device).expand(batch).to(self.dtype) / 1000,
             guidance=told,
@@ -80,7 +80,8 @@ def _pack(latents: Tensor) -> Tensor:
 
 def _unpack(tokens: Tensor, height: int, width: int) -> Tensor:
     """The inverse of :func:`_pack`."""
-    cells = tokens.unflatten(2, (-1, 2, 2)).unflatten(1, (height // 2, width // 2))
+    size = len(tokens), height // 2, width // 2, -1, 2, 2
+    cells = tokens.reshape(size)
     return cells.permute(0, 3, 1, 4, 2, 5).reshape(len(tokens), -1, height, width)
 
 

@@ -102,7 +102,8 @@ def _load_pipeline(spec: str, revision: str | None, offline: bool, dtype: torch.
         if config.get("_class_name") != "StableDiffusionPipeline":
             # Parts that a pipeline does without, such as T5, have to be left out by name.
             wanted = {name: None for name, value in config.items() if value == [None, None]}
-        return DiffusionPipeline.from_pretrained(
+        loader: Any = DiffusionPipeline
+        return loader.from_pretrained(
             source,
             revision=revision,
             use_safetensors=True,

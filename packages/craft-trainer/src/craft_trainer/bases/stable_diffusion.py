@@ -32,22 +32,23 @@ class StableDiffusion(DiffusionModel):
     @property
     def latent_channels(self) -> int:
         """C of a latent."""
-        return self.pipeline.unet.config.in_channels
+        return int(self.pipeline.unet.config.in_channels)
 
     @property
     def latent_multiple(self) -> int:
         """The UNet halves a latent once a level."""
-        return 2 ** (len(self.pipeline.unet.config.block_out_channels) - 1)
+        return int(2 ** (len(self.pipeline.unet.config.block_out_channels) - 1))
 
     @property
     def prediction_type(self) -> str:
         """``epsilon`` or ``v_prediction``, as the base model's scheduler says."""
-        return self.pipeline.scheduler.config.prediction_type
+        return str(self.pipeline.scheduler.config.prediction_type)
 
     def denoise(self, latents: Tensor, timestep: Tensor, conditions: Conditions) -> Tensor:
         """The UNet's prediction; see :meth:`DiffusionModel.denoise`."""
         inputs = latents.to(self.dtype), timestep, conditions.embeddings.to(self.dtype)
-        return self.trunk(*inputs, return_dict=False)[0].to(latents.dtype)
+        prediction: Tensor = self.trunk(*inputs, return_dict=False)[0]
+        return prediction.to(latents.dtype)
 
     def encode_prompts(self, prompts: Sequence[str]) -> Conditions:
         """The text encoder's last layer; learned tokens of several vectors are spelt out."""

@@ -33,17 +33,17 @@ class StableDiffusion3(FlowTransformer):
     @property
     def latent_channels(self) -> int:
         """C of a latent."""
-        return self.pipeline.transformer.config.in_channels
+        return int(self.pipeline.transformer.config.in_channels)
 
     @property
     def latent_multiple(self) -> int:
         """Side of a patch."""
-        return self.pipeline.transformer.config.patch_size
+        return int(self.pipeline.transformer.config.patch_size)
 
     def denoise(self, latents: Tensor, timestep: Tensor, conditions: Conditions) -> Tensor:
         """The predicted velocity; see :meth:`DiffusionModel.denoise`."""
         assert conditions.pooled is not None
-        prediction = self.trunk(
+        prediction: Tensor = self.trunk(
             hidden_states=latents.to(self.dtype),
             timestep=timestep.to(latents.device).expand(len(latents)),
             encoder_hidden_states=conditions.embeddings.to(self.dtype),

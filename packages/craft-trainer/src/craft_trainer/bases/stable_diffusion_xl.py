@@ -32,7 +32,7 @@ class StableDiffusionXL(StableDiffusion):
             "time_ids": size.to(self.dtype).expand(len(latents), -1),
         }
         inputs = latents.to(self.dtype), timestep, conditions.embeddings.to(self.dtype)
-        prediction = self.trunk(*inputs, added_cond_kwargs=added, return_dict=False)[0]
+        prediction: Tensor = self.trunk(*inputs, added_cond_kwargs=added, return_dict=False)[0]
         return prediction.to(latents.dtype)
 
     def encode_prompts(self, prompts: Sequence[str]) -> Conditions:

@@ -71,7 +71,7 @@ def pairs(
             progress=bars,
         )
     if as_json:
-        values = made._asdict()
+        values = dict(vars(made))
         emit_json({"pairs": str(values.pop("table")), **values})
     else:
         console_out().print(

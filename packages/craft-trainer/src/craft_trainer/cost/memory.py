@@ -209,14 +209,16 @@ def encoder_bytes(spec: str) -> tuple[int, int]:
         directory = fetch(source.hub_id, source.revision, offline=True).directory
     settings = AutoConfig.from_pretrained(directory)
     with torch.device("meta"):
-        model = AutoModel.from_config(settings).requires_grad_(False).eval()
+        builder: Any = AutoModel
+        model = builder.from_config(settings).requires_grad_(False).eval()
     vision = getattr(settings, "vision_config", settings)
     with _fake(model):
         size = 3, vision.image_size, vision.image_size
 
         def forward(count: int) -> Tensor:
             pixels = torch.randn(count, *size, requires_grad=True)
-            return model.get_image_features(pixel_values=pixels).pooler_output
+            pooled: Tensor = model.get_image_features(pixel_values=pixels).pooler_output
+            return pooled
 
         return _bytes(model), _per_image(forward)
 
@@ -319,7 +321,8 @@ def _attach_lora(model: DiffusionModel, rank: int) -> int:
 
     trunk: Any = model.trunk
     trunk.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=model.lora_targets))
-    return 4 * sum(parameter.numel() for parameter in trunk.parameters() if parameter.requires_grad)
+    trained = (one for one in trunk.parameters() if one.requires_grad)
+    return sum(4 * parameter.numel() for parameter in trained)
 
 
 def _conditions_of(model: DiffusionModel) -> Callable[[int], Conditions]:

@@ -244,7 +244,7 @@ def encode_latents(
 
 def _summed(shares: Tensor, device: torch.device) -> Tensor:
     """The shares of all processes, each zero where the others are not, in parts that fit."""
-    parts = shares.split(_SUMMED_TOGETHER)
+    parts = torch.split(shares, _SUMMED_TOGETHER)
     return torch.cat([reduce(part.to(device), reduction="sum").cpu() for part in parts])
 
 

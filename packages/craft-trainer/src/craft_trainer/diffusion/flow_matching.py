@@ -118,7 +118,8 @@ def flow_sampler(
         linear_sigmas: Flux starts from σ = 1, …, 1/T before the shift; Stable Diffusion 3 from the
             scheduler's own range.
     """
-    scheduler = FlowMatchEulerDiscreteScheduler.from_config(config)
+    euler: Any = FlowMatchEulerDiscreteScheduler
+    scheduler = euler.from_config(config)
     options: dict[str, Any] = {}
     if linear_sigmas:
         options["sigmas"] = np.linspace(1.0, 1 / steps, steps)
@@ -139,4 +140,4 @@ def _dynamic_shift(config: Any, tokens: int) -> float:
     """μ of the shift e^μ: linear in the number of patches, as Flux's pipeline has it."""
     few, many = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
     low, high = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
-    return low + (tokens - few) * (high - low) / (many - few)
+    return float(low + (tokens - few) * (high - low) / (many - few))

@@ -54,7 +54,8 @@ class Diffusion:
         Raises:
             InputError: The model predicts something else than noise or velocity.
         """
-        scheduler = DDPMScheduler.from_config(config)
+        ddpm: Any = DDPMScheduler
+        scheduler = ddpm.from_config(config)
         predicted = scheduler.config.prediction_type
         if predicted not in ("epsilon", "v_prediction"):
             raise InputError(

@@ -27,6 +27,9 @@ from craft_trainer.diffusion.conditions import Conditions
 Denoiser = Callable[[Tensor, Tensor, Conditions], Tensor]
 Generators = Sequence[torch.Generator]
 
+#: diffusers declares no types of what it inherits.
+_ddpm: Any = DDPMScheduler
+
 UnconditionalGradient = Literal["full", "stop"]
 Repeats = Literal["resample", "renoise"]
 
@@ -62,7 +65,9 @@ class Guidance:
     gradient: UnconditionalGradient = "full"
 
 
-def sampling_scheduler(config: dict, steps: int, spacing: str, device: torch.device) -> Scheduler:
+def sampling_scheduler(
+    config: dict[str, Any], steps: int, spacing: str, device: torch.device
+) -> Scheduler:
     """DDPM scheduler of a trajectory, from the base model's own scheduler configuration.
 
     A configuration that does not mention ``clip_sample`` means no clipping: it belongs to a latent
@@ -80,7 +85,7 @@ def sampling_scheduler(config: dict, steps: int, spacing: str, device: torch.dev
         InputError: The base model does not know as many timesteps.
     """
     clip = bool(config.get("clip_sample", False))
-    scheduler = DDPMScheduler.from_config(config, clip_sample=clip, timestep_spacing=spacing)
+    scheduler: Any = _ddpm.from_config(config, clip_sample=clip, timestep_spacing=spacing)
     scheduler.alphas_cumprod = scheduler.alphas_cumprod.to(device)
     scheduler.one = scheduler.one.to(device)
     # On the CPU the timesteps index without a transfer; the model gets each as a tensor.
@@ -92,17 +97,19 @@ def sampling_scheduler(config: dict, steps: int, spacing: str, device: torch.dev
             f"sampling.steps {steps} is more than the {known} timesteps of the base model allow",
             fix="take fewer steps",
         )
-    return scheduler
+    made: Scheduler = scheduler
+    return made
 
 
 def initial_noise(shape: Sequence[int], generators: Generators, like: Tensor) -> Tensor:
     """Standard normal latents ``(B, C, h, w)``, one generator a trajectory."""
-    return randn_tensor(
+    noise: Tensor = randn_tensor(
         (len(generators), *shape),
         generator=list(generators),
         device=like.device,
         dtype=like.dtype,
     )
+    return noise
 
 
 def predict(
@@ -261,4 +268,5 @@ def _step(
     generators: Generators,
 ) -> Tensor:
     output = scheduler.step(prediction, timestep, latents, generator=list(generators))
-    return output.prev_sample
+    earlier: Tensor = output.prev_sample
+    return earlier

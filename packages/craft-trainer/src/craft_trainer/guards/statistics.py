@@ -97,7 +97,8 @@ def high_frequencies(images: Tensor) -> Tensor:
     frequency = torch.fft.fftfreq(side, device=grey.device)
     radius = (frequency[:, None].square() + frequency.square()).sqrt()
     high = power[:, radius > 0.25].sum(dim=1)
-    return (high / power.sum(dim=(1, 2)).clamp(min=_SMALLEST)).mean()
+    share: Tensor = high / power.sum(dim=(1, 2)).clamp(min=_SMALLEST)
+    return share.mean()
 
 
 def grid_peak(images: Tensor, cells: int) -> Tensor:

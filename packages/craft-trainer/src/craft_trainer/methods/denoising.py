@@ -87,6 +87,7 @@ def corrupt(batch: Batch, latents: Tensor, forward: ForwardProcess) -> Corrupted
 
 def _noise(batch: Batch, purpose: str, like: Tensor) -> Tensor:
     """Standard normal, shaped as ``like``; one stream an image."""
-    return randn_tensor(
+    noise: Tensor = randn_tensor(
         like.shape, generator=batch.generators(purpose), device=like.device, dtype=like.dtype
     )
+    return noise

@@ -7,6 +7,7 @@ differ in their seed, and a judge's choice (§4.1.2).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,7 +30,8 @@ from craft_trainer.runtime import Progress, silent
 from craft_trainer.runtime.failures import fits_memory
 
 
-class Pairs(NamedTuple):
+@dataclass(frozen=True)
+class Pairs:
     """Pairs that were judged.
 
     Attributes:

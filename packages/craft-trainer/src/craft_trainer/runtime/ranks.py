@@ -65,4 +65,5 @@ def on_main(accelerator: Accelerator, work: Callable[[], T]) -> T:
         elsewhere = CasError(problem, fix=fix)
         elsewhere.exit_code = exit_code
         raise elsewhere
-    return result
+    found: T = result
+    return found

@@ -194,7 +194,7 @@ class StageRun:
         assert self.stage.epochs is not None
         world = self.accelerator.num_processes
         together = self.stage.batch_size * self.stage.accumulate * world
-        return -(-self.stage.epochs * self.count // together)
+        return int(-(-self.stage.epochs * self.count // together))
 
     def train(self, progress: Progress = silent) -> None:
         """Take the steps that are left, from the latest checkpoint where there is one."""

@@ -19,8 +19,9 @@ from tests.support.tiny_diffusion import build_stable_diffusion
 from cas_metric.embedding.cache import EmbeddingCache
 from cas_metric.errors import InputError
 from craft_trainer.config.schema import Config, to_yaml
-from craft_trainer.data import examples as data
-from craft_trainer.training import checkpoints, trainer
+from craft_trainer.data import dataset as data
+from craft_trainer.runtime import checkpoints
+from craft_trainer.training import trainer
 
 CRAFT = {"method": "craft", "steps": 4, "checkpoint_every": 1, "reward_gradients_every": 1}
 LORA = {"method": "lora", "steps": 4, "checkpoint_every": 2}
@@ -53,18 +54,18 @@ _KILLED = """
 import os, signal, sys
 from pathlib import Path
 from craft_trainer.config.schema import load_config
-from craft_trainer.training.trainer import train
+from craft_trainer.training.trainer import train_stages
 
 def progress(what, done, total):
     if what.endswith("steps") and done == 3:
         os.kill(os.getpid(), signal.SIGKILL)
 
-train(load_config(Path(sys.argv[1])), progress=progress, cache="none")
+train_stages(load_config(Path(sys.argv[1])), progress=progress, cache="none")
 """
 
 
 def test_a_killed_run_ends_with_the_same_bits(settings: Any, tmp_path: Path) -> None:
-    whole = trainer.train(settings(CRAFT, output=str(tmp_path / "whole")), cache="none")
+    whole = trainer.train_stages(settings(CRAFT, output=str(tmp_path / "whole")), cache="none")
     config = settings({**CRAFT, "checkpoint_every": 2}, output=str(tmp_path / "killed"))
     file = tmp_path / "config.yaml"
     file.write_text(to_yaml(config))
@@ -74,7 +75,7 @@ def test_a_killed_run_ends_with_the_same_bits(settings: Any, tmp_path: Path) -> 
     assert ended.returncode == -signal.SIGKILL
     kept = checkpoints.checkpoints(tmp_path / "killed" / "1-craft" / "checkpoints")
     assert [path.name for path in kept] == ["step-0000002.safetensors"]
-    resumed = trainer.train(config, cache="none")
+    resumed = trainer.train_stages(config, cache="none")
     ours, theirs = weights(resumed), weights(whole)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -156,7 +157,7 @@ def test_stages_are_chained_and_finished_ones_are_kept(settings: Any, images: Pa
         {**CRAFT, "steps": 1, "prompt": "{token}. {prompt}"},
     )
     config = settings(*stages, validation={"every": 1, "images": 2})
-    last = trainer.train(config, cache="none")
+    last = trainer.train_stages(config, cache="none")
     assert sorted(path.name for path in (last / "learned_embeds").iterdir()) == [
         "cardiomegaly.safetensors",
         "pleural-effusion.safetensors",
@@ -164,11 +165,11 @@ def test_stages_are_chained_and_finished_ones_are_kept(settings: Any, images: Pa
     assert (last.parent / "samples" / "step-0000001.png").is_file()
     first = last.parent.parent / "1-textual_inversion" / "artifact" / "stage.json"
     changed = first.stat().st_mtime_ns
-    assert trainer.train(config, cache="none") == last
+    assert trainer.train_stages(config, cache="none") == last
     assert first.stat().st_mtime_ns == changed
     other = settings({**INVERSION, "learning_rate": 0.5}, *stages[1:])
     with pytest.raises(InputError, match=r"stages\.0\.learning_rate: 0\.01 then, 0\.5 now"):
-        trainer.train(other, cache="none")
+        trainer.train_stages(other, cache="none")
 
 
 def test_more_steps_of_lora_lower_the_loss_on_what_was_learned(settings: Any) -> None:
@@ -178,25 +179,27 @@ def test_more_steps_of_lora_lower_the_loss_on_what_was_learned(settings: Any) ->
 
 
 def test_a_run_starts_from_the_artefact_of_another(settings: Any, tmp_path: Path) -> None:
-    chained = trainer.train(settings(INVERSION, LORA, output=str(tmp_path / "one")), cache="none")
-    first = trainer.train(settings(INVERSION, output=str(tmp_path / "two")), cache="none")
+    chained = trainer.train_stages(
+        settings(INVERSION, LORA, output=str(tmp_path / "one")), cache="none"
+    )
+    first = trainer.train_stages(settings(INVERSION, output=str(tmp_path / "two")), cache="none")
     started = settings(LORA, output=str(tmp_path / "three"), start=str(first))
-    second = trainer.train(started, cache="none")
+    second = trainer.train_stages(started, cache="none")
     ours, theirs = weights(second), weights(chained)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     tokens = sorted(path.name for path in (second / "learned_embeds").iterdir())
     assert tokens == sorted(path.name for path in (chained / "learned_embeds").iterdir())
     with pytest.raises(InputError, match="artifact"):
-        trainer.train(settings(LORA, start=str(tmp_path / "nowhere")), cache="none")
+        trainer.train_stages(settings(LORA, start=str(tmp_path / "nowhere")), cache="none")
 
 
 def test_another_base_model_is_no_place_to_start_from(
     settings: Any, base: Path, tmp_path: Path
 ) -> None:
-    first = trainer.train(settings(INVERSION, output=str(tmp_path / "one")), cache="none")
+    first = trainer.train_stages(settings(INVERSION, output=str(tmp_path / "one")), cache="none")
     other = build_stable_diffusion(tmp_path / "other", sample_size=8, seed=7)
     with pytest.raises(InputError, match="trained on another base model") as caught:
-        trainer.train(settings(LORA, start=str(first), base=str(other)), cache="none")
+        trainer.train_stages(settings(LORA, start=str(first), base=str(other)), cache="none")
     assert str(first) in caught.value.problem
 
 

@@ -25,7 +25,7 @@ from craft_trainer.config.schema import Config, to_yaml
 from craft_trainer.cost import memory
 from craft_trainer.cost.estimate import cost_of
 from craft_trainer.cost.memory import has_unconditional_branch, memory_of, parts_of
-from craft_trainer.data import examples as data
+from craft_trainer.data import dataset as data
 from craft_trainer.training import trainer
 
 CRAFT = {"method": "craft", "steps": 1, "reward_gradients_every": 0}

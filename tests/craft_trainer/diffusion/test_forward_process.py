@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.craft_trainer.test_trainer import LORA, ready
+from tests.craft_trainer.training.test_trainer import LORA, ready
 from tests.support.tiny_diffusion import build_stable_diffusion
 
 from cas_metric.errors import InputError

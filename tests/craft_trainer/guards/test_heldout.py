@@ -27,7 +27,7 @@ from cas_metric.manifest import read_manifest, write_manifest
 from cas_metric.scoring import pipeline as scoring
 from craft_trainer.bases.loading import load_model
 from craft_trainer.config.schema import Config, parse_config, to_yaml
-from craft_trainer.data import examples as data
+from craft_trainer.data import dataset as data
 from craft_trainer.generation import generate_folder
 from craft_trainer.guards import heldout, samples
 from craft_trainer.training import trainer
@@ -128,7 +128,7 @@ def test_copies_are_found_by_hash_and_by_features(watched: Any, images: Path) ->
 
 def test_looks_are_logged_beside_the_rewards(watched: Any) -> None:
     config = watched()
-    artifact = trainer.train(config, cache="none")
+    artifact = trainer.train_stages(config, cache="none")
     looks = journal(artifact.parent)
     assert [look["step"] for look in looks] == [0, 1, 2, 3, 4]
     assert all(len(look["scores"]["cas"]) == 3 for look in looks)
@@ -147,20 +147,22 @@ _KILLED = """
 import os, signal, sys
 from pathlib import Path
 from craft_trainer.config.schema import load_config
-from craft_trainer.training.trainer import train
+from craft_trainer.training.trainer import train_stages
 
 def progress(what, done, total):
     if what.endswith("steps") and done == 4:
         os.kill(os.getpid(), signal.SIGKILL)
 
-train(load_config(Path(sys.argv[1])), progress=progress, cache="none")
+train_stages(load_config(Path(sys.argv[1])), progress=progress, cache="none")
 """
 
 
 def test_a_killed_run_ends_with_the_same_looks_and_the_same_best_bits(
     watched: Any, tmp_path: Path
 ) -> None:
-    whole = trainer.train(watched(output=str(tmp_path / "whole"), artifact="best"), cache="none")
+    whole = trainer.train_stages(
+        watched(output=str(tmp_path / "whole"), artifact="best"), cache="none"
+    )
     config = watched(output=str(tmp_path / "killed"), artifact="best")
     file = tmp_path / "config.yaml"
     file.write_text(to_yaml(config))
@@ -168,7 +170,7 @@ def test_a_killed_run_ends_with_the_same_looks_and_the_same_best_bits(
         [sys.executable, "-c", _KILLED, str(file)], check=False, env=dict(os.environ)
     )
     assert ended.returncode == -signal.SIGKILL
-    resumed = trainer.train(config, cache="none")
+    resumed = trainer.train_stages(config, cache="none")
     for name in ("heldout.jsonl", "metrics.jsonl"):
         assert (resumed.parent / name).read_bytes() == (whole.parent / name).read_bytes()
     ours, theirs = (load_file(x / "pytorch_lora_weights.safetensors") for x in (resumed, whole))
@@ -177,7 +179,7 @@ def test_a_killed_run_ends_with_the_same_looks_and_the_same_best_bits(
 
 def test_the_artefact_can_be_the_best_weights(watched: Any) -> None:
     config = watched(artifact="best")
-    artifact = trainer.train(config, cache="none")
+    artifact = trainer.train_stages(config, cache="none")
     looks = journal(artifact.parent)
     best = max(looks, key=lambda look: float(np.mean(look["scores"]["cas"])))
     (file,) = (artifact.parent / "best").glob("*.safetensors")

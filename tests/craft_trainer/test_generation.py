@@ -19,11 +19,12 @@ from cas_metric.cli import main as cas
 from cas_metric.errors import InputError
 from cas_metric.manifest import pair, read_folder_config, read_manifest
 from craft_trainer.artifact.folder import find_artifact
-from craft_trainer.bases import DiffusionModel
+from craft_trainer.bases.base import DiffusionModel
 from craft_trainer.cli import main as cli
 from craft_trainer.config.schema import to_yaml
-from craft_trainer.guards.statistics import NotFinite
-from craft_trainer.preference.pairs import TABLE
+from craft_trainer.data.pairs import TABLE
+from craft_trainer.runtime.failures import NotFinite
+from craft_trainer.training import run as runs
 from craft_trainer.training import trainer
 
 LORA = {"method": "lora", "steps": 1}
@@ -73,7 +74,7 @@ def run(make_settings: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two stages."""
     folder = tmp_path_factory.mktemp("chained") / "run"
     stages = ({"method": "textual_inversion", "steps": 1}, {**LORA, "prompt": "{token}. {prompt}"})
-    trainer.train(make_settings(*stages, output=str(folder)), cache="none")
+    trainer.train_stages(make_settings(*stages, output=str(folder)), cache="none")
     return folder
 
 
@@ -233,7 +234,7 @@ def test_a_folder_is_taken_as_it_is_written(
 ) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(to_yaml(settings(LORA)))
-    monkeypatch.setattr(trainer, "train", lambda config, **_: config.output)
+    monkeypatch.setattr(runs, "train_stages", lambda config, **_: config.output)
     told = invoke(monkeypatch, "train", str(file), "--out", name, "--json")
     assert json.loads(told.stdout)["output"] == name
 
@@ -243,7 +244,7 @@ def test_one_process_of_several_tells_what_was_trained(
 ) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(to_yaml(settings(LORA)))
-    monkeypatch.setattr(trainer, "train", lambda config, **_: config.output)
+    monkeypatch.setattr(runs, "train_stages", lambda config, **_: config.output)
     monkeypatch.setenv("WORLD_SIZE", "2")
     for rank, said in (("0", True), ("1", False)):
         monkeypatch.setenv("RANK", rank)

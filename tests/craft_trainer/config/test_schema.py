@@ -9,10 +9,11 @@ import pytest
 import yaml
 
 from cas_metric.errors import InputError
-from craft_trainer.config.schema import CraftStage, load_config, to_yaml
-from craft_trainer.cost.estimate import cost_of, reward_forwards
+from craft_trainer.config.schema import load_config, to_yaml
+from craft_trainer.cost.estimate import cost_of
+from craft_trainer.methods.craft import CraftStage
 
-EXAMPLE = Path(__file__).parents[2] / "packages/craft-trainer/examples/chexpert.yaml"
+EXAMPLE = Path(__file__).parents[3] / "packages/craft-trainer/examples/chexpert.yaml"
 
 
 def written(tmp_path: Path, **changes: Any) -> Path:
@@ -60,7 +61,10 @@ def test_a_resolved_configuration_reads_back_as_itself(tmp_path: Path) -> None:
         ("stages.2.rewards.ddd=1", r"'stages.2.rewards.ddd'\n  fix: did you mean 'dd'"),
         ("stages.9.repeats=1", "no position in a list of 3"),
         ("stages.2.repeats=0", r"stages\.2\.repeats: Input should be greater than 0"),
-        ("stages.2.method=crafft", "does not match any of the expected tags"),
+        (
+            "stages.2.method=crafft",
+            r"stages\.2\.method: no method 'crafft'\n  fix: did you mean 'craft'",
+        ),
         ("stages.2.gradient_steps=21", "gradient_steps 21 exceeds sampling.steps 20"),
         # K is one number for a whole trajectory, and nothing draws it anew step by step.
         (
@@ -102,11 +106,11 @@ def test_cost_counts_forwards_as_worked_out_by_hand() -> None:
     craft = config.stages[2]
     assert isinstance(craft, CraftStage)
     # With guidance and checkpointing a trajectory costs 2(T − K) + 8K.
-    assert reward_forwards(craft, config.sampling, 4.0) == 2 * (2 * 19 + 8)
+    assert craft.reward_forwards(4.0, 2, 20) == 2 * (2 * 19 + 8)
     shared = craft.model_copy(update={"repeat_mode": "renoise"})
-    assert reward_forwards(shared, config.sampling, 4.0) == 2 * 19 + 2 * 8
+    assert shared.reward_forwards(4.0, 2, 20) == 2 * 19 + 2 * 8
     stopped = craft.model_copy(update={"unconditional_gradient": "stop"})
-    assert reward_forwards(stopped, config.sampling, 4.0) == 2 * (2 * 19 + 5)
+    assert stopped.reward_forwards(4.0, 2, 20) == 2 * (2 * 19 + 5)
     cost = cost_of(config, craft, 495)
     assert cost.steps == 1238
     assert cost.forwards_per_step == 4 * (4 + 2 * 46)

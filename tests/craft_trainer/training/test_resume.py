@@ -32,13 +32,13 @@ _KILLED = """
 import os, signal, sys
 from pathlib import Path
 from craft_trainer.config.schema import load_config
-from craft_trainer.training.trainer import train
+from craft_trainer.training.trainer import train_stages
 
 def progress(what, done, total):
     if what.endswith("steps") and done == 7:
         os.kill(os.getpid(), signal.SIGKILL)
 
-train(load_config(Path(sys.argv[1])), progress=progress, cache="none")
+train_stages(load_config(Path(sys.argv[1])), progress=progress, cache="none")
 """
 
 
@@ -53,14 +53,14 @@ def test_ten_steps_are_five_a_kill_and_five_more(
     def config(name: str, logging: dict[str, dict[str, Any]]) -> Any:
         return settings({**stage, **logging.get(method, {})}, output=str(tmp_path / name))
 
-    whole = trainer.train(config("whole", NOT_LOGGED), cache="none")
+    whole = trainer.train_stages(config("whole", NOT_LOGGED), cache="none")
     file = tmp_path / "killed.yaml"
     file.write_text(to_yaml(config("killed", LOGGED)))
     ended = subprocess.run(
         [sys.executable, "-c", _KILLED, str(file)], check=False, env=dict(os.environ)
     )
     assert ended.returncode == -signal.SIGKILL
-    resumed = trainer.train(config("killed", NOT_LOGGED), cache="none")
+    resumed = trainer.train_stages(config("killed", NOT_LOGGED), cache="none")
     files = sorted(path.relative_to(whole) for path in whole.rglob("*.safetensors"))
     assert files
     for name in files:
@@ -71,9 +71,9 @@ def test_equal_weights_have_equal_bytes(base: Path, tmp_path: Path) -> None:
     import torch
 
     model = models.load_model(str(base), device=torch.device("cpu"))
-    models.attach_lora(model, rank=2, alpha=6, seed=1)
+    adapters.attach_lora(model, rank=2, alpha=6, seed=1)
     contents = set()
     for number in range(12):  # a hash map's order is drawn anew each time
         adapters.save_lora(model, tmp_path / str(number))
-        contents.add((tmp_path / str(number) / models.LORA_FILE).read_bytes())
+        contents.add((tmp_path / str(number) / adapters.LORA_FILE).read_bytes())
     assert len(contents) == 1

@@ -12,13 +12,13 @@ import torch
 from tests.support.preferences import write_pairs_of
 
 from cas_metric.errors import InputError, PreflightError
-from craft_trainer.data import examples as data
+from craft_trainer.data import dataset as data
 from craft_trainer.methods.dpo import Dpo, dpo_loss
 from craft_trainer.preference import pairs
 
 
 def ready(settings: Any, folder: Path, **stage: Any) -> Any:
-    from tests.craft_trainer.test_trainer import ready as set_up
+    from tests.craft_trainer.training.test_trainer import ready as set_up
 
     own = {"method": "dpo", "steps": 1, "pairs": str(folder), "beta": 40.0, **stage}
     run = set_up(settings(own))

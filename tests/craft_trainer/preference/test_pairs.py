@@ -19,7 +19,7 @@ from cas_metric.errors import InputError
 from cas_metric.images import load_image, to_tensor
 from cas_metric.mllm import Conversation, Reply
 from craft_trainer.cli import main as cli
-from craft_trainer.data import examples as data
+from craft_trainer.data import dataset as data
 from craft_trainer.preference import judges, pairs
 from craft_trainer.training import trainer
 
@@ -27,7 +27,7 @@ from craft_trainer.training import trainer
 def test_pairs_are_drawn_judged_continued_and_learned_from(
     settings: Any, images: Path, tmp_path: Path, critic: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    artifact = trainer.train(settings({"method": "lora", "steps": 1}), cache="none")
+    artifact = trainer.train_stages(settings({"method": "lora", "steps": 1}), cache="none")
     out = tmp_path / "pairs"
 
     def run(*changes: str) -> Any:
@@ -79,7 +79,7 @@ def test_pairs_are_drawn_judged_continued_and_learned_from(
     margin = score(table["chosen"][0]) - score(table["rejected"][0])
     assert margin == pytest.approx(table["margin"][0], abs=5e-3)  # of another preprocessing
     stage = {"method": "dpo", "steps": 1, "pairs": str(out)}
-    learned = trainer.train(settings(stage, output=str(tmp_path / "dpo")), cache="none")
+    learned = trainer.train_stages(settings(stage, output=str(tmp_path / "dpo")), cache="none")
     assert (learned / "pytorch_lora_weights.safetensors").is_file()
 
 
@@ -100,7 +100,7 @@ class Scripted:
 
 
 def test_a_language_model_is_not_fooled_by_the_order(images: Path, tmp_path: Path) -> None:
-    from craft_trainer.generation import write_image
+    from craft_trainer.inference import write_image
 
     examples = data.read_examples(images, None)
     candidates = pairs.plan(6, 6, seed=0)

@@ -11,8 +11,9 @@ from torch.nn import functional as F
 from cas_metric.encoders import ModelEncoder, load_encoder
 from cas_metric.errors import InputError
 from cas_metric.scoring.probe import Probe
-from craft_trainer.guards.statistics import image_statistics, require_finite, reward_gradients
+from craft_trainer.guards.statistics import image_statistics, reward_gradients
 from craft_trainer.rewards.clinical_alignment import ClinicalAlignmentModule, Targets
+from craft_trainer.runtime.failures import require_finite
 
 CLASSES = ("a", "b", "c")
 

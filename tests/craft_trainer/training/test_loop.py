@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.craft_trainer.test_trainer import CRAFT, LORA, ready
+from tests.craft_trainer.training.test_trainer import CRAFT, LORA, ready
 
 from cas_metric.errors import InputError
 from craft_trainer.bases import lora as adapters
-from craft_trainer.config.schema import CraftStage
-from craft_trainer.generation import sample_images
+from craft_trainer.inference import sample_images
+from craft_trainer.methods.craft import CraftStage
 from craft_trainer.training import trainer
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
@@ -28,7 +28,7 @@ def disturb(model: Any) -> None:
 
 def test_zero_shot_is_an_artefact_that_draws_the_base_model(settings: Any) -> None:
     config = settings({"method": "zero_shot"})
-    artifact = trainer.train(config, cache="none")
+    artifact = trainer.train_stages(config, cache="none")
     assert not list(artifact.rglob("*.safetensors"))
     assert trainer.stage_of(artifact, config).method == "zero_shot"
     device = torch.device("cpu")
@@ -57,7 +57,9 @@ def test_compiling_changes_no_name_and_no_file(
     monkeypatch.setattr(torch.nn.Module, "compile", eager)
     stage = {**LORA, "steps": 1}
     artifacts = [
-        trainer.train(settings(stage, output=str(tmp_path / str(on)), compile=on), cache="none")
+        trainer.train_stages(
+            settings(stage, output=str(tmp_path / str(on)), compile=on), cache="none"
+        )
         for on in (False, True)
     ]
     assert len(compiled) == 1
@@ -114,7 +116,7 @@ def test_craft_trains_without_enriched_prompts(settings: Any) -> None:
 
 def test_curves_go_to_the_tracker_and_an_unknown_one_is_named(settings: Any) -> None:
     config = settings({**LORA, "steps": 1}, tracker="tensorboard")
-    trainer.train(config, cache="none")
+    trainer.train_stages(config, cache="none")
     assert list(config.output.rglob("events.out.tfevents*"))
     with pytest.raises(InputError, match="tracker 'no-such'"):
-        trainer.train(settings(LORA, tracker="no-such"), cache="none")
+        trainer.train_stages(settings(LORA, tracker="no-such"), cache="none")

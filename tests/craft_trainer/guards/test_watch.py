@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tests.craft_trainer.conftest import WATCHED
-from tests.craft_trainer.test_heldout import journal, prepared
+from tests.craft_trainer.guards.test_heldout import journal, prepared
 
 from cas_metric.errors import InputError
 from craft_trainer.cli import main as cli
@@ -62,7 +62,7 @@ def run(
     output = tmp_path_factory.mktemp("stopped") / "run"
     config = hacked(make_settings, evaluator, unseen, output)
     with pytest.raises(StoppedByGuard) as caught:
-        trainer.train(config, cache="none")
+        trainer.train_stages(config, cache="none")
     return Stopped(config, output / "1-craft", caught.value)
 
 
@@ -119,7 +119,7 @@ def test_the_same_command_trains_no_further_and_says_so(
 ) -> None:
     before = {path: path.read_bytes() for path in run.folder.rglob("*") if path.is_file()}
     with caplog.at_level(logging.WARNING):
-        assert trainer.train(run.config, cache="none") == run.folder / "artifact"
+        assert trainer.train_stages(run.config, cache="none") == run.folder / "artifact"
     assert {path: path.read_bytes() for path in run.folder.rglob("*") if path.is_file()} == before
     assert "was ended by the guard divergence" in caplog.text
     assert json.loads((run.folder / "guards.json").read_text())["findings"][-1]["message"] in (
@@ -134,7 +134,7 @@ def test_a_run_killed_before_its_artefact_stops_again_at_the_same_step(
     shutil.copytree(run.folder.parent, output)
     shutil.rmtree(output / "1-craft" / "artifact")
     with pytest.raises(StoppedByGuard) as caught:
-        trainer.train(hacked(make_settings, evaluator, unseen, output), cache="none")
+        trainer.train_stages(hacked(make_settings, evaluator, unseen, output), cache="none")
     assert caught.value.problem == run.error.problem.replace(str(run.folder.parent), str(output))
     for name in ("metrics.jsonl", "heldout.jsonl"):
         assert (output / "1-craft" / name).read_bytes() == (run.folder / name).read_bytes()
@@ -185,7 +185,7 @@ def test_a_guard_cannot_be_switched_off_half_way(
     guards = {"divergence": {**DIVERGENCE["divergence"], "reaction": "warn"}}
     config = hacked(make_settings, evaluator, unseen, run.folder.parent, guards=guards)
     with pytest.raises(InputError, match=r"guards\.divergence\.reaction: stop then, warn now"):
-        trainer.train(config, cache="none")
+        trainer.train_stages(config, cache="none")
 
 
 def test_a_statistic_that_nobody_rewards_stops_a_run_as_well(watched: Any) -> None:
@@ -194,7 +194,7 @@ def test_a_statistic_that_nobody_rewards_stops_a_run_as_well(watched: Any) -> No
     drift = {"reaction": "stop", "patience": 1, "tolerance": 0.01, "slack": 0.0}
     config = watched(stage, guards={"baseline": 1, "edge_density": drift})
     with pytest.raises(StoppedByGuard, match="by the guard edge_density") as caught:
-        trainer.train(config, cache="none")
+        trainer.train_stages(config, cache="none")
     assert caught.value.exit_code == 3
     summary = json.loads((config.output / "1-craft" / "guards.json").read_text())
     assert summary["stopped"] == "edge_density"

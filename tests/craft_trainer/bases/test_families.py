@@ -11,15 +11,17 @@ import pytest
 import torch
 from diffusers import DDPMScheduler, DiffusionPipeline
 from safetensors.torch import load_file
-from tests.craft_trainer.test_trainer import ready
+from tests.craft_trainer.training.test_trainer import ready
 from tests.support.tiny_families import build_flux, build_sd3, build_sdxl
 
 from cas_metric.errors import InputError
 from craft_trainer.bases import loading as models
 from craft_trainer.bases import lora as adapters
+from craft_trainer.bases import tokens
+from craft_trainer.bases.base import DiffusionModel
 from craft_trainer.config.schema import Sampling
 from craft_trainer.diffusion.sampling import draft
-from craft_trainer.generation import sample_images
+from craft_trainer.inference import sample_images
 
 CPU = torch.device("cpu")
 PROMPT = "Frontal chest radiograph number 1, Cardiomegaly."
@@ -47,7 +49,7 @@ def families(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return build
 
 
-def disturb(model: models.DiffusionModel) -> None:
+def disturb(model: DiffusionModel) -> None:
     generator = torch.Generator().manual_seed(8)
     with torch.no_grad():
         for parameter in model.trainable.values():
@@ -79,7 +81,7 @@ def test_a_craft_step_reaches_every_trainable_tensor_and_nothing_else(
 def test_a_fresh_pipeline_draws_the_same_image(families: Any, tmp_path: Path, name: str) -> None:
     sampling = Sampling(steps=3, guidance=2.0)
     model = models.load_model(str(families(name)), device=CPU, embedded_guidance=2.0)
-    models.attach_lora(model, rank=2, alpha=6, seed=1)
+    adapters.attach_lora(model, rank=2, alpha=6, seed=1)
     disturb(model)
     models.save_artifact(model, tmp_path)
     ours = sample_images(model, [PROMPT], [3], sampling, 16)
@@ -113,7 +115,7 @@ def _drawn(pipeline: Any) -> torch.Tensor:
 @pytest.mark.parametrize("name", BUILDERS)
 def test_k_of_t_is_the_whole_graph(families: Any, name: str, kind: str) -> None:
     model = models.load_model(str(families(name)), device=CPU, embedded_guidance=2.0)
-    models.attach_lora(model, rank=2, alpha=6, seed=1)
+    adapters.attach_lora(model, rank=2, alpha=6, seed=1)
     disturb(model)
     shape = model.latent_shape(16)
     sampler = model.sampler(Sampling(steps=3, flow_sampler=kind), shape)
@@ -149,16 +151,16 @@ def test_sdxl_tokens_of_two_vectors_are_read_back_by_diffusers(
     families: Any, tmp_path: Path
 ) -> None:
     model = models.load_model(str(families("sdxl")), device=CPU)
-    models.attach_tokens(model, models.initial_tokens(model, ["Cardiomegaly"], 2))
+    tokens.attach_tokens(model, tokens.initial_tokens(model, ["Cardiomegaly"], 2))
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
-        for module in models.learned_tokens(model).values():
+        for module in tokens.learned_tokens(model).values():
             module.learned.add_(torch.randn(module.learned.shape, generator=generator))
     models.save_artifact(model, tmp_path)
     prompt = "radiograph with <cardiomegaly> in it"
     ours = model.encode_prompts([prompt])
     fresh = DiffusionPipeline.from_pretrained(families("sdxl"), use_safetensors=True)
-    vectors = load_file(tmp_path / models.EMBEDDINGS_FOLDER / "cardiomegaly.safetensors")
+    vectors = load_file(tmp_path / tokens.EMBEDDINGS_FOLDER / "cardiomegaly.safetensors")
     for key, tokenizer, encoder in (
         ("clip_l", fresh.tokenizer, fresh.text_encoder),
         ("clip_g", fresh.tokenizer_2, fresh.text_encoder_2),

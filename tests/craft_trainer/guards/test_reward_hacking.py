@@ -10,7 +10,7 @@ import torch
 
 from craft_trainer.config.validation import Guards
 from craft_trainer.guards.reward_hacking import DRIFTS, Look, examine
-from craft_trainer.guards.spectrum import grid_peak, high_frequencies
+from craft_trainer.guards.statistics import grid_peak, high_frequencies
 from craft_trainer.runtime.journal import Journal
 
 USUAL = {

@@ -12,28 +12,28 @@ from safetensors import safe_open
 from cas_metric.errors import InputError, ModelUnavailable
 from craft_trainer.bases import loading as models
 from craft_trainer.bases import lora as adapters
-from craft_trainer.diffusion.conditions import Conditions
+from craft_trainer.bases import tokens
+from craft_trainer.bases.base import DiffusionModel
 from craft_trainer.config.schema import Sampling
-from craft_trainer.generation import sample_images
+from craft_trainer.diffusion.conditions import Conditions
+from craft_trainer.inference import sample_images
 
 CPU = torch.device("cpu")
 PROMPT = "radiograph with <cardiomegaly> in it"
 
 
-def adapted(
-    base: Path, *, dtype: torch.dtype = torch.float32, vectors: int = 1
-) -> models.DiffusionModel:
+def adapted(base: Path, *, dtype: torch.dtype = torch.float32, vectors: int = 1) -> DiffusionModel:
     model = models.load_model(str(base), device=CPU, dtype=dtype)
     classes = ["Cardiomegaly", "No Finding"]
-    models.attach_tokens(model, models.initial_tokens(model, classes, vectors))
-    models.attach_lora(model, rank=2, alpha=6, seed=1)
+    tokens.attach_tokens(model, tokens.initial_tokens(model, classes, vectors))
+    adapters.attach_lora(model, rank=2, alpha=6, seed=1)
     return model
 
 
-def disturb(model: models.DiffusionModel) -> None:
+def disturb(model: DiffusionModel) -> None:
     """Give every trained value something that is not its initial one."""
     generator = torch.Generator().manual_seed(8)
-    learned = [module.learned for module in models.learned_tokens(model).values()]
+    learned = [module.learned for module in tokens.learned_tokens(model).values()]
     with torch.no_grad():
         for parameter in [*model.trainable.values(), *learned]:
             parameter.add_(torch.randn(parameter.shape, generator=generator))
@@ -102,7 +102,7 @@ def _pipeline_image(pipeline: StableDiffusionPipeline) -> torch.Tensor:
 
 def test_alpha_stands_in_the_file(base: Path, tmp_path: Path) -> None:
     models.save_artifact(adapted(base), tmp_path)
-    with safe_open(tmp_path / models.LORA_FILE, framework="pt") as file:
+    with safe_open(tmp_path / adapters.LORA_FILE, framework="pt") as file:
         assert '"unet.lora_alpha": 6' in file.metadata()["lora_adapter_metadata"]
 
 
@@ -111,7 +111,7 @@ def test_an_artefact_loads_into_the_one_adapter_that_is_trained(base: Path, tmp_
     disturb(first)
     models.save_artifact(first, tmp_path)
     second = models.load_model(str(base), device=CPU)
-    models.attach_lora(second, rank=2, alpha=6, seed=99)
+    adapters.attach_lora(second, rank=2, alpha=6, seed=99)
     models.load_artifact(second, tmp_path)
     assert list(second.pipeline.unet.peft_config) == [adapters.ADAPTER]
     assert second.tokens == {"Cardiomegaly": "<cardiomegaly>", "No Finding": "<no-finding>"}
@@ -126,7 +126,7 @@ def test_an_artefact_loads_into_the_one_adapter_that_is_trained(base: Path, tmp_
 def test_another_rank_is_refused(base: Path, tmp_path: Path) -> None:
     models.save_artifact(adapted(base), tmp_path)
     other = models.load_model(str(base), device=CPU)
-    models.attach_lora(other, rank=3, alpha=3, seed=1)
+    adapters.attach_lora(other, rank=3, alpha=3, seed=1)
     with pytest.raises(InputError, match=r"lora\.rank"):
         models.load_artifact(other, tmp_path)
 
@@ -134,15 +134,15 @@ def test_another_rank_is_refused(base: Path, tmp_path: Path) -> None:
 def test_another_alpha_is_refused(base: Path, tmp_path: Path) -> None:
     models.save_artifact(adapted(base), tmp_path)
     other = models.load_model(str(base), device=CPU)
-    models.attach_lora(other, rank=2, alpha=3, seed=1)
+    adapters.attach_lora(other, rank=2, alpha=3, seed=1)
     with pytest.raises(InputError, match=r"alpha 6, and `lora.alpha` is 3: .* 0\.5 times"):
         models.load_artifact(other, tmp_path)
 
 
 def test_only_the_learned_vectors_get_a_gradient(base: Path) -> None:
     model = models.load_model(str(base), device=CPU)
-    tokens = models.initial_tokens(model, ["Cardiomegaly", "Edema"])
-    (module,) = models.attach_tokens(model, tokens).values()
+    initial = tokens.initial_tokens(model, ["Cardiomegaly", "Edema"])
+    (module,) = tokens.attach_tokens(model, initial).values()
     module.learned.requires_grad_(True)
     model.encode_prompts([PROMPT]).embeddings.square().sum().backward()
     assert module.learned.grad is not None
@@ -154,13 +154,13 @@ def test_only_the_learned_vectors_get_a_gradient(base: Path) -> None:
 def test_classes_with_one_slug_are_refused(base: Path) -> None:
     model = models.load_model(str(base), device=CPU)
     with pytest.raises(InputError, match="distinct"):
-        models.attach_tokens(model, models.initial_tokens(model, ["No Finding", "no-finding"]))
+        tokens.attach_tokens(model, tokens.initial_tokens(model, ["No Finding", "no-finding"]))
 
 
 def test_a_class_that_no_token_can_be_made_of_is_named(base: Path) -> None:
     model = models.load_model(str(base), device=CPU)
     with pytest.raises(InputError, match="no token can be made of the class '肺炎'"):
-        models.initial_tokens(model, ["肺炎"])
+        tokens.initial_tokens(model, ["肺炎"])
 
 
 def test_a_missing_base_model_names_the_way_out(tmp_path: Path) -> None:

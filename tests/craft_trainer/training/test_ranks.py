@@ -34,7 +34,7 @@ _RANK = """
 import os, signal, sys
 from pathlib import Path
 from craft_trainer.config.schema import load_config
-from craft_trainer.training.trainer import train
+from craft_trainer.training.trainer import train_stages
 
 for file in map(Path, sys.argv[1:]):
     def progress(what, done, total):
@@ -88,7 +88,7 @@ def runs(
             files[name] = root / f"{name}.yaml"
             files[name].write_text(to_yaml(config))
             if kind == "one":
-                trainer.train(config, cache="none")
+                trainer.train_stages(config, cache="none")
     whole = [files[f"two-{method}"] for method in STAGES]
     assert launch(*whole) == [0, 0]
     killed = files[f"killed-{KILLED}"]
