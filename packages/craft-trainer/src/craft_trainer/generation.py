@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cas_metric.encoders.weights import digest_of
+from cas_metric.encoders.memory import digest_of
 from cas_metric.errors import InputError
 from cas_metric.images import IMAGE_SUFFIXES
 from cas_metric.manifest import (

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cas_metric.errors import InputError
+from cas_metric.files import write_bytes
 from craft_trainer.bases.base import DiffusionModel
 
 #: diffusers declares no types there.
@@ -168,4 +169,5 @@ def _sort_header(path: Path) -> None:
     ordered = {"__metadata__": dict(sorted(metadata.items())), **header}
     text = json.dumps(ordered, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)  # the tensors begin at a multiple of eight bytes
-    path.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + size :])
+    # Written anew: safetensors leaves a file that only its owner can read.
+    write_bytes(path, len(text).to_bytes(8, "little") + text + content[8 + size :])

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from cas_metric.domains import Domain, load_domain
 from cas_metric.embedding.decoding import default_workers, ordered_map
-from cas_metric.encoders.weights import digest_of
+from cas_metric.encoders.memory import digest_of
 from cas_metric.errors import CasError, PreflightError
 from cas_metric.images import load_image, to_tensor
 from cas_metric.manifest import Manifest, read_manifest
