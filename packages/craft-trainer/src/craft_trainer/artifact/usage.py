@@ -28,11 +28,13 @@ def usage_of(config: Config, towers: Sequence[TextTower], *, adapter: bool) -> s
         [
             "from pathlib import Path",
             "",
+            "import torch",
             "from diffusers import DiffusionPipeline",
             *imports,
             "",
             'artifact = Path(".")  # the folder of this file',
-            f"pipe = DiffusionPipeline.from_pretrained({base}{revision})",
+            # In one precision: transformers would load a text encoder in that of its file.
+            f"pipe = DiffusionPipeline.from_pretrained({base}{revision}, dtype=torch.float32)",
             *_tokens(towers),
             *(["pipe.load_lora_weights(artifact)"] if adapter else []),
             "image = pipe(",

@@ -15,6 +15,12 @@ from cas_metric.statistics.tables import markdown_table
 from cas_metric.verbs.result import Result
 from craft_trainer.config.schema import Config, resolve
 from craft_trainer.config.stage import TrainedStage
+from craft_trainer.training.preflight import (
+    encoder_directory,
+    encoders_of,
+    require_stages,
+    unprepared,
+)
 
 #: Of a check, the better one first.
 OK, WARN, FAIL, MISSING = "ok", "warn", "fail", "missing"
@@ -160,29 +166,13 @@ def _training(config: Config) -> Iterator[Check]:
 
     examples = read_examples(config.data.train, config.data.domain)
     labels = set(examples.labels)
-    problems = list(_unprepared(examples, config))
+    problems = list(unprepared(examples, config))
     detail = f"{len(examples)} images of {len(labels)} classes in {config.data.train}"
     if problems:
         fix = "complete the manifest, or set the weight of the reward that needs it to 0"
         yield Check("training data", FAIL, f"{detail}; {_listed(problems)}", fix)
     else:
         yield Check("training data", OK, detail)
-
-
-def _unprepared(examples: Any, config: Config) -> Iterator[str]:
-    """What the templates and the rewards need and a row or a class lacks."""
-    rewards = {name for stage in config.stages for name in stage.rewarded()}
-    templates = [stage.prompt for stage in config.stages]
-    if "vdc" in rewards or any("{prompt}" in template for template in templates):
-        for path, prompt in zip(examples.paths, examples.prompts, strict=True):
-            if not prompt:
-                yield f"{path.name} has no prompt"
-    if "ccs" in rewards:
-        for label in sorted(set(examples.labels)):
-            if not examples.checklist(label):
-                yield f"class {label!r} has no checklist"
-    if "dd" in rewards and len(set(examples.labels)) < 2 and config.critic.probe is None:
-        yield "the probe of dd needs images of two classes"
 
 
 def _held_out(config: Config) -> Iterator[Check]:
@@ -240,32 +230,23 @@ def _start(config: Config) -> Iterator[Check]:
 
 
 def _base(config: Config) -> Iterator[Check]:
-    from craft_trainer.bases.base import family_of
-    from craft_trainer.bases.weights import base_digests, base_directory, pipeline_name
+    from craft_trainer.bases.weights import base_digests, base_directory
 
     directory = base_directory(config.base, config.revision, offline=True)
     size = sum((directory / name).stat().st_size for name in base_digests(directory)) / 1e9
     yield Check("base model", OK, f"{config.base}: {size:.2f} GB of safetensors in {directory}")
-    family = family_of(pipeline_name(directory))
-    for stage in config.stages:
-        stage.require(config, family)
+    require_stages(config, offline=True)
 
 
 def _encoders(config: Config) -> Iterator[Check]:
     from cas_metric.encoders.weights import digest_file, weight_files
 
-    rewarded = any(stage.rewarded() for stage in config.stages)
-    roles = {
-        "critic": config.critic.encoder if rewarded else None,
-        "evaluator": config.validation.encoder,
-        "memorization": config.guards.memorization.encoder if config.validation.encoder else None,
-    }
     digests: dict[str, list[str]] = {}
-    for role, spec in roles.items():
+    for role, spec in encoders_of(config).items():
         if spec is None:
             continue
         try:
-            directory = _encoder_directory(spec)
+            directory = encoder_directory(spec, offline=True)
             if directory is not None:
                 digests[role] = [digest_file(path) for path in weight_files(directory)]
             yield Check(role, OK, f"{spec}: {directory or 'a file of open_clip'}")
@@ -278,20 +259,6 @@ def _encoders(config: Config) -> Iterator[Check]:
             f"{config.validation.encoder} has the very weights of the critic",
             "name another checkpoint in validation.encoder",
         )
-
-
-def _encoder_directory(spec: str) -> Path | None:
-    """Folder of an encoder that is here; None for a weight file of open_clip."""
-    from cas_metric.encoders.hub import fetch
-    from cas_metric.encoders.registry import resolve
-
-    source = resolve(spec)
-    if source.weights is not None:
-        return None
-    if source.hub_id is None:
-        return source.directory
-    openclip = source.openclip is not None
-    return fetch(source.hub_id, source.revision, offline=True, openclip=openclip).directory
 
 
 def _tokens(config: Config) -> Iterator[Check]:

@@ -29,6 +29,7 @@ from craft_trainer.methods.base import Loss, Method, Setup
 from craft_trainer.runtime import Progress, checkpoints, silent
 from craft_trainer.runtime.failures import fits_memory, require_finite
 from craft_trainer.runtime.ranks import join, on_main
+from craft_trainer.training.preflight import require_ready
 
 
 def train_stages(
@@ -52,6 +53,7 @@ def train_stages(
     previous = config.start
     if previous is not None:
         require_base(previous, config)
+    on_main(accelerator, partial(require_ready, config, examples))
     for number, stage in enumerate(config.stages, start=1):
         folder = config.output / f"{number}-{stage.method}"
         identity = identity_of(config, number)
