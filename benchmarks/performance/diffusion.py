@@ -19,7 +19,7 @@ from accelerate import Accelerator
 from cas_metric.embedding.cache import EmbeddingCache
 from cas_metric.phantoms.dataset import write_phantom_dataset
 from craft_trainer.config.schema import parse_config
-from craft_trainer.data.examples import read_examples
+from craft_trainer.data.dataset import read_examples
 from craft_trainer.training.trainer import StageRun, silent
 
 

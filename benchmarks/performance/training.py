@@ -37,7 +37,7 @@ from torch.nn import functional as F
 
 from benchmarks.performance.diffusion import add_options, prepared_run
 from cas_metric import primitives
-from craft_trainer.data.examples import Batch, load_square
+from craft_trainer.data.dataset import Batch, load_square
 from craft_trainer.training.trainer import StageRun
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from benchmarks.phantoms.corpus import COUNTS, read_corpus
 from benchmarks.phantoms.muon import Muon
-from craft_trainer.training.checkpoints import checkpoints, restore, save_checkpoint
+from craft_trainer.runtime.checkpoints import checkpoints, restore, save_checkpoint
 
 #: Of the weights, of the order and of the corpus: no encoder has been trained on these pictures.
 SEED = 4

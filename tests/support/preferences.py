@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from cas_metric.manifest import read_manifest
-from craft_trainer.preference.pairs import COLUMNS, TABLE
+from craft_trainer.data.pairs import COLUMNS, TABLE
 
 
 def write_pairs_of(images: Path, folder: Path) -> Path:

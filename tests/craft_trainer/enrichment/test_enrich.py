@@ -56,7 +56,7 @@ def test_every_row_gets_a_prompt_of_its_label(server, train, tmp_path):
 
 def test_the_trainer_and_the_scorer_read_it(server, train, tmp_path):
     from cas_metric.manifest import preflight
-    from craft_trainer.data.examples import conditioning_texts, read_examples
+    from craft_trainer.data.dataset import conditioning_texts, read_examples
 
     enrich(train, tmp_path / "out")
     examples = read_examples(tmp_path / "out", None)

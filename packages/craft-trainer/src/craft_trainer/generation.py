@@ -1,93 +1,128 @@
-"""Images from a trained model: a batch, or seeds × prompts as a folder for ``cas score``."""
+"""Seeds × prompts as a folder for ``cas score``, and what a drawn folder says of itself."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-import torch
-from PIL import Image
-from torch import Tensor
-
-from cas_metric.encoders.weights import digest_of
+from cas_metric.encoders.memory import digest_of
 from cas_metric.errors import InputError
-from cas_metric.files import write_bytes
-from cas_metric.images import IMAGE_SUFFIXES, to_uint8
+from cas_metric.images import IMAGE_SUFFIXES
 from cas_metric.manifest import (
     FolderConfig,
     read_folder_config,
     write_folder_config,
     write_manifest,
 )
-from craft_trainer.bases.loading import DiffusionModel
-from craft_trainer.config.schema import Config, Sampling
-from craft_trainer.data.examples import Examples
+from craft_trainer.artifact.folder import find_artifact, load_base, load_trained, origin_of
+from craft_trainer.artifact.identity import CONFIG_FILE, stage_of
+from craft_trainer.bases.base import DiffusionModel
+from craft_trainer.bases.loading import default_device
+from craft_trainer.bases.lora import scale_lora
+from craft_trainer.config.schema import Config, Sampling, resolve
+from craft_trainer.data.dataset import Examples, conditioning_texts, read_examples
 from craft_trainer.data.rows import domain_of
-from craft_trainer.diffusion.draft import initial_noise, sample_prefix
-from craft_trainer.guards.monitoring import NotFinite, fits_memory
-from craft_trainer.training.checkpoints import require_same
+from craft_trainer.inference import noise_seed, sample_images, write_image
+from craft_trainer.runtime import Progress, silent
+from craft_trainer.runtime.checkpoints import require_same
+from craft_trainer.runtime.failures import fits_memory
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-@torch.no_grad()
-def sample_images(
-    model: DiffusionModel,
-    prompts: Sequence[str],
-    seeds: Sequence[int],
-    sampling: Sampling,
-    resolution: int,
-) -> Tensor:
-    """``(B, 3, H, W)`` images in [0, 1] on the CPU, one a prompt and seed.
+class Generated(NamedTuple):
+    """Images of one artefact.
 
-    An image depends on its prompt and seed alone, not on the batch that it is drawn in.
+    Attributes:
+        folder: With ``metadata.csv`` and ``cas.yaml``: what ``cas score`` reads.
+        artifact: What they were drawn with.
+        drawn: Images drawn now.
+        kept: Images that were there.
+    """
+
+    folder: Path
+    artifact: Path
+    drawn: int
+    kept: int
+
+
+def generate(
+    artifact: str | Path,
+    prompts: str | Path,
+    out: str | Path,
+    *,
+    stage: str | int | None = None,
+    seeds: int = 5,
+    batch_size: int = 8,
+    method: str | None = None,
+    zero_shot: bool = False,
+    prompt: str | None = None,
+    lora_scale: float = 1.0,
+    progress: Progress = silent,
+    **overrides: Any,
+) -> Generated:
+    """Draw every prompt of a manifest with several seeds into a folder that ``cas score`` reads.
+
+    Base model, sampler and guidance are those of training, unless replaced. Images that exist are
+    kept: the same call continues an interrupted one.
+
+    Args:
+        artifact: Folder of a run, of one of its stages, or of an artefact.
+        prompts: Manifest of the real images to re-synthesise, with labels and prompts.
+        out: Folder for the images.
+        stage: Of a run: number or method; by default the last finished one.
+        seeds: Images a prompt.
+        batch_size: Images in a pass.
+        method: Name in the tables; by default the stage's.
+        zero_shot: Leave the artefact out: the base model alone.
+        prompt: Template of the text, with ``{prompt}``, ``{label}``, ``{token}``; by default the
+            stage's.
+        lora_scale: How much of the adapter counts: 0 is the base model.
+        progress: Told after every batch.
+        overrides: Settings other than those of training: ``**{"sampling.steps": 50}``.
 
     Raises:
-        NotFinite: The model draws NaN, which a file would show as black.
+        InputError: There is no such artefact, or ``out`` holds images of another origin.
+        ModelUnavailable: The base model cannot be had here.
+
+    Example:
+        >>> import craft_trainer
+        >>> made = craft_trainer.generate(trained, prompts, tmp / "gen", seeds=1)
+        >>> made.drawn, (made.folder / "metadata.csv").is_file()
+        (8, True)
     """
-    conditions = model.encode_prompts(prompts)
-    shape = model.latent_shape(resolution)
-    scheduler = model.sampler(sampling, shape)
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    noise = initial_noise(shape, generators, like=conditions.embeddings)
-    latents = sample_prefix(
-        model.denoise,
-        noise,
-        conditions,
-        scheduler,
-        generators,
-        guidance=model.guidance(sampling.guidance),
-        steps=sampling.steps,
+    found = find_artifact(Path(artifact), None if stage is None else str(stage))
+    config = resolve(found / CONFIG_FILE, **overrides)
+    trained = stage_of(found, config)
+    examples = read_examples(Path(prompts), config.data.domain)
+    device = default_device()
+    model = load_base(config, device) if zero_shot else load_trained(found, config, device)
+    scale_lora(model, lora_scale)
+    template = prompt or ("{prompt}" if zero_shot else trained.prompt)
+    texts = conditioning_texts(examples, template, model.tokens)
+    folder = Path(out)
+    origin = {
+        **origin_of(found, config),
+        "zero_shot": zero_shot,
+        "lora_scale": lora_scale,
+        "prompt": template,
+    }
+    claim_folder(folder, folder_config(config, examples, texts, origin))
+    drawn = generate_folder(
+        model,
+        examples,
+        texts,
+        folder,
+        seeds=range(seeds),
+        method=method or ("zero_shot" if zero_shot else trained.method),
+        sampling=config.sampling,
+        resolution=config.data.resolution,
+        batch_size=batch_size,
+        progress=lambda done, total: progress("images", done, total),
     )
-    images = model.decode(latents).cpu()
-    if not images.isfinite().all():
-        raise NotFinite(
-            f"{model.pipeline_name} draws images with values that are not numbers",
-            fix="draw with dtype: float32, or with weights of an earlier step",
-        )
-    return images
-
-
-def noise_seed(seed: int, row: int) -> int:
-    """Of the noise of one prompt: a stream of its own, so that no two prompts share a picture."""
-    return int(np.random.SeedSequence((seed, row)).generate_state(1)[0])
-
-
-def write_image(image: Tensor, path: Path) -> None:
-    """Write a ``(3, H, W)`` image in [0, 1] as PNG, as a whole or not at all."""
-    buffer = io.BytesIO()
-    pixels = to_uint8(image.permute(1, 2, 0).numpy())
-    Image.fromarray(pixels).save(buffer, format="png")
-    write_bytes(path, buffer.getvalue())
-
-
-def write_sheet(images: Tensor, path: Path) -> None:
-    """Write ``(B, 3, H, W)`` images side by side."""
-    write_image(torch.cat(list(images), dim=2), path)
+    return Generated(folder, found, drawn, len(examples) * seeds - drawn)
 
 
 def folder_config(

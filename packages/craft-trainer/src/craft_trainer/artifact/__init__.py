@@ -1,1 +1,1 @@
-"""What a stage leaves behind: weights, model card, provenance."""
+"""What a stage leaves behind: weights, model card, and what decided them."""

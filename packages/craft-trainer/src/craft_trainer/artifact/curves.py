@@ -15,7 +15,7 @@ from cas_metric.protocol import PRIMITIVES
 from cas_metric.report.figures import STYLE
 from cas_metric.report.palette import REAL, ink
 from cas_metric.statistics.uncertainty import bootstrap_mean
-from craft_trainer.guards.hacking import Look
+from craft_trainer.guards.reward_hacking import Look
 
 #: Steps that a curve is smoothed over, as a share of all.
 _SMOOTHING = 0.05

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from craft_trainer.bases import TextTower
-from craft_trainer.bases.loading import EMBEDDED
+from craft_trainer.bases.base import TextTower
+from craft_trainer.bases.weights import EMBEDDED
 from craft_trainer.config.schema import Config
 
 
@@ -19,7 +19,7 @@ def usage_of(config: Config, towers: Sequence[TextTower], *, adapter: bool) -> s
     """
     base, imports = repr(config.base), []
     if config.base in EMBEDDED:
-        base, imports = f"EMBEDDED[{base}]", ["from craft_trainer.bases.loading import EMBEDDED"]
+        base, imports = f"EMBEDDED[{base}]", ["from craft_trainer.bases.weights import EMBEDDED"]
     if len(towers) > 1:
         imports.append("from safetensors.torch import load_file")
     revision = f", revision={config.revision!r}" if config.revision else ""
@@ -28,11 +28,13 @@ def usage_of(config: Config, towers: Sequence[TextTower], *, adapter: bool) -> s
         [
             "from pathlib import Path",
             "",
+            "import torch",
             "from diffusers import DiffusionPipeline",
             *imports,
             "",
             'artifact = Path(".")  # the folder of this file',
-            f"pipe = DiffusionPipeline.from_pretrained({base}{revision})",
+            # In one precision: transformers would load a text encoder in that of its file.
+            f"pipe = DiffusionPipeline.from_pretrained({base}{revision}, dtype=torch.float32)",
             *_tokens(towers),
             *(["pipe.load_lora_weights(artifact)"] if adapter else []),
             "image = pipe(",

@@ -1,7 +1,13 @@
-"""What every family of base models has, and what each answers in its own way."""
+"""What every family of base models has, and what each answers in its own way.
+
+A family is one file: a subclass of :class:`DiffusionModel`. It lies in ``craft_trainer/bases``,
+named after its pipeline (``FluxPipeline``: ``flux.py``), or another package offers it as an entry
+point of the group ``craft_trainer.bases`` with that name.
+"""
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,10 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from cas_metric.errors import InputError
-from craft_trainer.bases.conditions import Conditions
+from craft_trainer.config.extensions import extension, extension_names
 from craft_trainer.config.schema import Sampling
-from craft_trainer.diffusion.draft import Guidance, Scheduler, UnconditionalGradient
-from craft_trainer.diffusion.forward import ForwardProcess
+from craft_trainer.diffusion.conditions import Conditions
+from craft_trainer.diffusion.forward_process import ForwardProcess
+from craft_trainer.diffusion.sampling import Guidance, Scheduler, UnconditionalGradient
+
+#: Where families come from.
+BASES = "craft_trainer.bases"
 
 
 class TextTower(NamedTuple):
@@ -53,11 +63,16 @@ class DiffusionModel(ABC):
     trunk_name: ClassVar[str]
     #: Text encoders that textual inversion teaches; empty where diffusers cannot load the result.
     towers: ClassVar[tuple[TextTower, ...]] = ()
+    #: Whether guidance takes an unconditional prediction; a guidance-distilled model is told it.
+    unconditional_branch: ClassVar[bool] = True
+    #: Tokens that the pipeline lets the text encoders read together.
+    text_tokens: ClassVar[int] = 77
 
     @property
     def trunk(self) -> nn.Module:
         """The denoiser: a UNet or a transformer."""
-        return getattr(self.pipeline, self.trunk_name)
+        trunk: nn.Module = getattr(self.pipeline, self.trunk_name)
+        return trunk
 
     @property
     def device(self) -> torch.device:
@@ -68,6 +83,11 @@ class DiffusionModel(ABC):
     def dtype(self) -> torch.dtype:
         """Of the frozen weights of denoiser and text encoders."""
         return next(p for p in self.trunk.parameters() if not p.requires_grad).dtype
+
+    @classmethod
+    def draws_noise(cls, sampling: Sampling) -> bool:
+        """Whether steps of a trajectory draw noise, which repeats can draw anew."""
+        return True
 
     @property
     @abstractmethod
@@ -120,20 +140,22 @@ class DiffusionModel(ABC):
     @property
     def token_limit(self) -> int:
         """Longest prompt in tokens, special tokens included."""
-        return self.pipeline.tokenizer.model_max_length
+        return int(self.pipeline.tokenizer.model_max_length)
 
     @torch.no_grad()
     def encode_images(self, images: Tensor) -> Tensor:
         """``(B, 3, H, W)`` in [0, 1] to ``(B, 2C, h, w)`` mean and log-variance of the latents."""
         vae = self.pipeline.vae
         pixels = images.to(self.device, vae.dtype) * 2 - 1
-        return vae.encode(pixels).latent_dist.parameters
+        moments: Tensor = vae.encode(pixels).latent_dist.parameters
+        return moments
 
     def latents_of(self, moments: Tensor, noise: Tensor) -> Tensor:
         """``(B, C, h, w)`` scaled latents drawn from ``moments`` with standard normal ``noise``."""
         mean, log_variance = moments.chunk(2, dim=1)
         drawn = mean + (0.5 * log_variance.clamp(-30, 20)).exp() * noise
-        return (drawn - self._latent_shift) * self.pipeline.vae.config.scaling_factor
+        scale: float = self.pipeline.vae.config.scaling_factor
+        return (drawn - self._latent_shift) * scale
 
     def decode(self, latents: Tensor) -> Tensor:
         """``(B, C, h, w)`` scaled latents to ``(B, 3, H, W)`` images in [0, 1]; gradients flow.
@@ -142,7 +164,8 @@ class DiffusionModel(ABC):
         """
         vae = self.pipeline.vae
         unscaled = latents.to(vae.dtype) / vae.config.scaling_factor + self._latent_shift
-        return (vae.decode(unscaled).sample.float() / 2 + 0.5).clamp(0, 1)
+        decoded: Tensor = vae.decode(unscaled).sample
+        return (decoded.float() / 2 + 0.5).clamp(0, 1)
 
     @property
     def _latent_shift(self) -> float:
@@ -162,3 +185,39 @@ class DiffusionModel(ABC):
             )
         side = resolution // factor
         return self.latent_channels, side, side
+
+
+def family_of(pipeline_name: str) -> type[DiffusionModel]:
+    """The family of a diffusers pipeline.
+
+    Args:
+        pipeline_name: Its class, e.g. ``StableDiffusionPipeline``.
+
+    Raises:
+        InputError: It is not trained here; those that are trained are named.
+
+    Example:
+        >>> family_of("FluxPipeline").__name__
+        'Flux'
+    """
+    found: type[DiffusionModel] | None = extension(BASES, _name_of(pipeline_name), _family_in)
+    if found is None:
+        known = ", ".join(extension_names(BASES, _family_in))
+        raise InputError(f"the base model is a {pipeline_name}", fix=f"take one of: {known}")
+    return found
+
+
+def _name_of(pipeline_name: str) -> str:
+    """``StableDiffusionXLPipeline`` to ``stable_diffusion_xl``."""
+    name = pipeline_name.removesuffix("Pipeline")
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+
+
+def _family_in(module: Any, name: str) -> type[DiffusionModel] | None:
+    """The family of a file: the class whose pipeline has the file's name."""
+    for value in vars(module).values():
+        if not (isinstance(value, type) and issubclass(value, DiffusionModel)):
+            continue
+        if _name_of(getattr(value, "pipeline_name", "")) == name:
+            return value
+    return None

@@ -5,42 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
 
 from cas_metric.encoders.weights import quiet_transformers
-from cas_metric.errors import InputError, ModelUnavailable
-from craft_trainer.bases import FAMILIES, DiffusionModel
-from craft_trainer.bases.lora import LORA_FILE, attach_lora, has_lora, load_lora, save_lora
+from cas_metric.errors import ModelUnavailable
+from craft_trainer.bases.base import DiffusionModel, family_of
+from craft_trainer.bases.lora import LORA_FILE, has_lora, load_lora, save_lora
 from craft_trainer.bases.tokens import (
     EMBEDDINGS_FOLDER,
     attach_tokens,
-    initial_tokens,
     learned_tokens,
     read_tokens,
     save_tokens,
 )
-from craft_trainer.bases.unet import CROSS_ATTENTION
-
-__all__ = [
-    "CROSS_ATTENTION",
-    "EMBEDDINGS_FOLDER",
-    "LORA_FILE",
-    "DiffusionModel",
-    "attach_lora",
-    "attach_tokens",
-    "initial_tokens",
-    "learned_tokens",
-    "load_artifact",
-    "load_model",
-    "save_artifact",
-]
-
-#: Pipelines that come with this package, by the name that `base` gives them.
-EMBEDDED: Final = {"phantom-sd": Path(__file__).parent.parent / "phantoms" / "phantom-sd"}
+from craft_trainer.bases.weights import EMBEDDED
 
 
 def load_model(
@@ -76,11 +58,7 @@ def load_model(
     # What comes with this package loads at once: bars would flash by between those of a verb.
     with _quietly() if spec in EMBEDDED else nullcontext():
         pipeline = _load_pipeline(spec, revision, offline, dtype)
-    family = FAMILIES.get(type(pipeline).__name__)
-    if family is None:
-        raise InputError(
-            f"base {spec!r} is a {type(pipeline).__name__}", fix=f"take a {', '.join(FAMILIES)}"
-        )
+    family = family_of(type(pipeline).__name__)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.to(device)
     for part in pipeline.components.values():
@@ -94,6 +72,11 @@ def load_model(
     if compile_denoiser:
         model.trunk.compile()
     return model
+
+
+def default_device() -> torch.device:
+    """A GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @contextmanager
@@ -119,7 +102,8 @@ def _load_pipeline(spec: str, revision: str | None, offline: bool, dtype: torch.
         if config.get("_class_name") != "StableDiffusionPipeline":
             # Parts that a pipeline does without, such as T5, have to be left out by name.
             wanted = {name: None for name, value in config.items() if value == [None, None]}
-        return DiffusionPipeline.from_pretrained(
+        loader: Any = DiffusionPipeline
+        return loader.from_pretrained(
             source,
             revision=revision,
             use_safetensors=True,

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import torch
 from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
-from diffusers.utils import convert_state_dict_to_diffusers, convert_unet_state_dict_to_peft
+from diffusers.utils import state_dict_utils
 from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 from safetensors import safe_open
@@ -18,7 +18,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cas_metric.errors import InputError
-from craft_trainer.bases import DiffusionModel
+from cas_metric.files import write_bytes
+from craft_trainer.bases.base import DiffusionModel
+
+#: diffusers declares no types there.
+_layouts: Any = state_dict_utils
 
 ADAPTER: Final = "default"
 LORA_FILE: Final = "pytorch_lora_weights.safetensors"
@@ -100,7 +104,7 @@ def save_lora(model: DiffusionModel, directory: Path) -> None:
     trunk: Any = model.trunk
     state = get_peft_model_state_dict(trunk)
     if model.trunk_name == "unet":
-        state = convert_state_dict_to_diffusers(state)
+        state = _layouts.convert_state_dict_to_diffusers(state)
     layers = {name: value.contiguous().cpu() for name, value in state.items()}
     type(model.pipeline).save_lora_weights(
         directory,
@@ -126,7 +130,7 @@ def load_lora(model: DiffusionModel, directory: Path) -> None:
     own = {name.removeprefix(prefix): value for name, value in weights.items()}
     trunk: Any = model.trunk
     expected = get_peft_model_state_dict(trunk)
-    state = convert_unet_state_dict_to_peft(own)
+    state = _layouts.convert_unet_state_dict_to_peft(own)
     shapes = {name: tuple(value.shape) for name, value in state.items()}
     if shapes != {name: tuple(value.shape) for name, value in expected.items()}:
         raise InputError(
@@ -147,7 +151,9 @@ def _alpha_of(directory: Path, prefix: str) -> int | None:
     """The alpha in the header of a file of weights; None where it has none."""
     with safe_open(directory / LORA_FILE, framework="pt") as file:
         metadata = file.metadata() or {}
-    return json.loads(metadata.get(LORA_ADAPTER_METADATA_KEY, "{}")).get(f"{prefix}lora_alpha")
+    told = json.loads(metadata.get(LORA_ADAPTER_METADATA_KEY, "{}"))
+    alpha: int | None = told.get(f"{prefix}lora_alpha")
+    return alpha
 
 
 def _sort_header(path: Path) -> None:
@@ -163,4 +169,5 @@ def _sort_header(path: Path) -> None:
     ordered = {"__metadata__": dict(sorted(metadata.items())), **header}
     text = json.dumps(ordered, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)  # the tensors begin at a multiple of eight bytes
-    path.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + size :])
+    # Written anew: safetensors leaves a file that only its owner can read.
+    write_bytes(path, len(text).to_bytes(8, "little") + text + content[8 + size :])

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from cas_metric.errors import InputError
 from cas_metric.files import write_bytes
-from craft_trainer.bases import DiffusionModel
+from craft_trainer.bases.base import DiffusionModel
 
 #: Folder of an artefact with one file a learned token, as ``load_textual_inversion`` reads them.
 EMBEDDINGS_FOLDER: Final = "learned_embeds"

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from craft_trainer.cli.options import AsJson
+
 app = typer.Typer(add_completion=False)
 
 
@@ -28,7 +30,7 @@ def demo(
     ] = 40,
     lora: Annotated[int, typer.Option("--lora", min=1, help="Steps of LoRA.")] = 150,
     craft: Annotated[int, typer.Option("--craft", min=1, help="Steps of CRAFT.")] = 30,
-    as_json: Annotated[bool, typer.Option("--json", help="Results as JSON on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Adapt the embedded model to drawings of one modality, and score it before and after.
 
@@ -37,37 +39,31 @@ def demo(
     nothing here is medical data. An interrupted demo continues.
     """
     from cas_metric.cli.common import console_out, emit_json
-    from cas_metric.phantoms.dataset import write_phantom_dataset
     from cas_metric.statistics.tables import PHANTOM_NOTICE
-    from craft_trainer.artifact.card import change_of, held_out_table
+    from craft_trainer.artifact.model_card import held_out_table
     from craft_trainer.cli.progress import Bars
-    from craft_trainer.demo import EVALUATOR, Size, configuration, looks_of, write_comparison
-    from craft_trainer.training.trainer import train as run
+    from craft_trainer.training.demo import EVALUATOR, Size
+    from craft_trainer.training.demo import demo as run
 
-    size = Size(train, prompts, inversion, lora, craft)
-    if not as_json:
-        console_out().print(PHANTOM_NOTICE.replace("**", ""), soft_wrap=True)
-    config = configuration(domain, out, size, base=base)
-    write_phantom_dataset(domain, out / "data", train=train, test=prompts)
-    with Bars() as bars:
-        artifact = run(config, progress=bars, cache=out / "cache")
-    looks = looks_of(config)
-    first, *_, last = looks.values()
-    change = change_of(first, last)
-    card, sheet = artifact / "README.md", out / "samples.png"
-    rows = write_comparison(config, sheet)
-    if as_json:
-        cas = {name: look.cas for name, look in looks.items()}
-        told = {"cas": cas, "change": change._asdict(), "samples": str(sheet), "card": str(card)}
-        emit_json(told)
-        return
     console = console_out()
-    console.print(held_out_table(looks), markup=False, soft_wrap=True)
+    if not as_json:
+        console.print(PHANTOM_NOTICE.replace("**", ""), soft_wrap=True)
+    with Bars() as bars:
+        size = Size(train, prompts, inversion, lora, craft)
+        found = run(out, domain, size, base=base, progress=bars)
+    change = found.change
+    if as_json:
+        cas = {name: look.cas for name, look in found.looks.items()}
+        files = {"samples": str(found.samples), "card": str(found.card)}
+        emit_json({"cas": cas, "change": change._asdict(), **files})
+        return
+    console.print(held_out_table(found.looks), markup=False, soft_wrap=True)
     console.print(
         f"CAS by {EVALUATOR} on {prompts} held-out prompts; means with 95% bootstrap intervals. "
         f"Change, paired by prompt: {change.estimate:+.3f} ({change.low:+.3f} to "
         f"{change.high:+.3f}).",
         soft_wrap=True,
     )
-    console.print(f"Samples: {sheet} (from above: {', '.join(rows)})", soft_wrap=True)
-    console.print(f"Model card: {card}", soft_wrap=True)
+    rows = ", ".join(found.rows)
+    console.print(f"Samples: {found.samples} (from above: {rows})", soft_wrap=True)
+    console.print(f"Model card: {found.card}", soft_wrap=True)

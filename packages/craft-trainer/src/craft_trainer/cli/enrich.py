@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from cas_metric.cli import asking as ask
-from cas_metric.errors import EXIT_SOME_FAILED, InputError
-
-if TYPE_CHECKING:
-    from cas_metric.domains import Domain
-    from cas_metric.mllm import Price
-    from craft_trainer.enrichment import TrainingRows
+from cas_metric.errors import EXIT_SOME_FAILED
+from craft_trainer.cli.options import AsJson
 
 HELP = """
 Have a multimodal language model describe every image under its label (§3.1, Appendix B).
@@ -84,7 +81,7 @@ def enrich(
         float | None,
         typer.Option(help="The same of output tokens.", metavar="P", min=0),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Results as JSON on stdout.")] = False,
+    as_json: AsJson = False,
     base_url: ask.BaseUrl = None,
     concurrency: ask.Concurrency = 4,
     requests_per_minute: ask.RequestsPerMinute = None,
@@ -103,13 +100,10 @@ def enrich(
     offline: Annotated[bool, typer.Option("--offline", help="Never ask the model hub.")] = False,
 ) -> None:
     """See :data:`HELP`."""
-    if checklists == (train is not None):
-        raise InputError(
-            "--checklists drafts for a domain pack and takes no TRAIN"
-            if checklists
-            else "no images are named",
-            fix="craft-trainer enrich TRAIN …, or craft-trainer enrich --checklists --domain …",
-        )
+    from cas_metric.cli.common import console_out, emit_json
+    from craft_trainer.enrichment import verb
+
+    verb.require_one_job(train, checklists=checklists)
     asking = ask.Asking(
         spec=mllm,
         base_url=base_url,
@@ -127,103 +121,25 @@ def enrich(
         dtype=dtype,
         offline=offline,
     )
-    price = _price(price_in, price_out)
-    if train is not None:
-        from craft_trainer.enrichment import read_rows
-
-        rows = read_rows(train, domain, with_images=not label_only, limit=limit)
-        ask.say_all(rows.manifest.notes)
-        result = _prompts(rows, asking, out, label_only=label_only, price=price)
+    put = partial(ask.put_questions, asking=asking)
+    price = verb.price_of(price_in, price_out)
+    if train is None:
+        result = verb.draft_checklists(domain, out, put, tell=ask.say_all)
     else:
-        result = _checklists(_pack(domain), asking, out)
-    _show(result, as_json=as_json)
-    if result["rejected"]:
-        raise typer.Exit(EXIT_SOME_FAILED)
-
-
-def _price(price_in: float | None, price_out: float | None) -> Price | None:
-    from cas_metric.mllm import Price
-
-    if (price_in is None) != (price_out is None):
-        raise InputError("one price of two is given", fix="give both --price-in and --price-out")
-    return None if price_in is None or price_out is None else Price(price_in, price_out)
-
-
-def _prompts(
-    rows: TrainingRows, asking: ask.Asking, out: Path, *, label_only: bool, price: Price | None
-) -> dict[str, Any]:
-    """Ask about every row and write what came of it."""
-    from craft_trainer.enrichment import Enrichment, question, write_enrichment
-
-    requests = [
-        question(key, label, rows.schema, None if label_only else path, window=rows.manifest.window)
-        for key, label, path in zip(rows.manifest.rows["id"], rows.labels, rows.paths, strict=True)
-    ]
-    asked = ask.put_questions(requests, asking, "images")
-    enrichment = Enrichment(
-        rows, requests, asked.answers, asked.model, asked.notes, label_only, price
-    )
-    provenance = write_enrichment(enrichment, out)
-    return {
-        "out": str(out),
-        "accepted": len(enrichment.accepted),
-        "rejected": len(enrichment.rejected),
-        "counts": provenance["counts"],
-        "tokens": provenance["tokens"],
-        "cost": provenance["cost"],
-        "this_run": asked.timing,
-    }
-
-
-def _pack(domain: str | None) -> Domain:
-    from cas_metric.domains import load_domain
-
-    if not domain:
-        raise InputError("--checklists needs a pack to write for", fix="name it with --domain")
-    return load_domain(domain)
-
-
-def _checklists(pack: Domain, asking: ask.Asking, out: Path) -> dict[str, Any]:
-    """Ask for every class without a checklist and write the pack with the drafts."""
-    from cas_metric.files import write_bytes
-    from craft_trainer.enrichment import draft_pack, questions_for_checklists
-
-    requests = questions_for_checklists(pack)
-    if not requests:
-        raise InputError(
-            f"every class of the domain {pack.name!r} has a checklist",
-            fix="remove those that are to be drafted anew from a copy of the pack",
+        result = verb.enrich_prompts(
+            train,
+            out,
+            put,
+            domain=domain,
+            label_only=label_only,
+            limit=limit,
+            price=price,
+            tell=ask.say_all,
         )
-    asked = ask.put_questions(requests, asking, "classes")
-    path = out / f"{pack.name}.yaml"
-    accepted = [answer for answer in asked.answers if answer.accepted]
-    if accepted:
-        write_bytes(path, draft_pack(pack, asked.answers, asked.model, str(path)).encode())
-        ask.say_all([f"{path} holds drafts: a clinician has to review them before they are used"])
-    missing = {answer.key: answer.reason for answer in asked.answers if not answer.accepted}
-    ask.say_all([f"{name}: {reason}" for name, reason in missing.items()])
-    return {
-        "out": str(path) if accepted else None,
-        "accepted": len(accepted),
-        "rejected": len(missing),
-        "reasons": missing,
-        "this_run": asked.timing,
-    }
-
-
-def _show(result: dict[str, Any], *, as_json: bool) -> None:
-    from cas_metric.cli.common import console_out, emit_json
-
     if as_json:
         emit_json(result)
-        return
-    lines = [f"{result['accepted']} accepted, {result['rejected']} rejected: {result['out']}"]
-    if tokens := result.get("tokens"):
-        cost = f", cost {result['cost']:.4g}" if result["cost"] is not None else ""
-        lines.append(f"{tokens['input']} input and {tokens['output']} output tokens{cost}")
-    lines.append(
-        f"asked in this run: {result['this_run']['questions'] - result['this_run']['from_cache']} "
-        f"of {result['this_run']['questions']}, the rest was in the cache"
-    )
-    for line in lines:
-        console_out().print(line, markup=False, soft_wrap=True)
+    else:
+        for line in verb.summary_lines(result):
+            console_out().print(line, markup=False, soft_wrap=True)
+    if result["rejected"]:
+        raise typer.Exit(EXIT_SOME_FAILED)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from craft_trainer.cli.options import StageName
+from craft_trainer.cli.options import AsJson, StageName
 
 app = typer.Typer(add_completion=False)
 
@@ -52,7 +52,7 @@ def generate(
         float,
         typer.Option("--lora-scale", min=0, help="How much of the adapter counts: 0 is the base."),
     ] = 1.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Results as JSON on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Draw every prompt of a manifest with several seeds into a folder that `cas score` reads.
 
@@ -60,54 +60,30 @@ def generate(
     kept: the same command continues an interrupted one. The folder's cas.yaml names the domain and
     the training split, and what the images were drawn with; other settings need another folder.
     """
-    import torch
-
     from cas_metric.cli.common import console_out, emit_json
-    from craft_trainer.artifact.saving import (
-        CONFIG_FILE,
-        find_artifact,
-        load_base,
-        load_trained,
-        origin_of,
-        stage_of,
-    )
-    from craft_trainer.bases.lora import scale_lora
     from craft_trainer.cli.progress import Bars
-    from craft_trainer.config.schema import load_config
-    from craft_trainer.data.examples import conditioning_texts, read_examples
-    from craft_trainer.generation import claim_folder, folder_config, generate_folder
+    from craft_trainer.config.schema import parse_overrides
+    from craft_trainer.generation import generate as run
 
-    artifact = find_artifact(artifact, stage)
-    config = load_config(artifact / CONFIG_FILE, overrides or ())
-    trained = stage_of(artifact, config)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    examples = read_examples(prompts, config.data.domain)
-    model = load_base(config, device) if zero_shot else load_trained(artifact, config, device)
-    scale_lora(model, lora_scale)
-    template = prompt or ("{prompt}" if zero_shot else trained.prompt)
-    texts = conditioning_texts(examples, template, model.tokens)
-    origin = {
-        **origin_of(artifact, config),
-        "zero_shot": zero_shot,
-        "lora_scale": lora_scale,
-        "prompt": template,
-    }
-    claim_folder(out, folder_config(config, examples, texts, origin))
     with Bars() as bars:
-        drawn = generate_folder(
-            model,
-            examples,
-            texts,
+        made = run(
+            artifact,
+            prompts,
             out,
-            seeds=range(seeds),
-            method=method or ("zero_shot" if zero_shot else trained.method),
-            sampling=config.sampling,
-            resolution=config.data.resolution,
+            stage=stage,
+            seeds=seeds,
             batch_size=batch_size,
-            progress=lambda done, total: bars("images", done, total),
+            method=method,
+            zero_shot=zero_shot,
+            prompt=prompt,
+            lora_scale=lora_scale,
+            progress=bars,
+            **parse_overrides(overrides or ()),
         )
-    kept = len(examples) * seeds - drawn
     if as_json:
-        emit_json({"out": str(out), "artifact": str(artifact), "drawn": drawn, "kept": kept})
+        where = {"out": str(made.folder), "artifact": str(made.artifact)}
+        emit_json({**where, "drawn": made.drawn, "kept": made.kept})
     else:
-        console_out().print(f"{drawn} images drawn, {kept} kept: {out}", soft_wrap=True)
+        console_out().print(
+            f"{made.drawn} images drawn, {made.kept} kept: {made.folder}", soft_wrap=True
+        )

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from craft_trainer.cli.options import AsJson, ConfigFile, Overrides
 
 app = typer.Typer(add_completion=False)
 
 
 @app.command()
 def train(
-    config: Annotated[Path, typer.Argument(help="YAML file with the base, the data, the stages.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[KEY=VALUE]...",
-            help="Values in place of the file's, with dotted keys: "
-            "data.resolution=256 stages.2.learning_rate=1e-5 (positions count from 0).",
-        ),
-    ] = None,
+    config: ConfigFile,
+    overrides: Overrides = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder of the run, in place of `output`.")
     ] = None,
     cache: Annotated[
         str | None, typer.Option("--cache", help="Folder of the embedding store, or `none`.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Results as JSON on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Adapt a base model, one stage after the other.
 
@@ -39,20 +33,14 @@ def train(
     from cas_metric.cli.common import console_out, emit_json
     from craft_trainer.cli.progress import Bars
     from craft_trainer.config.schema import load_config
-    from craft_trainer.training.ranks import is_first
-    from craft_trainer.training.trainer import silent
-    from craft_trainer.training.trainer import train as run
+    from craft_trainer.training.run import train as run
 
-    words = list(overrides or [])
-    if out is not None:
-        # In quotes: `run #2`, `null` and `1e3` are folders, and something else in YAML.
-        words.append(f"output={json.dumps(str(out), ensure_ascii=False)}")
-    settings = load_config(config, words)
+    changes: dict[str, Any] = {} if out is None else {"output": out}
     with Bars() as bars:
-        artifact = run(settings, progress=bars if is_first() else silent, cache=cache)
-    if not is_first():
+        found = run(load_config(config, overrides or ()), progress=bars, cache=cache, **changes)
+    if not found.first:
         return
     if as_json:
-        emit_json({"artifact": str(artifact), "output": str(settings.output)})
+        emit_json({"artifact": str(found.artifact), "output": str(found.output)})
     else:
-        console_out().print(f"Trained: {artifact}", soft_wrap=True)
+        console_out().print(f"Trained: {found.artifact}", soft_wrap=True)

@@ -1,1 +1,1 @@
-"""The configuration of a run, typed."""
+"""The typed configuration of a run: :mod:`~craft_trainer.config.schema` reads it."""

@@ -5,7 +5,8 @@ Defaults are the paper's (§4.1.3, §3.3, Appendix A) where it states a value.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import copy
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,42 +16,16 @@ from pydantic import (
     Field,
     NonNegativeInt,
     PositiveInt,
+    SerializeAsAny,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
 from cas_metric.domains.reading import nearest, parse_yaml
 from cas_metric.errors import InputError
-from craft_trainer.config.section import Section
-from craft_trainer.config.stages import (
-    STAGES,
-    AnyStage,
-    CraftStage,
-    DpoStage,
-    LoraStage,
-    Rewards,
-    Stage,
-    TextualInversionStage,
-    ZeroShotStage,
-)
+from craft_trainer.config.stage import Section, Stage, stage_class
 from craft_trainer.config.validation import Guards, Validation
-
-__all__ = [
-    "STAGES",
-    "AnyStage",
-    "Config",
-    "CraftStage",
-    "DpoStage",
-    "LoraStage",
-    "Rewards",
-    "Sampling",
-    "Stage",
-    "TextualInversionStage",
-    "ZeroShotStage",
-    "load_config",
-    "parse_config",
-    "to_yaml",
-]
 
 
 class Data(Section):
@@ -144,27 +119,41 @@ class Config(Section):
     validation: Validation = Validation()
     guards: Guards = Guards()
     artifact: Literal["last", "best"] = "last"
-    stages: Annotated[tuple[AnyStage, ...], Field(min_length=1)]
+    stages: Annotated[tuple[SerializeAsAny[Stage], ...], Field(min_length=1)]
+
+    @field_validator("stages", mode="before")
+    @classmethod
+    def _of_their_methods(cls, stages: Any) -> Any:
+        """Each as the section of its method; the class of the field knows none."""
+        if not isinstance(stages, (list, tuple)):
+            return stages
+        return tuple(
+            stage_class(str(one["method"])).model_validate(one)
+            if isinstance(one, Mapping) and "method" in one
+            else one
+            for one in stages
+        )
 
     @model_validator(mode="after")
     def _stages_fit_together(self) -> Config:
-        if len(self.stages) > 1 and any(isinstance(one, ZeroShotStage) for one in self.stages):
-            raise ValueError("zero_shot trains nothing and stands alone")
-        if self.start and isinstance(self.stages[0], ZeroShotStage):
-            raise ValueError("zero_shot is the base model, without `start`")
+        tokens = self.start is not None  # which may bring some
         for position, stage in enumerate(self.stages):
-            if isinstance(stage, TextualInversionStage) and (position > 0 or self.start):
-                raise ValueError("textual_inversion must be the first stage, without `start`")
-            if isinstance(stage, CraftStage) and self.critic.encoder == self.validation.encoder:
+            if stage.learns == "nothing" and (len(self.stages) > 1 or self.start):
+                raise ValueError(f"{stage.method} trains nothing and stands alone, without `start`")
+            if stage.learns == "tokens" and (position > 0 or self.start):
+                raise ValueError(f"{stage.method} must be the first stage, without `start`")
+            tokens |= stage.learns == "tokens"
+            if "{token}" in stage.prompt and not tokens:
+                raise ValueError(
+                    f"the prompt of {stage.method} names {{token}}, and no stage before it learns "
+                    "one: begin with textual_inversion, or name an artefact in `start`"
+                )
+            if stage.rewarded() and self.critic.encoder == self.validation.encoder:
                 raise ValueError(
                     f"the critic {self.critic.encoder} cannot be its own held-out evaluator: "
                     "name another checkpoint in validation.encoder"
                 )
-            if isinstance(stage, CraftStage) and stage.gradient_steps > self.sampling.steps:
-                raise ValueError(
-                    f"gradient_steps {stage.gradient_steps} exceeds sampling.steps "
-                    f"{self.sampling.steps}"
-                )
+            stage.check(self)
         if self.artifact == "best" and self.validation.encoder is None:
             raise ValueError("artifact: best needs validation.encoder, which says what is best")
         return self
@@ -182,25 +171,94 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         InputError: No such file, no YAML, an unknown key (with the nearest known one) or a value
             that does not suit its key.
     """
+    values = _read(Path(path))
+    for key, value in map(_parsed, overrides):
+        _set(values, key, value)
+    return parse_config(values, str(path))
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {error}", fix="check the path") from error
     parse_yaml(text, str(path))  # refuses repeated keys, aliases and tags, with the line
     values = yaml.safe_load(text)
     if not isinstance(values, dict):
         raise InputError(f"{path} holds no `key: value` lines", fix="see the example configuration")
-    for override in overrides:
-        _override(values, override)
-    return parse_config(values, str(path))
+    return values
 
 
-def parse_config(values: dict[str, Any], source: str = "configuration") -> Config:
-    """Check the values of a configuration. InputError as :func:`load_config`."""
+def parse_config(values: Mapping[str, Any], source: str = "configuration") -> Config:
+    """Check the values of a configuration. InputError as :func:`load_config`.
+
+    Example:
+        >>> run = parse_config(
+        ...     {
+        ...         "output": "runs/first",
+        ...         "base": "phantom-sd",
+        ...         "data": {"train": "data/train", "resolution": 64},
+        ...         "stages": [{"method": "lora", "steps": 10}],
+        ...     }
+        ... )
+        >>> run.stages[0].title, run.sampling.steps
+        ('LoRA', 20)
+    """
     try:
-        return Config.model_validate(values)
+        return Config.model_validate({**values, "stages": _stages(values.get("stages"), source)})
     except ValidationError as error:
-        raise _explain(error, source) from error
+        raise _explain(error, source, Config) from error
+
+
+def _stages(stages: Any, source: str) -> Any:
+    """Each stage as its method's section, so that a mistake is told with its place."""
+    if not isinstance(stages, (list, tuple)):
+        return stages
+    parsed: list[Any] = []
+    for position, one in enumerate(stages):
+        if not isinstance(one, Mapping):
+            parsed.append(one)
+            continue
+        try:
+            section = stage_class(str(one.get("method", "")))
+        except InputError as error:
+            where = f"{source}: stages.{position}.method: "
+            raise InputError(where + error.problem, fix=error.fix) from error
+        try:
+            parsed.append(section.model_validate(one))
+        except ValidationError as error:
+            raise _explain(error, source, section, ("stages", position)) from error
+    return parsed
+
+
+def resolve(config: Config | Mapping[str, Any] | str | Path, **overrides: Any) -> Config:
+    """A configuration from what a caller has.
+
+    Args:
+        config: A configuration, its values, or the YAML file that holds them.
+        overrides: Values in place of its own; a dotted key reaches within:
+            ``**{"stages.2.learning_rate": 1e-5}``.
+
+    Raises:
+        InputError: As of :func:`load_config`.
+
+    Example:
+        >>> values = {"output": "runs/a", "base": "phantom-sd", "data": {"train": "data/train"}}
+        >>> values["stages"] = [{"method": "lora", "steps": 10}]
+        >>> resolve(values, seed=1, **{"stages.0.steps": 3}).stages[0].steps
+        3
+    """
+    if isinstance(config, (str, Path)):
+        values, source = _read(Path(config)), str(config)
+    elif isinstance(config, Config):
+        if not overrides:
+            return config
+        values, source = config.model_dump(mode="json"), "configuration"
+    else:
+        values, source = copy.deepcopy(dict(config)), "configuration"
+    for key, value in overrides.items():
+        _set(values, key, str(value) if isinstance(value, Path) else value)
+    return parse_config(values, source)
 
 
 def to_yaml(config: Config) -> str:
@@ -208,8 +266,20 @@ def to_yaml(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _override(values: dict[str, Any], override: str) -> None:
-    """Set one dotted ``key=value`` in ``values``."""
+def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    """Dotted ``key=value`` pairs as a mapping; each value is read as YAML.
+
+    Raises:
+        InputError: One is no such pair.
+
+    Example:
+        >>> parse_overrides(["data.resolution=256", "stages.0.prompt='{label}'"])
+        {'data.resolution': 256, 'stages.0.prompt': '{label}'}
+    """
+    return dict(_parsed(override) for override in overrides)
+
+
+def _parsed(override: str) -> tuple[str, Any]:
     key, separator, text = override.partition("=")
     if not separator or not key:
         raise InputError(f"override {override!r} is no key=value", fix="e.g. data.resolution=256")
@@ -217,12 +287,17 @@ def _override(values: dict[str, Any], override: str) -> None:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise InputError(f"override {override!r}: the value is no YAML", fix="quote it") from error
+    return key, value
+
+
+def _set(values: dict[str, Any], key: str, value: Any) -> None:
+    """Put a value under a dotted key."""
     node: Any = values
     *parents, last = key.split(".")
     for part in parents:
-        node = _child(node, part, override)
+        node = _child(node, part, key)
     if isinstance(node, list):
-        node[_index(node, last, override)] = value
+        node[_index(node, last, key)] = value
     else:
         node[last] = value
 
@@ -245,34 +320,26 @@ def _index(node: list[Any], part: str, override: str) -> int:
     return int(part)
 
 
-def _explain(error: ValidationError, source: str) -> InputError:
-    """The first complaint of pydantic, with the nearest known key where one is unknown."""
+def _explain(
+    error: ValidationError, source: str, section: type[BaseModel], place: Sequence[int | str] = ()
+) -> InputError:
+    """The first complaint of pydantic, with the nearest known key where one is unknown.
+
+    ``place`` is where the section stands in the configuration.
+    """
     detail = error.errors()[0]
-    where = ".".join(str(part) for part in _without_tags(detail["loc"]))
+    where = ".".join(str(part) for part in (*place, *detail["loc"]))
     if detail["type"] == "extra_forbidden":
-        known = list(_known_keys(detail["loc"][:-1]))
+        known = list(_known_keys(section, detail["loc"][:-1]))
         hint = nearest(str(detail["loc"][-1]), known) or f"known keys: {', '.join(known)}"
         return InputError(f"{source}: unknown key {where!r}", fix=hint.strip())
     return InputError(f"{source}: {where or 'the whole'}: {detail['msg']}")
 
 
-def _without_tags(place: Sequence[int | str]) -> list[int | str]:
-    """A location as a user writes it: pydantic adds the method after a stage's position."""
-    return [
-        part
-        for position, part in enumerate(place)
-        if not (position == 2 and place[0] == "stages" and part in STAGES)
-    ]
-
-
-def _known_keys(place: Sequence[int | str]) -> Iterable[str]:
-    """Keys of the section at ``place`` of pydantic's error location."""
-    section: type[BaseModel] = Config
-    for position, part in enumerate(place):
+def _known_keys(section: type[BaseModel], place: Sequence[int | str]) -> Iterable[str]:
+    """Keys of what stands at ``place`` of pydantic's error location within a section."""
+    for part in place:
         if isinstance(part, int):
-            continue
-        if position == 2 and place[0] == "stages" and part in STAGES:
-            section = STAGES[part]
             continue
         annotation = section.model_fields[part].annotation if part in section.model_fields else None
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):

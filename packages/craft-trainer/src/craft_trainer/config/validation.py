@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
-from craft_trainer.config.section import Section
+from craft_trainer.config.stage import Section
 
 
 class Validation(Section):

@@ -12,6 +12,8 @@ CRAFT, ``resample``  M (b (T − K) + c' K), and c for the diffusion term
 CRAFT, ``renoise``   b (T − K) + M c' K, and c for the diffusion term
 ===================  ===========================================================================
 
+Each method says it of itself: :meth:`~craft_trainer.config.stage.Stage.forwards_per_image`.
+
 A guidance-distilled model (Flux) is told the scale: b = 1. A look of the held-out evaluation costs
 b T an image. The VAE, the text encoder and the critics are
 not counted; with the models at hand, ``craft-trainer estimate --measure`` times whole steps.
@@ -19,9 +21,92 @@ not counted; with the models at hand, ``craft-trainer estimate --measure`` times
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from craft_trainer.config.schema import Config, CraftStage, Sampling
+from cas_metric.errors import CasError
+from cas_metric.statistics.tables import markdown_table
+from cas_metric.verbs.result import Result
+from craft_trainer.config.schema import Config, Sampling, resolve
+from craft_trainer.config.stage import Stage, TrainedStage
+
+
+def estimate(
+    config: Config | Mapping[str, Any] | str | Path,
+    *,
+    measure: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    **overrides: Any,
+) -> Result:
+    """What each stage computes and how much memory it takes, before it runs.
+
+    Args:
+        config: A configuration, its values, or the YAML file that holds them.
+        measure: Take two steps of every stage on a few images, and time the second.
+        progress: Told how many stages are measured.
+        overrides: As of :func:`craft_trainer.train`.
+
+    Returns:
+        Its ``summary["stages"]`` holds one entry a stage: forwards, memory in GB (None where a
+        model's configuration is not here: ``summary["memory_unknown"]`` says why) and, where it was
+        measured, seconds a step and hours.
+
+    Raises:
+        CasError: The configuration or the data must be corrected.
+
+    Example:
+        >>> import craft_trainer
+        >>> found = craft_trainer.estimate(settings, **{"stages.0.steps": 10})
+        >>> found.summary["stages"][0]["forwards"]
+        120.0
+    """
+    from craft_trainer.cost.memory import has_unconditional_branch
+    from craft_trainer.data.dataset import read_examples
+
+    settings = resolve(config, **overrides)
+    examples = read_examples(settings.data.train, settings.data.domain)
+    guided = has_unconditional_branch(settings)
+    memories, reason = _memories(settings, len(set(examples.labels)))
+    found = []
+    for number, (stage, memory) in enumerate(zip(settings.stages, memories, strict=True), start=1):
+        passed_over = _passed_over(stage, examples)
+        cost = cost_of(settings, stage, len(passed_over), guided=guided)
+        timing = None
+        if measure and isinstance(stage, TrainedStage):
+            from craft_trainer.cost.measurement import measure as take_steps
+
+            timing = take_steps(settings, number, examples)._asdict()
+        hours = timing["seconds"] * cost.steps / 3600 if timing else None
+        found.append({**cost._asdict(), "memory": memory, "measured": timing, "hours": hours})
+        if progress is not None:
+            progress(number, len(settings.stages))
+    text = _text(found, reason, checkpointing=settings.gradient_checkpointing)
+    return Result("estimate", {"stages": found, "memory_unknown": reason}, text)
+
+
+def _passed_over(stage: Stage, examples: Any) -> Any:
+    """What an epoch goes over: the training images, or pairs; these only where they count."""
+    if stage.sources() and getattr(stage, "epochs", None) is not None:
+        return stage.examples(examples)[0]
+    return examples
+
+
+def _memories(config: Config, classes: int) -> tuple[list[dict[str, Any] | None], str]:
+    """Of each stage, and why there is none where there is none."""
+    from craft_trainer.cost.memory import memory_of, parts_of
+
+    try:
+        parts = parts_of(config)
+        found = [
+            memory_of(config, one, classes, parts)._asdict()
+            if isinstance(one, TrainedStage)
+            else None
+            for one in config.stages
+        ]
+    except CasError as error:
+        return [None] * len(config.stages), error.problem
+    return found, ""
 
 
 class Cost(NamedTuple):
@@ -46,20 +131,19 @@ class Cost(NamedTuple):
     look_forwards: float = 0.0
 
 
-def cost_of(config: Config, stage: Any, images: int, *, guided: bool = True) -> Cost:
+def cost_of(config: Config, stage: Stage, images: int, *, guided: bool = True) -> Cost:
     """Cost of a stage on ``images`` training images (or, for DPO, pairs).
 
     ``guided`` says whether the base model's guidance has an unconditional branch.
     """
-    if not hasattr(stage, "steps"):  # nothing is trained
+    if not isinstance(stage, TrainedStage):
         return Cost(stage.method, 0, 0.0, 0.0, 0.0)
     together = stage.batch_size * stage.accumulate
     steps = stage.steps or -(-(stage.epochs or 0) * images // together)
     differentiated = 4.0 if config.gradient_checkpointing else 3.0
-    one = _forwards_per_image(config, stage, differentiated, guided)
+    both = branches(config.sampling, guided=guided)
+    one = stage.forwards_per_image(differentiated, both, config.sampling.steps)
     looks = _looks(config, steps)
-    drawn = config.sampling.steps * config.validation.prompts
-    look = branches(config.sampling, guided=guided) * drawn
     return Cost(
         method=stage.method,
         steps=steps,
@@ -67,41 +151,13 @@ def cost_of(config: Config, stage: Any, images: int, *, guided: bool = True) -> 
         forwards_per_step=one * together,
         forwards=one * together * steps,
         looks=looks,
-        look_forwards=float(looks * look),
+        look_forwards=float(looks * both * config.sampling.steps * config.validation.prompts),
     )
-
-
-def _forwards_per_image(config: Config, stage: Any, differentiated: float, guided: bool) -> float:
-    if stage.method == "dpo":
-        return 2 * differentiated + 2
-    kept = float(getattr(stage, "kl_to_base", 0.0) > 0)
-    if not isinstance(stage, CraftStage):
-        return differentiated + kept
-    one = differentiated * (stage.lambda_diff > 0 or kept > 0) + kept
-    if stage.lambda_cam > 0:
-        one += reward_forwards(stage, config.sampling, differentiated, guided=guided)
-    return one
 
 
 def branches(sampling: Sampling, *, guided: bool = True) -> int:
     """Forwards of one guided prediction."""
     return 1 if sampling.guidance == 1 or not guided else 2
-
-
-def reward_forwards(
-    stage: CraftStage, sampling: Sampling, differentiated: float, *, guided: bool = True
-) -> float:
-    """Forwards of M trajectories: with guidance 2(T − K) + 2cK, where c is forward and backward.
-
-    A shared prefix counts once, and an unconditional branch that is held constant has no backward.
-    """
-    both = branches(sampling, guided=guided)
-    tail = differentiated * both
-    if both == 2 and stage.unconditional_gradient == "stop":
-        tail = differentiated + 1
-    prefix = both * (sampling.steps - stage.gradient_steps)
-    shared = 1 if stage.repeat_mode == "renoise" else stage.repeats
-    return float(shared * prefix + stage.repeats * tail * stage.gradient_steps)
 
 
 def _looks(config: Config, steps: int) -> int:
@@ -110,3 +166,54 @@ def _looks(config: Config, steps: int) -> int:
     if validation.encoder is None:
         return 0
     return 1 + steps // validation.every + (steps % validation.every > 0)
+
+
+def _text(stages: Sequence[Mapping[str, Any]], reason: str, *, checkpointing: bool) -> str:
+    """Tables of work, memory and time, as Markdown."""
+    work = [
+        [
+            one["method"],
+            f"{one['steps']:,}",
+            f"{one['forwards_per_image']:g}",
+            f"{one['forwards_per_step']:g}",
+            f"{one['forwards']:,.0f}",
+            f"{one['look_forwards']:,.0f}",
+        ]
+        for one in stages
+    ]
+    headings = ["stage", "steps", "forwards / image", "/ step", "in all", "held-out looks"]
+    parts = [markdown_table(headings, work)]
+    memory = [
+        [
+            one["method"],
+            *(
+                f"{one['memory'][name]:.3g}"
+                for name in ("weights", "optimizer", "activations", "checkpointed", "total")
+            ),
+        ]
+        for one in stages
+        if one["memory"]
+    ]
+    if memory:
+        headings = ["GB", "weights", "optimizer", "activations", "… checkpointed", "total"]
+        parts.append(markdown_table(headings, memory))
+        parts.append(
+            f"The total is with{'' if checkpointing else 'out'} gradient checkpointing, before "
+            "workspaces: allow for a tenth more."
+        )
+    else:
+        parts.append(f"Memory is not estimated: {reason}")
+    timed = [
+        [
+            one["method"],
+            one["measured"]["device"],
+            f"{one['measured']['seconds']:.2f}",
+            f"{one['hours']:.2f}",
+            "–" if one["measured"]["peak"] is None else f"{one['measured']['peak']:.2f}",
+        ]
+        for one in stages
+        if one["measured"]
+    ]
+    if timed:
+        parts.append(markdown_table(["stage", "device", "s / step", "hours", "peak GB"], timed))
+    return "\n\n".join(parts)

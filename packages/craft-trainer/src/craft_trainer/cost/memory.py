@@ -33,11 +33,12 @@ import torch
 from torch import Tensor, nn
 
 from cas_metric.errors import CasError, InputError
-from craft_trainer.artifact.provenance import base_directory
-from craft_trainer.bases import FAMILIES, DiffusionModel
-from craft_trainer.bases.conditions import Conditions
-from craft_trainer.config.schema import Config, CraftStage
+from craft_trainer.bases.base import DiffusionModel, family_of
+from craft_trainer.bases.weights import base_directory
+from craft_trainer.config.schema import Config
+from craft_trainer.config.stage import Kept, TrainedStage
 from craft_trainer.cost.estimate import branches
+from craft_trainer.diffusion.conditions import Conditions
 
 _DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 #: What diffusers runs again under gradient checkpointing.
@@ -50,9 +51,6 @@ _BLOCKS: Final = (
     "FluxTransformerBlock",
     "FluxSingleTransformerBlock",
 )
-_CLIP_TOKENS: Final = 77
-#: What the pipelines let T5 read by default; without T5, as many zeros stand there.
-_T5_TOKENS: Final = {"StableDiffusion3Pipeline": 256, "FluxPipeline": 512}
 _GIGABYTE: Final = 1e9
 
 
@@ -101,7 +99,7 @@ class Parts(NamedTuple):
     guided: bool
 
 
-def memory_of(config: Config, stage: Any, classes: int, parts: Parts) -> Memory:
+def memory_of(config: Config, stage: TrainedStage, classes: int, parts: Parts) -> Memory:
     """Memory of one stage.
 
     Args:
@@ -112,35 +110,31 @@ def memory_of(config: Config, stage: Any, classes: int, parts: Parts) -> Memory:
     """
     critic = 0
     weights = parts.weights
-    if isinstance(stage, CraftStage) and stage.lambda_cam > 0:
+    if stage.rewarded():
         critic_weights, critic = encoder_bytes(config.critic.encoder)
         weights += critic_weights
     if config.validation.encoder is not None:
         weights += encoder_bytes(config.validation.encoder)[0]
-    inverted = stage.method == "textual_inversion"
-    trained = 4 * parts.token * classes if inverted else parts.trained
-    plain, checkpointed = (_activations(config, stage, parts, critic, index) for index in range(2))
+    trained = stage.trained_bytes(parts.trained, 4 * parts.token, classes)
+    both = branches(config.sampling, guided=parts.guided)
+    plain, checkpointed = (
+        stage.kept_bytes(
+            Kept(
+                denoiser=parts.denoiser[index],
+                later=parts.later[index],
+                decoder=parts.decoder[index],
+                critic=critic,
+                block=index * parts.blocks[0],
+                decoder_block=index * parts.blocks[1],
+                branches=both,
+            )
+        )
+        for index in range(2)
+    )
     chosen = checkpointed if config.gradient_checkpointing else plain
     total = weights + 4 * trained + chosen
     figures = (weights, 4 * trained, plain, checkpointed, total)
     return Memory(stage.method, *(value / _GIGABYTE for value in figures))
-
-
-def _activations(config: Config, stage: Any, parts: Parts, critic: int, index: int) -> int:
-    """Bytes kept for the backward pass of one micro-batch; ``index`` 1 is with checkpointing."""
-    batch = getattr(stage, "batch_size", 0)
-    u, v, later = parts.denoiser[index], parts.decoder[index], parts.later[index]
-    images = 2 * batch if stage.method == "dpo" else batch
-    if not isinstance(stage, CraftStage):
-        return u * images + index * parts.blocks[0] * images
-    kept = u * images * (stage.lambda_diff > 0)
-    trajectories = batch * stage.repeats * (stage.lambda_cam > 0)
-    stopped = stage.unconditional_gradient == "stop"
-    both = 1 if stopped else branches(config.sampling, guided=parts.guided)
-    tail = u + (stage.gradient_steps - 1) * later
-    kept += trajectories * (both * tail + v + critic)
-    again = max(both * parts.blocks[0], parts.blocks[1]) * trajectories
-    return kept + index * again
 
 
 def parts_of(config: Config) -> Parts:
@@ -151,10 +145,7 @@ def parts_of(config: Config) -> Parts:
         InputError: A family that is not trained here.
     """
     directory, index = _index(config)
-    name = index["_class_name"]
-    family = FAMILIES.get(name)
-    if family is None:
-        raise InputError(f"base {config.base!r} is a {name}", fix=f"take a {', '.join(FAMILIES)}")
+    family = family_of(index["_class_name"])
     dtype = _DTYPES[config.dtype]
     vae = _diffusers_part(directory, "vae")
     trunk = nn.Module.to(_diffusers_part(directory, family.trunk_name), dtype)
@@ -179,20 +170,17 @@ def parts_of(config: Config) -> Parts:
             vae, lambda count: vae.decode(torch.randn(count, *shape, requires_grad=True)).sample
         )
     token = sum(text.config.hidden_size for text in texts) if family.towers else 0
-    return Parts(weights, trained, first, later, decoder, (block, last), token, _guided(name))
+    return Parts(
+        weights, trained, first, later, decoder, (block, last), token, model.unconditional_branch
+    )
 
 
 def has_unconditional_branch(config: Config) -> bool:
     """Whether guidance of this base takes two predictions; so it is said where it is not here."""
     try:
-        return _guided(_index(config)[1]["_class_name"])
+        return family_of(_index(config)[1]["_class_name"]).unconditional_branch
     except CasError:
         return True
-
-
-def _guided(pipeline_name: str) -> bool:
-    """A guidance-distilled model is told the scale."""
-    return pipeline_name != "FluxPipeline"
 
 
 def _index(config: Config) -> tuple[Path, dict[str, Any]]:
@@ -221,14 +209,16 @@ def encoder_bytes(spec: str) -> tuple[int, int]:
         directory = fetch(source.hub_id, source.revision, offline=True).directory
     settings = AutoConfig.from_pretrained(directory)
     with torch.device("meta"):
-        model = AutoModel.from_config(settings).requires_grad_(False).eval()
+        builder: Any = AutoModel
+        model = builder.from_config(settings).requires_grad_(False).eval()
     vision = getattr(settings, "vision_config", settings)
     with _fake(model):
         size = 3, vision.image_size, vision.image_size
 
         def forward(count: int) -> Tensor:
             pixels = torch.randn(count, *size, requires_grad=True)
-            return model.get_image_features(pixel_values=pixels).pooler_output
+            pooled: Tensor = model.get_image_features(pixel_values=pixels).pooler_output
+            return pooled
 
         return _bytes(model), _per_image(forward)
 
@@ -331,18 +321,15 @@ def _attach_lora(model: DiffusionModel, rank: int) -> int:
 
     trunk: Any = model.trunk
     trunk.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=model.lora_targets))
-    return 4 * sum(parameter.numel() for parameter in trunk.parameters() if parameter.requires_grad)
+    trained = (one for one in trunk.parameters() if one.requires_grad)
+    return sum(4 * parameter.numel() for parameter in trained)
 
 
 def _conditions_of(model: DiffusionModel) -> Callable[[int], Conditions]:
     """Makes conditions of the shapes that the family's text encoders give."""
     settings: Any = model.trunk.config
-    tokens = _CLIP_TOKENS
     if model.trunk_name == "transformer":
         width, pooled = settings.joint_attention_dim, settings.pooled_projection_dim
-        tokens = _T5_TOKENS[model.pipeline_name]
-        if model.pipeline_name == "StableDiffusion3Pipeline":  # T5's come after those of CLIP
-            tokens += _CLIP_TOKENS
     else:
         width, pooled = settings.cross_attention_dim, 0
         if settings.addition_embed_type == "text_time":
@@ -351,7 +338,7 @@ def _conditions_of(model: DiffusionModel) -> Callable[[int], Conditions]:
 
     def make(count: int) -> Conditions:
         summary = torch.randn(count, pooled) if pooled else None
-        return Conditions(torch.randn(count, tokens, width), summary)
+        return Conditions(torch.randn(count, model.text_tokens, width), summary)
 
     return make
 

@@ -25,13 +25,12 @@ from cas_metric.errors import InputError, PreflightError
 from cas_metric.protocol import PRIMITIVES
 from cas_metric.scoring.per_image import DECIMALS
 from cas_metric.scoring.probe import Probe, fit
-from craft_trainer.bases.loading import DiffusionModel
+from craft_trainer.bases.base import DiffusionModel
 from craft_trainer.config.schema import Config
-from craft_trainer.data.examples import Examples, read_examples
+from craft_trainer.data.dataset import Examples, read_examples
 from craft_trainer.data.rows import domain_of
-from craft_trainer.generation import noise_seed, sample_images
-from craft_trainer.guards.copies import Progress, TrainingImages, training_images
-from craft_trainer.guards.hacking import Look
+from craft_trainer.guards.memorization import TrainingImages, training_images
+from craft_trainer.guards.reward_hacking import Look
 from craft_trainer.guards.samples import (
     as_pixels,
     diversity,
@@ -40,8 +39,10 @@ from craft_trainer.guards.samples import (
     sample_statistics,
     unreadable,
 )
-from craft_trainer.rewards.cam import Targets
+from craft_trainer.inference import noise_seed, sample_images
+from craft_trainer.rewards.clinical_alignment import Targets
 from craft_trainer.rewards.targets import prepare_targets
+from craft_trainer.runtime import Progress
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,9 +16,8 @@ from cas_metric.embedding.passes import BATCH_ON_CPU
 from cas_metric.encoders import Encoder
 from cas_metric.errors import CasError, PreflightError
 from cas_metric.images import to_uint8
-from craft_trainer.data.examples import Examples, load_square
-from craft_trainer.guards.monitoring import image_statistics
-from craft_trainer.guards.spectrum import grid_peak, high_frequencies
+from craft_trainer.data.dataset import Examples, load_square
+from craft_trainer.guards.statistics import grid_peak, high_frequencies, image_statistics
 
 #: Statistics of :func:`image_statistics` that a guard watches.
 _STATISTICS: Final = ("edge_density", "entropy", "saturation", "clipped")

@@ -11,7 +11,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
@@ -19,14 +19,16 @@ from cas_metric.embedding.cache import EmbeddingCache
 from cas_metric.encoders import Encoder
 from cas_metric.errors import CasError
 from cas_metric.files import to_json, write_bytes
-from craft_trainer.bases.loading import DiffusionModel
+from craft_trainer.bases.base import DiffusionModel
 from craft_trainer.config.schema import Config
-from craft_trainer.data.examples import Examples, conditioning_texts
-from craft_trainer.generation import write_sheet
-from craft_trainer.guards import heldout
-from craft_trainer.guards.hacking import Finding, Look, best_of, examine
-from craft_trainer.training import checkpoints
-from craft_trainer.training.journal import Journal
+from craft_trainer.data.dataset import Examples, conditioning_texts
+from craft_trainer.guards.reward_hacking import Finding, Look, best_of, examine
+from craft_trainer.inference import write_sheet
+from craft_trainer.runtime import Progress, checkpoints
+from craft_trainer.runtime.journal import Journal
+
+if TYPE_CHECKING:
+    from craft_trainer.guards.heldout import HeldOut
 
 METRICS_FILE: Final = "metrics.jsonl"
 HELD_OUT_FILE: Final = "heldout.jsonl"
@@ -79,7 +81,7 @@ class Watch:
         self.journal = Journal(folder / HELD_OUT_FILE)
         self.looks: list[Look] = []
         self.findings: list[Finding] = []
-        self.held_out: heldout.HeldOut | None = None
+        self.held_out: HeldOut | None = None
         self._rewards: list[float] = []
 
     def prepare(
@@ -89,7 +91,7 @@ class Watch:
         critic: Encoder | None,
         cache: EmbeddingCache,
         device: torch.device,
-        progress: heldout.Progress,
+        progress: Progress,
     ) -> None:
         """Load the held-out evaluator, where the configuration names one.
 
@@ -103,8 +105,10 @@ class Watch:
         """
         if self.config.validation.encoder is None:
             return
+        from craft_trainer.guards.heldout import prepare
+
         _, side, _ = self.model.latent_shape(self.config.data.resolution)
-        self.held_out = heldout.prepare(
+        self.held_out = prepare(
             self.config, train, critic, cache, latent_cells=side, device=device, progress=progress
         )
         self.texts = conditioning_texts(self.held_out.examples, template, self.model.tokens)

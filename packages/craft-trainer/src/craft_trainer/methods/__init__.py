@@ -1,8 +1,1 @@
-"""The methods: each is a loss and nothing else."""
-
-from craft_trainer.methods.base import Loss, Method, Objective
-from craft_trainer.methods.craft import Craft
-from craft_trainer.methods.denoising import Denoising
-from craft_trainer.methods.dpo import Dpo
-
-__all__ = ["Craft", "Denoising", "Dpo", "Loss", "Method", "Objective"]
+"""The methods, one a file: settings, needs, costs and loss. A new file here is a new method."""

@@ -1,13 +1,19 @@
-"""What a method is: a loss, and nothing else."""
+"""What a method is: a loss, and what it is built from."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from torch import Tensor, nn
+if TYPE_CHECKING:
+    from torch import Tensor
 
-from craft_trainer.data.examples import Batch
+    from cas_metric.embedding.cache import EmbeddingCache
+    from cas_metric.encoders import Encoder
+    from craft_trainer.bases.base import DiffusionModel
+    from craft_trainer.config.schema import Config
+    from craft_trainer.data.dataset import Batch, Examples
 
 
 class Loss(NamedTuple):
@@ -22,31 +28,35 @@ class Loss(NamedTuple):
     logs: dict[str, Tensor]
 
 
-class Method(Protocol):
+class Method:
     """A way of adapting the model. Loading, order, optimizer and checkpoints are the trainer's."""
+
+    @property
+    def critic(self) -> Encoder | None:
+        """Encoder that gives rewards, where one does: it cannot be the held-out evaluator."""
+        return None
 
     def loss(self, batch: Batch, step: int) -> Loss:
         """The loss of one batch; ``step`` is the optimizer step, counted from 0."""
-        ...
+        raise NotImplementedError
 
 
-class Objective(nn.Module):
-    """A method's loss as a module whose parameters are the trained ones.
+@dataclass(frozen=True)
+class Setup:
+    """What a method is built from.
 
-    This is what accelerate prepares. Gradients are averaged over the processes when a prepared
-    module is called, and only then; here one call covers all that a loss runs, however often the
-    denoiser is called in it.
-
-    Args:
-        method: Gives the loss.
-        parameters: What is trained.
+    Attributes:
+        config: Of the run.
+        model: As the stage starts from it, with its trainable part attached.
+        latent: ``(C, h, w)`` of a latent.
+        examples: Training images.
+        cache: Store of embeddings.
+        once: Does work on one process for all of them.
     """
 
-    def __init__(self, method: Method, parameters: Sequence[nn.Parameter]) -> None:
-        super().__init__()
-        self.method = method
-        self.trained = nn.ParameterList(parameters)
-
-    def forward(self, batch: Batch, step: int) -> Loss:
-        """As :meth:`Method.loss`."""
-        return self.method.loss(batch, step)
+    config: Config
+    model: DiffusionModel
+    latent: tuple[int, int, int]
+    examples: Examples
+    cache: EmbeddingCache
+    once: Callable[[Callable[[], Any]], Any]

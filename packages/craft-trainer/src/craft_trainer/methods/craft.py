@@ -3,24 +3,164 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-import torch
-from torch import Tensor
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
-from craft_trainer.bases import DiffusionModel
-from craft_trainer.bases.conditions import Conditions
-from craft_trainer.config.schema import CraftStage
-from craft_trainer.data.examples import Batch
-from craft_trainer.diffusion.draft import Guidance, Scheduler, draft
-from craft_trainer.diffusion.forward import ForwardProcess
-from craft_trainer.guards import monitoring
-from craft_trainer.methods.base import Loss
-from craft_trainer.methods.denoising import conditions_of, denoising_loss
-from craft_trainer.rewards.cam import ClinicalAlignmentModule, Targets
+from cas_metric.errors import InputError
+from cas_metric.protocol import PRIMITIVES
+from craft_trainer.config.stage import Kept, Section, TrainedStage
+from craft_trainer.methods.base import Loss, Method, Setup
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cas_metric.encoders import Encoder
+    from cas_metric.scoring.probe import Probe
+    from craft_trainer.bases.base import DiffusionModel
+    from craft_trainer.config.schema import Config
+    from craft_trainer.data.dataset import Batch
+    from craft_trainer.diffusion.conditions import Conditions
+    from craft_trainer.diffusion.forward_process import ForwardProcess
+    from craft_trainer.diffusion.sampling import Guidance, Scheduler
+    from craft_trainer.rewards.clinical_alignment import ClinicalAlignmentModule, Targets
+
+
+class RewardWeights(Section):
+    """Weight of each reward within r_cam; 0 switches it off (Eq. 6, Tables 4 and 15)."""
+
+    vdc: NonNegativeFloat = 0.25
+    ccs: NonNegativeFloat = 0.25
+    dd: NonNegativeFloat = 0.25
+    sfs: NonNegativeFloat = 0.25
+
+    def weights(self) -> dict[str, float]:
+        """Primitive to weight."""
+        return {name: getattr(self, name) for name in PRIMITIVES}
+
+
+class CraftStage(TrainedStage):
+    """LoRA with Eq. 1: the diffusion loss minus the clinical reward of sampled images.
+
+    Attributes:
+        gradient_steps: K, the last steps that the reward's gradient flows through.
+        repeats: M, trajectories a prompt.
+        repeat_mode: ``resample`` draws M independent ones, ``renoise`` shares their prefix.
+        unconditional_gradient: Whether the gradient also flows through the unconditional branch
+            of guidance (``full``) or not (``stop``).
+        kl_to_base: As of a ``lora`` stage; it is added to Eq. 1.
+        reward_gradients_every: Steps between two logs of each reward's gradient; 0 for never.
+    """
+
+    method: Literal["craft"]
+    lambda_diff: NonNegativeFloat = 0.2
+    lambda_cam: NonNegativeFloat = 0.8
+    rewards: RewardWeights = RewardWeights()
+    gradient_steps: PositiveInt = 1
+    repeats: PositiveInt = 2
+    repeat_mode: Literal["resample", "renoise"] = "resample"
+    unconditional_gradient: Literal["full", "stop"] = "full"
+    kl_to_base: NonNegativeFloat = 0.0
+    reward_gradients_every: NonNegativeInt = 50
+
+    title: ClassVar[str] = "CRAFT"
+    without_effect: ClassVar[tuple[str, ...]] = ("checkpoint_every", "reward_gradients_every")
+
+    @model_validator(mode="after")
+    def _has_a_loss(self) -> CraftStage:
+        if self.lambda_diff == self.lambda_cam == self.kl_to_base == 0:
+            raise ValueError("lambda_diff, lambda_cam and kl_to_base are all 0: nothing is learned")
+        if not any(self.rewards.weights().values()):
+            raise ValueError("every reward is switched off: give one a weight above 0")
+        return self
+
+    def check(self, config: Config) -> None:
+        """K steps are within T."""
+        if self.gradient_steps > config.sampling.steps:
+            raise ValueError(
+                f"gradient_steps {self.gradient_steps} exceeds sampling.steps "
+                f"{config.sampling.steps}"
+            )
+
+    def require(self, config: Config, family: type[DiffusionModel]) -> None:
+        """A sampler that draws noise, where the last noise is to be drawn anew."""
+        if self.repeat_mode == "renoise" and not family.draws_noise(config.sampling):
+            raise InputError(
+                "repeat_mode: renoise draws the last noise of a trajectory anew, and Euler steps "
+                "of a flow model draw none",
+                fix="set sampling.flow_sampler: ancestral, or repeat_mode: resample",
+            )
+
+    def rewarded(self) -> dict[str, float]:
+        """The primitives with a weight, where r_cam has one."""
+        weights = self.rewards.weights() if self.lambda_cam > 0 else {}
+        return {name: weight for name, weight in weights.items() if weight > 0}
+
+    def build(self, setup: Setup) -> Method:
+        """Critic, targets and sampler; what the critic sees beforehand is embedded once."""
+        from cas_metric.encoders import load_encoder
+        from craft_trainer.rewards.clinical_alignment import ClinicalAlignmentModule
+        from craft_trainer.rewards.targets import prepare_targets
+
+        config, model = setup.config, setup.model
+        critic = load_encoder(
+            config.critic.encoder,
+            device=str(model.device),
+            offline=config.offline,
+            text_policy=config.critic.text_policy,
+        )
+        weights = self.rewards.weights()
+
+        def prepare() -> tuple[Targets, Probe | None]:
+            targets, probe = prepare_targets(
+                setup.examples, critic, setup.cache, weights, config.critic.probe
+            )
+            return targets.to("cpu"), probe
+
+        targets, probe = setup.once(prepare)
+        return Craft(
+            model=model,
+            forward=model.forward_process(setup.latent),
+            sampler=model.sampler(config.sampling, setup.latent),
+            cam=ClinicalAlignmentModule(critic, probe, weights),
+            targets=targets.to(critic.device),
+            guidance=model.guidance(config.sampling.guidance, self.unconditional_gradient),
+            stage=self,
+        )
+
+    def forwards_per_image(self, differentiated: float, branches: int, steps: int) -> float:
+        """The diffusion term, and the trajectories."""
+        kept = float(self.kl_to_base > 0)
+        one = differentiated * (self.lambda_diff > 0 or kept > 0) + kept
+        if self.lambda_cam > 0:
+            one += self.reward_forwards(differentiated, branches, steps)
+        return one
+
+    def reward_forwards(self, differentiated: float, branches: int, steps: int) -> float:
+        """Forwards of M trajectories: with guidance 2(T − K) + 2cK, c being ``differentiated``.
+
+        A shared prefix counts once, and an unconditional branch that is held constant has no
+        backward.
+        """
+        tail = differentiated * branches
+        if branches == 2 and self.unconditional_gradient == "stop":
+            tail = differentiated + 1
+        shared = 1 if self.repeat_mode == "renoise" else self.repeats
+        prefix = shared * branches * (steps - self.gradient_steps)
+        return float(prefix + self.repeats * tail * self.gradient_steps)
+
+    def kept_bytes(self, kept: Kept) -> int:
+        """The diffusion term's prediction, K steps, the decoder and the critic."""
+        trajectories = self.batch_size * self.repeats * (self.lambda_cam > 0)
+        both = 1 if self.unconditional_gradient == "stop" else kept.branches
+        tail = kept.denoiser + (self.gradient_steps - 1) * kept.later
+        again = max(both * kept.block, kept.decoder_block)
+        diffusion = kept.denoiser * self.batch_size * (self.lambda_diff > 0)
+        return diffusion + trajectories * (both * tail + kept.decoder + kept.critic + again)
 
 
 @dataclass(frozen=True)
-class Craft:
+class Craft(Method):
     """λ_diff ‖ε − ε_θ‖² − λ_cam r_cam, with r_cam the mean over M trajectories (Eqs. 1 and 6).
 
     Attributes:
@@ -41,8 +181,17 @@ class Craft:
     guidance: Guidance
     stage: CraftStage
 
+    @property
+    def critic(self) -> Encoder:
+        """Gives the rewards."""
+        return self.cam.critic
+
     def loss(self, batch: Batch, step: int) -> Loss:
         """Both terms; a weight of 0 leaves a term's computation out."""
+        import torch
+
+        from craft_trainer.methods.denoising import conditions_of, denoising_loss
+
         conditions = conditions_of(batch, self.model)
         total = torch.zeros((), device=self.model.device)
         logs: dict[str, Tensor] = {}
@@ -63,6 +212,9 @@ class Craft:
         self, batch: Batch, conditions: Conditions, step: int
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """r_cam averaged over the batch and its repeats, and its logs."""
+        from craft_trainer.diffusion.sampling import draft
+        from craft_trainer.guards.statistics import image_statistics, reward_gradients
+
         repeats = self.stage.repeats
         latents = draft(
             self.model.denoise,
@@ -76,13 +228,13 @@ class Craft:
             mode=self.stage.repeat_mode,
         )
         images = self.model.decode(latents)
-        rewards = self.cam.rewards(images, self.targets.at(batch.rows).repeat(repeats))
+        rewards = self.cam.unchecked(images, self.targets.at(batch.rows).repeat(repeats))
         logs = {f"reward/{name}": value.mean().detach() for name, value in rewards.terms.items()}
         logs["reward/r_cam"] = rewards.r_cam.mean().detach()
-        logs |= monitoring.image_statistics(images.detach(), repeats)
+        logs |= image_statistics(images.detach(), repeats)
         every = self.stage.reward_gradients_every
         if every and step % every == 0:
-            logs |= monitoring.reward_gradients(rewards.terms, images)
+            logs |= reward_gradients(rewards.terms, images)
         return rewards.r_cam.mean(), logs
 
     @staticmethod

@@ -9,16 +9,16 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 from torch.nn import functional as F
 
-from craft_trainer.bases import DiffusionModel
-from craft_trainer.bases.conditions import Conditions
+from craft_trainer.bases.base import DiffusionModel
 from craft_trainer.bases.lora import base_only
-from craft_trainer.data.examples import Batch
-from craft_trainer.diffusion.forward import Corrupted, ForwardProcess
-from craft_trainer.methods.base import Loss
+from craft_trainer.data.dataset import Batch
+from craft_trainer.diffusion.conditions import Conditions
+from craft_trainer.diffusion.forward_process import Corrupted, ForwardProcess
+from craft_trainer.methods.base import Loss, Method
 
 
 @dataclass(frozen=True)
-class Denoising:
+class Denoising(Method):
     """Predict what was mixed into the latent of a real image.
 
     Attributes:
@@ -87,6 +87,7 @@ def corrupt(batch: Batch, latents: Tensor, forward: ForwardProcess) -> Corrupted
 
 def _noise(batch: Batch, purpose: str, like: Tensor) -> Tensor:
     """Standard normal, shaped as ``like``; one stream an image."""
-    return randn_tensor(
+    noise: Tensor = randn_tensor(
         like.shape, generator=batch.generators(purpose), device=like.device, dtype=like.dtype
     )
+    return noise

@@ -12,22 +12,69 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+from pydantic import PositiveFloat
 
-from craft_trainer.bases import DiffusionModel
-from craft_trainer.bases.conditions import Conditions
-from craft_trainer.bases.lora import base_only, with_weights
-from craft_trainer.data.examples import Batch
-from craft_trainer.diffusion.forward import ForwardProcess
-from craft_trainer.methods.base import Loss
-from craft_trainer.methods.denoising import conditions_of, corrupt, latents_of
+from craft_trainer.config.stage import Kept, TrainedStage
+from craft_trainer.methods.base import Loss, Method, Setup
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from craft_trainer.bases.base import DiffusionModel
+    from craft_trainer.data.dataset import Batch, Examples
+    from craft_trainer.diffusion.conditions import Conditions
+    from craft_trainer.diffusion.forward_process import ForwardProcess
+
+
+class DpoStage(TrainedStage):
+    """LoRA with Diffusion-DPO (Wallace et al. 2024) on offline pairs.
+
+    Attributes:
+        pairs: Table that ``craft-trainer pairs`` writes, or its folder.
+        beta: β, how strongly the model is held to the reference; the original's default.
+        reference: What the model is compared with. ``start`` is the model that the stage starts
+            from, as in the original: where an earlier stage trained a LoRA, that LoRA. ``base`` is
+            the model with the adapter off. Both are the same when the stage is the first.
+    """
+
+    method: Literal["dpo"]
+    pairs: Path
+    beta: PositiveFloat = 5000.0
+    reference: Literal["start", "base"] = "start"
+
+    title: ClassVar[str] = "Diffusion-DPO"
+
+    def sources(self) -> tuple[Path, ...]:
+        """The table of pairs."""
+        return (self.pairs,)
+
+    def examples(self, train: Examples) -> tuple[Examples, Examples]:
+        """The chosen and the rejected image of each pair."""
+        from craft_trainer.data.pairs import read_pairs
+
+        return read_pairs(self.pairs, train)
+
+    def build(self, setup: Setup) -> Method:
+        """The model against a reference, which is kept where it is not the base model."""
+        model = setup.model
+        start = {name: value.detach().clone() for name, value in model.trainable.items()}
+        forward = model.forward_process(setup.latent)
+        return Dpo(model, forward, self.beta, start if self.reference == "start" else None)
+
+    def forwards_per_image(self, differentiated: float, branches: int, steps: int) -> float:
+        """The model and the reference on both images of a pair."""
+        return 2 * differentiated + 2
+
+    def kept_bytes(self, kept: Kept) -> int:
+        """Both images of a pair are predicted together."""
+        return 2 * super().kept_bytes(kept)
 
 
 @dataclass(frozen=True)
-class Dpo:
+class Dpo(Method):
     """Prefer the chosen image of a pair to the rejected one, more than the reference does.
 
     Attributes:
@@ -44,6 +91,8 @@ class Dpo:
 
     def loss(self, batch: Batch, step: int) -> Loss:
         """The loss of a batch of pairs, and how often the model prefers the chosen image."""
+        from craft_trainer.methods.denoising import conditions_of, latents_of
+
         assert batch.rejected is not None
         conditions = conditions_of(batch, self.model)
         chosen = latents_of(batch, "latent", batch.moments, self.model)
@@ -63,6 +112,8 @@ class Dpo:
         return Loss(loss, logs)
 
     def _as_reference(self) -> AbstractContextManager[None]:
+        from craft_trainer.bases.lora import base_only, with_weights
+
         if self.reference is None:
             return base_only(self.model)
         return with_weights(self.model, self.reference)
@@ -71,6 +122,10 @@ class Dpo:
         self, batch: Batch, chosen: Tensor, rejected: Tensor, conditions: Conditions
     ) -> tuple[Tensor, Tensor]:
         """``(B,)`` mean squared errors of the chosen and of the rejected images."""
+        import torch
+
+        from craft_trainer.methods.denoising import corrupt
+
         pairs = [corrupt(batch, latents, self.forward) for latents in (chosen, rejected)]
         noisy, times, target = (torch.cat(parts) for parts in zip(*pairs, strict=True))
         predicted = self.model.denoise(noisy, times, conditions.repeat(2))
@@ -85,4 +140,6 @@ def dpo_loss(margin: Tensor, beta: float) -> Tensor:
     A margin is how much the error on the chosen image grew, against the reference, beyond that on
     the rejected one: below 0 where the model has learned the preference.
     """
+    from torch.nn import functional as F
+
     return -F.logsigmoid(-0.5 * beta * margin).mean()

@@ -13,14 +13,16 @@ from torch import Tensor
 
 from cas_metric import primitives
 from cas_metric.embedding.cache import EmbeddingCache
-from cas_metric.encoders import Encoder
+from cas_metric.encoders import Encoder, load_encoder
+from cas_metric.errors import InputError
 from cas_metric.images import load_image
-from cas_metric.mllm import AnswerCache, Model, Options, Request, answer_all
+from cas_metric.mllm import AnswerCache, Model, Options, Request, answer_all, open_model
 from cas_metric.scoring.probe import Probe
-from craft_trainer.data.examples import Examples
+from craft_trainer.config.schema import Config
+from craft_trainer.data.dataset import Examples
 from craft_trainer.guards.samples import embed_arrays
 from craft_trainer.preference.pairs import Candidates
-from craft_trainer.rewards.cam import EQUAL_WEIGHTS, Targets
+from craft_trainer.rewards.clinical_alignment import EQUAL_WEIGHTS, Targets
 from craft_trainer.rewards.targets import prepare_targets
 
 #: Told how many pairs are judged, and how many there are.
@@ -167,6 +169,36 @@ class LanguageModelJudge:
             images=tuple(images if _first_is_a(number) else images[::-1]),
             captions=("Image A:", "Image B:"),
         )
+
+
+def judge_of(
+    spec: str,
+    encoder: str | None,
+    config: Config,
+    examples: Examples,
+    device: torch.device,
+    cache: EmbeddingCache,
+) -> Judge:
+    """The judge that a user names.
+
+    Raises:
+        InputError: There is none of this name.
+    """
+    kind, _, model = spec.partition(":")
+    if kind == "mllm" and model:
+        opened = open_model(model, device=str(device), offline=config.offline)
+        return LanguageModelJudge(examples, opened, AnswerCache(cache.directory))
+    if spec not in ("cas", "r_cam"):
+        raise InputError(f"no judge {spec!r}", fix="cas, r_cam, or mllm:SPEC")
+    loaded = load_encoder(
+        encoder or config.critic.encoder,
+        device=str(device),
+        offline=config.offline,
+        text_policy=config.critic.text_policy,
+    )
+    probe = config.critic.probe if encoder is None else None
+    score: Literal["cas", "r_cam"] = "cas" if spec == "cas" else "r_cam"
+    return AlignmentJudge(examples, loaded, cache, score, probe)
 
 
 def _first_is_a(number: int) -> bool:

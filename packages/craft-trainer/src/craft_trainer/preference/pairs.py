@@ -6,30 +6,47 @@ differ in their seed, and a judge's choice (§4.1.2).
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from cas_metric.errors import CasError, InputError, PreflightError
+from cas_metric.embedding.cache import EmbeddingCache
 from cas_metric.files import write_bytes
-from cas_metric.manifest import Manifest
-from craft_trainer.bases import DiffusionModel
-from craft_trainer.config.schema import Sampling
-from craft_trainer.data.examples import Examples
-from craft_trainer.generation import noise_seed, sample_images, write_image
-from craft_trainer.guards.monitoring import fits_memory
+from cas_metric.manifest import FolderConfig
+from craft_trainer.artifact.folder import find_artifact, load_trained, origin_of
+from craft_trainer.artifact.identity import CONFIG_FILE, stage_of
+from craft_trainer.bases.base import DiffusionModel
+from craft_trainer.bases.loading import default_device
+from craft_trainer.config.schema import Sampling, resolve
+from craft_trainer.data.dataset import Examples, conditioning_texts, read_examples
+from craft_trainer.data.pairs import COLUMNS, TABLE
+from craft_trainer.generation import claim_folder, drawn_with
+from craft_trainer.inference import noise_seed, sample_images, write_image
+from craft_trainer.runtime import Progress, silent
+from craft_trainer.runtime.failures import fits_memory
 
-TABLE: Final = "pairs.csv"
-#: Columns of the table. ``chosen`` and ``rejected`` are paths relative to it; ``margin`` is by how
-#: much the judge prefers the one, in the judge's own unit; ``reference`` is the id of the prompt's
-#: row in its manifest.
-COLUMNS: Final = (
-    "id", "prompt", "label", "chosen", "rejected", "margin", "judge", "reference"
-)  # fmt: skip
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs that were judged.
+
+    Attributes:
+        table: The file that a ``dpo`` stage reads.
+        count: Pairs with a preference.
+        without_preference: Pairs that the judge gave no answer on, or did not tell apart.
+        judge: Its name.
+        drawn: Images drawn now.
+    """
+
+    table: Path
+    count: int
+    without_preference: int
+    judge: str
+    drawn: int
 
 
 class Candidates(NamedTuple):
@@ -42,6 +59,74 @@ class Candidates(NamedTuple):
 
     row: int
     images: tuple[str, str]
+
+
+def make_pairs(
+    artifact: str | Path,
+    prompts: str | Path,
+    out: str | Path,
+    *,
+    stage: str | int | None = None,
+    count: int = 1024,
+    judge: str = "cas",
+    encoder: str | None = None,
+    seed: int = 0,
+    batch_size: int = 8,
+    cache: str | Path | None = None,
+    progress: Progress = silent,
+) -> Pairs:
+    """Draw two samples a prompt that differ in their seed, and let a judge choose the better one.
+
+    Images that exist are kept: another judge, or more pairs, draw nothing anew.
+
+    Args:
+        artifact: Folder of a run, of one of its stages, or of an artefact.
+        prompts: Manifest of real training images with labels and prompts.
+        out: Folder for the images and the table.
+        stage: Of a run: number or method; by default the last finished one.
+        count: Pairs to make.
+        judge: ``cas``, ``r_cam``, or ``mllm:SPEC`` for a multimodal language model.
+        encoder: Of ``cas`` and ``r_cam``; by default the critic of the run.
+        seed: Of order and noise.
+        batch_size: Images in a pass.
+        cache: Folder of the embedding store; ``"none"`` for a temporary one.
+        progress: Told what is being done.
+
+    Raises:
+        InputError: There is no such artefact or judge, or ``out`` holds images of another origin.
+        ModelUnavailable: A model cannot be had here.
+    """
+    from craft_trainer.preference.judges import judge_of
+
+    found = find_artifact(Path(artifact), None if stage is None else str(stage))
+    config = resolve(found / CONFIG_FILE)
+    folder, device = Path(out), default_device()
+    examples = read_examples(Path(prompts), config.data.domain)
+    candidates = plan(count, len(examples), seed)
+    with EmbeddingCache(cache) as store:
+        judging = judge_of(judge, encoder, config, examples, device, store)
+        model = load_trained(found, config, device)
+        template = stage_of(found, config).prompt
+        texts = conditioning_texts(examples, template, model.tokens)
+        origin = {**origin_of(found, config), "prompt": template, "seed": seed}
+        made = drawn_with("craft-trainer pairs", config, examples, texts, origin)
+        claim_folder(folder, FolderConfig(provenance=made))
+        drawn = draw(
+            model,
+            candidates,
+            texts,
+            folder,
+            seed=seed,
+            sampling=config.sampling,
+            resolution=config.data.resolution,
+            batch_size=batch_size,
+            progress=lambda done, total: progress("images", done, total),
+        )
+        preferences = judging.prefer(
+            candidates, folder, lambda done, total: progress("pairs judged", done, total)
+        )
+    table = write_pairs(folder, candidates, preferences, examples, judging.name)
+    return Pairs(folder / TABLE, len(table), count - len(table), judging.name, drawn)
 
 
 def plan(count: int, rows: int, seed: int) -> list[Candidates]:
@@ -131,58 +216,3 @@ def write_pairs(
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     write_bytes(folder / TABLE, table.to_csv(index=False).encode())
     return table
-
-
-def read_pairs(path: Path, examples: Examples) -> tuple[Examples, Examples]:
-    """The chosen and the rejected images of a table, with their prompts and labels.
-
-    Args:
-        path: The table, or the folder that it is in.
-        examples: Training images, whose classes and checklists the pairs share.
-
-    Raises:
-        PreflightError: Images that are missing or lead out of the folder; all are listed.
-        InputError: No such table, or one that lacks a column.
-    """
-    file = path / TABLE if path.is_dir() else path
-    try:
-        table = pd.read_csv(file, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{file} is no table of pairs: {error}", fix="make one with `craft-trainer pairs`"
-        ) from error
-    missing = [name for name in COLUMNS[:5] if name not in table]
-    if missing or table.empty:
-        problem = f"lacks the columns {', '.join(missing)}" if missing else "holds no pair"
-        raise InputError(f"{file} {problem}", fix="make one with `craft-trainer pairs`")
-    problems: list[str] = []
-    sides = [_side(table, side, file, examples, problems) for side in ("chosen", "rejected")]
-    if problems:
-        raise PreflightError(problems, fix=f"correct these rows of {file}")
-    return sides[0], sides[1]
-
-
-def _side(
-    table: pd.DataFrame, side: str, file: Path, examples: Examples, problems: list[str]
-) -> Examples:
-    """One column of images as examples; what is wrong with them goes to ``problems``."""
-    rows = table[["id", "label", "prompt"]].assign(image=table[side])
-    rows = rows.reindex(columns=examples.manifest.rows.columns, fill_value="")
-    manifest = Manifest(root=file.parent.resolve(), rows=rows)
-    paths, labels = [], []
-    for number, (name, label) in enumerate(zip(rows["image"], rows["label"], strict=True)):
-        try:
-            found = manifest.path(number)
-            if not found.is_file():
-                raise CasError("does not exist")
-            paths.append(found)
-            labels.append(examples.domain.canonical(label) if examples.domain else label)
-        except CasError as error:
-            problems.append(f"{name}: {error.problem}")
-    return dataclasses.replace(
-        examples,
-        paths=tuple(paths),
-        labels=tuple(labels),
-        prompts=tuple(rows["prompt"]),
-        manifest=manifest,
-    )

@@ -14,8 +14,8 @@ from cas_metric.embedding.passes import embed_image_files, embed_texts
 from cas_metric.encoders import Encoder
 from cas_metric.errors import InputError, PreflightError
 from cas_metric.scoring.probe import Probe, fit
-from craft_trainer.data.examples import Examples
-from craft_trainer.rewards.cam import Targets, active
+from craft_trainer.data.dataset import Examples
+from craft_trainer.rewards.clinical_alignment import Targets, active
 
 
 def prepare_targets(

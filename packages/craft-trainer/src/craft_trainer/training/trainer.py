@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -11,62 +11,30 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
-from torch import Tensor
+from torch import Tensor, nn
 
 from cas_metric.embedding.cache import EmbeddingCache
 from cas_metric.errors import CasError
-from craft_trainer.artifact.card import write_card, write_zero_shot_card
-from craft_trainer.artifact.saving import (
-    ARTIFACT,
-    CONFIG_FILE,
-    identity_of,
-    load_base,
-    load_trained,
-    require_base,
-    require_same_stage,
-    stage_of,
-    write_artifact,
-    write_zero_shot,
-)
-from craft_trainer.bases import loading as models
-from craft_trainer.bases.conditions import Conditions
-from craft_trainer.config.schema import (
-    Config,
-    DpoStage,
-    Stage,
-    TextualInversionStage,
-    ZeroShotStage,
-)
-from craft_trainer.data import examples as data
-from craft_trainer.generation import sample_images, write_sheet
-from craft_trainer.guards.monitoring import fits_memory, require_finite
+from craft_trainer.artifact.folder import ARTIFACT, load_base, write_artifact
+from craft_trainer.artifact.identity import identity_of, require_base, require_same_stage
+from craft_trainer.bases.loading import load_artifact, save_artifact
+from craft_trainer.bases.lora import attach_lora
+from craft_trainer.config.schema import Config
+from craft_trainer.config.stage import TrainedStage
+from craft_trainer.data import dataset as data
+from craft_trainer.diffusion.conditions import Conditions
 from craft_trainer.guards.watch import SAMPLES, StoppedByGuard, Watch, remind_of_stop
-from craft_trainer.methods import Craft, Objective
-from craft_trainer.methods.setup import build_method
-from craft_trainer.preference.pairs import read_pairs
-from craft_trainer.training import checkpoints
-from craft_trainer.training.ranks import join, on_main
-
-__all__ = [
-    "ARTIFACT",
-    "CONFIG_FILE",
-    "StageRun",
-    "identity_of",
-    "load_base",
-    "load_trained",
-    "stage_of",
-    "train",
-]
-
-#: Told what is being done, how much of it is done, and how much there is.
-Progress = Callable[[str, int, int], None]
+from craft_trainer.inference import sample_images, write_sheet
+from craft_trainer.methods.base import Loss, Method, Setup
+from craft_trainer.runtime import Progress, checkpoints, silent
+from craft_trainer.runtime.failures import fits_memory, require_finite
+from craft_trainer.runtime.ranks import join, on_main
+from craft_trainer.training.preflight import require_ready
 
 
-def silent(what: str, done: int, total: int) -> None:
-    """Progress that nobody is told of."""
-
-
-def train(config: Config, *, progress: Progress = silent, cache: str | Path | None = None) -> Path:
+def train_stages(
+    config: Config, *, progress: Progress = silent, cache: str | Path | None = None
+) -> Path:
     """Run the stages of ``config`` one after the other; finished ones are not run again.
 
     Args:
@@ -85,26 +53,57 @@ def train(config: Config, *, progress: Progress = silent, cache: str | Path | No
     previous = config.start
     if previous is not None:
         require_base(previous, config)
+    on_main(accelerator, partial(require_ready, config, examples))
     for number, stage in enumerate(config.stages, start=1):
         folder = config.output / f"{number}-{stage.method}"
         identity = identity_of(config, number)
         if (folder / ARTIFACT).is_dir():
             require_same_stage(folder / ARTIFACT, identity)
             on_main(accelerator, partial(remind_of_stop, folder))
-        elif isinstance(stage, ZeroShotStage):
-            card = partial(write_zero_shot_card, config=config, train=examples, identity=identity)
-            write_zero_shot(folder, config, identity, accelerator, card)
+        elif isinstance(stage, TrainedStage):
+            run = StageRun(config, stage, folder, previous, examples, accelerator, identity)
+            try:
+                run.whole(progress, cache)
+            finally:
+                del run  # or its model would live beside the next one's
+                accelerator.free_memory()
         else:
-            with EmbeddingCache(cache) as store:
-                run = StageRun(config, stage, folder, previous, examples, accelerator, identity)
-                run.setup(store, progress)
-                run.train(progress)
-                run.save()
-            if run.stopped is not None:
-                raise run.stopped
+            on_main(accelerator, partial(_write_untrained, folder, config, examples, identity))
         previous = folder / ARTIFACT
     assert previous is not None
     return previous
+
+
+def _write_untrained(
+    folder: Path, config: Config, examples: data.Examples, identity: Mapping[str, Any]
+) -> None:
+    """The artefact of the base model as it is: settings, a card, and no weights."""
+    from craft_trainer.artifact.model_card import write_untrained_card
+
+    card = partial(write_untrained_card, config=config, train=examples, identity=identity)
+    write_artifact(folder, config, identity, card)
+
+
+class Objective(nn.Module):
+    """A method's loss as a module whose parameters are the trained ones.
+
+    This is what accelerate prepares. Gradients are averaged over the processes when a prepared
+    module is called, and only then; here one call covers all that a loss runs, however often the
+    denoiser is called in it.
+
+    Args:
+        method: Gives the loss.
+        parameters: What is trained.
+    """
+
+    def __init__(self, method: Method, parameters: list[nn.Parameter]) -> None:
+        super().__init__()
+        self.method = method
+        self.trained = nn.ParameterList(parameters)
+
+    def forward(self, batch: data.Batch, step: int) -> Loss:
+        """As :meth:`Method.loss`."""
+        return self.method.loss(batch, step)
 
 
 class StageRun:
@@ -113,7 +112,7 @@ class StageRun:
     def __init__(
         self,
         config: Config,
-        stage: Stage,
+        stage: TrainedStage,
         folder: Path,
         previous: Path | None,
         examples: data.Examples,
@@ -129,23 +128,42 @@ class StageRun:
         self.identity = identity
         self.stopped: StoppedByGuard | None = None
 
+    def whole(self, progress: Progress = silent, cache: str | Path | None = None) -> None:
+        """Set up, train and save.
+
+        Raises:
+            StoppedByGuard: After the best weights were saved.
+        """
+        with EmbeddingCache(cache) as store:
+            self.setup(store, progress)
+            self.train(progress)
+            self.save()
+        if self.stopped is not None:
+            raise self.stopped
+
     def setup(self, cache: EmbeddingCache, progress: Progress) -> None:
         """Model, what is trained of it, cached inputs, method and optimizer."""
         self.model = load_base(self.config, self.accelerator.device)
-        self._attach()
-        self.latent = self.model.latent_shape(self.config.data.resolution)
-        trained_on, rejected = self.examples, None
-        if isinstance(self.stage, DpoStage):
-            trained_on, rejected = read_pairs(self.stage.pairs, self.examples)
+        used = [name for name in self.examples.classes if name in set(self.examples.labels)]
+        if self.stage.learns == "lora":
+            lora = self.config.lora
+            attach_lora(self.model, rank=lora.rank, alpha=lora.alpha, seed=self.config.seed)
+        else:
+            self.stage.attach(self.model, used)
+        if self.previous is not None:
+            load_artifact(self.model, self.previous)
+        trained_on, rejected = self.stage.examples(self.examples)
         self.count = len(trained_on)
         self.texts = data.conditioning_texts(trained_on, self.stage.prompt, self.model.tokens)
         self.moments = self._encoded(trained_on, progress)
         self.rejected = None if rejected is None else self._encoded(rejected, progress)
         self.conditions: dict[str, Conditions] | None = None
-        if not isinstance(self.stage, TextualInversionStage):
+        if self.stage.learns != "tokens":  # which change what a text becomes
             self.conditions = data.encode_texts(self.texts, self.model)
-        self.method = build_method(
-            self.config, self.stage, self.model, self.latent, self.examples, cache, self.accelerator
+        latent = self.model.latent_shape(self.config.data.resolution)
+        once = partial(on_main, self.accelerator)
+        self.method = self.stage.build(
+            Setup(self.config, self.model, latent, self.examples, cache, once)
         )
         self.parameters = list(self.model.trainable.values())
         self.objective = self.accelerator.prepare(Objective(self.method, self.parameters))
@@ -153,12 +171,12 @@ class StageRun:
             self.parameters, lr=self.stage.learning_rate, weight_decay=self.stage.weight_decay
         )
         self.watch = Watch(self.config, self.folder, self.model)
-        critic = self.method.cam.critic if isinstance(self.method, Craft) else None
+        once(partial(self._prepare_watch, cache, progress))
+
+    def _prepare_watch(self, cache: EmbeddingCache, progress: Progress) -> None:
         device, template = self.accelerator.device, self.stage.prompt
-        on_main(
-            self.accelerator,
-            lambda: self.watch.prepare(self.examples, template, critic, cache, device, progress),
-        )
+        critic = self.method.critic
+        self.watch.prepare(self.examples, template, critic, cache, device, progress)
 
     def _encoded(self, examples: data.Examples, progress: Progress) -> Tensor:
         return data.encode_latents(
@@ -170,20 +188,6 @@ class StageRun:
             world=self.accelerator.num_processes,
         )
 
-    def _attach(self) -> None:
-        """Put what earlier stages learned into the model, and make this stage's part trainable."""
-        if isinstance(self.stage, TextualInversionStage):
-            used = [name for name in self.examples.classes if name in set(self.examples.labels)]
-            tokens = models.initial_tokens(self.model, used, self.stage.vectors_per_token)
-            for name, module in models.attach_tokens(self.model, tokens).items():
-                module.learned.requires_grad_(True)
-                self.model.trainable[name] = module.learned
-            return
-        lora = self.config.lora
-        models.attach_lora(self.model, rank=lora.rank, alpha=lora.alpha, seed=self.config.seed)
-        if self.previous is not None:
-            models.load_artifact(self.model, self.previous)
-
     @property
     def total_steps(self) -> int:
         """Optimizer steps of the stage."""
@@ -192,7 +196,7 @@ class StageRun:
         assert self.stage.epochs is not None
         world = self.accelerator.num_processes
         together = self.stage.batch_size * self.stage.accumulate * world
-        return -(-self.stage.epochs * self.count // together)
+        return int(-(-self.stage.epochs * self.count // together))
 
     def train(self, progress: Progress = silent) -> None:
         """Take the steps that are left, from the latest checkpoint where there is one."""
@@ -378,7 +382,9 @@ class StageRun:
         on_main(self.accelerator, save)
 
     def _write_trained(self, directory: Path) -> None:
-        models.save_artifact(self.model, directory)
+        from craft_trainer.artifact.model_card import write_card
+
+        save_artifact(self.model, directory)
         counts = [self.model.count_tokens(text) for text in sorted(set(self.texts))]
         write_card(
             directory,

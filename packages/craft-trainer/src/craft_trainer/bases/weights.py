@@ -1,0 +1,91 @@
+"""Which base model a run was made from: sha256 of the weights, file by file.
+
+A hub id says little: a repository can be replaced, a local folder edited. The digests go into the
+identity of every stage, so that no run mixes two bases, and into the model card.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Final
+
+from cas_metric.encoders.memory import digest_of
+from cas_metric.encoders.weights import digest_file
+from cas_metric.errors import ModelUnavailable
+
+#: Pipelines that come with this package, by the name that `base` gives them.
+EMBEDDED: Final = {"phantom-sd": Path(__file__).parent.parent / "phantoms" / "phantom-sd"}
+#: Weights of another precision, or without averaging, that lie beside those that are loaded.
+_VARIANT: Final = re.compile(r"\.(fp16|bf16|fp32|ema_only|non_ema)[.-]")
+_INDEX: Final = "model_index.json"
+
+
+def base_directory(spec: str, revision: str | None, *, offline: bool) -> Path:
+    """Folder of a pipeline's files: a local one, or the hub's cache, filled where that is allowed.
+
+    Raises:
+        ModelUnavailable: The files cannot be had here.
+    """
+    from diffusers import DiffusionPipeline
+
+    local = EMBEDDED.get(spec, Path(spec).expanduser())
+    if local.is_dir():
+        return local
+    try:
+        return Path(
+            DiffusionPipeline.download(
+                spec, revision=revision, use_safetensors=True, local_files_only=offline
+            )
+        )
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ModelUnavailable(
+            f"base model {spec!r} cannot be had: {reason}",
+            fix="set `base` to a hub id that can be reached, or to a local directory with "
+            f"{_INDEX} and weights as .safetensors",
+        ) from error
+
+
+def base_digests(directory: Path) -> dict[str, str]:
+    """sha256 of each safetensors file that the pipeline loads, by its path in the folder.
+
+    Raises:
+        ModelUnavailable: The folder is no pipeline, or holds no safetensors.
+    """
+    index = _index(directory)
+    parts = sorted(name for name, value in index.items() if isinstance(value, list) and value[0])
+    files = [
+        path
+        for part in parts
+        for path in sorted((directory / part).glob("*.safetensors"))
+        if not _VARIANT.search(path.name)
+    ]
+    if not files:
+        raise ModelUnavailable(
+            f"{directory}: no weights as .safetensors",
+            fix="take a revision that has them; pickled weights are refused",
+        )
+    return {path.relative_to(directory).as_posix(): digest_file(path) for path in files}
+
+
+def base_hash(spec: str, revision: str | None, *, offline: bool) -> str:
+    """One sha256, as hex, of :func:`base_digests`."""
+    return digest_of(base_digests(base_directory(spec, revision, offline=offline)))
+
+
+def pipeline_name(directory: Path) -> str:
+    """Class of the pipeline in a folder; ModelUnavailable as of :func:`base_digests`."""
+    return str(_index(directory).get("_class_name", ""))
+
+
+def _index(directory: Path) -> dict[str, Any]:
+    try:
+        index = json.loads((directory / _INDEX).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelUnavailable(
+            f"{directory}: no readable {_INDEX}, so this is no pipeline of diffusers",
+            fix="point `base` at the folder that holds it",
+        ) from error
+    return dict(index)

@@ -1,0 +1,241 @@
+"""What a stage of a run is: the part of the configuration that a method defines for itself.
+
+A method is one file: a subclass of :class:`TrainedStage` with the method's settings, and everything
+that the rest of the trainer asks of it: what it learns, reads, needs and costs, and its loss. It
+lies in ``craft_trainer/methods`` under the method's name, or another package offers it as an entry
+point of the group ``craft_trainer.methods``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from cas_metric.domains.reading import nearest
+from cas_metric.errors import InputError
+from craft_trainer.config.extensions import extension, extension_names
+
+if TYPE_CHECKING:
+    from craft_trainer.bases.base import DiffusionModel
+    from craft_trainer.config.schema import Config
+    from craft_trainer.data.dataset import Examples
+    from craft_trainer.methods.base import Method, Setup
+
+#: Where methods come from.
+METHODS = "craft_trainer.methods"
+
+
+class Section(BaseModel):
+    """A part of the configuration; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _known_fields(template: str) -> str:
+    """A template that can be filled in; found now, and not after the stages before it."""
+    try:
+        template.format(prompt="", label="", token="")
+    except (KeyError, IndexError, ValueError, AttributeError) as error:
+        raise ValueError("only {prompt}, {label} and {token} can stand in it") from error
+    return template
+
+
+#: Template of a conditioning text.
+Template = Annotated[str, AfterValidator(_known_fields)]
+
+
+class Kept(NamedTuple):
+    """Bytes that autograd keeps for the backward pass of one image.
+
+    Attributes:
+        denoiser: Of one prediction whose latent needs no gradient.
+        later: Of one whose latent needs one: every step of a trajectory but the first.
+        decoder: Of the VAE's decoder.
+        critic: Of the critic's image tower; 0 where the stage takes no reward.
+        block: Largest block of the denoiser, which gradient checkpointing holds once more; 0
+            without it.
+        decoder_block: The same of the decoder.
+        branches: Predictions of one guided step.
+    """
+
+    denoiser: int
+    later: int
+    decoder: int
+    critic: int
+    block: int
+    decoder_block: int
+    branches: int
+
+
+class Stage(Section):
+    """A stage that trains nothing: the base model as it is.
+
+    Attributes:
+        method: Its name in a configuration.
+        prompt: Template of the text that the model is conditioned on, with ``{prompt}``,
+            ``{label}`` and, after textual inversion, ``{token}``.
+    """
+
+    method: str
+    prompt: Template = "{prompt}"
+
+    #: What a model card calls the method.
+    title: ClassVar[str]
+    #: What is trained: matrices of an adapter of the denoiser, or vectors of new tokens.
+    learns: ClassVar[Literal["nothing", "tokens", "lora"]] = "nothing"
+    #: Settings that change no step: a run may go on with other ones.
+    without_effect: ClassVar[tuple[str, ...]] = ()
+
+    def check(self, config: Config) -> None:
+        """Hold the stage against the rest of the configuration; ValueError where it cannot run."""
+
+    def require(self, config: Config, family: type[DiffusionModel]) -> None:
+        """Hold the stage against the family of the base model.
+
+        Raises:
+            InputError: It cannot train such a model.
+        """
+
+    def rewarded(self) -> dict[str, float]:
+        """Primitives that a critic rewards, and their weights; empty where there is no critic."""
+        return {}
+
+    def sources(self) -> tuple[Path, ...]:
+        """Files that :meth:`examples` reads, beside the training images."""
+        return ()
+
+    def examples(self, train: Examples) -> tuple[Examples, Examples | None]:
+        """What is passed over: the training images, or pairs of images of the stage's own.
+
+        Returns:
+            Images to learn from and, for pairs, those to learn against, row by row.
+        """
+        return train, None
+
+    def forwards_per_image(self, differentiated: float, branches: int, steps: int) -> float:
+        """What one image, or pair, costs in forwards of the denoiser.
+
+        Args:
+            differentiated: Cost of a forward with its backward.
+            branches: Forwards of one guided prediction.
+            steps: T, the steps of a trajectory.
+        """
+        return 0.0
+
+
+class TrainedStage(Stage):
+    """What every stage that trains has.
+
+    Attributes:
+        steps: Optimizer steps; or give ``epochs``.
+        epochs: Passes over the training images.
+        batch_size: Images in one forward pass, on each process.
+        accumulate: Forward passes to one optimizer step.
+        warmup_steps: Steps in which the learning rate rises linearly; it is constant afterwards.
+        max_grad_norm: Gradients are clipped to this norm.
+        checkpoint_every: Optimizer steps between two checkpoints.
+    """
+
+    steps: PositiveInt | None = None
+    epochs: PositiveInt | None = None
+    batch_size: PositiveInt = 4
+    accumulate: PositiveInt = 1
+    learning_rate: PositiveFloat = 5e-6
+    weight_decay: NonNegativeFloat = 0.0
+    warmup_steps: NonNegativeInt = 0
+    max_grad_norm: PositiveFloat = 1.0
+    checkpoint_every: PositiveInt = 100
+
+    learns: ClassVar[Literal["nothing", "tokens", "lora"]] = "lora"
+    without_effect: ClassVar[tuple[str, ...]] = ("checkpoint_every",)
+
+    @model_validator(mode="after")
+    def _has_one_length(self) -> TrainedStage:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("give either `steps` or `epochs`")
+        return self
+
+    def attach(self, model: DiffusionModel, classes: Sequence[str]) -> None:
+        """Make tokens trainable, where the stage learns some; an adapter is the trainer's.
+
+        Args:
+            model: Extended in place.
+            classes: Names of the classes that are learned from.
+        """
+        raise NotImplementedError
+
+    def build(self, setup: Setup) -> Method:
+        """The method, ready to give the loss of a batch.
+
+        Raises:
+            InputError: The base model, the data or the critic do not suit it.
+        """
+        raise NotImplementedError
+
+    def forwards_per_image(self, differentiated: float, branches: int, steps: int) -> float:
+        """See :meth:`Stage.forwards_per_image`; by default one differentiated prediction."""
+        return differentiated
+
+    def trained_bytes(self, adapter: int, token: int, classes: int) -> int:
+        """Bytes of the trained parameters.
+
+        Args:
+            adapter: Of an adapter of the denoiser.
+            token: Of one vector in every text encoder.
+            classes: Classes that are learned from.
+        """
+        return adapter
+
+    def kept_bytes(self, kept: Kept) -> int:
+        """Kept for the backward pass of one batch; by default one prediction an image."""
+        return (kept.denoiser + kept.block) * self.batch_size
+
+
+def stage_class(method: str) -> type[Stage]:
+    """The class of a method's section.
+
+    Raises:
+        InputError: No method has the name; those that are there are named.
+
+    Example:
+        >>> stage_class("craft").title
+        'CRAFT'
+    """
+    found = extension(METHODS, method, _stage_in)
+    if found is None:
+        names = list(method_names())
+        hint = nearest(method, names) or f"methods: {', '.join(names)}"
+        raise InputError(f"no method {method!r}", fix=hint.strip())
+    if not (isinstance(found, type) and issubclass(found, Stage)):
+        raise InputError(
+            f"the entry point {method!r} of {METHODS} is no Stage",
+            fix="correct the package that offers it",
+        )
+    return found
+
+
+def method_names() -> Iterator[str]:
+    """Every method that can be used here, in alphabetical order."""
+    return extension_names(METHODS, _stage_in)
+
+
+def _stage_in(module: Any, name: str) -> type[Stage] | None:
+    """The stage of a method's file: the class whose ``method`` is the file's name."""
+    for value in vars(module).values():
+        if isinstance(value, type) and issubclass(value, Stage):
+            allowed = getattr(value.model_fields["method"].annotation, "__args__", ())
+            if name in allowed:
+                return value
+    return None

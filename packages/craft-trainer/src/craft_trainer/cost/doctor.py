@@ -1,0 +1,296 @@
+"""What ``craft-trainer doctor`` examines before a run; nothing is trained, written or fetched."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from cas_metric.errors import CasError, ModelUnavailable
+from cas_metric.statistics.tables import markdown_table
+from cas_metric.verbs.result import Result
+from craft_trainer.config.schema import Config, resolve
+from craft_trainer.config.stage import TrainedStage
+from craft_trainer.training.preflight import (
+    encoder_directory,
+    encoders_of,
+    require_stages,
+    unprepared,
+)
+
+#: Of a check, the better one first.
+OK, WARN, FAIL, MISSING = "ok", "warn", "fail", "missing"
+#: Checkpoints, journals and sheets of a LoRA take less than this for each stage, in bytes.
+_ROOM_FOR_A_STAGE: Final = 2e9
+#: Rows that a line names before it counts the rest.
+_NAMED: Final = 5
+
+
+class Check(NamedTuple):
+    """One thing that was looked at.
+
+    Attributes:
+        name: What.
+        status: ``ok``, ``warn`` (a run works, see the detail), ``fail`` (exit code 2) or
+            ``missing`` (a model cannot be had here: exit code 4).
+        detail: What was found.
+        fix: What to do about it.
+    """
+
+    name: str
+    status: str
+    detail: str
+    fix: str = ""
+
+
+def doctor(config: Config | Mapping[str, Any] | str | Path, **overrides: Any) -> Result:
+    """Whether a configuration can run on this machine; nothing is trained, written or fetched.
+
+    Args:
+        config: A configuration, its values, or the YAML file that holds them.
+        overrides: As of :func:`craft_trainer.train`.
+
+    Returns:
+        Its ``summary`` has the ``checks``, each with ``status``, ``detail`` and ``fix``, and the
+        ``exit_code``: 0 where a run can start, 2 where the configuration or the data must be
+        corrected, 4 where only models are missing here.
+
+    Raises:
+        InputError: The configuration cannot be read.
+
+    Example:
+        >>> import craft_trainer
+        >>> craft_trainer.doctor(settings).summary["exit_code"]
+        0
+    """
+    checks = examine(resolve(config, **overrides))
+    rows = [[one.status, one.name, one.detail, one.fix] for one in checks]
+    return Result(
+        "doctor",
+        {"exit_code": exit_code(checks), "checks": [check._asdict() for check in checks]},
+        markdown_table(["", "check", "found", "what to do"], rows),
+    )
+
+
+def examine(config: Config) -> list[Check]:
+    """Every check, in the order in which a run would fail."""
+    checks: tuple[tuple[str, Callable[[Config], Iterator[Check]]], ...] = (
+        ("packages", _packages),
+        ("device", _device),
+        ("output", _output),
+        ("training data", _training),
+        ("held-out data", _held_out),
+        ("pairs", _pairs),
+        ("start", _start),
+        ("base model", _base),
+        ("encoders", _encoders),
+        ("prompts", _tokens),
+    )
+    found: list[Check] = []
+    for name, check in checks:
+        try:
+            found += check(config)
+        except ModelUnavailable as error:
+            found.append(Check(name, MISSING, error.problem, error.fix))
+        except CasError as error:
+            found.append(Check(name, FAIL, error.problem, error.fix))
+    return found
+
+
+def exit_code(checks: list[Check]) -> int:
+    """0 where a run can start, 2 where the input is wrong, 4 where only models are missing."""
+    states = {check.status for check in checks}
+    return 2 if FAIL in states else 4 if MISSING in states else 0
+
+
+def _packages(config: Config) -> Iterator[Check]:
+    from packaging.requirements import Requirement
+
+    numbers = [f"python {sys.version.split()[0]}"]
+    for line in requires("craft-trainer") or []:
+        wanted = Requirement(line)
+        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            installed = version(wanted.name)
+        except PackageNotFoundError:
+            yield Check("packages", FAIL, f"{wanted.name} is not installed", f"pip install {line}")
+            continue
+        numbers.append(f"{wanted.name} {installed}")
+        if not wanted.specifier.contains(installed, prereleases=True):
+            yield Check("packages", FAIL, f"{wanted.name} {installed}", f"pip install '{line}'")
+    yield Check("packages", OK, ", ".join(numbers))
+
+
+def _device(config: Config) -> Iterator[Check]:
+    import torch
+
+    if not torch.cuda.is_available():
+        detail = f"cpu, {torch.get_num_threads()} threads: full-size models take days"
+        yield Check("device", WARN, detail, "train on a machine with a GPU")
+        return
+    from craft_trainer.cost.memory import memory_of, parts_of
+
+    properties = torch.cuda.get_device_properties(0)
+    room = properties.total_memory / 1e9
+    yield Check("device", OK, f"{properties.name}, {room:.0f} GB")
+    parts = parts_of(config)
+    for stage in config.stages:
+        if isinstance(stage, TrainedStage):
+            needed = memory_of(config, stage, 1, parts).total
+            if needed > 0.9 * room:
+                detail = f"{stage.method} takes about {needed:.0f} GB"
+                yield Check("device", WARN, detail, "lower batch_size, or checkpoint gradients")
+
+
+def _output(config: Config) -> Iterator[Check]:
+    folder = config.output.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        yield Check("output", FAIL, f"{folder} cannot be written to", "choose another `output`")
+        return
+    free, wanted = shutil.disk_usage(folder).free, _ROOM_FOR_A_STAGE * len(config.stages)
+    detail = f"{folder} is writable, {free / 1e9:.1f} GB free"
+    short = free < wanted
+    fix = f"free {wanted / 1e9:.0f} GB: checkpoints need room" if short else ""
+    yield Check("output", WARN if short else OK, detail, fix)
+
+
+def _training(config: Config) -> Iterator[Check]:
+    from craft_trainer.data.dataset import read_examples
+
+    examples = read_examples(config.data.train, config.data.domain)
+    labels = set(examples.labels)
+    problems = list(unprepared(examples, config))
+    detail = f"{len(examples)} images of {len(labels)} classes in {config.data.train}"
+    if problems:
+        fix = "complete the manifest, or set the weight of the reward that needs it to 0"
+        yield Check("training data", FAIL, f"{detail}; {_listed(problems)}", fix)
+    else:
+        yield Check("training data", OK, detail)
+
+
+def _held_out(config: Config) -> Iterator[Check]:
+    from craft_trainer.data.dataset import read_examples
+
+    manifest = config.validation.manifest
+    if manifest is None:
+        yield Check(
+            "held-out data",
+            WARN,
+            "no held-out evaluation: nothing guards the run against reward hacking",
+            "set validation.encoder, validation.manifest and validation.every",
+        )
+        return
+    train = read_examples(config.data.train, config.data.domain)
+    own = train.manifest.config
+    examples = read_examples(manifest, config.data.domain or (own.domain if own else None))
+    problems = [f"class {x!r} is not trained" for x in set(examples.labels) - set(train.labels)]
+    problems += [
+        f"{path.name} is a training image"
+        for path in examples.paths
+        if path.resolve() in {one.resolve() for one in train.paths}
+    ]
+    detail = f"{len(examples)} images in {manifest}"
+    if problems:
+        fix = "hold out other images of the same classes"
+        yield Check("held-out data", FAIL, f"{detail}; {_listed(problems)}", fix)
+    else:
+        yield Check("held-out data", OK, detail)
+
+
+def _pairs(config: Config) -> Iterator[Check]:
+    from craft_trainer.data.dataset import read_examples
+
+    for number, stage in enumerate(config.stages, start=1):
+        if not stage.sources():
+            continue
+        name = f"pairs of stage {number}"
+        examples = read_examples(config.data.train, config.data.domain)
+        try:
+            chosen, _ = stage.examples(examples)
+            where = ", ".join(str(path) for path in stage.sources())
+            yield Check(name, OK, f"{len(chosen)} in {where}")
+        except CasError as error:
+            # They may be drawn of an earlier stage of this very run.
+            yield Check(name, WARN if number > 1 else FAIL, error.problem, error.fix)
+
+
+def _start(config: Config) -> Iterator[Check]:
+    from craft_trainer.artifact.identity import require_base
+
+    if config.start is not None:
+        require_base(config.start, config.model_copy(update={"offline": True}))
+        yield Check("start", OK, str(config.start))
+
+
+def _base(config: Config) -> Iterator[Check]:
+    from craft_trainer.bases.weights import base_digests, base_directory
+
+    directory = base_directory(config.base, config.revision, offline=True)
+    size = sum((directory / name).stat().st_size for name in base_digests(directory)) / 1e9
+    yield Check("base model", OK, f"{config.base}: {size:.2f} GB of safetensors in {directory}")
+    require_stages(config, offline=True)
+
+
+def _encoders(config: Config) -> Iterator[Check]:
+    from cas_metric.encoders.weights import digest_file, weight_files
+
+    digests: dict[str, list[str]] = {}
+    for role, spec in encoders_of(config).items():
+        if spec is None:
+            continue
+        try:
+            directory = encoder_directory(spec, offline=True)
+            if directory is not None:
+                digests[role] = [digest_file(path) for path in weight_files(directory)]
+            yield Check(role, OK, f"{spec}: {directory or 'a file of open_clip'}")
+        except ModelUnavailable as error:
+            yield Check(role, MISSING, error.problem, error.fix)
+    if "critic" in digests and digests["critic"] == digests.get("evaluator"):
+        yield Check(
+            "evaluator",
+            FAIL,
+            f"{config.validation.encoder} has the very weights of the critic",
+            "name another checkpoint in validation.encoder",
+        )
+
+
+def _tokens(config: Config) -> Iterator[Check]:
+    """Training prompts that the base model's text encoder would cut."""
+    from transformers import AutoTokenizer
+
+    from craft_trainer.bases.tokens import token_of
+    from craft_trainer.bases.weights import base_directory
+    from craft_trainer.data.dataset import read_examples
+
+    directory = base_directory(config.base, config.revision, offline=True)
+    tokenizer = AutoTokenizer.from_pretrained(directory / "tokenizer")
+    examples = read_examples(config.data.train, config.data.domain)
+    tokenizer.add_tokens([token_of(label) for label in sorted(set(examples.labels))])
+    limit = tokenizer.model_max_length
+    for number, stage in enumerate(config.stages, start=1):
+        long = []
+        for path, label, prompt in zip(
+            examples.paths, examples.labels, examples.prompts, strict=True
+        ):
+            text = stage.prompt.format(prompt=prompt, label=label, token=token_of(label))
+            count = len(tokenizer(text, truncation=False).input_ids)
+            if count > limit:
+                long.append(f"{path.name} ({count})")
+        name = f"prompts of stage {number}"
+        if long:
+            detail = f"{len(long)} of {len(examples)} exceed {limit} tokens: {_listed(long)}"
+            yield Check(name, WARN, detail, "shorten them: what is beyond the limit is not seen")
+        else:
+            yield Check(name, OK, f"{len(examples)} within {limit} tokens")
+
+
+def _listed(items: list[str]) -> str:
+    more = len(items) - _NAMED
+    return ", ".join(items[:_NAMED]) + (f" and {more} more" if more > 0 else "")

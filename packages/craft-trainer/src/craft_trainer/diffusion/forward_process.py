@@ -1,0 +1,79 @@
+"""Forward processes: how a clean latent becomes a noisy one, and what is predicted from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from diffusers import DDPMScheduler
+from torch import Tensor
+
+from cas_metric.errors import InputError
+
+
+class Corrupted(NamedTuple):
+    """Noisy latents and what a perfect model would say of them.
+
+    Attributes:
+        noisy: ``(B, C, h, w)``.
+        timesteps: ``(B,)`` what the model is told.
+        target: ``(B, C, h, w)``: the noise, or a velocity.
+    """
+
+    noisy: Tensor
+    timesteps: Tensor
+    target: Tensor
+
+
+class ForwardProcess(Protocol):
+    """The process that a base model was trained to reverse."""
+
+    def corrupt(
+        self, latents: Tensor, noise: Tensor, generators: Sequence[torch.Generator]
+    ) -> Corrupted:
+        """Mix ``(B, C, h, w)`` latents with noise at a time that each one's generator draws."""
+        ...
+
+
+@dataclass(frozen=True)
+class Diffusion:
+    """z_t = α_t z + σ_t ε with a uniform t (Ho et al. 2020).
+
+    Attributes:
+        scheduler: ``DDPMScheduler`` of the base model's configuration, its alphas on the device.
+    """
+
+    scheduler: Any
+
+    @classmethod
+    def of(cls, config: dict[str, Any], device: torch.device) -> Diffusion:
+        """From the base model's own scheduler configuration.
+
+        Raises:
+            InputError: The model predicts something else than noise or velocity.
+        """
+        ddpm: Any = DDPMScheduler
+        scheduler = ddpm.from_config(config)
+        predicted = scheduler.config.prediction_type
+        if predicted not in ("epsilon", "v_prediction"):
+            raise InputError(
+                f"the base model's scheduler has prediction_type {predicted!r}",
+                fix="take a base model of epsilon or v_prediction",
+            )
+        scheduler.alphas_cumprod = scheduler.alphas_cumprod.to(device)
+        return cls(scheduler)
+
+    def corrupt(
+        self, latents: Tensor, noise: Tensor, generators: Sequence[torch.Generator]
+    ) -> Corrupted:
+        """The target is ε, or the velocity of the same noise for a v-prediction model."""
+        count = self.scheduler.config.num_train_timesteps
+        drawn = [torch.randint(count, (1,), generator=one) for one in generators]
+        times = torch.cat(drawn).to(latents.device)
+        noisy = self.scheduler.add_noise(latents, noise, times)
+        target = noise
+        if self.scheduler.config.prediction_type == "v_prediction":
+            target = self.scheduler.get_velocity(latents, noise, times)
+        return Corrupted(noisy, times, target)

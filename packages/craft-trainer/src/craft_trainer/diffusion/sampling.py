@@ -1,0 +1,272 @@
+"""Differentiable sampling: a prefix without a graph, then the last K steps with one.
+
+DRaFT-K (§3.3 of the paper; Clark et al. 2023, "Directly Fine-Tuning Diffusion Models on
+Differentiable Rewards") truncates the reward's gradient at the last ``K`` of ``T`` steps. Building
+the graph of the first ``T - K`` steps only to detach it costs memory and gives the same gradient,
+so they run under ``no_grad``.
+
+Shapes: ``B`` trajectories; latents ``(B, C, h, w)``; conditions of length ``B``. Every trajectory
+has a random generator of its own, so that what is drawn for one does not depend on the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+from diffusers import DDPMScheduler
+from diffusers.utils.torch_utils import randn_tensor
+from torch import Tensor
+
+from cas_metric.errors import InputError
+from craft_trainer.diffusion.conditions import Conditions
+
+#: ``(latents, timestep, conditions)`` to the model's prediction, shaped as the latents.
+Denoiser = Callable[[Tensor, Tensor, Conditions], Tensor]
+Generators = Sequence[torch.Generator]
+
+#: diffusers declares no types of what it inherits.
+_ddpm: Any = DDPMScheduler
+
+UnconditionalGradient = Literal["full", "stop"]
+Repeats = Literal["resample", "renoise"]
+
+
+class Scheduler(Protocol):
+    """What sampling needs of a diffusers scheduler."""
+
+    timesteps: Tensor
+
+    def step(
+        self,
+        model_output: Tensor,
+        timestep: Tensor,
+        sample: Tensor,
+        generator: list[torch.Generator],
+    ) -> Any:
+        """One step back in diffusion time."""
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """Classifier-free guidance: prediction = u + scale (c - u).
+
+    Attributes:
+        scale: 1 leaves the unconditional branch out altogether.
+        unconditional: Of length 1, the encoding of the empty prompt.
+        gradient: ``full`` differentiates both branches; ``stop`` treats the unconditional one as
+            a constant, which is cheaper and gives another gradient.
+    """
+
+    scale: float
+    unconditional: Conditions
+    gradient: UnconditionalGradient = "full"
+
+
+def sampling_scheduler(
+    config: dict[str, Any], steps: int, spacing: str, device: torch.device
+) -> Scheduler:
+    """DDPM scheduler of a trajectory, from the base model's own scheduler configuration.
+
+    A configuration that does not mention ``clip_sample`` means no clipping: it belongs to a latent
+    model, while the default of the class is for pixels. The alphas live on ``device``, or every
+    step would wait for a copy.
+
+    Args:
+        config: ``scheduler.config`` of the base model: betas, prediction type, offset.
+        steps: T.
+        spacing: ``leading``, ``trailing`` or ``linspace``: which timesteps the T steps visit, and
+            with it how noisy the last one is.
+        device: Where the latents live.
+
+    Raises:
+        InputError: The base model does not know as many timesteps.
+    """
+    clip = bool(config.get("clip_sample", False))
+    scheduler: Any = _ddpm.from_config(config, clip_sample=clip, timestep_spacing=spacing)
+    scheduler.alphas_cumprod = scheduler.alphas_cumprod.to(device)
+    scheduler.one = scheduler.one.to(device)
+    # On the CPU the timesteps index without a transfer; the model gets each as a tensor.
+    known = scheduler.config.num_train_timesteps
+    if steps <= known:
+        scheduler.set_timesteps(steps, device=torch.device("cpu"))
+    if steps > known or scheduler.timesteps.max() >= known:  # an offset can lead past the last one
+        raise InputError(
+            f"sampling.steps {steps} is more than the {known} timesteps of the base model allow",
+            fix="take fewer steps",
+        )
+    made: Scheduler = scheduler
+    return made
+
+
+def initial_noise(shape: Sequence[int], generators: Generators, like: Tensor) -> Tensor:
+    """Standard normal latents ``(B, C, h, w)``, one generator a trajectory."""
+    noise: Tensor = randn_tensor(
+        (len(generators), *shape),
+        generator=list(generators),
+        device=like.device,
+        dtype=like.dtype,
+    )
+    return noise
+
+
+def predict(
+    denoiser: Denoiser,
+    latents: Tensor,
+    timestep: Tensor,
+    conditions: Conditions,
+    guidance: Guidance,
+) -> Tensor:
+    """The guided prediction of the model for ``(B, C, h, w)`` latents at one timestep."""
+    if guidance.scale == 1.0:
+        return denoiser(latents, timestep, conditions)
+    nothing = guidance.unconditional.repeat(len(latents))
+    if guidance.gradient == "stop":
+        with torch.no_grad():
+            unconditional = denoiser(latents, timestep, nothing)
+        conditional = denoiser(latents, timestep, conditions)
+    else:
+        twice = Conditions.cat([nothing, conditions])
+        both = denoiser(torch.cat([latents, latents]), timestep, twice)
+        unconditional, conditional = both.chunk(2)
+    return unconditional + guidance.scale * (conditional - unconditional)
+
+
+@torch.no_grad()
+def sample_prefix(
+    denoiser: Denoiser,
+    latents: Tensor,
+    conditions: Conditions,
+    scheduler: Scheduler,
+    generators: Generators,
+    *,
+    guidance: Guidance,
+    steps: int,
+    branches: int = 1,
+) -> Tensor:
+    """The first ``steps`` steps, without a graph.
+
+    Args:
+        denoiser: The model.
+        latents: ``(B, C, h, w)`` noise.
+        conditions: Of length ``B``.
+        scheduler: With its timesteps set.
+        generators: ``B * branches`` of them, branch by branch: those of branch 0 first.
+        guidance: Classifier-free guidance.
+        steps: T - K; 0 hands the latents back, repeated.
+        branches: M continuations of one prefix. They part at its last step, whose noise is drawn
+            anew for each: every branch has the distribution that a trajectory of its own would
+            have, at the cost of one prefix.
+
+    Returns:
+        ``(B * branches, C, h, w)`` without a graph.
+    """
+    own = generators[: len(latents)]
+    for timestep in scheduler.timesteps[: max(steps - 1, 0)]:
+        prediction = predict(denoiser, latents, timestep, conditions, guidance)
+        latents = _step(scheduler, prediction, timestep, latents, own)
+    if steps == 0:
+        return latents.repeat(branches, 1, 1, 1)
+    timestep = scheduler.timesteps[steps - 1]
+    prediction = predict(denoiser, latents, timestep, conditions, guidance)
+    repeated = prediction.repeat(branches, 1, 1, 1)
+    return _step(scheduler, repeated, timestep, latents.repeat(branches, 1, 1, 1), generators)
+
+
+def sample_tail(
+    denoiser: Denoiser,
+    latents: Tensor,
+    conditions: Conditions,
+    scheduler: Scheduler,
+    generators: Generators,
+    *,
+    guidance: Guidance,
+    steps: int,
+) -> Tensor:
+    """The last ``steps`` steps, with a graph through all of them: K of DRaFT-K.
+
+    Args:
+        denoiser: The model.
+        latents: ``(B, C, h, w)`` at the timestep before the last ``steps``.
+        conditions: Of length ``B``.
+        scheduler: With its timesteps set.
+        generators: One a trajectory.
+        guidance: Classifier-free guidance.
+        steps: K, at least 1.
+
+    Returns:
+        ``(B, C, h, w)`` clean latents.
+    """
+    for timestep in scheduler.timesteps[-steps:]:
+        prediction = predict(denoiser, latents, timestep, conditions, guidance)
+        latents = _step(scheduler, prediction, timestep, latents, generators)
+    return latents
+
+
+def draft(
+    denoiser: Denoiser,
+    conditions: Conditions,
+    scheduler: Scheduler,
+    generators: Generators,
+    *,
+    shape: Sequence[int],
+    guidance: Guidance,
+    gradient_steps: int,
+    repeats: int = 1,
+    mode: Repeats = "resample",
+) -> Tensor:
+    """Clean latents of ``repeats`` trajectories a condition, differentiable in the last K steps.
+
+    ``resample`` draws M independent trajectories (Eq. 6). ``renoise`` shares one prefix and draws
+    M continuations from the last noise that it adds: M times the tail but one prefix, after the
+    idea of DRaFT-LV (Clark et al. 2023). They re-noise the clean sample; here the sampler's own
+    last noise is drawn again, so that each continuation has exactly the distribution of a
+    trajectory and the gradient stays unbiased for any model. With K = T there is no prefix to
+    share, and both are the same.
+
+    Args:
+        denoiser: The model.
+        conditions: Of length ``B``.
+        scheduler: With its timesteps set.
+        generators: ``B * repeats``, repeat by repeat.
+        shape: ``(C, h, w)`` of one latent.
+        guidance: Classifier-free guidance.
+        gradient_steps: K.
+        repeats: M.
+        mode: How the repeats are drawn.
+
+    Returns:
+        ``(B * repeats, C, h, w)``, repeat by repeat.
+    """
+    prefix = len(scheduler.timesteps) - gradient_steps
+    every = conditions.repeat(repeats)
+    branches = repeats if mode == "renoise" and prefix > 0 else 1
+    started = generators[: len(generators) // branches]
+    noise = initial_noise(shape, started, like=conditions.embeddings)
+    latents = sample_prefix(
+        denoiser,
+        noise,
+        every[: len(noise)],
+        scheduler,
+        generators,
+        guidance=guidance,
+        steps=prefix,
+        branches=branches,
+    )
+    return sample_tail(
+        denoiser, latents, every, scheduler, generators, guidance=guidance, steps=gradient_steps
+    )
+
+
+def _step(
+    scheduler: Scheduler,
+    prediction: Tensor,
+    timestep: Tensor,
+    latents: Tensor,
+    generators: Generators,
+) -> Tensor:
+    output = scheduler.step(prediction, timestep, latents, generator=list(generators))
+    earlier: Tensor = output.prev_sample
+    return earlier

@@ -1,0 +1,38 @@
+"""LoRA: low-rank matrices in the denoiser's attention to the text, with the diffusion loss."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import NonNegativeFloat
+
+from craft_trainer.config.stage import TrainedStage
+
+if TYPE_CHECKING:
+    from craft_trainer.methods.base import Method, Setup
+
+
+class LoraStage(TrainedStage):
+    """LoRA with the diffusion loss.
+
+    Attributes:
+        kl_to_base: Weight of the mean squared difference between the predictions with and without
+            the adapter, on the latents of the diffusion loss. For a Gaussian step it is the KL
+            divergence to the base model up to a factor that depends on the timestep.
+    """
+
+    method: Literal["lora"]
+    kl_to_base: NonNegativeFloat = 0.0
+
+    title: ClassVar[str] = "LoRA"
+
+    def build(self, setup: Setup) -> Method:
+        """The diffusion loss, and the distance to the base model."""
+        from craft_trainer.methods.denoising import Denoising
+
+        forward = setup.model.forward_process(setup.latent)
+        return Denoising(setup.model, forward, self.kl_to_base)
+
+    def forwards_per_image(self, differentiated: float, branches: int, steps: int) -> float:
+        """One differentiated prediction, and one of the base model where the KL term counts."""
+        return differentiated + float(self.kl_to_base > 0)

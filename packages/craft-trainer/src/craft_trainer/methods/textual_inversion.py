@@ -1,0 +1,66 @@
+"""Textual inversion: one learned token a class, with the diffusion loss (Gal et al. 2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import PositiveFloat, PositiveInt, model_validator
+
+from cas_metric.errors import InputError
+from craft_trainer.config.stage import Template, TrainedStage
+
+if TYPE_CHECKING:
+    from craft_trainer.bases.base import DiffusionModel
+    from craft_trainer.config.schema import Config
+    from craft_trainer.methods.base import Method, Setup
+
+
+class TextualInversionStage(TrainedStage):
+    """One learned token a class, with the diffusion loss.
+
+    Attributes:
+        vectors_per_token: Vectors that one token stands for.
+    """
+
+    method: Literal["textual_inversion"]
+    vectors_per_token: PositiveInt = 1
+    learning_rate: PositiveFloat = 5e-4
+    prompt: Template = "a photo of {token}"
+
+    title: ClassVar[str] = "Textual inversion"
+    learns: ClassVar[Literal["nothing", "tokens", "lora"]] = "tokens"
+
+    @model_validator(mode="after")
+    def _sees_its_token(self) -> TextualInversionStage:
+        if "{token}" not in self.prompt:
+            raise ValueError("`prompt` lacks {token}, so that nothing would be learned")
+        return self
+
+    def require(self, config: Config, family: type[DiffusionModel]) -> None:
+        """A family whose pipeline can load learned tokens."""
+        if not family.towers:
+            raise InputError(
+                f"textual inversion is not offered for {family.pipeline_name}: diffusers cannot "
+                "load learned tokens into it",
+                fix="start with a `lora` stage, and leave {token} out of the prompts",
+            )
+
+    def attach(self, model: DiffusionModel, classes: Sequence[str]) -> None:
+        """One token a class; its vectors are trained."""
+        from craft_trainer.bases.tokens import attach_tokens, initial_tokens
+
+        tokens = initial_tokens(model, classes, self.vectors_per_token)
+        for name, module in attach_tokens(model, tokens).items():
+            module.learned.requires_grad_(True)
+            model.trainable[name] = module.learned
+
+    def trained_bytes(self, adapter: int, token: int, classes: int) -> int:
+        """The vectors of every class's token."""
+        return token * self.vectors_per_token * classes
+
+    def build(self, setup: Setup) -> Method:
+        """The diffusion loss; what learns is the tokens."""
+        from craft_trainer.methods.denoising import Denoising
+
+        return Denoising(setup.model, setup.model.forward_process(setup.latent))

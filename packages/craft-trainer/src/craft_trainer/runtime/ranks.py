@@ -1,0 +1,69 @@
+"""The processes of a run, and work that one of them does for all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
+from cas_metric.errors import CasError, InputError
+from craft_trainer.config.schema import Config
+
+T = TypeVar("T")
+
+
+def join(config: Config) -> Accelerator:
+    """One process, or the group that a launcher made; precision is the configuration's alone.
+
+    Raises:
+        InputError: accelerate does not know the tracker, or it is not installed.
+    """
+    tracker = config.tracker if config.tracker != "none" else None
+    # accelerate joins a launcher's group of processors only where it is told that there is no more.
+    processors = not torch.accelerator.is_available()
+    try:
+        return Accelerator(
+            cpu=processors, log_with=tracker, project_dir=str(config.output), mixed_precision="no"
+        )
+    except ValueError as error:
+        raise InputError(
+            f"tracker {config.tracker!r}: {error}",
+            fix="tensorboard, none, or another tracker that accelerate knows and that is installed",
+        ) from error
+
+
+def is_first() -> bool:
+    """Whether this is the process that speaks for all, known before any group is joined."""
+    return "WORLD_SIZE" not in os.environ or os.environ.get("RANK", "0") == "0"
+
+
+def on_main(accelerator: Accelerator, work: Callable[[], T]) -> T:
+    """What ``work`` returns on the main process, on every process.
+
+    Raises:
+        CasError: Where the work fails, on every process: none is left waiting for the main one.
+    """
+    if accelerator.num_processes == 1:
+        return work()
+    result: Any = None
+    failure: CasError | None = None
+    if accelerator.is_main_process:
+        try:
+            result = work()
+        except CasError as error:
+            failure = error
+    told = None if failure is None else (failure.problem, failure.fix, failure.exit_code)
+    result, told = broadcast_object_list([result, told])
+    if failure is not None:
+        raise failure
+    if told is not None:
+        problem, fix, exit_code = told
+        elsewhere = CasError(problem, fix=fix)
+        elsewhere.exit_code = exit_code
+        raise elsewhere
+    found: T = result
+    return found

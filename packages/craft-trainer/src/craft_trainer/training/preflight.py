@@ -1,0 +1,101 @@
+"""What is looked at before the first stage, so that no run fails at its third for what was known.
+
+``craft-trainer doctor`` looks at the same, and at more; here only what stops a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from cas_metric.encoders.hub import fetch
+from cas_metric.encoders.registry import resolve
+from cas_metric.errors import InputError, PreflightError
+from craft_trainer.bases.base import family_of
+from craft_trainer.bases.tokens import EMBEDDINGS_FOLDER
+from craft_trainer.bases.weights import base_directory, pipeline_name
+from craft_trainer.config.schema import Config
+from craft_trainer.data.dataset import Examples
+
+
+def require_ready(config: Config, examples: Examples) -> None:
+    """Hold every stage against the base model, the training images and the encoders.
+
+    Args:
+        config: Of the run.
+        examples: Training images.
+
+    Raises:
+        InputError: A stage cannot train such a base model, or a learned token is missing.
+        PreflightError: Prompts, checklists or classes that a stage needs are missing; all listed.
+        ModelUnavailable: The base model or an encoder cannot be had here.
+    """
+    require_stages(config, offline=config.offline)
+    if problems := list(unprepared(examples, config)):
+        fix = "complete the manifest, or set the weight of the reward that needs it to 0"
+        raise PreflightError(problems, fix=fix)
+    for spec in filter(None, encoders_of(config).values()):
+        encoder_directory(spec, offline=config.offline)
+
+
+def require_stages(config: Config, *, offline: bool) -> None:
+    """Hold every stage against the family of the base model, and against what `start` brings.
+
+    Raises:
+        InputError: A stage cannot train such a model, or no token is there for its prompt.
+        ModelUnavailable: The base model cannot be had here.
+    """
+    family = family_of(pipeline_name(base_directory(config.base, config.revision, offline=offline)))
+    for stage in config.stages:
+        stage.require(config, family)
+    wanted = any("{token}" in stage.prompt for stage in config.stages)
+    learned = any(stage.learns == "tokens" for stage in config.stages)
+    if config.start and wanted and not learned and not (config.start / EMBEDDINGS_FOLDER).is_dir():
+        raise InputError(
+            f"a prompt names {{token}}, and {config.start} brings no learned token",
+            fix="start from an artefact of textual inversion or after it, or leave {token} out",
+        )
+
+
+def unprepared(examples: Examples, config: Config) -> Iterator[str]:
+    """What the templates and the rewards need and a row or a class lacks."""
+    rewards = {name for stage in config.stages for name in stage.rewarded()}
+    # A stage with examples of its own has prompts of its own.
+    templates = [stage.prompt for stage in config.stages if not stage.sources()]
+    if "vdc" in rewards or any("{prompt}" in template for template in templates):
+        for path, prompt in zip(examples.paths, examples.prompts, strict=True):
+            if not prompt:
+                yield f"{path.name} has no prompt"
+    if "ccs" in rewards:
+        for label in sorted(set(examples.labels)):
+            if not examples.checklist(label):
+                yield f"class {label!r} has no checklist, which ccs needs"
+    if "dd" in rewards and len(set(examples.labels)) < 2 and config.critic.probe is None:
+        yield "the probe of dd needs images of two classes"
+
+
+def encoders_of(config: Config) -> dict[str, str | None]:
+    """Role to the encoder that a run loads in it."""
+    rewarded = any(stage.rewarded() for stage in config.stages)
+    guard = config.guards.memorization
+    watched = config.validation.encoder is not None and guard.reaction != "off"
+    return {
+        "critic": config.critic.encoder if rewarded else None,
+        "evaluator": config.validation.encoder,
+        "memorization": guard.encoder if watched else None,
+    }
+
+
+def encoder_directory(spec: str, *, offline: bool) -> Path | None:
+    """Folder of an encoder's files; None for a weight file of open_clip.
+
+    Raises:
+        ModelUnavailable: They are not here and cannot be had.
+    """
+    source = resolve(spec)
+    if source.weights is not None:
+        return None
+    if source.hub_id is None:
+        return source.directory
+    openclip = source.openclip is not None
+    return fetch(source.hub_id, source.revision, offline=offline, openclip=openclip).directory

@@ -1,0 +1,184 @@
+"""Every family: a CRAFT step, K = T against the whole graph, and what diffusers reads back."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DDPMScheduler, DiffusionPipeline
+from safetensors.torch import load_file
+from tests.craft_trainer.training.test_trainer import ready
+from tests.support.tiny_families import build_flux, build_sd3, build_sdxl
+
+from cas_metric.errors import InputError
+from craft_trainer.bases import loading as models
+from craft_trainer.bases import lora as adapters
+from craft_trainer.bases import tokens
+from craft_trainer.bases.base import DiffusionModel
+from craft_trainer.config.schema import Sampling
+from craft_trainer.diffusion.sampling import draft
+from craft_trainer.inference import sample_images
+
+CPU = torch.device("cpu")
+PROMPT = "Frontal chest radiograph number 1, Cardiomegaly."
+CRAFT = {
+    "method": "craft",
+    "steps": 1,
+    "gradient_steps": 2,
+    "repeats": 1,
+    "reward_gradients_every": 0,
+}
+BUILDERS: dict[str, Callable[[Path], Path]] = {
+    "sdxl": build_sdxl,
+    "sd3": build_sd3,
+    "sd3-without-t5": functools.partial(build_sd3, with_t5=False),
+    "flux": build_flux,
+}
+
+
+@pytest.fixture(scope="module")
+def families(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    @functools.cache
+    def build(name: str) -> Path:
+        return BUILDERS[name](tmp_path_factory.mktemp(name))
+
+    return build
+
+
+def disturb(model: DiffusionModel) -> None:
+    generator = torch.Generator().manual_seed(8)
+    with torch.no_grad():
+        for parameter in model.trainable.values():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_a_craft_step_reaches_every_trainable_tensor_and_nothing_else(
+    families: Any, settings: Any, name: str
+) -> None:
+    run = ready(settings(CRAFT, base=str(families(name))))
+    disturb(run.model)
+    before = {key: value.detach().clone() for key, value in run.model.trunk.named_parameters()}
+    run._step(0)
+    prefix = f"{run.model.trunk_name}."
+    assert run.model.trainable
+    for key, parameter in run.model.trunk.named_parameters():
+        trained = prefix + key in run.model.trainable
+        assert torch.equal(parameter, before[key]) != trained, key
+        if trained:
+            assert parameter.grad is not None, key
+            assert parameter.grad.abs().max() > 0, key
+    for part in run.model.pipeline.components.values():
+        if isinstance(part, torch.nn.Module) and part is not run.model.trunk:
+            assert all(parameter.grad is None for parameter in part.parameters())
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_a_fresh_pipeline_draws_the_same_image(families: Any, tmp_path: Path, name: str) -> None:
+    sampling = Sampling(steps=3, guidance=2.0)
+    model = models.load_model(str(families(name)), device=CPU, embedded_guidance=2.0)
+    adapters.attach_lora(model, rank=2, alpha=6, seed=1)
+    disturb(model)
+    models.save_artifact(model, tmp_path)
+    ours = sample_images(model, [PROMPT], [3], sampling, 16)
+    without = {"text_encoder_3": None, "tokenizer_3": None} if name == "sd3-without-t5" else {}
+    fresh = DiffusionPipeline.from_pretrained(families(name), use_safetensors=True, **without)
+    untouched = _drawn(fresh)
+    fresh.load_lora_weights(tmp_path)
+    theirs = _drawn(fresh)
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)
+    assert (theirs - untouched).abs().max() > 1e-3
+    adapters.scale_lora(model, 0.0)
+    base = sample_images(model, [PROMPT], [3], sampling, 16)
+    torch.testing.assert_close(base, untouched, atol=1e-4, rtol=1e-3)
+
+
+def _drawn(pipeline: Any) -> torch.Tensor:
+    if hasattr(pipeline, "unet"):
+        pipeline.scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
+    return pipeline(
+        PROMPT,
+        num_inference_steps=3,
+        guidance_scale=2.0,
+        height=16,
+        width=16,
+        generator=[torch.Generator().manual_seed(3)],
+        output_type="pt",
+    ).images
+
+
+@pytest.mark.parametrize("kind", ["euler", "ancestral"])
+@pytest.mark.parametrize("name", BUILDERS)
+def test_k_of_t_is_the_whole_graph(families: Any, name: str, kind: str) -> None:
+    model = models.load_model(str(families(name)), device=CPU, embedded_guidance=2.0)
+    adapters.attach_lora(model, rank=2, alpha=6, seed=1)
+    disturb(model)
+    shape = model.latent_shape(16)
+    sampler = model.sampler(Sampling(steps=3, flow_sampler=kind), shape)
+    conditions = model.encode_prompts([PROMPT])
+    guidance = model.guidance(2.0)
+    parameters = list(model.trainable.values())
+
+    def gradient(latents: torch.Tensor) -> torch.Tensor:
+        parts = torch.autograd.grad(latents.sin().sum(), parameters)
+        return torch.cat([part.flatten() for part in parts])
+
+    draws = functools.partial(
+        draft, model.denoise, conditions, sampler, shape=shape, guidance=guidance
+    )
+    ours = draws([torch.Generator().manual_seed(4)], gradient_steps=3)
+    generator = [torch.Generator().manual_seed(4)]
+    latents = torch.randn(1, *shape, generator=generator[0])
+    for time in sampler.timesteps:
+        told = model.denoise(latents, time, conditions)
+        if guidance.scale != 1:
+            nothing = model.denoise(latents, time, guidance.unconditional)
+            told = nothing + 2.0 * (told - nothing)
+        latents = sampler.step(told, time, latents, generator=generator).prev_sample
+    torch.testing.assert_close(ours, latents, atol=1e-5, rtol=1e-4)
+    whole = gradient(latents)
+    scale = float(whole.abs().max())
+    torch.testing.assert_close(gradient(ours) / scale, whole / scale, atol=1e-4, rtol=1e-3)
+    last = gradient(draws([torch.Generator().manual_seed(4)], gradient_steps=1))
+    assert float((last - whole).abs().max()) > 1e-3 * scale
+
+
+def test_sdxl_tokens_of_two_vectors_are_read_back_by_diffusers(
+    families: Any, tmp_path: Path
+) -> None:
+    model = models.load_model(str(families("sdxl")), device=CPU)
+    tokens.attach_tokens(model, tokens.initial_tokens(model, ["Cardiomegaly"], 2))
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for module in tokens.learned_tokens(model).values():
+            module.learned.add_(torch.randn(module.learned.shape, generator=generator))
+    models.save_artifact(model, tmp_path)
+    prompt = "radiograph with <cardiomegaly> in it"
+    ours = model.encode_prompts([prompt])
+    fresh = DiffusionPipeline.from_pretrained(families("sdxl"), use_safetensors=True)
+    vectors = load_file(tmp_path / tokens.EMBEDDINGS_FOLDER / "cardiomegaly.safetensors")
+    for key, tokenizer, encoder in (
+        ("clip_l", fresh.tokenizer, fresh.text_encoder),
+        ("clip_g", fresh.tokenizer_2, fresh.text_encoder_2),
+    ):
+        fresh.load_textual_inversion(
+            vectors[key], token="<cardiomegaly>", text_encoder=encoder, tokenizer=tokenizer
+        )
+    theirs, _, pooled, _ = fresh.encode_prompt(prompt, do_classifier_free_guidance=False)
+    torch.testing.assert_close(ours.embeddings, theirs, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(ours.pooled, pooled, atol=1e-5, rtol=1e-4)
+    again = models.load_model(str(families("sdxl")), device=CPU)
+    models.load_artifact(again, tmp_path)
+    torch.testing.assert_close(again.encode_prompts([prompt]).embeddings, ours.embeddings)
+
+
+def test_flow_models_refuse_what_cannot_work(families: Any, settings: Any) -> None:
+    flow = str(families("sd3"))
+    with pytest.raises(InputError, match="textual inversion is not offered"):
+        ready(settings({"method": "textual_inversion", "steps": 1}, base=flow))
+    with pytest.raises(InputError, match="flow_sampler: ancestral"):
+        ready(settings({**CRAFT, "repeats": 2, "repeat_mode": "renoise"}, base=flow))

@@ -1,0 +1,116 @@
+"""Configurations: overrides, errors that name the nearest key, and the example that is shipped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cas_metric.errors import InputError
+from craft_trainer.config.schema import load_config, to_yaml
+from craft_trainer.cost.estimate import cost_of
+from craft_trainer.methods.craft import CraftStage
+
+EXAMPLE = Path(__file__).parents[3] / "packages/craft-trainer/examples/chexpert.yaml"
+
+
+def written(tmp_path: Path, **changes: Any) -> Path:
+    values = yaml.safe_load(EXAMPLE.read_text()) | changes
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def test_the_example_holds_the_values_of_the_paper() -> None:
+    config = load_config(EXAMPLE)
+    inversion, lora, craft = config.stages
+    assert (inversion.steps, lora.epochs, craft.epochs) == (3000, 10, 10)
+    assert config.data.resolution == 512
+    assert config.sampling.steps == 20
+    assert isinstance(craft, CraftStage)
+    assert (craft.gradient_steps, craft.repeats, craft.batch_size) == (1, 2, 4)
+    assert (craft.lambda_diff, craft.lambda_cam) == (0.2, 0.8)
+    assert {0.8 * weight for weight in craft.rewards.weights().values()} == {0.2}
+    assert config.seed == 42
+
+
+def test_overrides_reach_every_depth_and_win(tmp_path: Path) -> None:
+    config = load_config(
+        written(tmp_path),
+        ["seed=7", "data.resolution=256", "stages.2.rewards.dd=0.1", "critic.encoder=phantom-x"],
+    )
+    assert (config.seed, config.data.resolution, config.critic.encoder) == (7, 256, "phantom-x")
+    assert config.stages[2].rewards.dd == 0.1  # type: ignore[union-attr]
+
+
+def test_a_resolved_configuration_reads_back_as_itself(tmp_path: Path) -> None:
+    config = load_config(EXAMPLE)
+    path = tmp_path / "resolved.yaml"
+    path.write_text(to_yaml(config))
+    assert load_config(path) == config
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("sead=1", r"unknown key 'sead'\n  fix: did you mean 'seed'\?"),
+        ("data.resolutoin=1", r"unknown key 'data.resolutoin'\n  fix: did you mean 'resolution'"),
+        ("stages.2.repeat=1", r"unknown key 'stages.2.repeat'\n  fix: did you mean 'repeats'"),
+        ("stages.2.rewards.ddd=1", r"'stages.2.rewards.ddd'\n  fix: did you mean 'dd'"),
+        ("stages.9.repeats=1", "no position in a list of 3"),
+        ("stages.2.repeats=0", r"stages\.2\.repeats: Input should be greater than 0"),
+        (
+            "stages.2.method=crafft",
+            r"stages\.2\.method: no method 'crafft'\n  fix: did you mean 'craft'",
+        ),
+        ("stages.2.gradient_steps=21", "gradient_steps 21 exceeds sampling.steps 20"),
+        # K is one number for a whole trajectory, and nothing draws it anew step by step.
+        (
+            "stages.2.gradient_steps=[1, 5]",
+            r"stages\.2\.gradient_steps: Input should be a valid int",
+        ),
+        # Half precision gives black images with Stable Diffusion 2.1.
+        ("dtype=float16", "dtype: Input should be 'float32' or 'bfloat16'"),
+        ("stages.1.prompt='{token} {lable}'", r"stages\.1\.prompt: .*only \{prompt\}, \{label\}"),
+        ("stages.0.prompt=a film", r"stages\.0: .*lacks \{token\}"),
+        ("stages.2={method: craft, steps: 1, lambda_diff: 0, lambda_cam: 0}", "nothing is learned"),
+        ("stages.1.steps=5", "either `steps` or `epochs`"),
+        ("seed", "is no key=value"),
+        ("seed.deeper=1", "no keys below it"),
+        ("data.resolution=[", "the value is no YAML"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, override: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_config(written(tmp_path), [override])
+
+
+def test_textual_inversion_comes_first(tmp_path: Path) -> None:
+    stages = yaml.safe_load(EXAMPLE.read_text())["stages"]
+    with pytest.raises(InputError, match="must be the first stage"):
+        load_config(written(tmp_path, stages=stages[::-1]))
+
+
+@pytest.mark.parametrize("text", ["", "- 1\n", "a: 1\na: 2\n", "a: !!python/object:os.system x\n"])
+def test_files_that_are_no_configuration_are_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError):
+        load_config(path)
+
+
+def test_cost_counts_forwards_as_worked_out_by_hand() -> None:
+    config = load_config(EXAMPLE, ["gradient_checkpointing=true"])
+    craft = config.stages[2]
+    assert isinstance(craft, CraftStage)
+    # With guidance and checkpointing a trajectory costs 2(T − K) + 8K.
+    assert craft.reward_forwards(4.0, 2, 20) == 2 * (2 * 19 + 8)
+    shared = craft.model_copy(update={"repeat_mode": "renoise"})
+    assert shared.reward_forwards(4.0, 2, 20) == 2 * 19 + 2 * 8
+    stopped = craft.model_copy(update={"unconditional_gradient": "stop"})
+    assert stopped.reward_forwards(4.0, 2, 20) == 2 * (2 * 19 + 5)
+    cost = cost_of(config, craft, 495)
+    assert cost.steps == 1238
+    assert cost.forwards_per_step == 4 * (4 + 2 * 46)

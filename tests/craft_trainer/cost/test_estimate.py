@@ -1,0 +1,203 @@
+"""Costs against what a real step does: forwards counted by a hook, bytes counted by autograd.
+
+And the sizes of two released models, which their configurations give.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file
+from tests.support.tiny_families import build_flux, build_sd3, build_sdxl
+from typer.testing import CliRunner
+
+from cas_metric.embedding.cache import EmbeddingCache
+from craft_trainer.cli import main as cli
+from craft_trainer.config.schema import Config, to_yaml
+from craft_trainer.cost import memory
+from craft_trainer.cost.estimate import cost_of
+from craft_trainer.cost.memory import has_unconditional_branch, memory_of, parts_of
+from craft_trainer.data import dataset as data
+from craft_trainer.training import trainer
+
+CRAFT = {"method": "craft", "steps": 1, "reward_gradients_every": 0}
+
+
+def ready(config: Config) -> trainer.StageRun:
+    examples = data.read_examples(config.data.train, config.data.domain)
+    run = trainer.StageRun(
+        config, config.stages[0], config.output, None, examples, Accelerator(), {}
+    )
+    run.last_good = "the start"
+    with EmbeddingCache("none") as cache:
+        run.setup(cache, trainer.silent)
+    return run
+
+
+#: Configurations of released transformers, and their parameters.
+RELEASED: dict[str, tuple[Callable[[Path], Path], dict[str, Any], float]] = {
+    # Esser et al. (2024): "2B" in the name of stable-diffusion-3-medium, depth 24.
+    "sd3-medium": (
+        build_sd3,
+        {
+            "sample_size": 128,
+            "in_channels": 16,
+            "out_channels": 16,
+            "num_layers": 24,
+            "attention_head_dim": 64,
+            "num_attention_heads": 24,
+            "joint_attention_dim": 4096,
+            "caption_projection_dim": 1536,
+            "pooled_projection_dim": 2048,
+            "pos_embed_max_size": 192,
+        },
+        2.03e9,
+    ),
+    # "12 billion parameter rectified flow transformer" (model card of FLUX.1-dev).
+    "flux-dev": (
+        build_flux,
+        {
+            "in_channels": 64,
+            "num_layers": 19,
+            "num_single_layers": 38,
+            "attention_head_dim": 128,
+            "num_attention_heads": 24,
+            "joint_attention_dim": 4096,
+            "pooled_projection_dim": 768,
+            "axes_dims_rope": [16, 56, 56],
+        },
+        11.9e9,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_released_transformers_have_the_size_that_is_stated(tmp_path: Path, name: str) -> None:
+    build, values, stated = RELEASED[name]
+    folder = build(tmp_path)
+    weights = load_file(folder / "transformer" / "diffusion_pytorch_model.safetensors")
+    tiny = memory._diffusers_part(folder, "transformer")
+    assert {name: value.shape for name, value in tiny.state_dict().items()} == {
+        name: value.shape for name, value in weights.items()
+    }
+    file = folder / "transformer" / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+    released = memory._diffusers_part(folder, "transformer")
+    count = sum(value.numel() for value in released.parameters())
+    assert count == pytest.approx(stated, rel=0.01)
+
+
+def test_a_guidance_distilled_model_predicts_once(settings: Any, bases: Any) -> None:
+    config = settings(CRAFT, base=str(bases("flux")))
+    run = ready(config)
+    forwards = 0.0
+
+    def count(module: Any, inputs: Any, keywords: Any, output: Any) -> None:
+        nonlocal forwards
+        forwards += len(output[0]) * (3 if torch.is_grad_enabled() else 1)
+
+    run.model.trunk.register_forward_hook(count, with_kwargs=True)
+    run._step(0)
+    guided = has_unconditional_branch(config)
+    assert not guided
+    assert forwards == cost_of(config, config.stages[0], 6, guided=guided).forwards_per_step
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        {"method": "lora", "steps": 1},
+        {"method": "lora", "steps": 1, "kl_to_base": 0.5, "accumulate": 2},
+        CRAFT,
+        {**CRAFT, "repeats": 3, "repeat_mode": "renoise"},
+        {**CRAFT, "gradient_steps": 2, "unconditional_gradient": "stop"},
+        {**CRAFT, "lambda_diff": 0.0},
+    ],
+)
+def test_forwards_are_those_of_a_real_step(settings: Any, stage: dict[str, Any]) -> None:
+    config = settings(stage)
+    run = ready(config)
+    forwards = 0.0
+
+    def count(module: Any, inputs: Any, output: Any) -> None:
+        nonlocal forwards
+        forwards += len(inputs[0]) * (3 if torch.is_grad_enabled() else 1)
+
+    run.model.pipeline.unet.register_forward_hook(count)
+    run._step(0)
+    assert forwards == cost_of(config, config.stages[0], 6).forwards_per_step
+
+
+@pytest.fixture(scope="module")
+def bases(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    builders: dict[str, Callable[[Path], Path]] = {
+        "sd": lambda folder: base,
+        "sdxl": build_sdxl,
+        "sd3": build_sd3,
+        "sd3-without-t5": functools.partial(build_sd3, with_t5=False),
+        "flux": build_flux,
+    }
+    return functools.cache(lambda name: builders[name](tmp_path_factory.mktemp(name)))
+
+
+@pytest.mark.parametrize("unconditional", ["full", "stop"])
+@pytest.mark.parametrize("name", ["sd", "sdxl", "sd3", "sd3-without-t5", "flux"])
+def test_memory_is_what_the_models_hold_and_autograd_keeps(
+    settings: Any, bases: Any, name: str, unconditional: str
+) -> None:
+    stage = {**CRAFT, "gradient_steps": 2, "unconditional_gradient": unconditional}
+    config = settings(stage, base=str(bases(name)))
+    run = ready(config)
+    kept: dict[int, int] = {}
+    held = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if not isinstance(tensor, torch.nn.Parameter):
+            storage = tensor.untyped_storage()
+            kept[storage._cdata] = storage.nbytes()
+        return tensor
+
+    (positions,) = run._positions(0)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        held.append(run.method.loss(run._batch(positions), 1).total)
+    parts = parts_of(config)
+    estimated = memory_of(config, config.stages[0], 2, parts)
+    assert estimated.activations * 1e9 == pytest.approx(sum(kept.values()), rel=0.1)
+    modules = [x for x in run.model.pipeline.components.values() if isinstance(x, torch.nn.Module)]
+    loaded = [value for x in modules for value in (*x.parameters(), *x.buffers())]
+    frozen = [value for value in loaded if not value.requires_grad]
+    assert parts.weights == sum(value.numel() * value.element_size() for value in frozen)
+    trained = sum(parameter.numel() for parameter in run.parameters)
+    assert estimated.optimizer * 1e9 == 16 * trained
+    assert estimated.checkpointed < estimated.activations
+
+
+def test_looks_are_counted(settings: Any, critic: Path, images: Path) -> None:
+    validation = {"every": 4, "encoder": "phantom-siglip", "manifest": str(images), "prompts": 5}
+    config = settings({**CRAFT, "steps": 10}, validation=validation)
+    cost = cost_of(config, config.stages[0], 6)
+    assert cost.looks == 4  # before the first step, after 4, 8 and 10
+    assert cost.look_forwards == 4 * 5 * 2 * config.sampling.steps
+
+
+def test_measured_steps_and_memory_reach_the_command_line(
+    settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(to_yaml(settings({"method": "lora", "steps": 3, "prompt": "{token} {prompt}"})))
+    words = ["estimate", str(file), "--measure", "--json", "--out", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", ["craft-trainer", *words])
+    result = CliRunner().invoke(cli.app, words)
+    assert result.exit_code == 0, result.output
+    (stage,) = json.loads(result.stdout)
+    assert stage["measured"]["seconds"] > 0
+    assert stage["memory"]["total"] > stage["memory"]["weights"] > 0
+    assert "s / step" in (tmp_path / "out" / "estimate.md").read_text()
