@@ -15,8 +15,8 @@ from benchmarks.paper.recipes import RECIPES
 from benchmarks.paper.script import Report, Script, execute
 from benchmarks.paper.steps import Step
 
-from cas_metric.verbs.audit import audit_markdown
 from cas_metric.statistics.tables import markdown_table, number
+from cas_metric.verbs.audit import audit_markdown
 
 ROWS = ("zero_shot", "ti_lora", "craft")
 

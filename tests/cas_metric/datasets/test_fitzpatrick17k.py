@@ -16,7 +16,6 @@ from cas_metric.datasets import Request, fitzpatrick17k, prepare, write
 from cas_metric.datasets.paper_tables import LABEL_TABLES
 from cas_metric.errors import InputError
 
-
 #: Where the public split departs from Table 19; together the nine images that its sum lacks.
 REAL_DIFFERENCES = [
     "Table 19 of the paper: the train rows add up to 3,091, the total below them says 3,100",

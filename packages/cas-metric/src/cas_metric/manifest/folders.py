@@ -179,7 +179,8 @@ def _method_and_seed(folder: Path, part: Path) -> tuple[str, str]:
     Raises:
         InputError: They are splits of a data set, or two of them could be the method.
     """
-    methods, seeds = [], []
+    methods: list[str] = []
+    seeds: list[str] = []
     for name in part.parts:
         match = SEED_FOLDER.fullmatch(name)
         methods += [match[1]] if match and match[1] else [] if match else [name]
@@ -308,7 +309,8 @@ def _contents(folder: Path) -> tuple[list[Path], list[Path]]:
 
     Linked folders are entered, so that their images are named and either allowed or refused.
     """
-    images, others = [], []
+    images: list[Path] = []
+    others: list[Path] = []
     for path in _files(folder, (os.path.realpath(folder),)):
         is_image = path.name.lower().endswith(IMAGE_SUFFIXES)
         (images if is_image else others).append(path.relative_to(folder))

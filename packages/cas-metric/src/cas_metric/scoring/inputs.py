@@ -131,7 +131,7 @@ def prepare(
         notes=(*generated.notes, *real.notes, *(train.notes if train else ()), *notes),
     )
     _check_training(inputs, partial=partial_train)
-    return dataclasses.replace(inputs, notes=(*inputs.notes, *_unlabelled(inputs)))
+    return dataclasses.replace(inputs, notes=(*inputs.notes, *unlabelled(inputs)))
 
 
 def _check_training(inputs: Inputs, *, partial: bool) -> None:
@@ -155,7 +155,7 @@ def _check_training(inputs: Inputs, *, partial: bool) -> None:
         )
 
 
-def _unlabelled(inputs: Inputs) -> list[str]:
+def unlabelled(inputs: Inputs) -> list[str]:
     """A note where images have no label, and so neither DD nor CCS."""
     tables = {"generated": inputs.generated, "real": inputs.real}
     return [

@@ -21,7 +21,7 @@ from cas_metric.runs.place import Origin, claim
 from cas_metric.runs.run import Run
 from cas_metric.runs.summary import build_summary
 from cas_metric.scoring.diagnosis import aligned
-from cas_metric.scoring.inputs import Inputs, prepare, select
+from cas_metric.scoring.inputs import Inputs, prepare, select, unlabelled
 from cas_metric.scoring.pipeline import Options, score_inputs
 from cas_metric.scoring.precision import precision_change
 from cas_metric.scoring.probe import Probe
@@ -152,8 +152,8 @@ def score(
     spec = encoder if encoder is not None else _default_encoder(inputs, ranks, notify)
     model = choice.open(spec, dtype)
     known = _known_probe(taught_by, model, inputs)
-    for line in (*inputs.notes, *_warnings(inputs, model)):
-        if ranks.main:
+    if ranks.main:
+        for line in (*_warnings(inputs, model), *unlabelled(inputs)):
             notify(line)
     options = Options(batch_size, num_workers, strict_text, max_failures, progress)
     with _open_cache(cache, ranks) as store:
