@@ -1,4 +1,4 @@
-"""``cas audit``: which checklist items does an image show, by an external evaluator?"""
+"""``cas audit``: have a language model judge the checklist items of images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``cas compare``: several runs on one set of cases."""
+"""``cas compare``: compare runs of several methods: tables, tails, tests."""
 
 from __future__ import annotations
 

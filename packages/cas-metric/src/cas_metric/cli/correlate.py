@@ -1,4 +1,4 @@
-"""``cas correlate``: method-level scores against another quantity."""
+"""``cas correlate``: correlate method-level scores with another quantity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``cas datasets``: clinical data sets to manifests with the paper's splits."""
+"""``cas datasets``: prepare the clinical data sets, or draw phantom ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``cas demo``: the main job on the embedded world, where the truth is known."""
+"""``cas demo``: score three sets of known quality on the embedded world."""
 
 from __future__ import annotations
 

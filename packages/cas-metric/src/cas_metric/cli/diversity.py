@@ -1,4 +1,4 @@
-"""``cas diversity``: LPIPS within prompts and spread of embeddings within classes."""
+"""``cas diversity``: LPIPS and embedding diversity of the samples of a prompt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``cas doctor``: what works on this machine, and what to do about the rest."""
+"""``cas doctor``: tell what works on this machine and what is missing."""
 
 from __future__ import annotations
 

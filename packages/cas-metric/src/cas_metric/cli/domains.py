@@ -1,4 +1,4 @@
-"""``cas domains``: the classes, checklists and prompt rules that scores are computed with."""
+"""``cas domains``: list, show, create and validate domain packs."""
 
 from __future__ import annotations
 

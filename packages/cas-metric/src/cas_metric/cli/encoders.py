@@ -1,4 +1,4 @@
-"""``cas encoders``: list encoders, check that one works here, show what it sees of a text."""
+"""``cas encoders``: list encoders, check one, show what its tokenizer sees."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``cas fidelity``: distances between the distributions of generated and real images."""
+"""``cas fidelity``: FID, KID and precision/recall on any encoder's features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``cas judge``: a multimodal language model ranks the images of several methods."""
+"""``cas judge``: have a language model rank the images of several methods."""
 
 from __future__ import annotations
 

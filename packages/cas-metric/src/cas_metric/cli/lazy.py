@@ -3,11 +3,46 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Any, ClassVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+from cas_metric.errors import InputError
+
+
+def verbs_in(package: str, program: str, order: Sequence[str] = ()) -> dict[str, tuple[str, str]]:
+    """Verbs that the modules of an imported package define, told by their first lines alone.
+
+    Args:
+        package: E.g. ``cas_metric.cli``.
+        program: Name of the command, which the first line of a verb's module begins with.
+        order: Verbs that come first; others follow by name.
+
+    Returns:
+        Verb to its module and its one-line help.
+    """
+    found = {}
+    folder = Path(str(importlib.import_module(package).__file__)).parent
+    for path in sorted(folder.glob("*.py")):
+        if line := _help_line(path, program, path.stem):
+            found[path.stem] = (f"{package}.{path.stem}", line)
+    first = [verb for verb in order if verb in found]
+    return {verb: found[verb] for verb in (*first, *(v for v in found if v not in first))}
+
+
+def _help_line(path: Path, program: str, verb: str) -> str:
+    """What the first line of a module says of its verb; empty where it defines none."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            first = file.readline()
+    except OSError:
+        return ""
+    _, name, line = first.rstrip().removesuffix('"""').partition(f"``{program} {verb}``: ")
+    return f"{line[:1].upper()}{line[1:]}" if name else ""
 
 
 class LazyGroup(TyperGroup):
@@ -15,6 +50,8 @@ class LazyGroup(TyperGroup):
 
     #: Verb to its module, which defines ``app``, and its one-line help, in the order of the help.
     verbs: ClassVar[Mapping[str, tuple[str, str]]] = {}
+    #: Group of the entry points by which other packages bring verbs; empty for none.
+    entry_points: ClassVar[str] = ""
 
     #: Whether the help is being written, for which a verb's name and line are enough.
     _listing = False
@@ -28,16 +65,54 @@ class LazyGroup(TyperGroup):
             self._listing = False
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """The verbs, in the order of a user's work."""
-        return list(self.verbs)
+        """The verbs, in the order of a user's work, and then those of other packages."""
+        return [*self.verbs, *self._installed()]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Import the module of a verb and hand out its command."""
-        if cmd_name not in self.verbs:
-            return None
-        module, line = self.verbs[cmd_name]
+        if cmd_name in self.verbs:
+            module, line = self.verbs[cmd_name]
+            return self._command(cmd_name, line, lambda: importlib.import_module(module))
+        if point := self._installed().get(cmd_name):
+            return self._command(cmd_name, _line_of(point), lambda: _load(point))
+        return None
+
+    def _command(self, name: str, line: str, load: Any) -> Any:
         if self._listing:
-            return TyperCommand(cmd_name, help=line)
-        command = typer.main.get_command(importlib.import_module(module).app)
-        command.name = cmd_name
+            return TyperCommand(name, help=line)
+        command = typer.main.get_command(load().app)
+        command.name = name
         return command
+
+    def _installed(self) -> dict[str, EntryPoint]:
+        """Verbs of other packages, by name; none takes the place of one of ours."""
+        from importlib.metadata import entry_points
+
+        if not self.entry_points:
+            return {}
+        found = {point.name: point for point in entry_points(group=self.entry_points)}
+        return {name: found[name] for name in sorted(found) if name not in self.verbs}
+
+
+def _load(point: EntryPoint) -> Any:
+    """The module that an entry point names.
+
+    Raises:
+        InputError: It cannot be imported.
+    """
+    try:
+        return importlib.import_module(point.module)
+    except ImportError as error:
+        package = point.dist.name if point.dist else point.module
+        raise InputError(
+            f"the verb {point.name!r} of the package {package} cannot be imported: {error}",
+            fix=f"install {package} again, or remove it",
+        ) from error
+
+
+def _line_of(point: EntryPoint) -> str:
+    """The one-line help of another package's verb, without importing it."""
+    if point.dist is None:
+        return point.module
+    path = Path(str(point.dist.locate_file(point.module.replace(".", "/") + ".py")))
+    return _help_line(path, "cas", point.name) or f"From the package {point.dist.name}."

@@ -1,4 +1,4 @@
-"""``cas leakage``: images and patients that two splits share."""
+"""``cas leakage``: duplicates and shared patients between two splits."""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
 """Entry point of ``cas``.
 
-Verbs are imported on use: ``cas --help`` must not wait for torch. Every module named below defines
-``app``, a :class:`typer.Typer`, holding either one command or a group of them.
+Verbs are imported on use: ``cas --help`` must not wait for torch. A verb is a module of this folder
+whose first line is ``cas NAME`` in double backticks, a colon and what it does, and which defines
+``app``, a :class:`typer.Typer` that holds one command or a group of them. A package brings verbs by
+entry points of the group ``cas_metric.verbs``, each naming such a module.
 """
 
 from __future__ import annotations
@@ -12,38 +14,24 @@ from typing import ClassVar, Final
 
 import typer
 
-from cas_metric.cli.lazy import LazyGroup
+from cas_metric.cli.lazy import LazyGroup, verbs_in
 from cas_metric.errors import CasError, RankStopped
 
-#: verb -> (module, one-line help); the order is that of a user's work.
-VERBS: Final[dict[str, tuple[str, str]]] = {
-    "score": ("score", "Score every generated image against its real reference."),
-    "demo": ("demo", "Score three sets of known quality on the embedded world."),
-    "doctor": ("doctor", "Tell what works on this machine and what is missing."),
-    "compare": ("compare", "Compare runs of several methods: tables, tails, tests."),
-    "study": ("study", "Run a blinded ranking study with human raters."),
-    "preference": ("preference", "Bradley-Terry scores and agreement from rankings."),
-    "correlate": ("correlate", "Correlate method-level scores with another quantity."),
-    "memorization": ("memorization", "Near-duplicates and nearest neighbours of training images."),
-    "leakage": ("leakage", "Duplicates and shared patients between two splits."),
-    "diversity": ("diversity", "LPIPS and embedding diversity of the samples of a prompt."),
-    "fidelity": ("fidelity", "FID, KID and precision/recall on any encoder's features."),
-    "utility": ("utility", "Accuracy of classifiers trained on real and synthetic images."),
-    "audit": ("audit", "Have a language model judge the checklist items of images."),
-    "judge": ("judge", "Have a language model rank the images of several methods."),
-    "check": ("check", "Recompute what a published results table lets one derive."),
-    "domains": ("domains", "List, show, create and validate domain packs."),
-    "encoders": ("encoders", "List encoders, check one, show what its tokenizer sees."),
-    "datasets": ("datasets", "Prepare the clinical data sets, or draw phantom ones."),
-}
+#: Verbs in the order of a user's work; any other comes after them.
+ORDER: Final = (
+    *("score", "demo", "doctor", "compare", "study", "preference", "correlate", "memorization"),
+    *("leakage", "diversity", "fidelity", "utility", "audit", "judge", "check", "domains"),
+    *("encoders", "datasets"),
+)
+#: Verb to its module and its one-line help.
+VERBS: Final = verbs_in("cas_metric.cli", "cas", ORDER)
 
 
 class Verbs(LazyGroup):
     """The verbs of ``cas``."""
 
-    verbs: ClassVar = {
-        verb: (f"cas_metric.cli.{name}", line) for verb, (name, line) in VERBS.items()
-    }
+    verbs: ClassVar = VERBS
+    entry_points: ClassVar = "cas_metric.verbs"
 
 
 app = typer.Typer(

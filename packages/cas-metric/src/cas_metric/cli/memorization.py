@@ -1,4 +1,4 @@
-"""``cas memorization``: are generated images copies of training images?"""
+"""``cas memorization``: near-duplicates and nearest neighbours of training images."""
 
 from __future__ import annotations
 

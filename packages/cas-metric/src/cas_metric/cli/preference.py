@@ -1,4 +1,4 @@
-"""``cas preference``: scores and agreement from rankings."""
+"""``cas preference``: Bradley-Terry scores and agreement from rankings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``cas score``: from two folders to rows, a summary and a report."""
+"""``cas score``: score every generated image against its real reference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``cas study``: a blinded ranking study, from the images to the rankings."""
+"""``cas study``: run a blinded ranking study with human raters."""
 
 from __future__ import annotations
 

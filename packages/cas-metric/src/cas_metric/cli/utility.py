@@ -1,4 +1,4 @@
-"""``cas utility``: does synthetic data help a classifier of real images?"""
+"""``cas utility``: accuracy of classifiers trained on real and synthetic images."""
 
 from __future__ import annotations
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib import resources
+from importlib import import_module, resources
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,6 +17,8 @@ from cas_metric.domains.reading import Document, nearest, parse_yaml, read_text
 from cas_metric.errors import InputError
 
 _SUFFIXES = (".yaml", ".yml")
+#: Entry points by which a package offers packs; each names a package that holds YAML files.
+ENTRY_POINTS = "cas_metric.domains"
 
 #: Keys below which the user chooses the keys.
 _FREE_KEYS = ("checklist", "criteria", "labels", "values")
@@ -31,7 +34,7 @@ class DomainSummary:
         modality: Kind of image.
         classes: Number of classes.
         embedded: Whether its images are phantoms.
-        origin: ``shipped`` or ``user``.
+        origin: ``shipped``, ``user``, or the package that brings it.
         path: The file.
         problem: Why it cannot be used; empty for a good pack.
     """
@@ -61,7 +64,8 @@ def load_domain(spec: str | Path) -> Domain:
     """Read a domain pack.
 
     Args:
-        spec: Name of a shipped pack or of one in :func:`user_directory`, or the path of a
+        spec: Name of a shipped pack, of one in :func:`user_directory` or of one that a package
+            offers by an entry point of the group ``cas_metric.domains``, or the path of a
             ``.yaml`` file.
 
     Raises:
@@ -85,14 +89,16 @@ def find_pack(spec: str | Path) -> Path:
                 fix="'cas domains new NAME' writes a template; 'cas domains list' shows the others",
             )
         return path
+    # Packages are asked last: it takes a while to go through all that is installed.
     named = [path for _, path in _packs() if path.stem == text]
+    named = named or [path for _, path in _installed_packs() if path.stem == text]
     if len(named) > 1:
         raise InputError(
             f"two packs are called {text!r}: {named[0]} and {named[1]}",
             fix="rename yours, or pass its path",
         )
     if not named:
-        known = [path.stem for _, path in _packs()]
+        known = [path.stem for _, path in (*_packs(), *_installed_packs())]
         raise InputError(
             f"there is no domain called {text!r}",
             fix=f"{nearest(text, known)}known: {', '.join(known)}; "
@@ -103,7 +109,7 @@ def find_pack(spec: str | Path) -> Path:
 
 def list_domains() -> list[DomainSummary]:
     """Every pack that can be called by name; a broken one is listed with its problem."""
-    return [_summary(origin, path) for origin, path in _packs()]
+    return [_summary(origin, path) for origin, path in (*_packs(), *_installed_packs())]
 
 
 def parse_domain(text: str, source: str = "domain pack") -> Domain:
@@ -150,10 +156,24 @@ def _shipped_directory() -> Path:
 
 def _packs() -> Iterator[tuple[str, Path]]:
     for origin, directory in (("shipped", _shipped_directory()), ("user", user_directory())):
-        if directory.is_dir():
-            for path in sorted(directory.iterdir()):
-                if path.suffix in _SUFFIXES and path.is_file():
-                    yield origin, path
+        yield from ((origin, path) for path in _pack_files(directory))
+
+
+def _installed_packs() -> Iterator[tuple[str, Path]]:
+    """Packs of other packages; a package that cannot be imported offers none."""
+    for point in entry_points(group=ENTRY_POINTS):
+        try:
+            directory = Path(str(resources.files(import_module(point.module))))
+        except ImportError:
+            continue
+        origin = point.dist.name if point.dist else point.module
+        yield from ((origin, path) for path in _pack_files(directory))
+
+
+def _pack_files(directory: Path) -> list[Path]:
+    if not directory.is_dir():
+        return []
+    return [p for p in sorted(directory.iterdir()) if p.suffix in _SUFFIXES and p.is_file()]
 
 
 def _summary(origin: str, path: Path) -> DomainSummary:
