@@ -38,6 +38,29 @@ classes:
   - {name: Healthy, checklist: {Joint space: wide and even}}
   - {name: Worn, checklist: {Joint space: narrow on one side}}
 """
+RENDERER = """\
+import numpy as np
+
+from cas_metric.phantoms import FindingSpec
+
+
+class Knee:
+    domain = "phantom-knees"
+    classes = ("Healthy", "Worn")
+    context = ()
+
+    def sample(self, label, rng):
+        return FindingSpec(self.domain, label, {"gap": int(rng.integers(3, 6))})
+
+    def render(self, spec, size=64):
+        return np.full((size, size, 3), 40 * spec.finding["gap"], np.uint8)
+
+    def describe(self, spec):
+        return f"{spec.label}, a joint space of {spec.finding['gap']} mm."
+
+
+RENDERER = Knee()
+"""
 ENTRY_POINTS = """\
 [cas_metric.verbs]
 greet = clinic.greet
@@ -46,24 +69,37 @@ score = clinic.greet
 
 [cas_metric.domains]
 clinic = clinic.packs
+
+[cas_metric.phantoms]
+phantom-knees = clinic.knee
 """
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    files = {"greet.py": VERB, "torn.py": BROKEN, "packs/__init__.py": "", "packs/knees.yaml": PACK}
+    files = {
+        "greet.py": VERB,
+        "torn.py": BROKEN,
+        "knee.py": RENDERER,
+        "packs/__init__.py": "",
+        "packs/knees.yaml": PACK,
+    }
     return install(tmp_path_factory.mktemp("site"), "clinic", files, ENTRY_POINTS)
 
 
-def cas(site: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def python(site: Path, *words: str) -> subprocess.CompletedProcess[str]:
     paths = os.pathsep.join([str(site), *sys.path])
     return subprocess.run(
-        [sys.executable, "-m", "cas_metric.cli", *words],
+        [sys.executable, *words],
         env={**os.environ, "PYTHONPATH": paths},
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def cas(site: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return python(site, "-m", "cas_metric.cli", *words)
 
 
 def test_a_verb_and_a_domain_of_another_package_work_by_name(site: Path) -> None:
@@ -93,6 +129,17 @@ def test_one_that_cannot_be_imported_is_one_message(site: Path) -> None:
 def test_domains_are_listed_with_the_package_that_brings_them(site: Path) -> None:
     listed = json.loads(cas(site, "domains", "list", "--json").stdout)
     assert {"knees": "clinic"}.items() <= {one["name"]: one["origin"] for one in listed}.items()
+
+
+def test_a_renderer_of_another_package_draws_by_name(site: Path) -> None:
+    code = (
+        "from cas_metric.phantoms import make_phantom\n"
+        "from cas_metric.phantoms.dataset import class_counts\n"
+        "drawn = make_phantom('knees', 'Worn', 1, 32)\n"
+        "print(drawn.image.shape, drawn.prompt.split(',')[0], class_counts('knees', 4, 'train'))"
+    )
+    done = python(site, "-c", code)
+    assert done.stdout == "(32, 32, 3) Worn {'Healthy': 2, 'Worn': 2}\n", done.stderr
 
 
 def test_every_verb_says_in_its_first_line_what_it_does() -> None:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from cas_metric.discovery import first_line, named_modules
 from cas_metric.errors import InputError
 
 
@@ -25,24 +26,18 @@ def verbs_in(package: str, program: str, order: Sequence[str] = ()) -> dict[str,
     Returns:
         Verb to its module and its one-line help.
     """
-    found = {}
     folder = Path(str(importlib.import_module(package).__file__)).parent
-    for path in sorted(folder.glob("*.py")):
-        if line := _help_line(path, program, path.stem):
-            found[path.stem] = (f"{package}.{path.stem}", line)
+    found = {
+        module: (f"{package}.{module}", _sentence(line))
+        for name, (module, line) in named_modules(folder).items()
+        if name == f"{program} {module}"
+    }
     first = [verb for verb in order if verb in found]
     return {verb: found[verb] for verb in (*first, *(v for v in found if v not in first))}
 
 
-def _help_line(path: Path, program: str, verb: str) -> str:
-    """What the first line of a module says of its verb; empty where it defines none."""
-    try:
-        with path.open(encoding="utf-8") as file:
-            first = file.readline()
-    except OSError:
-        return ""
-    _, name, line = first.rstrip().removesuffix('"""').partition(f"``{program} {verb}``: ")
-    return f"{line[:1].upper()}{line[1:]}" if name else ""
+def _sentence(line: str) -> str:
+    return f"{line[:1].upper()}{line[1:]}"
 
 
 class LazyGroup(TyperGroup):
@@ -115,4 +110,4 @@ def _line_of(point: EntryPoint) -> str:
     if point.dist is None:
         return point.module
     path = Path(str(point.dist.locate_file(point.module.replace(".", "/") + ".py")))
-    return _help_line(path, "cas", point.name) or f"From the package {point.dist.name}."
+    return _sentence(first_line(path)[1]) or f"From the package {point.dist.name}."

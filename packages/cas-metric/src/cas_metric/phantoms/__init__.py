@@ -7,24 +7,31 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-from functools import lru_cache
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 
+from cas_metric.discovery import named_modules
 from cas_metric.errors import InputError
 from cas_metric.phantoms.base import FindingSpec, Phantom, Renderer
 
-#: domain -> (module, class); imported on use.
-_RENDERERS: Final[dict[str, tuple[str, str]]] = {
-    "phantom-fitzpatrick17k": ("dermatology", "Dermatology"),
-    "phantom-chexpert": ("radiograph", "Radiograph"),
-    "phantom-breakhis": ("histology", "Histology"),
-    "phantom-origa": ("fundus", "Fundus"),
+#: Entry points by which another package brings renderers: a domain and its module.
+ENTRY_POINTS: Final = "cas_metric.phantoms"
+#: In the order of the paper's tables; any other comes after them.
+_ORDER: Final = tuple(f"phantom-{n}" for n in ("fitzpatrick17k", "chexpert", "breakhis", "origa"))
+#: Domain to the module of its renderer; imported on use.
+_MODULES: Final = {
+    name: f"{__name__}.renderers.{module}"
+    for name, (module, _) in named_modules(Path(__file__).parent / "renderers").items()
 }
 
-#: The phantom domains, in the order of the paper's tables.
-DOMAINS: Final[tuple[str, ...]] = tuple(_RENDERERS)
+#: The phantom domains of this package.
+DOMAINS: Final[tuple[str, ...]] = tuple(
+    sorted(_MODULES, key=lambda name: (_ORDER.index(name) if name in _ORDER else 99, name))
+)
 
 __all__ = [
     "DOMAINS",
@@ -46,7 +53,7 @@ def canonical_domain(name: str) -> str:
         InputError: There is no such phantom domain.
     """
     full = name if name.startswith("phantom-") else f"phantom-{name}"
-    if full not in _RENDERERS:
+    if full not in _MODULES and full not in entry_points(group=ENTRY_POINTS).names:
         raise InputError(
             f"no phantom domain {name!r}",
             fix=f"choose one of {', '.join(d.removeprefix('phantom-') for d in DOMAINS)}",
@@ -54,10 +61,12 @@ def canonical_domain(name: str) -> str:
     return full
 
 
-@lru_cache(maxsize=len(_RENDERERS))
+@cache
 def _load(domain: str) -> Renderer:
-    module, cls = _RENDERERS[domain]
-    made: Renderer = getattr(importlib.import_module(f"{__name__}.{module}"), cls)()
+    module = _MODULES.get(domain)
+    if module is None:
+        module = entry_points(group=ENTRY_POINTS)[domain].module
+    made: Renderer = importlib.import_module(module).RENDERER
     return made
 
 

@@ -58,7 +58,12 @@ Item = tuple[Phantom, dict[str, Any]]
 def paper_size(domain: str, split: str) -> int:
     """How many images the paper's subset of a domain has in ``train`` or ``test``."""
     column = SPLITS.index(split)
-    return sum(counts[column] for counts in PAPER_COUNTS[canonical_domain(domain)].values())
+    return sum(counts[column] for counts in _paper_counts(canonical_domain(domain)).values())
+
+
+def _paper_counts(domain: str) -> dict[str, tuple[int, int]]:
+    """Of a domain that the paper does not have: 100 images of each class in either split."""
+    return PAPER_COUNTS.get(domain) or dict.fromkeys(renderer(domain).classes, (100, 100))
 
 
 def class_counts(domain: str, total: int, split: str, *, balanced: bool = False) -> dict[str, int]:
@@ -78,7 +83,8 @@ def class_counts(domain: str, total: int, split: str, *, balanced: bool = False)
             fix=f"ask for at least {len(classes)}",
         )
     column = SPLITS.index(split)
-    share = np.array([1 if balanced else PAPER_COUNTS[domain][c][column] for c in classes], float)
+    known = _paper_counts(domain)
+    share = np.array([1 if balanced else known[c][column] for c in classes], float)
     exact = share / share.sum() * total
     counts = np.maximum(np.floor(exact), 1).astype(int)
     while counts.sum() != total:  # at most one step a class

@@ -9,10 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from cas_metric.phantoms import draw
-from cas_metric.phantoms.base import FindingSpec
-from cas_metric.phantoms.draw import Array, Grid
-from cas_metric.phantoms.fields import Mosaic, around, mosaic, scatter, segments, spots
-from cas_metric.phantoms.histology_slide import (
+from cas_metric.phantoms.anatomy.breast_slide import (
     Tissue,
     normal_tissue,
     nuclei,
@@ -20,6 +17,9 @@ from cas_metric.phantoms.histology_slide import (
     photomicrograph,
     stroma,
 )
+from cas_metric.phantoms.base import FindingSpec
+from cas_metric.phantoms.draw import Array, Grid
+from cas_metric.phantoms.fields import Mosaic, around, mosaic, scatter, segments, spots
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Phantom retinal fundus photograph, centred on the optic disc: Normal and Glaucoma.
+"""``phantom-origa``: phantom retinal fundus photographs, normal and with glaucoma.
 
 The sign is the optic cup. The prompts and checklists speak of what is drawn: the size of the cup
 in the disc, the neuroretinal rim around it, the course of the vessels and the region around the
@@ -14,9 +14,9 @@ from typing import Any, Final
 import numpy as np
 
 from cas_metric.phantoms import draw
+from cas_metric.phantoms.anatomy.retina import draw_fundus
 from cas_metric.phantoms.base import FindingSpec
 from cas_metric.phantoms.draw import Array
-from cas_metric.phantoms.retina import draw_fundus
 
 #: Vertical cup-to-disc ratio from which a word for the cup applies.
 _CUPS: Final = {"small": 0.0, "moderate": 0.36, "large": 0.60, "very large": 0.80}
@@ -203,3 +203,6 @@ def _glaucoma_phrase(finding: Mapping[str, Any], style: int) -> str:
 
 
 _PHRASES: Final = {"Normal": _normal_phrase, "Glaucoma": _glaucoma_phrase}
+
+
+RENDERER: Final = Fundus()

@@ -7,7 +7,7 @@ from scipy import ndimage
 from skimage.filters import threshold_multiotsu
 
 from cas_metric.phantoms import generator
-from cas_metric.phantoms.fundus import Fundus
+from cas_metric.phantoms.renderers.fundus import Fundus
 
 ARTIST = Fundus()
 

@@ -18,7 +18,7 @@ from tests.support.phantoms import (
 )
 
 from cas_metric.domains import load_domain
-from cas_metric.phantoms.dermatology import Dermatology
+from cas_metric.phantoms.renderers.dermatology import Dermatology
 
 DERMATOLOGY = Dermatology()
 CLEAN = {

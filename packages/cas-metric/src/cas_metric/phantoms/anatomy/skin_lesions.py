@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from cas_metric.phantoms import draw
-from cas_metric.phantoms.dermatology_canvas import Stage
+from cas_metric.phantoms.anatomy.skin_stage import Stage
 from cas_metric.phantoms.draw import Array, Grid
 from cas_metric.phantoms.fields import around, scatter, segments, spots
 

@@ -1,4 +1,4 @@
-"""Phantom H&E section of the breast: the eight lesions of Table 9.
+"""``phantom-breakhis``: phantom H&E sections of the breast, the eight lesions of Table 9.
 
 Each lesion is drawn by its architecture, as its checklist words it: how glands, cells and stroma
 are arranged. Stain, thickness, magnification, focus and artefacts of the section are nuisance.
@@ -14,9 +14,9 @@ from typing import Any, Final
 import numpy as np
 
 from cas_metric.phantoms import draw
+from cas_metric.phantoms.anatomy.breast_tissue import draw_section
 from cas_metric.phantoms.base import FindingSpec
 from cas_metric.phantoms.draw import Array
-from cas_metric.phantoms.histology_architecture import draw_section
 
 
 @dataclass(frozen=True)
@@ -277,3 +277,6 @@ _PHRASES: Final[Mapping[str, tuple[str, Callable[[Truth, int], str]]]] = {
     "Mucinous Carcinoma": ("mucinous", _mucinous),
     "Papillary Carcinoma": ("papillary", _papillary),
 }
+
+
+RENDERER: Final = Histology()

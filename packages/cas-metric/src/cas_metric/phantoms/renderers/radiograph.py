@@ -1,4 +1,4 @@
-"""Phantom frontal chest radiograph: No Finding, Cardiomegaly, Pneumonia, Pleural Effusion.
+"""``phantom-chexpert``: phantom frontal chest radiographs, normal and with one of three findings.
 
 The drawing follows how a film comes about: soft tissue and bone add attenuation, air in the lungs
 takes it away, and a window maps what remains to grey. A finding therefore *replaces air*: the
@@ -16,9 +16,9 @@ from typing import Any, Final
 import numpy as np
 
 from cas_metric.phantoms import draw
+from cas_metric.phantoms.anatomy.thorax import SIDES, ZONES, draw_film
 from cas_metric.phantoms.base import FindingSpec
 from cas_metric.phantoms.draw import Array
-from cas_metric.phantoms.thorax import SIDES, ZONES, draw_film
 
 _SIZES: Final = {"small": (0.15, 0.19), "moderate": (0.21, 0.26), "large": (0.29, 0.36)}
 _DENSITIES: Final = {"hazy ground-glass": (0.55, 0.68), "dense": (0.82, 0.95)}
@@ -216,3 +216,6 @@ _PHRASES: Final = {
     "Pneumonia": _pneumonia_phrase,
     "Pleural Effusion": _effusion_phrase,
 }
+
+
+RENDERER: Final = Radiograph()

@@ -7,13 +7,9 @@ from typing import Final
 
 import numpy as np
 
-from cas_metric.phantoms import dermatology_patches as patches
 from cas_metric.phantoms import draw
-from cas_metric.phantoms.base import FindingSpec
-from cas_metric.phantoms.dermatology_canvas import Stage
-from cas_metric.phantoms.draw import Array
-from cas_metric.phantoms.fields import Spots, around, scatter, spots
-from cas_metric.phantoms.skin import (
+from cas_metric.phantoms.anatomy import skin_lesions as patches
+from cas_metric.phantoms.anatomy.skin import (
     TONES,
     draw_features,
     draw_skin,
@@ -21,6 +17,10 @@ from cas_metric.phantoms.skin import (
     photograph,
     skin_colour,
 )
+from cas_metric.phantoms.anatomy.skin_stage import Stage
+from cas_metric.phantoms.base import FindingSpec
+from cas_metric.phantoms.draw import Array
+from cas_metric.phantoms.fields import Spots, around, scatter, spots
 
 _PUS: Final = np.array([0.96, 0.90, 0.66], dtype=np.float32)
 _HAIR: Final = np.array([0.10, 0.06, 0.05], dtype=np.float32)

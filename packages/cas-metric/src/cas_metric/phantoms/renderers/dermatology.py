@@ -1,4 +1,4 @@
-"""Phantom clinical photograph of skin: the 20 conditions of Table 7.
+"""``phantom-fitzpatrick17k``: phantom clinical photographs of skin, the 20 conditions of Table 7.
 
 Each sign is drawn as the checklist of its class words it, on skin of varied tone, body part, light
 and clutter. Lengths are in frame units (the frame is 2 wide).
@@ -14,11 +14,11 @@ from typing import Any, Final
 import numpy as np
 
 from cas_metric.phantoms import draw
+from cas_metric.phantoms.anatomy.skin import SITES, TONES
+from cas_metric.phantoms.anatomy.skin_eruptions import draw_photograph
 from cas_metric.phantoms.base import FindingSpec
-from cas_metric.phantoms.dermatology_findings import draw_photograph
-from cas_metric.phantoms.dermatology_prompts import sentence
 from cas_metric.phantoms.draw import Array
-from cas_metric.phantoms.skin import SITES, TONES
+from cas_metric.phantoms.renderers.dermatology_prompts import sentence
 
 
 @dataclass(frozen=True)
@@ -230,3 +230,6 @@ def _sample_nuisance(rng: np.random.Generator, traits: _Traits) -> dict[str, Any
         "blur": _uniform(rng, 0.0, 0.022),
         "noise": _uniform(rng, 0.006, 0.03),
     }
+
+
+RENDERER: Final = Dermatology()

@@ -18,7 +18,7 @@ from tests.support.phantoms import (
 )
 
 from cas_metric.domains import load_domain
-from cas_metric.phantoms.histology import Histology
+from cas_metric.phantoms.renderers.histology import Histology
 
 HISTOLOGY = Histology()
 CLEAN = {

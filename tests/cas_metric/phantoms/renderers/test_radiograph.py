@@ -8,7 +8,7 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from cas_metric.phantoms import generator, make_phantom, renderer
-from cas_metric.phantoms.radiograph import Radiograph
+from cas_metric.phantoms.renderers.radiograph import Radiograph
 
 ARTIST = Radiograph()
 

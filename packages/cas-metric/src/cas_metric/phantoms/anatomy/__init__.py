@@ -1,0 +1,1 @@
+"""What the renderers draw: chest, skin, breast tissue and retina, from specification to pixels."""
