@@ -143,7 +143,7 @@ def test_official_needs_the_validation_table(tmp_path):
         ("Frontal/Lateral", "View", "no column 'Frontal/Lateral'"),
         (",1.0", ",2.0", "line 2: No Finding is '2.0'"),
         ("patient00001", "p1", "line 2: Path is"),
-        ("AP,", "AP,,", "line 2: 20 cells, but the header has 19"),
+        ("AP,", "AP,,", "line 2: 20 fields where the header has 19"),
         ("Frontal,AP", "frontal?,AP", "line 2: Frontal/Lateral is 'frontal?'"),
         ("patient00002", "patient00001", "stands in several lines"),
     ],
