@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 #: Archives often unpack into a folder of their own name inside a folder of their own name.
-_DEPTH = 4
+_DEPTH = 6
 _SHOWN = 5
 #: A folder with more entries holds images or patients, and no table below it.
 _CROWD = 1000
