@@ -38,6 +38,15 @@ def test_root_may_be_any_folder_on_the_way(tmp_path):
         assert len(breakhis.read(root, "paper").records) == 96
 
 
+def test_the_archive_of_a_host_that_doubles_its_folder_and_adds_a_table(tmp_path):
+    trees.breakhis(tmp_path / "breakhis" / "archive")
+    (tmp_path / "breakhis" / "archive" / "Folds.csv").write_text("fold,mag,grp,filename\n")
+    collection = breakhis.read(tmp_path, "paper")
+    assert len(collection.records) == 96
+    prefix = "breakhis/archive/BreaKHis_v1/BreaKHis_v1/histology_slides/breast/"
+    assert all(image.startswith(prefix) for image in collection.records["image"])
+
+
 def test_upper_and_lower_case(tmp_path):
     breast = trees.breakhis(tmp_path)
     breast.rename(breast.parent / "Breast")

@@ -111,6 +111,27 @@ def test_root_may_be_the_folder_itself_or_a_doubled_one(tmp_path):
     assert ids[0] == ids[1]
 
 
+@pytest.mark.parametrize("written", ["", "CheXpert-v1.0/", "CheXpert-v1.0-small/"])
+@pytest.mark.parametrize("archive", ["CheXpert-v1.0", "CheXpert-v1.0-small", "archive"])
+@pytest.mark.parametrize("inside", [True, False])
+def test_prefixes_and_places_of_the_table(tmp_path, written, archive, inside):
+    """Both sizes; a host that unpacks them without their folder; a table that lies above it."""
+    base = trees.chexpert(tmp_path)
+    expected = prepare(Request("chexpert", tmp_path)).train["id"].tolist()
+    for name in ("train.csv", "valid.csv"):
+        text = (base / name).read_text(encoding="utf-8")
+        (base / name).write_text(text.replace("CheXpert-v1.0-small/", written), encoding="utf-8")
+    folder = base.rename(tmp_path / archive)
+    if not inside and archive != "archive":
+        (folder / "train.csv").rename(tmp_path / "train.csv")
+        (folder / "valid.csv").rename(tmp_path / "valid.csv")
+    for split in ("paper", "official"):
+        preparation = prepare(Request("chexpert", tmp_path, split=split))
+        images = [*preparation.train["image"], *preparation.test["image"]]
+        assert all((preparation.root / image).is_file() for image in images)
+    assert prepare(Request("chexpert", tmp_path)).train["id"].tolist() == expected
+
+
 def test_few_data_keep_the_papers_proportion_and_say_so(tree):
     preparation = prepare(Request("chexpert", tree))
     assert Counter(preparation.train["label"]) == dict.fromkeys(FOUR, 4)
@@ -143,7 +164,7 @@ def test_official_needs_the_validation_table(tmp_path):
         ("Frontal/Lateral", "View", "no column 'Frontal/Lateral'"),
         (",1.0", ",2.0", "line 2: No Finding is '2.0'"),
         ("patient00001", "p1", "line 2: Path is"),
-        ("AP,", "AP,,", "line 2: 20 cells, but the header has 19"),
+        ("AP,", "AP,,", "line 2: 20 fields where the header has 19"),
         ("Frontal,AP", "frontal?,AP", "line 2: Frontal/Lateral is 'frontal?'"),
         ("patient00002", "patient00001", "stands in several lines"),
     ],

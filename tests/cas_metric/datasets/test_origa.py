@@ -25,6 +25,26 @@ def test_both_tables_give_the_same(tmp_path, form):
         assert all((preparation.root / image).is_file() for image in side["image"])
 
 
+def test_a_tree_of_several_data_sets_with_both_tables(tmp_path):
+    inner = tmp_path / "glaucoma" / "ORIGA" / "ORIGA"
+    trees.origa(inner, form="info")
+    trees.origa(inner)
+    trees.write_image(tmp_path / "glaucoma" / "G1020" / "Images" / "001.jpg", 900)
+    preparation = prepare(Request("origa", tmp_path, split="official"))
+    assert list(preparation.files) == ["glaucoma/ORIGA/ORIGA/OrigaList.csv"]
+    assert len(preparation.train) + len(preparation.test) == 28
+    for image in (*preparation.train["image"], *preparation.test["image"]):
+        assert image.startswith("glaucoma/ORIGA/ORIGA/Images/")
+
+
+def test_quoted_file_names(tmp_path):
+    path = trees.origa(tmp_path)
+    text = path.read_text(encoding="utf-8").replace("001.jpg", "'001.jpg'")
+    path.write_text(text, encoding="utf-8")
+    preparation = prepare(Request("origa", tmp_path))
+    assert "001" in {*preparation.train["id"], *preparation.test["id"]}
+
+
 def test_official_sets_a_and_b(tmp_path):
     trees.origa(tmp_path)
     preparation = prepare(Request("origa", tmp_path, split="official"))

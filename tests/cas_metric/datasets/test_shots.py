@@ -53,3 +53,13 @@ def test_a_table_keeps_its_config_and_a_file_is_no_folder(train: Path, tmp_path:
         draw(table, tmp_path, 2)
     with pytest.raises(InputError, match="cannot be made"):
         draw(train, table, 2)
+
+
+def test_metadata_of_ones_own_is_not_replaced(train: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "metadata.csv").write_text("image\na.png\n")
+    with pytest.raises(InputError, match="of its own"):
+        draw(train, own, 2)
+    assert (own / "metadata.csv").read_text() == "image\na.png\n"
+    assert len(draw(train, tmp_path / "drawn", 2)) < len(draw(train, tmp_path / "drawn", 3))

@@ -14,7 +14,7 @@ from PIL import Image
 from cas_metric.errors import InputError, PreflightError
 from cas_metric.manifest import Manifest, pair, preflight
 from cas_metric.manifest.reading import manifest_of
-from cas_metric.manifest.tables import table_of
+from cas_metric.tables import table_of
 
 
 def manifest(root: Path = Path("/data"), **columns) -> Manifest:

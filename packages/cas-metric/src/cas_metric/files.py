@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from platformdirs import user_cache_path
 
-from cas_metric.errors import CasError
+from cas_metric.errors import CasError, InputError
 
 #: File systems whose locks and maps do not hold between hosts.
 _NETWORK: Final = frozenset(
@@ -60,6 +60,35 @@ def installed(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
+
+
+def read_text(path: Path, *, limit: int | None = None) -> str:
+    """The text of a UTF-8 file, without its byte-order mark.
+
+    Args:
+        path: The file.
+        limit: How many bytes it may have.
+
+    Raises:
+        InputError: The file cannot be read, is too large, or in another encoding.
+    """
+    try:
+        if limit is not None and path.stat().st_size > limit:
+            raise InputError(f"{path}: larger than {limit:,} bytes", fix="name another file")
+        content = path.read_bytes()
+    except (OSError, ValueError) as error:
+        cause = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: {cause}", fix="check the path and its permissions") from error
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise InputError(f"{path}: the text is UTF-16", fix="save it as UTF-8")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise InputError(
+            f"{path}, line {line}: byte 0x{content[error.start]:02x} is not UTF-8",
+            fix="save the file as UTF-8",
+        ) from error
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -9,8 +9,8 @@ import typer
 
 from cas_metric import protocol
 from cas_metric.cli.results import deliver
-from cas_metric.cli.tables import read_columns
 from cas_metric.errors import InputError
+from cas_metric.tables import numeric_columns, read_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,10 +50,12 @@ def correlate(
 
     Example: `cas correlate methods.csv --x cas --y accuracy --y macro_f1 --by dataset`
     """
-    frame = read_columns(table, "method", x, *(y or []), *([by] if by else []))
+    needed = ["method", x, *(y or []), *([by] if by else [])]
+    frame = read_frame(table, *needed)
+    targets = y or [c for c in numeric_columns(frame) if c not in ("method", x, by)]
+    frame = read_frame(table, *needed, numeric=[x, *targets])
     _check_rows(table, frame, by)
     groups = {str(k): g for k, g in frame.groupby(by)} if by else {"": frame}
-    targets = y or [str(c) for c in frame.select_dtypes("number").columns if c not in (x, by)]
     if x in targets:
         raise InputError(f"{x!r} cannot be correlated with itself", fix="choose another --y")
     if not targets:
@@ -70,8 +72,8 @@ def correlate(
 
 def _check_rows(table: Path, frame: pd.DataFrame, by: str | None) -> None:
     """Refuse a table whose rows are not one a method: its p-values would be far too small."""
-    if by and frame[by].isna().any():
-        raise InputError(f"{table}: {int(frame[by].isna().sum())} rows have an empty {by!r}")
+    if by and (empty := int((frame[by] == "").sum())):
+        raise InputError(f"{table}: {empty} rows have an empty {by!r}")
     repeated = frame.duplicated([by, "method"] if by else ["method"])
     if repeated.any():
         where = f" of one {by}" if by else ""

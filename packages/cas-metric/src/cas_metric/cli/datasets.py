@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cas_metric.cli import datasets_views
 from cas_metric.cli.common import console_err, console_out, emit_json, progress
 from cas_metric.cli.datasets_phantom import phantom
-from cas_metric.cli.datasets_shots import shots
 
 if TYPE_CHECKING:
     from cas_metric.datasets import Preparation
@@ -153,4 +153,5 @@ def _print(preparation: Preparation, paths: dict[str, Path]) -> None:
 
 
 app.command("phantom")(phantom)
-app.command("shots")(shots)
+app.command("shots")(datasets_views.shots)
+app.command("split")(datasets_views.split)

@@ -10,8 +10,8 @@ import typer
 
 from cas_metric import protocol
 from cas_metric.cli.results import deliver
-from cas_metric.cli.tables import read_columns
 from cas_metric.errors import InputError
+from cas_metric.tables import read_frame
 
 if TYPE_CHECKING:
     from cas_metric.statistics.preference import Rankings
@@ -72,7 +72,7 @@ def preference(
     """Score rankings; the help text is :data:`HELP`."""
     from cas_metric.statistics.preference import parse_rankings
 
-    parsed = parse_rankings(read_columns(rankings))
+    parsed = parse_rankings(read_frame(rankings, numeric=["position"]))
     draw = {"resamples": resamples, "seed": seed}
     result = analyse(parsed, model, ridge, draw)
     if cas is not None:
@@ -84,17 +84,14 @@ def preference(
 
 def _mean_cas(path: Path) -> dict[str, float]:
     """Method to mean CAS out of a table with one row a method."""
-    table = read_columns(path, "method", "cas")
-    names = table["method"].astype(str)
+    table = read_frame(path, "method", "cas", numeric=["cas"])
+    names = table["method"]
     if names.duplicated().any():
         raise InputError(
             f"{path}: {names[names.duplicated()].iloc[0]!r} has several rows",
             fix="give a table with one row a method, of one data set",
         )
-    try:
-        return dict(zip(names, table["cas"].astype(float), strict=True))
-    except ValueError as error:
-        raise InputError(f"{path}: column cas: {error}") from error
+    return dict(zip(names, table["cas"], strict=True))
 
 
 def analyse(rankings: Rankings, model: str, ridge: float, draw: dict[str, int]) -> dict[str, Any]:

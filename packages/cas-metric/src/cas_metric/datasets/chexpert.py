@@ -49,6 +49,7 @@ _PATH: Final = (
     r"(?P<image>(?:train|valid|test)/(?P<patient>patient\d+)/study\d+/[A-Za-z0-9_]+\.jpg)"
 )
 
+_ARCHIVES: Final = ("CheXpert-v1.0-small", "CheXpert-v1.0")
 _TABLES: Final = {
     "train": ["train.csv", "train.csv.gz", "chexpert_train.csv.gz"],
     "test": ["valid.csv"],
@@ -121,7 +122,7 @@ def _subset(path: Path, root: Path) -> pd.DataFrame:
     table, positive = table[chosen], positive[chosen]
     parts = require_form(table, "Path", _PATH, path, example=_EXAMPLE)
     require_unique(parts, "image", path)
-    folder = path.parent.relative_to(root).as_posix()
+    folder = _beside(path).relative_to(root).as_posix()
     prefix = "" if folder == "." else f"{folder}/"
     names = np.array(FINDINGS, dtype=object)[positive.to_numpy().argmax(axis=1)]
     return parts.assign(
@@ -129,6 +130,12 @@ def _subset(path: Path, root: Path) -> pd.DataFrame:
         image=prefix + parts["image"],
         label=names,
     )[["id", "image", "label", "patient"]]
+
+
+def _beside(table: Path) -> Path:
+    """The folder that ``train/`` and ``valid/`` lie in: the table's, or that of the archive."""
+    places = (table.parent, *(table.parent / name for name in _ARCHIVES))
+    return next((place for place in places if (place / "train").is_dir()), table.parent)
 
 
 DATASET: Final = Dataset(

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
 import gzip
 import os
 import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cas_metric.datasets.base import Source
 from cas_metric.errors import InputError
+from cas_metric.files import read_text
+from cas_metric.tables import parse_csv
 
 if TYPE_CHECKING:
     import pandas as pd
 
 #: Archives often unpack into a folder of their own name inside a folder of their own name.
-_DEPTH = 4
+_DEPTH = 6
 _SHOWN = 5
 #: A folder with more entries holds images or patients, and no table below it.
 _CROWD = 1000
@@ -99,30 +99,21 @@ def read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    rows, lines = [], []
     try:
-        opener = gzip.open if path.suffix == ".gz" else open
-        with opener(path, "rt", encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream, strict=True)
-            header = _header(path, next(reader, []), columns)
-            wanted = itemgetter(*(header.index(column) for column in columns))
-            for row in reader:
-                if len(row) == len(header):
-                    rows.append(wanted(row))
-                    lines.append(reader.line_num)
-                elif row:
-                    raise InputError(
-                        f"{path}, line {reader.line_num}: {len(row)} cells, "
-                        f"but the header has {len(header)}",
-                        fix="check the commas and quotes of that line, or download the file again",
-                    )
-    except (csv.Error, UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else None
+        text = read_text(path) if content is None else content.decode("utf-8-sig")
+    except (UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
         raise InputError(
             f"{path} is no readable CSV: {error}", fix="download the file again"
         ) from None
-    if not rows:
+    table = parse_csv(path, text)
+    if not table.places:
         raise InputError(f"{path} holds a header but no rows", fix="download the file again")
-    return pd.DataFrame(rows, columns=list(columns), index=lines, dtype=object)
+    given = dict(
+        zip(_header(path, list(table.columns), columns), table.columns.values(), strict=True)
+    )
+    lines = [int(place.removeprefix("line ")) for place in table.places]
+    return pd.DataFrame({name: given[name] for name in columns}, index=lines, dtype=object)
 
 
 def require_values(

@@ -13,8 +13,9 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from cas_metric.domains.model import Domain
-from cas_metric.domains.reading import Document, nearest, parse_yaml, read_text
+from cas_metric.domains.reading import MAX_BYTES, Document, nearest, parse_yaml
 from cas_metric.errors import InputError
+from cas_metric.files import read_text
 
 _SUFFIXES = (".yaml", ".yml")
 #: Entry points by which a package offers packs; each names a package that holds YAML files.
@@ -141,7 +142,7 @@ def parse_domain(text: str, source: str = "domain pack") -> Domain:
 
 
 def _read(path: Path) -> Domain:
-    domain = parse_domain(read_text(path), str(path))
+    domain = parse_domain(read_text(path, limit=MAX_BYTES), str(path))
     if path.parent in (_shipped_directory(), user_directory()) and domain.name != path.stem:
         raise InputError(
             f"{path} calls itself {domain.name!r}",

@@ -10,7 +10,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -45,26 +44,6 @@ class Document:
     def error(self, path: Sequence[str | int], problem: str, fix: str = "") -> InputError:
         """An error that names file, line and key."""
         return InputError(f"{self.source}, line {self.line(path)}: {problem}", fix=fix)
-
-
-def read_text(path: Path) -> str:
-    """Text of a small UTF-8 file.
-
-    Raises:
-        InputError: It is missing, a folder, unreadable, too large or not UTF-8.
-    """
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"{path} is larger than {MAX_BYTES:,} bytes, so it is no domain pack")
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist") from None
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path} is not UTF-8 text (byte {error.start})", fix="save it as UTF-8"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from None
 
 
 def parse_yaml(text: str, source: str) -> Document:

@@ -19,7 +19,7 @@ from cas_metric.files import write_bytes
 from cas_metric.images.raster import FORMATS
 from cas_metric.manifest import COLUMNS, Manifest, read_manifest, write_manifest
 from cas_metric.manifest.reading import manifest_of, name_columns
-from cas_metric.manifest.tables import Table, read_table, renamed, table_of
+from cas_metric.tables import Table, read_table, renamed, table_of
 
 if TYPE_CHECKING:
     import datasets

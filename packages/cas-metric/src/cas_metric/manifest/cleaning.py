@@ -7,18 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
 
 from cas_metric.manifest.rows import Manifest, path_problem
-
-
-def plain(text: str) -> str:
-    """Text without blanks around it, in Unicode's composed form (NFC)."""
-    return unicodedata.normalize("NFC", text).strip()
+from cas_metric.tables import plain
 
 
 def plain_cells(name: str, cells: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -24,8 +24,7 @@ from pydantic import (
 
 from cas_metric.domains.reading import Document, nearest, parse_yaml
 from cas_metric.errors import InputError
-from cas_metric.files import write_bytes
-from cas_metric.manifest.text import read_text
+from cas_metric.files import read_text, write_bytes
 
 CONFIG_NAME: Final = "cas.yaml"
 

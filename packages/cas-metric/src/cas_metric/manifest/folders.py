@@ -13,7 +13,7 @@ from cas_metric.errors import InputError
 from cas_metric.images import IMAGE_SUFFIXES
 from cas_metric.manifest.config import CONFIG_NAME, FolderConfig, read_folder_config
 from cas_metric.manifest.rows import ABSOLUTE, COLUMNS, without_suffix
-from cas_metric.manifest.tables import TABLE_SUFFIXES, Table, read_table, renamed
+from cas_metric.tables import TABLE_SUFFIXES, Table, read_table, renamed
 
 #: The name of the ``image`` column in the imagefolder convention.
 FILE_NAME: Final = "file_name"

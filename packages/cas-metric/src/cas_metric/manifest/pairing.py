@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from cas_metric.errors import PreflightError
-from cas_metric.manifest.cleaning import plain
 from cas_metric.manifest.rows import Manifest
+from cas_metric.tables import plain
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cas_metric.errors import InputError, PreflightError
-from cas_metric.manifest.cleaning import found_images, plain, plain_cells
+from cas_metric.manifest.cleaning import found_images, plain_cells
 from cas_metric.manifest.config import CONFIG_NAME, FolderConfig, read_folder_config
 from cas_metric.manifest.folders import FILE_NAME, Found, read_folder
 from cas_metric.manifest.rows import COLUMNS, Inside, Manifest, path_problem, without_suffix
-from cas_metric.manifest.tables import Table, read_table, renamed
 from cas_metric.manifest.text import UNWANTED, unwanted_character
+from cas_metric.tables import Table, plain, read_table, renamed
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,8 +8,9 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from cas_metric.domains.reading import nearest, parse_yaml, read_text
+from cas_metric.domains.reading import MAX_BYTES, nearest, parse_yaml
 from cas_metric.errors import InputError
+from cas_metric.files import read_text
 
 #: Name of the file in the folder of a study.
 FILE_NAME: Final = "study.yaml"
@@ -76,7 +77,7 @@ def read_wording(path: Path) -> Wording:
     Raises:
         InputError: The file is missing, no YAML, or has an unknown, empty or overlong entry.
     """
-    return parse_wording(read_text(path), str(path))
+    return parse_wording(read_text(path, limit=MAX_BYTES), str(path))
 
 
 def parse_wording(text: str, source: str) -> Wording:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from cas_metric.cli.preference import analyse, correlate_with, draw_figures, score_table
-from cas_metric.cli.tables import read_columns
 from cas_metric.errors import InputError
 from cas_metric.files import write_bytes
 from cas_metric.mllm.asking import Asked, Asking, put_questions
 from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE, RESAMPLES
 from cas_metric.runs.provenance import provenance
 from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, number, p_value, percent
+from cas_metric.tables import read_frame
 from cas_metric.verbs.audit import PACKAGES
 from cas_metric.verbs.progress import Progress, counting
 from cas_metric.verbs.result import FolderResult
@@ -121,15 +121,8 @@ def known_cas(images: Images, found: Cases, table: Path | None) -> tuple[dict[st
         InputError: The table cannot be read, or holds fewer than three of the methods.
     """
     if table is not None:
-        frame = read_columns(table, "method", "cas")
-        try:
-            values = frame["cas"].astype(float)
-        except ValueError as error:
-            raise InputError(
-                f"{table}: the column 'cas' holds something else than numbers: {error}",
-                fix="give comparison.csv of `cas compare`",
-            ) from error
-        known = dict(zip(frame["method"].astype(str), values, strict=True))
+        frame = read_frame(table, "method", "cas", numeric=["cas"])
+        known = dict(zip(frame["method"], frame["cas"], strict=True))
         if sum(name in known for name in found.methods) < _CORRELATED:
             raise InputError(
                 f"{table} holds fewer than {_CORRELATED} of the methods; a correlation needs them",

@@ -64,7 +64,7 @@ def create(
     Example:
         >>> made = create("study", ["a=gen/a", "b=gen/b"])  # doctest: +SKIP
     """
-    from cas_metric.domains.reading import read_text
+    from cas_metric.files import read_text
     from cas_metric.manifest import read_manifest
     from cas_metric.study import collect_cases, create_study, draw_cases
     from cas_metric.study.wording import DEFAULT

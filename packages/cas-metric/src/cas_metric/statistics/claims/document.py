@@ -23,6 +23,7 @@ from pydantic import (
 
 from cas_metric.errors import InputError
 from cas_metric.statistics.claims.finding import Stated
+from cas_metric.tables import read_frame
 
 #: Columns of a CSV: two of names, sizes, and numbers as printed (``low_rate`` in percent).
 CSV_COLUMNS: Final = (
@@ -334,16 +335,11 @@ def _from_csv(path: Path) -> dict[str, Any]:
     """Scores, spreads and tails of each data set in a CSV."""
     import pandas as pd
 
-    try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except ValueError as error:  # pandas' parser errors are ValueErrors
-        raise InputError(f"{path}: not readable as CSV: {error}") from error
+    frame = read_frame(path)
     unknown = [column for column in frame if column not in CSV_COLUMNS]
     if "method" not in frame or unknown:
         what = f"unknown columns {', '.join(unknown)}" if unknown else "no column 'method'"
         raise InputError(f"{path}: {what}", fix=f"use columns of {', '.join(CSV_COLUMNS)}")
-    if frame.empty:
-        raise InputError(f"{path}: no rows")
     blank = frame["method"].str.strip() == ""
     if blank.any():
         raise InputError(f"{path}: row {int(blank.argmax()) + 1} names no method")

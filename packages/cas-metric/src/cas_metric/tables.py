@@ -10,17 +10,28 @@ import csv
 import io
 import json
 import math
+import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cas_metric.errors import InputError
-from cas_metric.manifest.text import read_text
+from cas_metric.files import read_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TABLE_SUFFIXES: Final = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 #: What separates the columns where it is not commas, and what it is called.
 SEPARATORS: Final = {";": "semicolons", "\t": "tabs", "|": "bars"}
+
+
+#: Numbers as people and programs write them; NaN counts as one that is missing.
+NUMBER: Final = re.compile(
+    r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[+-]?inf|nan", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +47,11 @@ class Table:
     path: Path
     columns: dict[str, list[str]]
     places: list[str]
+
+
+def plain(text: str) -> str:
+    """Text without blanks around it, in Unicode's composed form (NFC)."""
+    return unicodedata.normalize("NFC", text).strip()
 
 
 def read_table(path: Path) -> Table:
@@ -110,6 +126,58 @@ def renamed(table: Table, columns: Mapping[str, str], known: Sequence[str]) -> T
     return Table(table.path, cells, table.places)
 
 
+def read_frame(path: Path, *columns: str, numeric: Sequence[str] = ()) -> pd.DataFrame:
+    """A table as a data frame of text, but for the columns that are said to be numbers.
+
+    Cells are in their :func:`plain` form, so that ``' A'`` is no other method than ``A``.
+
+    Args:
+        path: See :func:`read_table`.
+        columns: Columns that must be there.
+        numeric: Columns to read as numbers, where they are there; empty cells become NaN.
+
+    Raises:
+        InputError: No table, a missing column (those there are named), or a cell that is no number.
+    """
+    import pandas as pd
+
+    if not path.is_file():
+        raise InputError(f"{path}: no such file", fix="check the path")
+    table = read_table(path)
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise InputError(
+            f"{path}: no column {', '.join(missing)}", fix=f"it has {', '.join(table.columns)}"
+        )
+    cells = {name: list(map(plain, column)) for name, column in table.columns.items()}
+    frame = pd.DataFrame(cells, dtype="str")
+    for name in numeric:
+        if name in frame:
+            frame[name] = [
+                _number(path, place, name, cell)
+                for place, cell in zip(table.places, cells[name], strict=True)
+            ]
+    return frame
+
+
+def numeric_columns(frame: pd.DataFrame) -> list[str]:
+    """The columns of text that hold numbers and nothing else, at least one."""
+    return [name for name in frame if all(map(_is_number, frame[name])) and any(frame[name])]
+
+
+def _is_number(cell: str) -> bool:
+    return not cell or NUMBER.fullmatch(cell) is not None
+
+
+def _number(path: Path, place: str, name: str, cell: str) -> float:
+    if not _is_number(cell):
+        raise InputError(
+            f"{path}, {place}, column {name}: {cell!r} is no number",
+            fix="write a number with a decimal point; leave the cell empty where there is none",
+        )
+    return float(cell) if cell else math.nan
+
+
 def parse_csv(path: Path, text: str, separator: str = ",") -> Table:
     """The table in the text of a CSV file.
 
@@ -122,7 +190,7 @@ def parse_csv(path: Path, text: str, separator: str = ",") -> Table:
         InputError: Not parseable; the message names the line.
     """
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
-    rows: list[list[str]] = []
+    rows: list[tuple[str, ...]] = []
     places: list[str] = []
     try:
         header = _header(path, next((row for row in reader if row), []), separator)
@@ -135,14 +203,14 @@ def parse_csv(path: Path, text: str, separator: str = ",") -> Table:
                     f"{path}, {place}: {len(row)} fields where the header has {len(header)}",
                     fix='put text that contains commas or line breaks in "double quotes"',
                 )
-            rows.append(row)
+            rows.append(tuple(row))  # tuples of text, unlike lists, cost the collector nothing
             places.append(place)
     except csv.Error as error:
         raise InputError(
             f"{path}, line {reader.line_num}: {error}", fix='check the "double quotes" there'
         ) from error
-    columns = {name: [row[i] for row in rows] for i, name in enumerate(header)}
-    return Table(path, columns, places)
+    cells = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in header]
+    return Table(path, dict(zip(header, cells, strict=True)), places)
 
 
 def _header(path: Path, given: list[str], separator: str) -> list[str]:
