@@ -52,7 +52,7 @@ def test_every_reward_has_a_gradient_to_every_image(
 
 
 @pytest.mark.parametrize(
-    ("images", "problem", "fix"),
+    ("wrong", "problem", "fix"),
     [
         (drawn(2) * 2 - 1, r"where \[0, 1\] is meant", r"images / 2 \+ 0\.5"),
         (drawn(2) * 255, r"where \[0, 1\] is meant", "images / 255"),
@@ -67,13 +67,13 @@ def test_every_reward_has_a_gradient_to_every_image(
     ],
 )
 def test_what_is_no_image_in_zero_to_one_is_refused(
-    cam: craft_trainer.ClinicalAlignmentModule, images: torch.Tensor, problem: str, fix: str
+    cam: craft_trainer.ClinicalAlignmentModule, wrong: torch.Tensor, problem: str, fix: str
 ) -> None:
     assert cam.targets is not None
-    rows = list(range(len(images)))
+    rows = list(range(len(wrong)))
     for call in (
-        lambda: cam(images, rows),
-        lambda: cam.rewards(images, cam.targets.at(rows)),  # type: ignore[union-attr]
+        lambda: cam(wrong, rows),
+        lambda: cam.rewards(wrong, cam.targets.at(rows)),  # type: ignore[union-attr]
     ):
         with pytest.raises(InputError, match=problem) as caught:
             call()
