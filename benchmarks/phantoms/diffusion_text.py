@@ -23,7 +23,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 from benchmarks.phantoms.architectures import SPECIAL, VOCABULARY
 from benchmarks.phantoms.corpus import COUNTS
 from benchmarks.phantoms.diffusion_captions import GENERIC, MODALITIES
-from benchmarks.phantoms.diffusion_loop import SEED, read_pictures, run
+from benchmarks.phantoms.diffusion_pictures import SEED, read_pictures
+from benchmarks.phantoms.loop import run
 from cas_metric.domains import load_domain
 
 TOKEN_LIMIT = 77

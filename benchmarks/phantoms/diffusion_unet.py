@@ -25,7 +25,8 @@ from transformers import AutoTokenizer, CLIPTextModel, PreTrainedTokenizerFast
 
 from benchmarks.phantoms.corpus import COUNTS
 from benchmarks.phantoms.diffusion_captions import caption
-from benchmarks.phantoms.diffusion_loop import SEED, Pictures, pixels, read_pictures, run
+from benchmarks.phantoms.diffusion_pictures import SEED, Pictures, pixels, read_pictures
+from benchmarks.phantoms.loop import run
 
 #: Share of the corpus whose latents are cached: more than a training of this length sees anew.
 KNOWN = 0.5

@@ -18,7 +18,8 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.phantoms.diffusion_loop import SEED, pixels, read_pictures, run
+from benchmarks.phantoms.diffusion_pictures import SEED, pixels, read_pictures
+from benchmarks.phantoms.loop import run
 
 #: Weights of the difference and the Kullback-Leibler term, each a mean over its elements.
 DIFFERENCES, DIVERGENCE = 0.3, 5e-4
