@@ -106,7 +106,7 @@ _MEASURED: Final[dict[str, tuple[Callable, Callable]]] = {
 
 
 def phrases(world: World, pictures: Pictures) -> list[tuple[str, ...]]:
-    """What may be said of each picture besides its class: the person, if known, and measurements."""
+    """What may be said of each picture besides its class: the person, if known; measurements."""
     measure, name = _MEASURED[world.name]
     measured = name(np.array([measure(image) for image in pictures.images]))
     people = [(person,) if person else () for person in pictures.people]
@@ -117,6 +117,16 @@ def class_text(world: World, label: int) -> str:
     """The shortest description of a class."""
     domain = world.domain
     return f"{domain.modality} of {domain.class_names[label].lower()}"
+
+
+def class_texts(world: World) -> list[str]:
+    """Checklists of the classes, then their names in a sentence."""
+    domain = world.domain
+    names = domain.class_names
+    return [
+        *(domain.checklist_text(name) for name in names),
+        *(class_text(world, label) for label in range(len(names))),
+    ]
 
 
 def caption(

@@ -1,4 +1,4 @@
-"""Train the evaluator of a small real world: EfficientNet-lite0 of ImageNet, frozen, and a text tower.
+"""Train the evaluator of a small real world: a frozen EfficientNet-lite0 and a text tower.
 
 ``python -m benchmarks.real.evaluator skin OUT``; an interrupted run continues.
 
@@ -29,7 +29,7 @@ from benchmarks.phantoms.architectures import train_tokenizer
 from benchmarks.phantoms.loop import run
 from benchmarks.phantoms.vision_language import info_nce, tokenize
 from benchmarks.real import backbone
-from benchmarks.real.captions import caption, class_text, phrases
+from benchmarks.real.captions import caption, class_texts, phrases
 from benchmarks.real.pictures import WORLDS, Pictures, World, read_pictures
 from benchmarks.real.selftest import judge
 from benchmarks.real.views import changed
@@ -110,16 +110,6 @@ def features(model: CustomTextCLIP, world: World, images: np.ndarray, out: Path)
             np.save(path, torch.cat(rows).numpy())
         parts.append(torch.from_numpy(np.load(path)))
     return torch.stack(parts)
-
-
-def class_texts(world: World) -> list[str]:
-    """Checklists of the classes, then their names in a sentence."""
-    domain = world.domain
-    names = domain.class_names
-    return [
-        *(domain.checklist_text(name) for name in names),
-        *(class_text(world, label) for label in range(len(names))),
-    ]
 
 
 def learn(

@@ -94,14 +94,12 @@ def read_pictures(world: World, limit: int | None = None) -> Pictures:
     guarantee.
     """
     folder = data_folder(world)
-    with open(folder / "metadata.csv", encoding="utf-8", newline="") as stream:
+    with (folder / "metadata.csv").open(encoding="utf-8", newline="") as stream:
         table = list(csv.DictReader(stream))
     names = list(world.domain.class_names)
     if limit is not None:
         table = [
-            row
-            for name in names
-            for row in [row for row in table if row["label"] == name][:limit]
+            row for name in names for row in [row for row in table if row["label"] == name][:limit]
         ]
     images = np.stack([_read(folder / row["file_name"]) for row in table])
     labels = np.array([names.index(row["label"]) for row in table])

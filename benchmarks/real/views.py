@@ -23,7 +23,9 @@ def views(world: World, side: int) -> v2.Compose:
     light = v2.ColorJitter(0.15, 0.15, 0.1, 0.02)
     if world.name == "skin":
         quarter = v2.RandomChoice([v2.RandomRotation((angle, angle)) for angle in (0, 90)])
-        return v2.Compose([crop, v2.RandomHorizontalFlip(), v2.RandomVerticalFlip(), quarter, light])
+        return v2.Compose(
+            [crop, v2.RandomHorizontalFlip(), v2.RandomVerticalFlip(), quarter, light]
+        )
     return v2.Compose([v2.RandomRotation(5), crop, light])
 
 
