@@ -26,7 +26,7 @@ from transformers import AutoTokenizer, CLIPTextModel, PreTrainedTokenizerFast
 from benchmarks.phantoms.corpus import COUNTS
 from benchmarks.phantoms.diffusion_captions import caption
 from benchmarks.phantoms.diffusion_pictures import SEED, Pictures, pixels, read_pictures
-from benchmarks.phantoms.loop import run
+from benchmarks.phantoms.loop import add_machine, run, set_machine
 
 #: Share of the corpus whose latents are cached: more than a training of this length sees anew.
 KNOWN = 0.5
@@ -68,7 +68,7 @@ def cached_moments(vae: AutoencoderKL, pictures: Pictures, folder: Path) -> Tens
     path = folder / "moments.npy"
     if not path.exists():
         parts = [
-            vae.encode(pixels(part)).latent_dist.parameters.half()
+            vae.encode(pixels(part).to(vae.device)).latent_dist.parameters.half().cpu()
             for part in pictures.images.split(64)
         ]
         np.save(path, torch.cat(parts).numpy())
@@ -92,7 +92,7 @@ class CaptionEncoder:
             ids = self.tokenizer(
                 new, padding="max_length", truncation=True, return_tensors="pt"
             ).input_ids
-            self.known |= zip(new, self.encoder(ids)[0], strict=True)
+            self.known |= zip(new, self.encoder(ids.to(self.encoder.device))[0], strict=True)
         return torch.stack([self.known[text] for text in captions])
 
 
@@ -104,17 +104,17 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1800)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--threads", type=int, default=1)
+    add_machine(parser)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    device = set_machine(options)
     out, names = options.out, tuple(COUNTS)
     pictures = read_pictures(options.scratch, first=KNOWN)
-    vae = AutoencoderKL.from_pretrained(out / "vae")
-    encoder = CLIPTextModel.from_pretrained(out / "text_encoder", dtype=torch.float32)
+    vae = AutoencoderKL.from_pretrained(out / "vae").to(device)
+    encoder = CLIPTextModel.from_pretrained(out / "text_encoder", dtype=torch.float32).to(device)
     tokenizer = AutoTokenizer.from_pretrained(out / "tokenizer")
     moments = cached_moments(vae, pictures, out)
     encode = CaptionEncoder(encoder, tokenizer)
-    unet, scheduler = build_unet(encoder.config.hidden_size), build_scheduler()
+    unet, scheduler = build_unet(encoder.config.hidden_size).to(device), build_scheduler()
     count = scheduler.config.num_train_timesteps
     average = copy.deepcopy(unet).requires_grad_(False)
 
@@ -125,9 +125,10 @@ def main() -> None:
         mean, log_variance = moments[rows].float().chunk(2, dim=1)
         drawn = torch.randn(mean.shape, generator=generator)
         latents = mean + (0.5 * log_variance.clamp(-30, 20)).exp() * drawn
-        latents = (latents * vae.config.scaling_factor).to(memory_format=torch.channels_last)
-        noise = torch.randn(mean.shape, generator=generator)
-        times = torch.randint(count, (len(rows),), generator=generator)
+        latents = latents * vae.config.scaling_factor
+        latents = latents.to(device, memory_format=torch.channels_last)
+        noise = torch.randn(mean.shape, generator=generator).to(device)
+        times = torch.randint(count, (len(rows),), generator=generator).to(device)
         captions = [caption(names[pictures.domains[row]], rng) for row in rows]
         noisy = scheduler.add_noise(latents, noise, times)
         predicted = unet(noisy, times, encode(captions), return_dict=False)[0]
@@ -152,7 +153,7 @@ def main() -> None:
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    pipeline.to(dtype=torch.float16).save_pretrained(out / "pipeline")
+    pipeline.to("cpu", dtype=torch.float16).save_pretrained(out / "pipeline")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ latest checkpoint, and ends where an uninterrupted run would have ended.
 
 from __future__ import annotations
 
+import argparse
 import math
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -21,6 +22,18 @@ from craft_trainer.runtime.checkpoints import checkpoints, restore, save_checkpo
 MAX_NORM = 1.0
 #: Steps between two checkpoints, and between two lines of the log.
 EVERY = 100
+
+
+def add_machine(parser: argparse.ArgumentParser) -> None:
+    """The options ``--threads`` and ``--device``."""
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+
+
+def set_machine(options: argparse.Namespace) -> torch.device:
+    """Follow them; return the device."""
+    torch.set_num_threads(options.threads)
+    return torch.device(options.device)
 
 
 def learning_rate(step: int, steps: int, warmup: int, hold: float = 0.0) -> float:

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from benchmarks.phantoms.architectures import IMAGE_SIZE, IMAGENET_MEAN, IMAGENET_STD, build, save
 from benchmarks.phantoms.corpus import COUNTS, read_corpus
-from benchmarks.phantoms.loop import run
+from benchmarks.phantoms.loop import add_machine, run, set_machine
 
 SEED = 3
 TEMPERATURE = 0.1
@@ -102,13 +102,14 @@ def view(
 def copy_loss(copies: Tensor, originals: Tensor) -> Tensor:
     """InfoNCE both ways between ``(B, D)`` copies and the originals of the same rows."""
     logits = F.normalize(copies, dim=-1) @ F.normalize(originals, dim=-1).T / TEMPERATURE
-    target = torch.arange(len(copies))
+    target = torch.arange(len(copies), device=copies.device)
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
-def train(options: argparse.Namespace) -> None:
+def train(options: argparse.Namespace, device: torch.device) -> None:
     """Train on batches of one domain each; write the checkpoint to OUT."""
     model, processors = build("phantom-dino", SEED)
+    model.to(device)
     corpora = [
         read_corpus(options.scratch, name, int(count * options.scale), SEED)
         for name, count in COUNTS.items()
@@ -116,7 +117,7 @@ def train(options: argparse.Namespace) -> None:
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
 
     def embed(images: Tensor) -> Tensor:
-        return model(pixel_values=(images - mean) / std).last_hidden_state[:, 0]
+        return model(pixel_values=((images - mean) / std).to(device)).last_hidden_state[:, 0]
 
     def loss(step: int) -> dict[str, Tensor]:
         rng = np.random.default_rng([SEED, step])
@@ -157,10 +158,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--scale", type=float, default=0.3, help="size of the corpora")
-    parser.add_argument("--threads", type=int, default=1)
+    add_machine(parser)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    train(options)
+    train(options, set_machine(options))
 
 
 if __name__ == "__main__":

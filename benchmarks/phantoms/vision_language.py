@@ -28,7 +28,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from benchmarks.phantoms.architectures import TOKEN_LIMIT, build, load, save
 from benchmarks.phantoms.corpus import COUNTS, read_corpus
-from benchmarks.phantoms.loop import run
+from benchmarks.phantoms.loop import add_machine, run, set_machine
 from cas_metric.domains import load_domain
 
 #: Model -> seed of its weights and of its corpus: the critic never sees the evaluator's data.
@@ -137,7 +137,9 @@ class Trainer:
         batch: int,
         start: Path | None = None,
         bfloat16: bool = False,
+        device: str | torch.device = "cpu",
     ) -> None:
+        self.device = torch.device(device)
         self.seed = seed = SEEDS[name]
         self.phase = len(json.loads((start / "training.json").read_text())) if start else 0
         self.batch, self.bfloat16 = batch, bfloat16
@@ -161,9 +163,9 @@ class Trainer:
             for domain, corpus in self.corpora.items()
         }
         self.classes = class_texts(tokenizer, self.limit)
-        self.classifier = nn.Linear(
-            self.model.config.vision_config.hidden_size, len(self.classes.names)
-        )
+        width = self.model.config.vision_config.hidden_size
+        self.classifier = nn.Linear(width, len(self.classes.names)).to(device)
+        self.model.to(device)
         self.mean_std = (
             torch.tensor(self.processors[1].image_mean),
             torch.tensor(self.processors[1].image_std),
@@ -193,13 +195,14 @@ class Trainer:
     def loss(self, step: int) -> dict[str, Tensor]:
         """One step's loss, and its accuracy over the classes by text and by the classifier."""
         rng = np.random.default_rng([self.seed, self.phase, step])
-        images, tokens, labels = self.draw(rng)
+        images, tokens, labels = (value.to(self.device) for value in self.draw(rng))
         tokens = tokens[::CAPTIONED_EVERY]
         model: PreTrainedModel = self.model
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             features = model.get_image_features(pixel_values=images)
             table = self.classes.checklists if rng.random() < 0.6 else self.classes.names
-            text = unit(model.get_text_features(input_ids=torch.cat([tokens, table])))
+            ids = torch.cat([tokens, table.to(self.device)])
+            text = unit(model.get_text_features(input_ids=ids))
         image, text = unit(features).float(), text.float()
         prompts, classes = text[: len(tokens)], text[len(tokens) :]
         same = (tokens[:, None] == tokens[None]).all(dim=-1)
@@ -261,16 +264,16 @@ def main() -> None:
     parser.add_argument(
         "--focused", action="store_true", help="second phase: continue from what is in OUT"
     )
-    parser.add_argument("--threads", type=int, default=2)
+    add_machine(parser)
     parser.add_argument("--muon", action="store_true", help="Muon in place of AdamW")
     parser.add_argument(
         "--bfloat16", action="store_true", help="faster with AMX, 2.5 times slower without"
     )
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    device = set_machine(options)
     start = options.out if options.focused else None
     trainer = Trainer(
-        options.name, options.scratch, options.scale, options.batch, start, options.bfloat16
+        options.name, options.scratch, options.scale, options.batch, start, options.bfloat16, device
     )
     trainer.run(options.steps, options.rate, options.out, options.muon)
 
