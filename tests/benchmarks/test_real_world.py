@@ -44,8 +44,8 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for index in range(45):
             kind = index % 3
             name = f"images/{index}.png"
-            noise = rng.integers(0, 90, (8, 8, 3), dtype=np.uint8).repeat(32, 0).repeat(32, 1)
-            picture = np.minimum(lesion(20 + 30 * kind), 255 - noise)
+            noise = rng.integers(0, 50, (8, 8, 1), dtype=np.uint8).repeat(32, 0).repeat(32, 1)
+            picture = lesion(20 + 30 * kind) - noise
             Image.fromarray(picture).save(folder / name)
             label = ("Melanoma", "Nevus", "Seborrheic Keratosis")[kind]
             table.writerow([name, index, label, "train", 55 if index else "unknown", "female"])
@@ -122,7 +122,7 @@ def test_imagenet_weights_name_an_ordinary_photograph() -> None:
     trunk = timm.create_model(backbone.MODEL).eval()
     backbone.load_into(trunk)
     cat = Image.fromarray(chelsea()).resize((backbone.SIDE,) * 2)
-    pixels = torch.from_numpy(np.asarray(cat)).permute(2, 0, 1)[None] / 127.5 - 1
+    pixels = torch.from_numpy(np.array(cat)).permute(2, 0, 1)[None] / 127.5 - 1
     with torch.inference_mode():
         assert trunk(pixels).argmax().item() in range(281, 286)  # ImageNet's domestic cats
 
