@@ -19,7 +19,7 @@ SCALE = 0.3
 
 @dataclass(frozen=True)
 class Pictures:
-    """All domains together: ``images`` ``(N, 3, 64, 64)`` uint8, ``domains`` ``(N,)``."""
+    """All domains together: ``images`` ``(N, 3, S, S)`` uint8, ``domains`` ``(N,)`` from 0."""
 
     images: Tensor
     domains: np.ndarray
@@ -27,9 +27,8 @@ class Pictures:
 
     def balanced(self, rng: np.random.Generator, count: int) -> np.ndarray:
         """``(count,)`` rows, the same number of each domain."""
-        chosen = np.arange(count) % len(COUNTS)
-        rows = [np.flatnonzero(self.domains == domain) for domain in range(len(COUNTS))]
-        return np.array([rng.choice(rows[domain]) for domain in chosen])
+        rows = [np.flatnonzero(self.domains == domain) for domain in np.unique(self.domains)]
+        return np.array([rng.choice(rows[index % len(rows)]) for index in range(count)])
 
 
 def read_pictures(scratch: Path, first: float = 1.0) -> Pictures:

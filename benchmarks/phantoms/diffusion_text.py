@@ -95,20 +95,11 @@ def all_texts(prompts: tuple[str, ...]) -> list[str]:
     return texts + list(GENERIC) * 20
 
 
-def main() -> None:
-    """Train tokenizer and encoder and save both."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("scratch", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--batch", type=int, default=48)
-    parser.add_argument("--rate", type=float, default=1e-3)
-    add_machine(parser)
-    options = parser.parse_args()
+def train(texts: list[str], out: Path, options: argparse.Namespace) -> None:
+    """Train both on ``texts`` and save them to ``out``."""
     device = set_machine(options)
-    texts = all_texts(read_pictures(options.scratch).prompts)
     tokenizer = train_tokenizer(texts)
-    tokenizer.save_pretrained(options.out / "tokenizer")
+    tokenizer.save_pretrained(out / "tokenizer")
     encoder = build_text_encoder(tokenizer).to(device)
     words = nn.Linear(encoder.config.hidden_size, len(tokenizer)).to(device)
 
@@ -132,9 +123,27 @@ def main() -> None:
         return {"total": 0.1 * named + paired, "words": named, "pairs": paired}
 
     parameters = {**dict(encoder.named_parameters()), **dict(words.named_parameters("words"))}
-    folder = options.out / "checkpoints-text"
+    folder = out / "checkpoints-text"
     run(loss, parameters, folder, steps=options.steps, rate=options.rate, muon=False)
-    encoder.half().cpu().save_pretrained(options.out / "text_encoder")
+    encoder.half().cpu().save_pretrained(out / "text_encoder")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of :func:`train`."""
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--batch", type=int, default=48)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    add_machine(parser)
+
+
+def main() -> None:
+    """Train on the texts of the phantoms."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("scratch", type=Path)
+    parser.add_argument("out", type=Path)
+    add_options(parser)
+    options = parser.parse_args()
+    train(all_texts(read_pictures(options.scratch).prompts), options.out, options)
 
 
 if __name__ == "__main__":

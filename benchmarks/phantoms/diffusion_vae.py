@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from transformers import Dinov2Model
 
 from benchmarks.phantoms.architectures import IMAGENET_MEAN, IMAGENET_STD
-from benchmarks.phantoms.diffusion_pictures import SEED, pixels, read_pictures
+from benchmarks.phantoms.diffusion_pictures import SEED, Pictures, pixels, read_pictures
 from benchmarks.phantoms.loop import add_machine, run, set_machine
 
 #: Weights of the difference and the Kullback-Leibler term, each a mean over its elements.
@@ -95,21 +95,9 @@ def latent_scale(vae: AutoencoderKL, images: Tensor) -> float:
     return 1 / latents.std().item()
 
 
-def main() -> None:
-    """Train the autoencoder, measure the scale of its latents and save it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("scratch", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=1600)
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--rate", type=float, default=3e-3)
-    parser.add_argument("--hold", type=float, default=0.0, help="share of steps at that rate")
-    parser.add_argument("--start", type=Path, help="folder of another autoencoder")
-    parser.add_argument("--perceptual", type=float, default=0.0, help="weight of that term")
-    add_machine(parser)
-    options = parser.parse_args()
+def train(pictures: Pictures, out: Path, options: argparse.Namespace) -> None:
+    """Train the autoencoder, measure the scale of its latents and save it to ``out / "vae"``."""
     device = set_machine(options)
-    pictures = read_pictures(options.scratch)
     vae = AutoencoderKL.from_pretrained(options.start) if options.start else build_vae()
     vae.float().train().to(device, memory_format=torch.channels_last)
     perceptual = Perceptual(device) if options.perceptual else None
@@ -132,11 +120,10 @@ def main() -> None:
             total = total + options.perceptual * terms["perceptual"]
         return {"total": total, **terms}
 
-    folder = options.out / "checkpoints-vae"
     run(
         loss,
         dict(vae.named_parameters()),
-        folder,
+        out / "checkpoints-vae",
         steps=options.steps,
         rate=options.rate,
         hold=options.hold,
@@ -144,7 +131,28 @@ def main() -> None:
     vae.eval()
     rows = pictures.balanced(np.random.default_rng([SEED, 2]), 512)
     vae.register_to_config(scaling_factor=latent_scale(vae, pictures.images[rows]))
-    vae.cpu().save_pretrained(options.out / "vae")
+    vae.cpu().save_pretrained(out / "vae")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of :func:`train`."""
+    parser.add_argument("--steps", type=int, default=1600)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--rate", type=float, default=3e-3)
+    parser.add_argument("--hold", type=float, default=0.0, help="share of steps at that rate")
+    parser.add_argument("--start", type=Path, help="folder of another autoencoder")
+    parser.add_argument("--perceptual", type=float, default=0.0, help="weight of that term")
+    add_machine(parser)
+
+
+def main() -> None:
+    """Train it on phantoms."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("scratch", type=Path)
+    parser.add_argument("out", type=Path)
+    add_options(parser)
+    options = parser.parse_args()
+    train(read_pictures(options.scratch), options.out, options)
 
 
 if __name__ == "__main__":
