@@ -20,8 +20,8 @@ from craft_trainer.runtime.checkpoints import checkpoints, restore, save_checkpo
 
 #: Gradients are clipped to this norm.
 MAX_NORM = 1.0
-#: Steps between two checkpoints, and between two lines of the log.
-EVERY = 100
+#: Steps between two lines of the log, and seconds after which a checkpoint is due.
+EVERY, SECONDS = 100, 120.0
 
 
 def add_machine(parser: argparse.ArgumentParser) -> None:
@@ -97,7 +97,7 @@ def run(
     identity = {"rate": rate, "warmup": warmup, "muon": muon, "weight_decay": weight_decay}
     found = checkpoints(folder)
     start = restore(found[-1], every, optimizer, identity) if found else 0
-    told = _Log(start, steps)
+    told, saved = _Log(start, steps), time.monotonic()
     for step in range(start, steps):
         for group in optimizer.param_groups:
             group["lr"] = rate * learning_rate(step, steps, warmup, hold)
@@ -113,7 +113,9 @@ def run(
         told.add(terms)
         if (step + 1) % EVERY == 0 or step + 1 == steps:
             told.line(step + 1)
+        if time.monotonic() - saved >= SECONDS or step + 1 == steps:
             save_checkpoint(folder, step + 1, every, optimizer, identity, keep=1)
+            saved = time.monotonic()
 
 
 class _Log:

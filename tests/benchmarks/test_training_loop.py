@@ -44,7 +44,7 @@ def train(folder: Path, *, stop: int | None = None) -> tuple[Tensor, Tensor]:
 def test_resumed_training_is_the_uninterrupted_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "EVERY", 3)
+    monkeypatch.setattr(loop, "SECONDS", 0.0)
     whole = train(tmp_path / "whole")
     with pytest.raises(_Interrupted):
         train(tmp_path / "pieces", stop=5)
