@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -37,7 +38,7 @@ class World:
     folder: str
     pack: str
 
-    @property
+    @cached_property
     def domain(self) -> Domain:
         """Classes and checklists."""
         return load_domain(_HERE.parent / "domains" / self.pack)
