@@ -80,14 +80,23 @@ def _text(tokenizer: PreTrainedTokenizerFast, limit: int, **sizes: int) -> dict[
     }
 
 
-def _siglip(tokenizer: PreTrainedTokenizerFast, width: int, depth: int, heads: int) -> SiglipModel:
+def build_siglip(
+    tokenizer: PreTrainedTokenizerFast,
+    width: int,
+    depth: int,
+    heads: int,
+    *,
+    side: int = IMAGE_SIZE,
+    patch: int = 8,
+) -> SiglipModel:
+    """An untrained SigLIP; its text tower has two layers and takes 64 tokens."""
     shape = {"hidden_size": width, "num_attention_heads": heads}
     text = _text(tokenizer, 64, num_hidden_layers=2, intermediate_size=2 * width, **shape)
     vision = {
         "num_hidden_layers": depth,
         "intermediate_size": 3 * width,
-        "image_size": IMAGE_SIZE,
-        "patch_size": 8,
+        "image_size": side,
+        "patch_size": patch,
         **shape,
     }
     config = SiglipConfig(text_config={**text, "projection_size": width}, vision_config=vision)
@@ -134,7 +143,7 @@ def build(name: str, seed: int, texts: Iterable[str] = ()) -> tuple[PreTrainedMo
         square = CLIPImageProcessor(size={"shortest_edge": IMAGE_SIZE}, crop_size=side)
         return _metaclip(tokenizer), [tokenizer, square]
     half = {"image_mean": (0.5,) * 3, "image_std": (0.5,) * 3, "resample": 3}
-    model = _siglip(tokenizer, *((128, 4, 4) if name == "phantom-siglip" else (120, 5, 6)))
+    model = build_siglip(tokenizer, *((128, 4, 4) if name == "phantom-siglip" else (120, 5, 6)))
     return model, [tokenizer, SiglipImageProcessor(size=side, **half)]
 
 

@@ -23,7 +23,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 from benchmarks.phantoms.architectures import SPECIAL, VOCABULARY
 from benchmarks.phantoms.corpus import COUNTS
 from benchmarks.phantoms.diffusion_captions import GENERIC, MODALITIES
-from benchmarks.phantoms.diffusion_loop import SEED, read_pictures, run
+from benchmarks.phantoms.diffusion_pictures import SEED, read_pictures
+from benchmarks.phantoms.loop import add_machine, run, set_machine
 from cas_metric.domains import load_domain
 
 TOKEN_LIMIT = 77
@@ -94,28 +95,20 @@ def all_texts(prompts: tuple[str, ...]) -> list[str]:
     return texts + list(GENERIC) * 20
 
 
-def main() -> None:
-    """Train tokenizer and encoder and save both."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("scratch", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--batch", type=int, default=48)
-    parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    texts = all_texts(read_pictures(options.scratch).prompts)
+def train(texts: list[str], out: Path, options: argparse.Namespace) -> None:
+    """Train both on ``texts`` and save them to ``out``."""
+    device = set_machine(options)
     tokenizer = train_tokenizer(texts)
-    tokenizer.save_pretrained(options.out / "tokenizer")
-    encoder = build_text_encoder(tokenizer)
-    words = nn.Linear(encoder.config.hidden_size, len(tokenizer))
+    tokenizer.save_pretrained(out / "tokenizer")
+    encoder = build_text_encoder(tokenizer).to(device)
+    words = nn.Linear(encoder.config.hidden_size, len(tokenizer)).to(device)
 
     def pooled(part: list[str]) -> tuple[Tensor, Tensor]:
         batch = tokenizer(
             part, padding="longest", max_length=TOKEN_LIMIT, truncation=True, return_tensors="pt"
         )
-        return encoder(batch.input_ids).pooler_output, batch.input_ids
+        ids = batch.input_ids.to(device)
+        return encoder(ids).pooler_output, ids
 
     def loss(step: int) -> dict[str, Tensor]:
         rng = np.random.default_rng([SEED, 3, step])
@@ -123,16 +116,34 @@ def main() -> None:
         chosen = sorted({texts[row] for row in rng.choice(len(texts), options.batch)})
         left, ids = pooled(readings(chosen, rng))
         right, _ = pooled(readings(chosen, rng))
-        held = torch.zeros(len(chosen), len(tokenizer)).scatter_(1, ids, 1.0)
+        held = torch.zeros(len(chosen), len(tokenizer), device=device).scatter_(1, ids, 1.0)
         named = F.binary_cross_entropy_with_logits(words(left), held, reduction="sum") / len(chosen)
         logits = F.normalize(left, dim=-1) @ F.normalize(right, dim=-1).T / TEMPERATURE
-        paired = F.cross_entropy(logits, torch.arange(len(chosen)))
+        paired = F.cross_entropy(logits, torch.arange(len(chosen), device=device))
         return {"total": 0.1 * named + paired, "words": named, "pairs": paired}
 
     parameters = {**dict(encoder.named_parameters()), **dict(words.named_parameters("words"))}
-    folder = options.out / "checkpoints-text"
+    folder = out / "checkpoints-text"
     run(loss, parameters, folder, steps=options.steps, rate=options.rate, muon=False)
-    encoder.half().save_pretrained(options.out / "text_encoder")
+    encoder.half().cpu().save_pretrained(out / "text_encoder")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of :func:`train`."""
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--batch", type=int, default=48)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    add_machine(parser)
+
+
+def main() -> None:
+    """Train on the texts of the phantoms."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("scratch", type=Path)
+    parser.add_argument("out", type=Path)
+    add_options(parser)
+    options = parser.parse_args()
+    train(all_texts(read_pictures(options.scratch).prompts), options.out, options)
 
 
 if __name__ == "__main__":

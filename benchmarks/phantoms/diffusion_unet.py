@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,22 +26,23 @@ from transformers import AutoTokenizer, CLIPTextModel, PreTrainedTokenizerFast
 
 from benchmarks.phantoms.corpus import COUNTS
 from benchmarks.phantoms.diffusion_captions import caption
-from benchmarks.phantoms.diffusion_loop import SEED, Pictures, pixels, read_pictures, run
+from benchmarks.phantoms.diffusion_pictures import SEED, Pictures, pixels, read_pictures
+from benchmarks.phantoms.loop import add_machine, run, set_machine
 
 #: Share of the corpus whose latents are cached: more than a training of this length sees anew.
 KNOWN = 0.5
 
 
-def build_unet(width: int) -> UNet2DConditionModel:
-    """The untrained UNet: two levels, cross-attention in both."""
+def build_unet(width: int, side: int, channels: Sequence[int]) -> UNet2DConditionModel:
+    """The untrained UNet of ``side`` latents: cross-attention at every level."""
     torch.manual_seed(SEED)
     return UNet2DConditionModel(
-        sample_size=16,
+        sample_size=side,
         in_channels=8,
         out_channels=8,
-        block_out_channels=(64, 96),
-        down_block_types=("CrossAttnDownBlock2D",) * 2,
-        up_block_types=("CrossAttnUpBlock2D",) * 2,
+        block_out_channels=tuple(channels),
+        down_block_types=("CrossAttnDownBlock2D",) * len(channels),
+        up_block_types=("CrossAttnUpBlock2D",) * len(channels),
         layers_per_block=1,
         norm_num_groups=16,
         attention_head_dim=4,
@@ -63,11 +65,11 @@ def build_scheduler() -> DDPMScheduler:
 
 @torch.no_grad()
 def cached_moments(vae: AutoencoderKL, pictures: Pictures, folder: Path) -> Tensor:
-    """``(N, 16, 16, 16)`` float16 mean and log-variance of all pictures, computed once."""
+    """``(N, 16, S, S)`` float16 mean and log-variance of all pictures, computed once."""
     path = folder / "moments.npy"
     if not path.exists():
         parts = [
-            vae.encode(pixels(part)).latent_dist.parameters.half()
+            vae.encode(pixels(part).to(vae.device)).latent_dist.parameters.half().cpu()
             for part in pictures.images.split(64)
         ]
         np.save(path, torch.cat(parts).numpy())
@@ -91,29 +93,31 @@ class CaptionEncoder:
             ids = self.tokenizer(
                 new, padding="max_length", truncation=True, return_tensors="pt"
             ).input_ids
-            self.known |= zip(new, self.encoder(ids)[0], strict=True)
+            self.known |= zip(new, self.encoder(ids.to(self.encoder.device))[0], strict=True)
         return torch.stack([self.known[text] for text in captions])
 
 
-def main() -> None:
-    """Train the UNet, then save the whole pipeline in float16."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("scratch", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=1800)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    out, names = options.out, tuple(COUNTS)
-    pictures = read_pictures(options.scratch, first=KNOWN)
-    vae = AutoencoderKL.from_pretrained(out / "vae")
-    encoder = CLIPTextModel.from_pretrained(out / "text_encoder", dtype=torch.float32)
+def train(
+    pictures: Pictures,
+    caption: Callable[[int, np.random.Generator], str],
+    out: Path,
+    options: argparse.Namespace,
+) -> None:
+    """Train the UNet, then save the whole pipeline in float16 to ``out / "pipeline"``.
+
+    Args:
+        pictures: What it learns to draw.
+        caption: Of any picture of a domain, from the domain's number.
+        out: Holds autoencoder, tokenizer and text encoder.
+        options: Of :func:`add_options`.
+    """
+    device = set_machine(options)
+    vae = AutoencoderKL.from_pretrained(out / "vae").to(device)
+    encoder = CLIPTextModel.from_pretrained(out / "text_encoder", dtype=torch.float32).to(device)
     tokenizer = AutoTokenizer.from_pretrained(out / "tokenizer")
     moments = cached_moments(vae, pictures, out)
-    encode = CaptionEncoder(encoder, tokenizer)
-    unet, scheduler = build_unet(encoder.config.hidden_size), build_scheduler()
+    encode, scheduler = CaptionEncoder(encoder, tokenizer), build_scheduler()
+    unet = build_unet(encoder.config.hidden_size, moments.shape[-1], options.channels).to(device)
     count = scheduler.config.num_train_timesteps
     average = copy.deepcopy(unet).requires_grad_(False)
 
@@ -124,10 +128,11 @@ def main() -> None:
         mean, log_variance = moments[rows].float().chunk(2, dim=1)
         drawn = torch.randn(mean.shape, generator=generator)
         latents = mean + (0.5 * log_variance.clamp(-30, 20)).exp() * drawn
-        latents = (latents * vae.config.scaling_factor).to(memory_format=torch.channels_last)
-        noise = torch.randn(mean.shape, generator=generator)
-        times = torch.randint(count, (len(rows),), generator=generator)
-        captions = [caption(names[pictures.domains[row]], rng) for row in rows]
+        latents = latents * vae.config.scaling_factor
+        latents = latents.to(device, memory_format=torch.channels_last)
+        noise = torch.randn(mean.shape, generator=generator).to(device)
+        times = torch.randint(count, (len(rows),), generator=generator).to(device)
+        captions = [caption(int(pictures.domains[row]), rng) for row in rows]
         noisy = scheduler.add_noise(latents, noise, times)
         predicted = unet(noisy, times, encode(captions), return_dict=False)[0]
         return {"total": F.mse_loss(predicted, scheduler.get_velocity(latents, noise, times))}
@@ -138,8 +143,9 @@ def main() -> None:
         out / "checkpoints-unet",
         steps=options.steps,
         rate=options.rate,
+        hold=options.hold,
         averaged=dict(average.named_parameters()),
-        decay=0.995,
+        decay=options.decay,
     )
     pipeline = StableDiffusionPipeline(
         vae=vae,
@@ -151,7 +157,30 @@ def main() -> None:
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    pipeline.to(dtype=torch.float16).save_pretrained(out / "pipeline")
+    pipeline.to("cpu", dtype=torch.float16).save_pretrained(out / "pipeline")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of :func:`train`."""
+    parser.add_argument("--steps", type=int, default=1800)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--hold", type=float, default=0.0, help="share of steps at that rate")
+    parser.add_argument("--decay", type=float, default=0.995, help="of the moving average")
+    parser.add_argument("--channels", type=int, nargs="+", default=[64, 96], help="of the levels")
+    add_machine(parser)
+
+
+def main() -> None:
+    """Train it on phantoms."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("scratch", type=Path)
+    parser.add_argument("out", type=Path)
+    add_options(parser)
+    options = parser.parse_args()
+    names = tuple(COUNTS)
+    pictures = read_pictures(options.scratch, first=KNOWN)
+    train(pictures, lambda domain, rng: caption(names[domain], rng), options.out, options)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageEnhance, ImageOps
+from PIL import Image, ImageChops, ImageEnhance, ImageOps
 from torch import Tensor
 
 from benchmarks.phantoms.corpus import COUNTS, HELD_OUT_SEED, draw
@@ -86,6 +86,9 @@ COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "half size and back": lambda image: image.resize((32, 32)).resize((64, 64)),
     "brightness +10%": lambda image: ImageEnhance.Brightness(image).enhance(1.1),
     "cropped 5%": lambda image: image.crop((3, 3, 61, 61)).resize((64, 64)),
+    "cropped 10%": lambda image: image.crop((6, 6, 58, 58)).resize((64, 64)),
+    "shifted 5%": lambda image: ImageChops.offset(image, 3, 3),
+    "rotated 5°": lambda image: image.rotate(5, Image.Resampling.BICUBIC),
     "mirrored": ImageOps.mirror,
     "noise, sd 8": _noise,
 }

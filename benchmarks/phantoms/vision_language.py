@@ -8,7 +8,8 @@ Two losses: images against their own prompts (pairwise sigmoid for SigLIP, InfoN
 images against the checklists and names of all classes of all domains (cross-entropy). Identical
 prompts count as positives of each other. While the text tower still says the same of everything,
 a linear classifier on the image embedding, dropped afterwards, gives the image tower its gradient.
-Checkpoints go to OUT each few hundred steps.
+Checkpoints go to OUT/checkpoints-N, one folder a phase: an interrupted phase continues with the
+command that began it. To train an embedded encoder further, copy its folder to OUT first.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from benchmarks.phantoms.architectures import TOKEN_LIMIT, build, load, save
 from benchmarks.phantoms.corpus import COUNTS, read_corpus
-from benchmarks.phantoms.muon import Muon
+from benchmarks.phantoms.loop import add_machine, run, set_machine
 from cas_metric.domains import load_domain
 
 #: Model -> seed of its weights and of its corpus: the critic never sees the evaluator's data.
@@ -137,8 +137,11 @@ class Trainer:
         batch: int,
         start: Path | None = None,
         bfloat16: bool = False,
+        device: str | torch.device = "cpu",
     ) -> None:
-        seed = SEEDS[name]
+        self.device = torch.device(device)
+        self.seed = seed = SEEDS[name]
+        self.phase = len(json.loads((start / "training.json").read_text())) if start else 0
         self.batch, self.bfloat16 = batch, bfloat16
         self.shares = FOCUSED if start else SHARES
         self.corpora = {
@@ -160,11 +163,9 @@ class Trainer:
             for domain, corpus in self.corpora.items()
         }
         self.classes = class_texts(tokenizer, self.limit)
-        self.classifier = nn.Linear(
-            self.model.config.vision_config.hidden_size, len(self.classes.names)
-        )
-        self.rng = np.random.default_rng(seed)
-        self.generator = torch.Generator().manual_seed(seed)
+        width = self.model.config.vision_config.hidden_size
+        self.classifier = nn.Linear(width, len(self.classes.names)).to(device)
+        self.model.to(device)
         self.mean_std = (
             torch.tensor(self.processors[1].image_mean),
             torch.tensor(self.processors[1].image_std),
@@ -177,28 +178,31 @@ class Trainer:
                 # As rare as a match is in a batch; SigLIP's -10 is for batches of 32,768.
                 self.model.logit_bias.fill_(-math.log(self.batch / CAPTIONED_EVERY))
 
-    def draw(self) -> tuple[Tensor, Tensor, Tensor]:
+    def draw(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """A batch: augmented images ``(B, 3, H, W)``, tokens ``(B, L)``, class indices ``(B,)``."""
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         pixels, tokens, labels = [], [], []
         for domain, share in self.shares.items():
             corpus = self.corpora[domain]
-            rows = np.sort(self.rng.choice(len(corpus.labels), int(share * self.batch), False))
+            rows = np.sort(rng.choice(len(corpus.labels), int(share * self.batch), False))
             pixels.append(torch.from_numpy(corpus.images[rows]))
             tokens.append(self.tokens[domain][rows].long())
             labels.append(torch.from_numpy(corpus.labels[rows]) + self.classes.offset[domain])
-        images = augment(torch.cat(pixels).permute(0, 3, 1, 2) / 255, self.generator)
+        images = augment(torch.cat(pixels).permute(0, 3, 1, 2) / 255, generator)
         mean, std = (value.view(1, 3, 1, 1) for value in self.mean_std)
         return (images - mean) / std, torch.cat(tokens), torch.cat(labels)
 
-    def loss(self) -> tuple[Tensor, tuple[float, float]]:
+    def loss(self, step: int) -> dict[str, Tensor]:
         """One step's loss, and its accuracy over the classes by text and by the classifier."""
-        images, tokens, labels = self.draw()
+        rng = np.random.default_rng([self.seed, self.phase, step])
+        images, tokens, labels = (value.to(self.device) for value in self.draw(rng))
         tokens = tokens[::CAPTIONED_EVERY]
         model: PreTrainedModel = self.model
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             features = model.get_image_features(pixel_values=images)
-            table = self.classes.checklists if self.rng.random() < 0.6 else self.classes.names
-            text = unit(model.get_text_features(input_ids=torch.cat([tokens, table])))
+            table = self.classes.checklists if rng.random() < 0.6 else self.classes.names
+            ids = torch.cat([tokens, table.to(self.device)])
+            text = unit(model.get_text_features(input_ids=ids))
         image, text = unit(features).float(), text.float()
         prompts, classes = text[: len(tokens)], text[len(tokens) :]
         same = (tokens[:, None] == tokens[None]).all(dim=-1)
@@ -209,44 +213,30 @@ class Trainer:
             loss = info_nce(paired, prompts, same, model.logit_scale)
         logits = image @ classes.T * model.logit_scale.exp()
         direct = self.classifier(features.pooler_output.float())
-        accuracy = (logits.argmax(dim=1) == labels).float().mean().item()
-        direct_accuracy = (direct.argmax(dim=1) == labels).float().mean().item()
-        loss = loss + F.cross_entropy(logits, labels) + F.cross_entropy(direct, labels)
-        return loss, (accuracy, direct_accuracy)
+        total = loss + F.cross_entropy(logits, labels) + F.cross_entropy(direct, labels)
+        return {
+            "total": total,
+            "text": (logits.argmax(dim=1) == labels).float().mean(),
+            "direct": (direct.argmax(dim=1) == labels).float().mean(),
+        }
 
     def run(self, steps: int, rate: float, out: Path, muon: bool = False) -> None:
-        """Train for ``steps`` steps: 100 of warm-up, then a cosine to zero."""
-        parameters = [*self.model.parameters(), *self.classifier.parameters()]
-        optimizer: torch.optim.Optimizer
-        if muon:
-            embeddings = [p for name, p in self.model.named_parameters() if "embedding" in name]
-            plain = [*embeddings, *self.classifier.parameters()]
-            optimizer = Muon(parameters, lr=rate, weight_decay=0.05, plain=plain)
-        else:
-            optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.05, betas=(0.9, 0.98))
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer,
-            lambda step: min(1, (step + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * step / steps)),
-        )
-        started, log = time.time(), []
-        for step in range(1, steps + 1):
-            loss, accuracy = self.loss()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
-            schedule.step()
-            log.append((loss.item(), *accuracy))
-            if step % 100 == 0:
-                means = np.mean(log[-100:], axis=0)
-                speed = step * self.batch / (time.time() - started)
-                line = f"loss {means[0]:.2f} text {means[1]:.3f} direct {means[2]:.3f}"
-                print(f"{step}/{steps} {line} {speed:.0f}/s", flush=True)
-            if step % 500 == 0:
-                save(self.model, self.processors, out)
-        save(self.model, self.processors, out)
+        """Train for ``steps`` steps and write the model to ``out``."""
         target = out / "training.json"
-        phases = json.loads(target.read_text()) if self.shares is FOCUSED else []
+        phases = json.loads(target.read_text()) if self.phase else []
+        named = dict(self.model.named_parameters())
+        head = {f"classifier/{name}": value for name, value in self.classifier.named_parameters()}
+        run(
+            self.loss,
+            {**named, **head},
+            out / f"checkpoints-{self.phase}",
+            steps=steps,
+            rate=rate,
+            weight_decay=0.05,
+            muon=muon,
+            plain=[*(name for name in named if "embedding" in name), *head],
+        )
+        save(self.model, self.processors, out)
         images = {domain: len(corpus.labels) for domain, corpus in self.corpora.items()}
         phases.append(
             {
@@ -274,16 +264,16 @@ def main() -> None:
     parser.add_argument(
         "--focused", action="store_true", help="second phase: continue from what is in OUT"
     )
-    parser.add_argument("--threads", type=int, default=2)
+    add_machine(parser)
     parser.add_argument("--muon", action="store_true", help="Muon in place of AdamW")
     parser.add_argument(
         "--bfloat16", action="store_true", help="faster with AMX, 2.5 times slower without"
     )
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    device = set_machine(options)
     start = options.out if options.focused else None
     trainer = Trainer(
-        options.name, options.scratch, options.scale, options.batch, start, options.bfloat16
+        options.name, options.scratch, options.scale, options.batch, start, options.bfloat16, device
     )
     trainer.run(options.steps, options.rate, options.out, options.muon)
 
