@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.performance.training [--gradient-steps 1 2 5] [--repeats 2] [--rounds 3]``
 
-*Ours* is :class:`craft_trainer.methods.craft.Craft`: the prefix of T − K steps without a graph, all M
-trajectories in one batch, latents, prompts, checklists and references embedded once before
+*Ours* is :class:`craft_trainer.methods.craft.Craft`: the prefix of T − K steps without a graph, all
+M trajectories in one batch, latents, prompts, checklists and references embedded once before
 training. *Common practice* is transcribed below from what public trainers of this kind do: a graph
 over every step, cut by detaching the prediction before the last K; M trajectories one after the
 other; the real image and all texts encoded anew in every step. Both draw the same noise, so their
