@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import itertools
 import struct
 import zlib
 from pathlib import Path
@@ -190,7 +191,7 @@ def _check_code(path: Path, dataset: Dataset, index: int) -> None:
     if dataset.file_meta.TransferSyntaxUID == RLELossless:
         segments = struct.unpack_from("<L", code)[0]
         starts = [*struct.unpack_from(f"<{min(segments, 15)}L", code, 4), len(code)]
-        longest = max(end - start for start, end in zip(starts, starts[1:], strict=False))
+        longest = max(end - start for start, end in itertools.pairwise(starts))
         agrees = longest <= size[0] * size[1] * RLE_OVERHEAD + size[1] + 2
     elif code.startswith((b"\xff\xd8", b"\xff\x4f", b"\0\0\0\x0cjP")):
         try:
@@ -212,9 +213,7 @@ def _bits_as_written(dataset: Dataset) -> bool:
     return "PixelData" in dataset and (not syntax.is_encapsulated or syntax == RLELossless)
 
 
-def _meant_bits(
-    path: Path, dataset: Dataset, values: np.ndarray
-) -> tuple[np.ndarray, list[str]]:
+def _meant_bits(path: Path, dataset: Dataset, values: np.ndarray) -> tuple[np.ndarray, list[str]]:
     """The bits from ``HighBit`` down that ``BitsStored`` counts; others may hold anything."""
     allocated = int(number(dataset, "BitsAllocated", 8))
     stored = int(number(dataset, "BitsStored", allocated))

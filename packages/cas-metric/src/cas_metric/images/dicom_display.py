@@ -159,9 +159,7 @@ def _as_stated(
     )
 
 
-def _by_window_of_file(
-    path: Path, dataset: Dataset, values: np.ndarray
-) -> tuple[np.ndarray, str]:
+def _by_window_of_file(path: Path, dataset: Dataset, values: np.ndarray) -> tuple[np.ndarray, str]:
     """Values in [0, 1] by the functions of PS3.3 C.11.2.1.2 and C.11.2.1.3."""
     center, width = number(dataset, "WindowCenter", 0), number(dataset, "WindowWidth", 0)
     function = str(dataset.get("VOILUTFunction") or "LINEAR")

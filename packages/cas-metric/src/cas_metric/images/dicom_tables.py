@@ -50,9 +50,7 @@ class LookupTable:
     @classmethod
     def of_palette(cls, path: Path, dataset: Dataset) -> LookupTable:
         """The three tables of a palette as one."""
-        count, first, bits = _descriptor(
-            path, dataset.get("RedPaletteColorLookupTableDescriptor")
-        )
+        count, first, bits = _descriptor(path, dataset.get("RedPaletteColorLookupTableDescriptor"))
         channels = []
         for colour in COLOURS:
             name = f"{colour}PaletteColorLookupTableData"

@@ -31,6 +31,7 @@ from cas_metric.images.values import (
     composite,
     grey_to_rgb,
     refuse_window,
+    scaled,
 )
 
 #: Formats that are read. Others that Pillow knows call external programs or are no pictures.
@@ -81,8 +82,9 @@ def load_raster(
         image.load()  # also where the pixels come from elsewhere: it refuses truncated files
         if bits > 8 and not image.mode.startswith("I;16"):
             refuse_window(path, window)
-            values = _deep_colour(path, image)
-            pixels, done = composite(transpose(values, orientation), background)
+            values = transpose(_deep_colour(path, image), orientation)
+            has_alpha = values.shape[2] in (2, 4)
+            pixels, done = composite(values, background) if has_alpha else (scaled(values), [])
             done = ["16-bit scaled by 1/65535", *_profile_ignored(image), *done]
         else:
             if bits in (2, 4) and isinstance(key := image.info.get("transparency"), int):
@@ -91,7 +93,7 @@ def load_raster(
             # A TIFF is already turned by load(), and its tag gone, so that this does nothing.
             upright = ImageOps.exif_transpose(image)
             if bits > 8:
-                pixels, done = _deep_grey(upright, bits, window, background)
+                pixels, done = _deep_grey(path, upright, bits, window, background)
             else:
                 pixels, done = _eight_bits(path, upright, window, background, min_is_white)
     if orientation in range(2, 9):
@@ -202,9 +204,7 @@ def _choose_frame(path: Path, image: Image.Image, frame: int | None) -> list[str
         return [f"first of {count} pictures of an MPO file"] if count > 1 else []
     if frame is None:
         if count > 1:
-            raise ImageError(
-                f"{path}: holds {count} pictures (animation or pages)", fix=SAVE_ONE
-            )
+            raise ImageError(f"{path}: holds {count} pictures (animation or pages)", fix=SAVE_ONE)
         return []
     if not 0 <= frame < count:
         raise ImageError(
@@ -245,7 +245,7 @@ def _bits_of_jpeg_2000(path: Path) -> int:
 
 
 def _deep_colour(path: Path, image: Image.Image) -> np.ndarray:
-    """``(H, W, 2..4)`` float32 in [0, 1] of a PNG with 16 bits a channel, not yet turned.
+    """``(H, W, 2..4)`` uint16 of a PNG with 16 bits a channel, not yet turned.
 
     Pillow would keep the upper byte.
     """
@@ -264,7 +264,7 @@ def _deep_colour(path: Path, image: Image.Image) -> np.ndarray:
     if "transparency" in image.info:  # one colour stands for transparent
         opaque = (values != image.info["transparency"]).any(axis=2, keepdims=True)
         values = np.concatenate([values, opaque * np.uint16(65535)], axis=2)
-    return values.astype(np.float32) / np.float32(65535)
+    return values
 
 
 def _eight_bits(
@@ -286,31 +286,30 @@ def _eight_bits(
         return grey_to_rgb(shown), [str(window), "MinIsWhite inverted"]
     image, steps = to_srgb(image, image.info.get("icc_profile"))
     if image.has_transparency_data:
-        values = np.asarray(image.convert("RGBA")).astype(np.float32) / np.float32(255)
-        pixels, done = composite(values, background)
-        return np.rint(pixels * np.float32(255)).astype(np.uint8), [*steps, *done]
+        pixels, done = composite(np.asarray(image.convert("RGBA")), background)
+        return pixels, [*steps, *done]
     return np.asarray(image.convert("RGB")), steps
 
 
 def _deep_grey(
+    path: Path,
     image: Image.Image,
     bits: int,
     window: Window | None,
     background: tuple[int, int, int],
 ) -> tuple[np.ndarray, list[str]]:
-    values = np.asarray(image).astype(np.uint16)
-    values >>= 16 - bits  # of JPEG 2000 Pillow fills up the 16
+    """RGB pixels of a decoded grey image of 9 to 16 bits and what was done to get them."""
+    values = np.asarray(image).astype(np.uint16, copy=False)
+    if "transparency" in image.info:
+        refuse_window(path, window)
+        opaque = (values != image.info["transparency"]) * np.uint16(65535)
+        pixels, done = composite(np.stack([values, opaque], axis=2), background)
+        return pixels, ["16-bit scaled by 1/65535", *done]
+    if bits < 16:
+        values = values >> (16 - bits)  # JPEG 2000, of which Pillow fills up the 16
     top = 2**bits - 1
-    if window is not None:
-        shown, step = window.apply(values), str(window)
-    else:
-        shown = values.astype(np.float32) / np.float32(top)
-        step = f"{bits}-bit scaled by 1/{top}"
-    if "transparency" not in image.info:
-        return grey_to_rgb(shown), [step]
-    opaque = (values != image.info["transparency"]).astype(np.float32)
-    pixels, done = composite(np.stack([shown, opaque], axis=2), background)
-    return pixels, [step, *done]
+    step = str(window) if window else f"{bits}-bit scaled by 1/{top}"
+    return grey_to_rgb((window or Window(0, top)).apply(values)), [step]
 
 
 def _profile_ignored(image: Image.Image) -> list[str]:

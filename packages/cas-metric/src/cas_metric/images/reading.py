@@ -86,9 +86,7 @@ def probe_header(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int
     return _probe(path, max_pixels)[:2]
 
 
-def decoding_cost(
-    path: str | Path, *, resized_to: int = 0, max_pixels: int = MAX_PIXELS
-) -> int:
+def decoding_cost(path: str | Path, *, resized_to: int = 0, max_pixels: int = MAX_PIXELS) -> int:
     """Upper bound, by the header, of the bytes of memory that decoding takes.
 
     Args:

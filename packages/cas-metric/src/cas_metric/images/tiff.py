@@ -26,6 +26,7 @@ from cas_metric.images.values import (
     grey_to_rgb,
     measured,
     refuse_window,
+    scaled,
 )
 
 if TYPE_CHECKING:
@@ -182,10 +183,11 @@ def _show(
     refuse_window(path, window)
     if values.dtype != np.uint16 or page.photometric == MIN_IS_WHITE:
         raise ImageError(f"{path}: {_describe(page)} is not read", fix=SAVE_AS_PNG)
-    kept = list(range(colours)) if alpha is None else [*range(colours), colours + alpha]
-    scaled = values[..., kept].astype(np.float32) / np.float32(65535)
-    premultiplied = alpha is not None and extra[alpha] == ASSOCIATED
-    pixels, steps = composite(scaled, background, premultiplied=premultiplied)
+    if alpha is None:
+        pixels, steps = scaled(values[..., :colours]), []
+    else:
+        kept = values[..., [*range(colours), colours + alpha]]
+        pixels, steps = composite(kept, background, premultiplied=extra[alpha] == ASSOCIATED)
     if "InterColorProfile" in page.tags:
         ignored.append("colour profile ignored")
     return pixels, ["16-bit scaled by 1/65535", *ignored, *steps]
@@ -198,9 +200,9 @@ def _grey(
     if window is not None:
         shown, step = window.apply(values), str(window)
     elif values.dtype == np.uint16:
-        top = 2 ** max(_bits(page)) - 1
-        shown, step = values.astype(np.float32) / np.float32(top), f"{top.bit_length()}-bit"
-        step += f" scaled by 1/{top}"
+        bits = max(_bits(page))
+        top = 2**bits - 1
+        shown, step = Window(0, top).apply(values), f"{bits}-bit scaled by 1/{top}"
     else:
         raise ImageError(
             f"{path}: {values.dtype} values ({values.min():g} to {values.max():g}) have no "

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 STEPS_TOLD: Final = 50
 #: Colour behind transparent pixels. White is what a reader sees on a page or in a viewer.
 BACKGROUND: Final = (255, 255, 255)
+#: Rows that are composited at once.
+BAND: Final = 64
 #: What to do about a file that holds more than one picture.
 SAVE_ONE: Final = (
     "save the wanted one as a file of its own: "
@@ -116,27 +118,35 @@ def refuse_window(path: Path, window: Window | None) -> None:
 def composite(
     values: np.ndarray, background: tuple[int, int, int], *, premultiplied: bool = False
 ) -> tuple[np.ndarray, list[str]]:
-    """``(H, W, 1..4)`` values in [0, 1], alpha last where even, over ``background``: RGB.
+    """Put ``(H, W, 2)`` grey or ``(H, W, 4)`` RGB values, alpha last, on ``background``.
 
     Args:
-        values: Grey, grey and alpha, RGB, or RGB and alpha.
+        values: uint8 or uint16.
         background: RGB behind transparent pixels.
         premultiplied: Whether the colours have been multiplied by alpha already.
 
     Returns:
-        ``(H, W, 3)`` in [0, 1], and the record; empty where no pixel is transparent.
+        ``(H, W, 3)`` as :func:`scaled` gives them, and the record.
     """
-    channels = values.shape[2]
-    has_alpha = channels in (2, 4)
-    colour = values[..., : channels - 1] if has_alpha else values
-    colour = np.broadcast_to(colour, (*values.shape[:2], 3))
-    if not has_alpha or values[..., -1].min() == 1:
-        return colour, []
-    alpha = values[..., -1:]
-    behind = np.asarray(background, dtype=np.float32) / 255
-    shown = colour + 0 if premultiplied else colour * alpha
-    shown += behind * (1 - alpha)
-    return shown.clip(0, 1, out=shown), [f"transparency composited on RGB {background}"]
+    if values[..., -1].min() == np.iinfo(values.dtype).max:
+        return scaled(values[..., :-1]), []
+    pixels = np.empty((*values.shape[:2], 3), scaled(values[:1]).dtype)
+    behind = np.asarray(background, dtype=np.float32) / np.float32(255)
+    for start in range(0, len(values), BAND):  # in bands, for the sake of memory
+        band = values[start : start + BAND] / np.float32(np.iinfo(values.dtype).max)
+        colour, alpha = band[..., :-1], band[..., -1:]
+        shown = (colour if premultiplied else colour * alpha) + behind * (1 - alpha)
+        shown = shown.clip(0, 1)
+        pixels[start : start + BAND] = to_uint8(shown) if pixels.dtype == np.uint8 else shown
+    return pixels, [f"transparency composited on RGB {background}"]
+
+
+def scaled(values: np.ndarray) -> np.ndarray:
+    """``(H, W, C)`` uint8 as it is, uint16 as float32 in [0, 1]; one channel becomes three."""
+    if values.dtype != np.uint8:
+        values = values.astype(np.float32)
+        values /= np.float32(65535)
+    return np.broadcast_to(values, (*values.shape[:2], 3)) if values.shape[2] == 1 else values
 
 
 def count_steps(records: Iterable[tuple[str, ...]]) -> dict[str, int]:
