@@ -117,6 +117,8 @@ def _coded(syntax: str, kind: str, mode: str, bits: int, samples: int = 1) -> Wr
         code = io.BytesIO()
         Image.new(mode, (side, side)).save(code, format=kind)
         found = dataset(side, bits=bits, samples=samples)
+        if syntax == JPEGBaseline8Bit and samples == 3:
+            found.PhotometricInterpretation = "YBR_FULL_422"
         found.PixelData = encapsulate([code.getvalue()])
         save(path, found, syntax)
 
@@ -200,8 +202,8 @@ BOMBS: Final[dict[str, Writer]] = {
 
 
 def _tile_bomb(path: Path, side: int) -> None:
-    """A picture of 64 x 64 in a single tile of the given side."""
-    _tiff("uint8", tile=(side // 16 * 16, side // 16 * 16))(path, 64)
+    """A picture of 64 x 64 in a single tile of eight times the given side."""
+    _tiff("uint8", tile=(side // 2 * 16, side // 2 * 16))(path, 64)
 
 
 def _swelling_strip(path: Path, side: int) -> None:
@@ -234,9 +236,9 @@ def _large_code(path: Path, side: int) -> None:
 
 
 def _extension(path: Path, side: int) -> None:
-    """A volume whose header is followed by an extension of ``side`` squared zeros, deflated."""
+    """A volume whose header is followed by an extension of zeros, deflated."""
     image = nibabel.Nifti1Image(np.zeros((16, 16, 1), "int16"), np.eye(4))
-    image.header.extensions.append(nibabel.nifti1.Nifti1Extension(6, bytes(side * side)))
+    image.header.extensions.append(nibabel.nifti1.Nifti1Extension(6, bytes(8 * side * side)))
     nibabel.save(image, path)
 
 

@@ -1,6 +1,6 @@
 """Peak memory of decoding files that are small on disk and large in memory, against its bounds.
 
-``python -m benchmarks.images.memory [--side 4096] [--threads 8]``
+``python -m benchmarks.images.memory [--side 2048] [--threads 8]``
 
 Each file is decoded in a process of its own, through the code that scoring uses, once for an
 encoder that squashes and once for one that crops; the peak of resident memory above what the
@@ -39,7 +39,7 @@ GEOMETRIES = {
 def main() -> None:
     """Measure every file by itself, then all of them at once, and print a line each."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--side", type=int, default=4096)
+    parser.add_argument("--side", type=int, default=2048)
     parser.add_argument("--threads", type=int, default=8)
     arguments = parser.parse_args()
     compare(arguments.side, arguments.threads)

@@ -195,7 +195,6 @@ def test_an_empty_window(bounds):
         Window(*bounds)
 
 
-
 def test_conversions_of_pixels(tmp_path):
     pixels = np.asarray(PICTURE)
     tensor = to_tensor(pixels)

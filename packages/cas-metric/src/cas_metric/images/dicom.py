@@ -11,7 +11,7 @@ import itertools
 import struct
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import numpy as np
 from PIL import Image
@@ -109,7 +109,7 @@ def _inflate(path: Path, limit: int, *, whole: bool) -> BinaryIO:
             f"{path}: inflates to far more than the image that its header describes", fix=FIX
         )
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    plain = io.BytesIO()
+    plain: Any = io.BytesIO()
     plain.write(bytes(PREAMBLE) + b"DICM")
     write_file_meta_info(plain, meta, enforce_standard=False)
     plain.write(content)
@@ -120,14 +120,17 @@ def _inflate(path: Path, limit: int, *, whole: bool) -> BinaryIO:
 def _check(path: Path, dataset: Dataset, max_pixels: int) -> Header:
     from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 
+    syntax = dataset.file_meta.get("TransferSyntaxUID")
     if "Rows" not in dataset or "Columns" not in dataset:
         kind = dataset.get("Modality") or "object"
+        where = f" in its first {DEFLATED_HEADER >> 20} MiB" * (
+            syntax == DeflatedExplicitVRLittleEndian
+        )
         raise ImageError(
-            f"{path}: this DICOM {kind} holds no image", fix="remove it from the manifest"
+            f"{path}: this DICOM {kind} holds no image{where}", fix="remove it from the manifest"
         )
     height, width = int(number(dataset, "Rows", 0)), int(number(dataset, "Columns", 0))
     cost = width * height * BYTES_PER_DEEP_PIXEL + 2 * path.stat().st_size
-    syntax = dataset.file_meta.get("TransferSyntaxUID")
     if syntax == RLELossless:
         cost += width * height * RLE_EXPANSION
     elif syntax == DeflatedExplicitVRLittleEndian:
@@ -167,7 +170,7 @@ def _decode(path: Path, dataset: Dataset, index: int) -> tuple[np.ndarray, str]:
     needed = f"install one of: {'; '.join(decoder.missing_dependencies)}"
     if not decoder.is_available:
         raise ImageError(f"{path}: no installed package decodes {syntax.name}", fix=needed)
-    options = {}
+    options: dict[str, Any] = {}
     if syntax.is_encapsulated:
         _check_code(path, dataset, index)
     if _bits_as_written(dataset):

@@ -24,7 +24,7 @@ MAX_BYTES: Final = 2 * 2**30
 #: Most bytes that decoding took for a pixel, measured with ``benchmarks/images/memory.py`` and
 #: rounded up: with 8 bits a channel, and deeper (which pass through floating point).
 BYTES_PER_PIXEL: Final = 24
-BYTES_PER_DEEP_PIXEL: Final = 48
+BYTES_PER_DEEP_PIXEL: Final = 40
 
 
 class Header(NamedTuple):

@@ -90,7 +90,7 @@ def _open(path: Path) -> Any:
         raise MissingDependency("nibabel", extra="nifti", purpose="reading NIfTI volumes")
     import nibabel
 
-    with nibabel.openers.ImageOpener(path) as file:
+    with nibabel.openers.ImageOpener(str(path)) as file:
         beginning = file.read(nibabel.Nifti2Header.template_dtype.itemsize)
     for kind in (nibabel.Nifti1Header, nibabel.Nifti2Header):
         size = kind.template_dtype.itemsize

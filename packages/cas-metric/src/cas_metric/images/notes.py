@@ -37,22 +37,24 @@ def appearance(pixels: np.ndarray) -> tuple[str, ...]:
     """The notes that ``(H, W, 3)`` pixels deserve, as steps: none for nearly every image.
 
     >>> appearance(np.zeros((8, 8, 3), np.uint8))
-    ('blank: all pixels between 0.00 and 0.00 of 1',)
+    ('blank: every pixel is about (0, 0, 0) of 255',)
     """
-    top = 255 if pixels.dtype == np.uint8 else 1
-    low = pixels.min(axis=(0, 1)) / top
-    high = pixels.max(axis=(0, 1)) / top
-    spread = (high - low).max()  # within a channel: a plane of one colour is blank too
+    scale = 1 if pixels.dtype == np.uint8 else 255
+    low = pixels.min(axis=(0, 1)) * float(scale)
+    high = pixels.max(axis=(0, 1)) * float(scale)
+    spread = (high - low).max() / 255  # within a channel: a plane of one colour is blank too
     if spread > FAINT_SPREAD:
         return ()
-    note = Note.BLANK if spread <= BLANK_SPREAD else Note.FAINT
-    return (f"{note}: all pixels between {low.min():.2f} and {high.max():.2f} of 1",)
+    if spread <= BLANK_SPREAD:
+        colour = tuple(int(value) for value in np.rint((low + high) / 2))
+        return (f"{Note.BLANK}: every pixel is about {colour} of 255",)
+    return (f"{Note.FAINT}: all pixels between {low.min():.0f} and {high.max():.0f} of 255",)
 
 
 def notes_of(steps: Iterable[str]) -> tuple[Note, ...]:
     """The kinds of notes among the steps of an image, each at most once.
 
-    >>> notes_of(("16-bit scaled by 1/65535", "faint: all pixels between 0.00 and 0.06 of 1"))
+    >>> notes_of(("16-bit scaled by 1/65535", "faint: all pixels between 0 and 16 of 255"))
     (<Note.FAINT: 'faint'>,)
     """
     kinds = {step.partition(":")[0] for step in steps}

@@ -109,9 +109,7 @@ def probe_raster(path: Path, max_pixels: int) -> Header:
 
 def header_of(path: Path, image: Image.Image) -> Header:
     """Size and cost of an opened file."""
-    deep = _bits(path, image) > 8
-    alpha = image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
-    size = BYTES_PER_DEEP_PIXEL if deep or alpha else BYTES_PER_PIXEL
+    size = BYTES_PER_DEEP_PIXEL if _bits(path, image) > 8 else BYTES_PER_PIXEL
     return Header(*image.size, image.width * image.height * size + 2 * path.stat().st_size)
 
 
@@ -152,6 +150,8 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, lis
             return converted, [f"colour profile {name!r} converted to sRGB"]
     if image.mode == "CMYK":
         return image.convert("RGB"), [*steps, "CMYK converted to RGB without a profile"]
+    if image.mode == "LAB":
+        return image.convert("RGB"), ["LAB converted to sRGB"]
     return image, steps
 
 
@@ -224,7 +224,8 @@ def _bits(path: Path, image: Image.Image) -> int:
     """Bits of a sample in the file, which the type that the decoder returns does not tell."""
     if image.format == "JPEG2000":
         return _bits_of_jpeg_2000(path)
-    mode = str(image.tile[0].args) if image.format == "PNG" and image.tile else ""
+    tiles = getattr(image, "tile", None)
+    mode = str(tiles[0].args) if image.format == "PNG" and tiles else ""
     depth = mode.partition(";")[2].rstrip("B")  # such as L;2 or RGB;16B
     return int(depth) if depth.isdigit() else 8
 
@@ -235,13 +236,13 @@ def _bits_of_jpeg_2000(path: Path) -> int:
         content = file.read(2**20)
     start = content.find(SIZE_OF_JPEG_2000)
     channels = int.from_bytes(content[start + 40 : start + 42])
-    depths = {depth + 1 for depth in content[start + 42 : start + 42 + 3 * channels : 3]}
-    if start < 0 or len(depths) != 1 or not 8 <= max(depths) <= 16:
-        raise ImageError(
-            f"{path}: JPEG 2000 of {sorted(depths)} bits (signed beyond 128) is not read",
-            fix=SAVE_AS_PNG,
-        )
-    return depths.pop()
+    depths = set(
+        content[start + 42 : start + 42 + 3 * channels : 3]
+    )  # bits - 1, and 128 for a sign
+    if start < 0 or len(depths) != 1 or not 8 <= max(depths) + 1 <= 16:
+        found = " or ".join(f"{(d & 127) + 1} {'signed ' * (d > 127)}bits" for d in sorted(depths))
+        raise ImageError(f"{path}: JPEG 2000 of {found} a sample is not read", fix=SAVE_AS_PNG)
+    return depths.pop() + 1
 
 
 def _deep_colour(path: Path, image: Image.Image) -> np.ndarray:
@@ -305,8 +306,7 @@ def _deep_grey(
         opaque = (values != image.info["transparency"]) * np.uint16(65535)
         pixels, done = composite(np.stack([values, opaque], axis=2), background)
         return pixels, ["16-bit scaled by 1/65535", *done]
-    if bits < 16:
-        values = values >> (16 - bits)  # JPEG 2000, of which Pillow fills up the 16
+    values = np.right_shift(values, 16 - bits)  # of JPEG 2000 Pillow fills up the 16
     top = 2**bits - 1
     step = str(window) if window else f"{bits}-bit scaled by 1/{top}"
     return grey_to_rgb((window or Window(0, top)).apply(values)), [step]

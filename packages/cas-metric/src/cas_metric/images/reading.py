@@ -14,7 +14,8 @@ from cas_metric.images.values import BACKGROUND, LoadedImage, Window
 
 #: Endings of the files that a folder scan takes for images.
 IMAGE_SUFFIXES: Final = (
-    *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2"),
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".webp", ".bmp", ".gif"),
+    *(".jp2", ".j2k"),
     *(".dcm", ".dicom", ".nii", ".nii.gz"),
 )
 

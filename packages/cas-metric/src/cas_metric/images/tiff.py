@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -30,7 +30,7 @@ from cas_metric.images.values import (
 )
 
 if TYPE_CHECKING:
-    from tifffile import TiffFile, TiffPage
+    from tifffile import TiffFile
 
 MARKS: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 NO_COMPRESSION: Final = 1
@@ -87,7 +87,7 @@ def probe_tiff(path: Path, max_pixels: int) -> Header:
         return check_header(path, _header(path, tiff.pages[0]), max_pixels)
 
 
-def _choose_page(path: Path, tiff: TiffFile, frame: int | None) -> tuple[TiffPage, list[str]]:
+def _choose_page(path: Path, tiff: TiffFile, frame: int | None) -> tuple[Any, list[str]]:
     count = len(tiff.pages)
     if frame is None and count > 1:
         raise ImageError(f"{path}: holds {count} pictures (pages)", fix=SAVE_ONE)
@@ -98,33 +98,33 @@ def _choose_page(path: Path, tiff: TiffFile, frame: int | None) -> tuple[TiffPag
     return tiff.pages[frame or 0], [f"frame {frame} of {count}"] if count > 1 else []
 
 
-def _header(path: Path, page: TiffPage) -> Header:
+def _header(path: Path, page: Any) -> Header:
     """Size and cost: tiles and strips are decoded whole, however small the picture is."""
-    size = BYTES_PER_DEEP_PIXEL if not _is_plain(page) or page.extrasamples else BYTES_PER_PIXEL
+    size = BYTES_PER_PIXEL if _is_plain(page) else BYTES_PER_DEEP_PIXEL
     segment = page.tilewidth * page.tilelength if page.is_tiled else 0
     pixels = page.imagewidth * page.imagelength * page.imagedepth + segment
     return Header(page.imagewidth, page.imagelength, pixels * size + 2 * path.stat().st_size)
 
 
-def _bits(page: TiffPage) -> tuple[int, ...]:
+def _bits(page: Any) -> tuple[int, ...]:
     """Bits of each sample; tifffile itself remembers those of the first."""
     tag = page.tags.get("BitsPerSample")
     return tuple(np.atleast_1d(tag.value if tag else 1).tolist())
 
 
-def _orientation(page: TiffPage) -> int:
+def _orientation(page: Any) -> int:
     tag = page.tags.get(ORIENTATION)
     return int(tag.value) if tag else 1
 
 
-def _is_plain(page: TiffPage) -> bool:
+def _is_plain(page: Any) -> bool:
     """Whether all samples are unsigned and of at most 8 bits, so that Pillow is exact."""
     tag = page.tags.get("SampleFormat")
     formats = set(np.atleast_1d(tag.value if tag else 1).tolist())
     return max(_bits(page)) <= 8 and formats == {1}
 
 
-def _decode(path: Path, page: TiffPage, index: int) -> np.ndarray:
+def _decode(path: Path, page: Any, index: int) -> np.ndarray:
     """``(H, W, C)`` values of a page, turned as its orientation says."""
     bits = set(_bits(page))
     if page.compression in (NO_COMPRESSION, *DEFLATE) and bits <= {8, 16, 32, 64}:
@@ -145,7 +145,7 @@ def _decode(path: Path, page: TiffPage, index: int) -> np.ndarray:
         return np.atleast_3d(values)
 
 
-def _check_segments(path: Path, page: TiffPage) -> None:
+def _check_segments(path: Path, page: Any) -> None:
     """Refuse missing strips or tiles, which tifffile fills with zeros, and those that swell."""
     size = path.stat().st_size
     width, length = (page.imagewidth, page.imagelength)
@@ -165,7 +165,7 @@ def _check_segments(path: Path, page: TiffPage) -> None:
 
 def _show(
     path: Path,
-    page: TiffPage,
+    page: Any,
     values: np.ndarray,
     window: Window | None,
     background: tuple[int, int, int],
@@ -194,7 +194,7 @@ def _show(
 
 
 def _grey(
-    path: Path, page: TiffPage, values: np.ndarray, window: Window | None
+    path: Path, page: Any, values: np.ndarray, window: Window | None
 ) -> tuple[np.ndarray, list[str]]:
     values = measured(path, values)
     if window is not None:
@@ -214,7 +214,7 @@ def _grey(
     return grey_to_rgb(1 - shown), [step, "MinIsWhite inverted"]
 
 
-def _describe(page: TiffPage) -> str:
+def _describe(page: Any) -> str:
     samples = "+".join(str(bits) for bits in _bits(page))
     return (
         f"a TIFF of {page.dtype} samples of {samples} bits, photometric interpretation "
