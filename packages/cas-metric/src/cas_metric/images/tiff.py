@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 MARKS: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 NO_COMPRESSION: Final = 1
 DEFLATE: Final = (8, 32946)
+PREDICTORS: Final = (1, 2)  # none, and horizontal differences
 MIN_IS_WHITE, MIN_IS_BLACK, RGB = 0, 1, 2  # photometric interpretations
 ASSOCIATED, UNASSOCIATED = 1, 2  # alpha: multiplied into the colours, or not
 ORIENTATION: Final = 274  # tag
@@ -103,7 +104,8 @@ def _header(path: Path, page: Any) -> Header:
     size = BYTES_PER_PIXEL if _is_plain(page) else BYTES_PER_DEEP_PIXEL
     segment = page.tilewidth * page.tilelength if page.is_tiled else 0
     pixels = page.imagewidth * page.imagelength * page.imagedepth + segment
-    return Header(page.imagewidth, page.imagelength, pixels * size + 2 * path.stat().st_size)
+    cost = pixels * size * max(4, page.samplesperpixel) // 4 + 2 * path.stat().st_size
+    return Header(page.imagewidth, page.imagelength, cost)
 
 
 def _bits(page: Any) -> tuple[int, ...]:
@@ -126,8 +128,8 @@ def _is_plain(page: Any) -> bool:
 
 def _decode(path: Path, page: Any, index: int) -> np.ndarray:
     """``(H, W, C)`` values of a page, turned as its orientation says."""
-    bits = set(_bits(page))
-    if page.compression in (NO_COMPRESSION, *DEFLATE) and bits <= {8, 16, 32, 64}:
+    plainly = page.compression in (NO_COMPRESSION, *DEFLATE) and page.predictor in PREDICTORS
+    if plainly and set(_bits(page)) <= {8, 16, 32, 64}:
         _check_segments(path, page)
         values = page.asarray()
         if page.axes.startswith("S"):  # one plane a colour
