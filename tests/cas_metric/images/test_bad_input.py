@@ -195,10 +195,6 @@ def test_an_empty_window(bounds):
         Window(*bounds)
 
 
-def test_window_from_center():
-    assert Window.from_center(-600, 1500) == Window(-1350, 150)
-
-
 def test_conversions_of_pixels(tmp_path):
     pixels = np.asarray(PICTURE)
     tensor = to_tensor(pixels)

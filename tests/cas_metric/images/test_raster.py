@@ -229,10 +229,11 @@ def test_the_transparent_colour_of_a_sixteen_bit_png(tmp_path):
 
 def test_cmyk_jpeg_is_converted_and_said_so(tmp_path):
     cmyk = np.zeros((16, 16, 4), np.uint8)
-    cmyk[..., 0] = 255  # pure cyan
+    cmyk[:8, :, 0] = 255  # pure cyan above, paper below
     Image.fromarray(cmyk, mode="CMYK").save(tmp_path / "a.jpg", quality=100)
     loaded = load_image(tmp_path / "a.jpg")
-    assert np.abs(loaded.pixels.astype(int) - [0, 255, 255]).max() <= 4
+    assert np.abs(loaded.pixels[:8].astype(int) - [0, 255, 255]).max() <= 4
+    assert loaded.pixels[8:].min() >= 251
     assert loaded.steps == ("CMYK converted to RGB without a profile",)
 
 

@@ -1,7 +1,8 @@
 """Image files to model input, by worker threads that run ahead of the model.
 
 Threads, not processes: reading, hashing, decoding and resizing release the interpreter lock for
-nearly all of their time, and nothing has to be started, forked or copied between processes.
+nearly all of their time, and nothing has to be started, forked or copied between processes. They
+share one budget of memory, however many they are: a file's part is known from its header.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
-from cas_metric.errors import ImageError
-from cas_metric.images import load_image, sha256_file
+from cas_metric.errors import CasError, ImageError
+from cas_metric.images import decoding_cost, load_image, sha256_file, to_uint8
+from cas_metric.images.limits import BUDGET, naming
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,16 +83,23 @@ def hash_files(paths: Sequence[Path], workers: int) -> list[FileState]:
 
 
 def decode(path: Path, state: FileState, window: Window | None, encoder: Encoder) -> Decoded | str:
-    """Model input of one file, through ``window`` where one is given; or why there is none."""
+    """Model input of one file, through ``window`` where one is given; or why there is none.
+
+    Whatever goes wrong, memory that runs out included, is the failure of this file alone.
+    """
     try:
-        image = load_image(path, window=window)
-        if _stat(path) != (state.size, state.changed):
-            raise ImageError(
-                f"{path}: the file changed while it was being scored",
-                fix="wait until it is complete, then score again",
-            )
-        return Decoded(encoder.official_preprocess([image.pixels])[0], image.steps)
-    except ImageError as error:
+        with naming(path, "try the image by itself"):
+            cost = decoding_cost(path, resized_to=encoder.image_size)
+            with BUDGET.reserved(cost):
+                image = load_image(path, window=window)
+                if _stat(path) != (state.size, state.changed):
+                    raise ImageError(
+                        f"{path}: the file changed while it was being scored",
+                        fix="wait until it is complete, then score again",
+                    )
+                inputs = encoder.official_preprocess([to_uint8(image.pixels)])[0]
+                return Decoded(inputs, image.steps)
+    except CasError as error:
         return error.problem
 
 

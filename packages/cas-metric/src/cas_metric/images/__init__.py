@@ -6,14 +6,15 @@ are mapped by the full range of their type, by a display window that the file it
 (DICOM), or by the window that the caller gives.
 """
 
-from cas_metric.images.reading import IMAGE_SUFFIXES, load_image, probe_header
+from cas_metric.images.limits import MAX_ASPECT, MAX_BYTES, MAX_PIXELS, MIN_SIDE
+from cas_metric.images.notes import Note, notes_of
+from cas_metric.images.reading import IMAGE_SUFFIXES, decoding_cost, load_image, probe_header
 from cas_metric.images.values import (
-    MAX_PIXELS,
-    MIN_SIDE,
     STEPS_TOLD,
     LoadedImage,
     Window,
     count_steps,
+    save_png,
     sha256_file,
     to_tensor,
     to_uint8,
@@ -21,14 +22,20 @@ from cas_metric.images.values import (
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "MAX_ASPECT",
+    "MAX_BYTES",
     "MAX_PIXELS",
     "MIN_SIDE",
     "STEPS_TOLD",
     "LoadedImage",
+    "Note",
     "Window",
     "count_steps",
+    "decoding_cost",
     "load_image",
+    "notes_of",
     "probe_header",
+    "save_png",
     "sha256_file",
     "to_tensor",
     "to_uint8",

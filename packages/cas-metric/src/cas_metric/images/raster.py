@@ -1,4 +1,4 @@
-"""PNG, JPEG, TIFF, WebP and other raster files, by Pillow; deep colour where Pillow has none.
+"""PNG, JPEG, WebP, BMP, GIF, JPEG 2000 and plain TIFF, by Pillow; deep PNG colour by libpng.
 
 Pillow's ``draft`` mode, which changes pixels, is never used. A truncated file is always found, and
 damage inside of a PNG too, by its checksums; JPEG carries none, so that damage in the middle of one
@@ -11,21 +11,50 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
 
 from cas_metric.errors import ImageError
-from cas_metric.images.values import LoadedImage, Window, check_size, grey_to_rgb, naming
+from cas_metric.images.limits import (
+    BYTES_PER_DEEP_PIXEL,
+    BYTES_PER_PIXEL,
+    Header,
+    check_header,
+    naming,
+)
+from cas_metric.images.values import (
+    SAVE_ONE,
+    LoadedImage,
+    Window,
+    composite,
+    grey_to_rgb,
+    refuse_window,
+    scaled,
+)
 
 #: Formats that are read. Others that Pillow knows call external programs or are no pictures.
 #: A JPEG may turn out to be a camera's MPO.
 FORMATS: Final = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "JPEG2000")
-BITS_PER_SAMPLE: Final = 258  # TIFF tag
-PHOTOMETRIC: Final = 262  # TIFF tag; 0 is MinIsWhite
-SAVE_AS_PNG: Final = "save it as 16-bit PNG, or install the decoder that is named, if one is"
+#: How files of these formats begin, and of others that are often met.
+BEGINNINGS: Final = {
+    b"\x89PNG": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"II+\0": "TIFF",
+    b"MM\0+": "TIFF",
+    b"BM": "BMP",
+    b"GIF8": "GIF",
+    b"\0\0\0\x0cjP": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
+}
+READ: Final = "PNG, JPEG, TIFF, WebP, BMP, GIF, JPEG 2000, DICOM and NIfTI are read"
+SAVE_AS_PNG: Final = "save it as PNG of 8 or 16 bits"
 REWRITE: Final = "write the image again; if it was copied, the copy is incomplete or damaged"
+SIZE_OF_JPEG_2000: Final = b"\xff\x4f\xff\x51"  # marker of what the codestream holds
+PHOTOMETRIC: Final = 262  # TIFF tag; 0 is MinIsWhite
 
 
 def load_raster(
@@ -43,27 +72,45 @@ def load_raster(
             fix="remove the assignment to PIL.ImageFile.LOAD_TRUNCATED_IMAGES",
         )
     with opened(path) as image, naming(path, REWRITE):
-        check_size(path, image.width, image.height, max_pixels)
+        check_header(path, header_of(path, image), max_pixels)
         steps = _choose_frame(path, image, frame)
+        bits = _bits(path, image)  # before getexif(), which decodes a PNG
         if image.format == "PNG":
             _verify_checksums(path)
-        is_deep = _is_deep_colour(image)  # before getexif(), which decodes a PNG
-        tags = dict(getattr(image, "tag_v2", {}))
+        min_is_white = getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
         image.load()  # also where the pixels come from elsewhere: it refuses truncated files
-        if is_deep:
-            _refuse_window(path, window)
-            values = _decode_deep_colour(path, image)
-            pixels = _transpose(_composite(values, background), orientation)
-            steps += ["16-bit scaled by 1/65535", *_background_steps(values, background)]
+        if bits > 8 and not image.mode.startswith("I;16"):
+            refuse_window(path, window)
+            values = transpose(_deep_colour(path, image), orientation)
+            has_alpha = values.shape[2] in (2, 4)
+            pixels, done = composite(values, background) if has_alpha else (scaled(values), [])
+            done = ["16-bit scaled by 1/65535", *_profile_ignored(image), *done]
         else:
+            if bits in (2, 4) and isinstance(key := image.info.get("transparency"), int):
+                # Pillow spreads the pixels over 8 bits, but not the value that is transparent.
+                image.info["transparency"] = key * 255 // (2**bits - 1)
             # A TIFF is already turned by load(), and its tag gone, so that this does nothing.
             upright = ImageOps.exif_transpose(image)
-            pixels, done = _to_rgb(path, upright, tags, window, background)
-            steps += done
+            if bits > 8:
+                pixels, done = _deep_grey(path, upright, bits, window, background)
+            else:
+                pixels, done = _eight_bits(path, upright, window, background, min_is_white)
     if orientation in range(2, 9):
-        steps.append(f"EXIF orientation {orientation} applied")
-    return LoadedImage(np.ascontiguousarray(pixels), tuple(steps))
+        done.append(f"EXIF orientation {orientation} applied")
+    return LoadedImage(np.ascontiguousarray(pixels), (*steps, *done))
+
+
+def probe_raster(path: Path, max_pixels: int) -> Header:
+    """Size and cost of a raster file by its header."""
+    with opened(path) as image, naming(path, REWRITE):
+        return check_header(path, header_of(path, image), max_pixels)
+
+
+def header_of(path: Path, image: Image.Image) -> Header:
+    """Size and cost of an opened file."""
+    size = BYTES_PER_DEEP_PIXEL if _bits(path, image) > 8 else BYTES_PER_PIXEL
+    return Header(*image.size, image.width * image.height * size + 2 * path.stat().st_size)
 
 
 @contextmanager
@@ -80,20 +127,73 @@ def opened(path: Path) -> Iterator[Image.Image]:
         yield image
 
 
+def to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, list[str]]:
+    """Apply the colour profile of RGB and CMYK images.
+
+    Grey profiles are left alone: grey values are measurements here, not colours.
+    """
+    steps = []
+    if profile and image.mode in ("RGB", "RGBA", "CMYK"):
+        target = "RGBA" if image.mode == "RGBA" else "RGB"
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            name = ImageCms.getProfileDescription(source).strip()
+            if image.mode != "CMYK" and "srgb" in name.lower():
+                return image, []
+            converted = ImageCms.profileToProfile(
+                image, source, ImageCms.createProfile("sRGB"), outputMode=target
+            )
+        except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+            steps = ["unreadable colour profile ignored"]
+        else:
+            assert converted is not None  # not in place
+            return converted, [f"colour profile {name!r} converted to sRGB"]
+    if image.mode == "CMYK":
+        return image.convert("RGB"), [*steps, "CMYK converted to RGB without a profile"]
+    if image.mode == "LAB":
+        return image.convert("RGB"), ["LAB converted to sRGB"]
+    return image, steps
+
+
+def transpose(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Apply an EXIF orientation (1 to 8) to an array: rows and columns swap first, then flips."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return pixels
+
+
 def _identify(path: Path, file: BinaryIO) -> Image.Image:
     try:
         return Image.open(file, formats=FORMATS)
     except UnidentifiedImageError as error:
-        raise ImageError(
-            f"{path}: the content is no readable image, whatever the name says",
-            fix="PNG, JPEG, TIFF, WebP, BMP, GIF, JPEG 2000 and DICOM are read",
-        ) from error
+        file.seek(0)
+        kind = _kind(file.read(16))
+        cause = (
+            f"begins like {kind}, but is damaged or of a variant that is not read"
+            if kind
+            else "the content is no readable image, whatever the name says"
+        )
+        fix = f"{SAVE_AS_PNG}, if it opens elsewhere" if kind else READ
+        raise ImageError(f"{path}: {cause}", fix=fix) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(
             f"{path}: too large: {error}", fix="crop or downsample the image"
         ) from error
     except Exception as error:  # as in `naming`: a damaged header raises nearly anything
         raise ImageError(f"{path}: the header cannot be read: {error}", fix=REWRITE) from error
+
+
+def _kind(beginning: bytes) -> str:
+    """The format that a file's first 16 bytes announce; empty where they announce none."""
+    if beginning[4:8] == b"ftyp":
+        return "AVIF, HEIC or a film"
+    if beginning[8:12] == b"WEBP":
+        return "WebP"
+    return next((name for mark, name in BEGINNINGS.items() if beginning.startswith(mark)), "")
 
 
 def _choose_frame(path: Path, image: Image.Image, frame: int | None) -> list[str]:
@@ -104,10 +204,7 @@ def _choose_frame(path: Path, image: Image.Image, frame: int | None) -> list[str
         return [f"first of {count} pictures of an MPO file"] if count > 1 else []
     if frame is None:
         if count > 1:
-            raise ImageError(
-                f"{path}: holds {count} pictures (animation or pages)",
-                fix="save the wanted one as a file of its own",
-            )
+            raise ImageError(f"{path}: holds {count} pictures (animation or pages)", fix=SAVE_ONE)
         return []
     if not 0 <= frame < count:
         raise ImageError(
@@ -123,176 +220,97 @@ def _verify_checksums(path: Path) -> None:
         image.verify()
 
 
-def _is_deep_colour(image: Image.Image) -> bool:
-    """Whether the file has 16-bit colour or alpha, of which Pillow would keep the upper byte."""
-    if image.mode.startswith(("I", "F")):
-        return False
-    if image.format == "TIFF":
-        return max(getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, (1,))) > 8
-    tiles = getattr(image, "tile", [])
-    return bool(tiles) and ";16" in str(tiles[0].args)
+def _bits(path: Path, image: Image.Image) -> int:
+    """Bits of a sample in the file, which the type that the decoder returns does not tell."""
+    if image.format == "JPEG2000":
+        return _bits_of_jpeg_2000(path)
+    tiles = getattr(image, "tile", None)
+    mode = str(tiles[0].args) if image.format == "PNG" and tiles else ""
+    depth = mode.partition(";")[2].rstrip("B")  # such as L;2 or RGB;16B
+    return int(depth) if depth.isdigit() else 8
 
 
-def _decode_deep_colour(path: Path, image: Image.Image) -> np.ndarray:
-    """``(H, W, 2..4)`` float32 in [0, 1] of a file with 16 bits a channel, not yet turned."""
-    if image.format == "PNG":
-        import torch
-        from torchvision.io import ImageReadMode, decode_image
+def _bits_of_jpeg_2000(path: Path) -> int:
+    """Bits of every channel by the codestream: Pillow shifts all to 8 or 16 and drops signs."""
+    with path.open("rb") as file:
+        content = file.read(2**20)
+    start = content.find(SIZE_OF_JPEG_2000)
+    channels = int.from_bytes(content[start + 40 : start + 42])
+    depths = set(
+        content[start + 42 : start + 42 + 3 * channels : 3]
+    )  # bits - 1, and 128 for a sign
+    if start < 0 or len(depths) != 1 or not 8 <= max(depths) + 1 <= 16:
+        found = " or ".join(f"{(d & 127) + 1} {'signed ' * (d > 127)}bits" for d in sorted(depths))
+        raise ImageError(f"{path}: JPEG 2000 of {found} a sample is not read", fix=SAVE_AS_PNG)
+    return depths.pop() + 1
 
-        content = torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
-        values = decode_image(content, mode=ImageReadMode.UNCHANGED).permute(1, 2, 0).numpy()
-        if "transparency" in image.info:  # one colour stands for transparent
-            opaque = (values != image.info["transparency"]).any(axis=2, keepdims=True)
-            values = np.concatenate([values, opaque * np.uint16(65535)], axis=2)
-    elif image.format == "TIFF" and image.mode in ("RGB", "RGBA"):
-        import tifffile
 
-        with naming(path, SAVE_AS_PNG), tifffile.TiffFile(path) as tiff:
-            page = tiff.pages[image.tell()]
-            values = page.asarray()
-            if page.axes.startswith("S"):  # one plane a colour
-                values = np.moveaxis(values, 0, -1)
-    else:
+def _deep_colour(path: Path, image: Image.Image) -> np.ndarray:
+    """``(H, W, 2..4)`` uint16 of a PNG with 16 bits a channel, not yet turned.
+
+    Pillow would keep the upper byte.
+    """
+    if image.format != "PNG":
         raise ImageError(
             f"{path}: {image.mode} of more than 8 bits in {image.format} is not read",
             fix=SAVE_AS_PNG,
         )
+    import torch
+    from torchvision.io import ImageReadMode, decode_image
+
+    content = torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
+    values = decode_image(content, mode=ImageReadMode.UNCHANGED).permute(1, 2, 0).numpy()
     if values.dtype != np.uint16:
         raise ImageError(f"{path}: {values.dtype} colour is not read", fix=SAVE_AS_PNG)
-    return values.astype(np.float32) / np.float32(65535)
+    if "transparency" in image.info:  # one colour stands for transparent
+        opaque = (values != image.info["transparency"]).any(axis=2, keepdims=True)
+        values = np.concatenate([values, opaque * np.uint16(65535)], axis=2)
+    return values
 
 
-def _to_rgb(
+def _eight_bits(
     path: Path,
     image: Image.Image,
-    tags: dict[int, Any],
     window: Window | None,
     background: tuple[int, int, int],
+    min_is_white: bool,
 ) -> tuple[np.ndarray, list[str]]:
-    """RGB pixels of a decoded Pillow image and what was done to get them."""
-    if image.mode.startswith("I;16"):
-        return _sixteen_bit_grey(image, tags, window, background)
-    if image.mode in ("I", "F"):
-        return _unbounded_grey(path, image, window)
+    """RGB pixels of a decoded image of at most 8 bits and what was done to get them."""
     if image.mode == "1":
         image = image.convert("L")
     if window is not None:
-        if image.mode != "L":
-            _refuse_window(path, window)
-        return grey_to_rgb(window.apply(np.asarray(image))), [str(window)]
-    image, steps = _to_srgb(image)
+        if image.mode != "L" or image.has_transparency_data:
+            refuse_window(path, window)
+        if not min_is_white:
+            return grey_to_rgb(window.apply(np.asarray(image))), [str(window)]
+        shown = 1 - window.apply(255 - np.asarray(image))  # Pillow has inverted these
+        return grey_to_rgb(shown), [str(window), "MinIsWhite inverted"]
+    image, steps = to_srgb(image, image.info.get("icc_profile"))
     if image.has_transparency_data:
-        values = np.asarray(image.convert("RGBA")).astype(np.float32) / 255
-        pixels = np.rint(_composite(values, background) * 255).astype(np.uint8)
-        return pixels, [*steps, *_background_steps(values, background)]
+        pixels, done = composite(np.asarray(image.convert("RGBA")), background)
+        return pixels, [*steps, *done]
     return np.asarray(image.convert("RGB")), steps
 
 
-def _sixteen_bit_grey(
+def _deep_grey(
+    path: Path,
     image: Image.Image,
-    tags: dict[int, Any],
+    bits: int,
     window: Window | None,
     background: tuple[int, int, int],
 ) -> tuple[np.ndarray, list[str]]:
-    bits = int(tags.get(BITS_PER_SAMPLE, (16,))[0])
+    """RGB pixels of a decoded grey image of 9 to 16 bits and what was done to get them."""
+    values = np.asarray(image).astype(np.uint16, copy=False)
+    if "transparency" in image.info:
+        refuse_window(path, window)
+        opaque = (values != image.info["transparency"]) * np.uint16(65535)
+        pixels, done = composite(np.stack([values, opaque], axis=2), background)
+        return pixels, ["16-bit scaled by 1/65535", *done]
+    values = np.right_shift(values, 16 - bits)  # of JPEG 2000 Pillow fills up the 16
     top = 2**bits - 1
-    stored = np.asarray(image).astype(np.uint16)
-    steps = []
-    values = stored
-    if tags.get(PHOTOMETRIC) == 0:  # Pillow inverts these at 8 bits only
-        values = np.uint16(top) - stored
-        steps.append("MinIsWhite inverted")
-    if window is not None:
-        steps.append(str(window))
-        shown = window.apply(values)
-    else:
-        steps.append(f"{bits}-bit scaled by 1/{top}")
-        shown = values.astype(np.float32) / np.float32(top)
-    if "transparency" not in image.info:
-        return grey_to_rgb(shown), steps
-    opaque = (stored != image.info["transparency"]).astype(np.float32)
-    layered = np.stack([shown, opaque], axis=2)
-    return _composite(layered, background), [*steps, *_background_steps(layered, background)]
+    step = str(window) if window else f"{bits}-bit scaled by 1/{top}"
+    return grey_to_rgb((window or Window(0, top)).apply(values)), [step]
 
 
-def _unbounded_grey(
-    path: Path, image: Image.Image, window: Window | None
-) -> tuple[np.ndarray, list[str]]:
-    """Float, signed and 32-bit values, which only a window gives a meaning."""
-    values = np.asarray(image)
-    if window is None:
-        kind = "float" if image.mode == "F" else "signed or 32-bit integer"
-        raise ImageError(
-            f"{path}: {kind} values ({values.min():g} to {values.max():g}) have no fixed range",
-            fix="give a window (the values to show black and white), or save as 8 or 16 bits",
-        )
-    if not np.isfinite(values).all():
-        raise ImageError(f"{path}: holds values that are not finite", fix="replace NaN and inf")
-    return grey_to_rgb(window.apply(values)), [str(window)]
-
-
-def _to_srgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
-    """Apply the embedded colour profile of RGB and CMYK images.
-
-    Grey profiles are left alone: grey values are measurements here, not colours.
-    """
-    profile = image.info.get("icc_profile")
-    if profile and image.mode in ("RGB", "RGBA", "CMYK"):
-        target = "RGBA" if image.mode == "RGBA" else "RGB"
-        try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            name = ImageCms.getProfileDescription(source).strip()
-            if image.mode != "CMYK" and "srgb" in name.lower():
-                return image, []
-            converted = ImageCms.profileToProfile(
-                image, source, ImageCms.createProfile("sRGB"), outputMode=target
-            )
-        except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-            name = "unreadable"
-        else:
-            assert converted is not None  # not in place
-            return converted, [f"colour profile {name!r} converted to sRGB"]
-        ignored = ["unreadable colour profile ignored"]
-    else:
-        ignored = []
-    if image.mode == "CMYK":
-        return image.convert("RGB"), [*ignored, "CMYK converted to RGB without a profile"]
-    return image, ignored
-
-
-def _composite(values: np.ndarray, background: tuple[int, int, int]) -> np.ndarray:
-    """``(H, W, 1..4)`` values in [0, 1], alpha last where even, over ``background``: RGB."""
-    channels = values.shape[2]
-    colour = values[..., : channels - 1] if channels in (2, 4) else values
-    colour = np.broadcast_to(colour, (*values.shape[:2], 3))
-    if channels not in (2, 4):
-        return colour
-    alpha = values[..., -1:]
-    behind = np.asarray(background, dtype=np.float32) / 255
-    return colour * alpha + behind * (1 - alpha)
-
-
-def _background_steps(values: np.ndarray, background: tuple[int, int, int]) -> list[str]:
-    """The record of :func:`_composite`; nothing where no pixel is transparent."""
-    if values.shape[2] in (2, 4) and values[..., -1].min() < 1:
-        return [f"transparency composited on RGB {background}"]
-    return []
-
-
-def _refuse_window(path: Path, window: Window | None) -> None:
-    if window is not None:
-        raise ImageError(
-            f"{path}: a window applies to grey images, this one has colour or transparency",
-            fix="leave the window out, or convert the image to grey",
-        )
-
-
-def _transpose(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Apply an EXIF orientation (1 to 8) to an array: rows and columns swap first, then flips."""
-    if orientation in (5, 6, 7, 8):
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    return pixels
+def _profile_ignored(image: Image.Image) -> list[str]:
+    return ["colour profile ignored"] if image.info.get("icc_profile") else []

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Final
 
 from cas_metric.errors import ImageError
-from cas_metric.images import dicom, nifti, raster
-from cas_metric.images.values import BACKGROUND, MAX_PIXELS, LoadedImage, Window, check_size
+from cas_metric.images import dicom, nifti, raster, tiff
+from cas_metric.images.limits import BUDGET, BYTES_PER_PIXEL, MAX_PIXELS, Header, check_header
+from cas_metric.images.notes import appearance
+from cas_metric.images.values import BACKGROUND, LoadedImage, Window
 
 #: Endings of the files that a folder scan takes for images.
 IMAGE_SUFFIXES: Final = (
-    *(".png", ".jpg", ".jpeg", ".jfif", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2"),
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".webp", ".bmp", ".gif"),
+    *(".jp2", ".j2k"),
     *(".dcm", ".dicom", ".nii", ".nii.gz"),
 )
 
@@ -29,36 +33,46 @@ def load_image(
 
     * Eight bits stay eight bits. Sixteen bits are divided by 65535 (or by the range of the bits
       that the file says it uses) unless a ``window`` is given.
-    * Float and signed images have no natural range: they need a ``window``.
+    * Float, signed and 32-bit images have no natural range: they need a ``window``. Values that
+      are not finite are refused.
     * The EXIF orientation is applied; transparent pixels are put on ``background``; CMYK and RGB
-      with an embedded colour profile become sRGB.
-    * DICOM: rescale, then ``window`` or the display window of the file (one of them is needed
-      beyond 8 bits), then MONOCHROME1 inverted.
+      of 8 bits with an embedded colour profile become sRGB.
+    * DICOM: rescale, then ``window`` or the display table or window of the file (one of them is
+      needed beyond 8 bits), then MONOCHROME1 inverted.
+    * An image in which nothing or little can be seen is read, and noted among its steps.
 
     Args:
         path: PNG, JPEG, TIFF, WebP, BMP, GIF, JPEG 2000, DICOM or NIfTI.
-        window: Range of stored values to show, for grey images.
+        window: Range of stored values to show, for grey images; refused for colours.
         frame: Which picture of a file that holds several, from 0; the slice index for NIfTI.
         axis: Anatomical axis for NIfTI: 0 sagittal, 1 coronal, 2 axial.
         max_pixels: Largest accepted width times height.
         background: RGB behind transparent pixels.
 
     Returns:
-        The pixels and the record of what was done to them.
+        The pixels and the record of what was done to them. Memory to get them is taken from the
+        budget that all threads share (:data:`~cas_metric.images.limits.BUDGET`).
 
     Raises:
-        ImageError: The file is missing, empty, truncated, corrupt, too large, too small, holds
-            several pictures, or has values without a known range.
+        ImageError: The file is missing, empty, truncated, corrupt, too large, too small or thin,
+            holds several pictures, or has values without a known range.
         MissingDependency: The extra for DICOM or NIfTI is not installed.
     """
     path = _existing(path)
-    if nifti.is_nifti(path):
-        return nifti.load_nifti(path, axis=axis, index=frame, window=window, max_pixels=max_pixels)
-    if dicom.is_dicom(path):
-        return dicom.load_dicom(path, window=window, frame=frame, max_pixels=max_pixels)
-    return raster.load_raster(
-        path, window=window, frame=frame, max_pixels=max_pixels, background=background
-    )
+    cost = 0 if BUDGET.is_held else decoding_cost(path, max_pixels=max_pixels)
+    with BUDGET.reserved(cost):
+        if nifti.is_nifti(path):
+            image = nifti.load_nifti(
+                path, axis=axis, index=frame, window=window, max_pixels=max_pixels
+            )
+        elif dicom.is_dicom(path):
+            image = dicom.load_dicom(path, window=window, frame=frame, max_pixels=max_pixels)
+        else:
+            load = tiff.load_tiff if tiff.is_tiff(path) else raster.load_raster
+            image = load(
+                path, window=window, frame=frame, max_pixels=max_pixels, background=background
+            )
+        return dataclasses.replace(image, steps=(*image.steps, *appearance(image.pixels)))
 
 
 def probe_header(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -67,17 +81,40 @@ def probe_header(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int
     A file that passes may still turn out truncated when it is decoded. Orientation is not applied.
 
     Raises:
-        ImageError: The file is missing, empty, of no known format, too large or too small.
+        ImageError: The file is missing, empty, of no known format, too large, too small or thin.
         MissingDependency: The extra for DICOM or NIfTI is not installed.
     """
+    return _probe(path, max_pixels)[:2]
+
+
+def decoding_cost(path: str | Path, *, resized_to: int = 0, max_pixels: int = MAX_PIXELS) -> int:
+    """Upper bound, by the header, of the bytes of memory that decoding takes.
+
+    Args:
+        path: As :func:`load_image`.
+        resized_to: Shorter side that the picture is going to be resized to, its proportions kept.
+        max_pixels: As :func:`load_image`.
+
+    Raises:
+        ImageError: As :func:`probe_header`; or it would be more than
+            :data:`~cas_metric.images.MAX_BYTES`.
+        MissingDependency: The extra for DICOM or NIfTI is not installed.
+    """
+    width, height, cost = _probe(path, max_pixels)
+    aspect = max(width, height) / min(width, height)
+    resized = int(resized_to**2 * aspect) * BYTES_PER_PIXEL
+    return check_header(Path(path), Header(width, height, cost + resized), max_pixels).cost
+
+
+def _probe(path: str | Path, max_pixels: int) -> Header:
     path = _existing(path)
     if nifti.is_nifti(path):
         return nifti.probe_nifti(path, max_pixels)
     if dicom.is_dicom(path):
         return dicom.probe_dicom(path, max_pixels)
-    with raster.opened(path) as image:
-        check_size(path, image.width, image.height, max_pixels)
-        return image.width, image.height
+    if tiff.is_tiff(path):
+        return tiff.probe_tiff(path, max_pixels)
+    return raster.probe_raster(path, max_pixels)
 
 
 def _existing(path: str | Path) -> Path:

@@ -1,31 +1,32 @@
-"""What the readers of all formats share: the result, windows, size limits, conversions."""
+"""What the readers of all formats share: the result, windows, conversions."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from cas_metric.errors import CasError, ImageError, InputError
+from cas_metric.errors import ImageError, InputError
 
 if TYPE_CHECKING:
     import torch
 
-#: Largest accepted image: about 9,000 x 9,000. Checked on the header, before any decoding.
-#: It lies below the size at which Pillow itself warns of decompression bombs.
-MAX_PIXELS: Final = 80_000_000
-#: Smallest accepted side. Below it there is nothing to judge: an encoder would see one flat patch.
-MIN_SIDE: Final = 8
 #: Kinds of steps that :func:`count_steps` spells out.
 STEPS_TOLD: Final = 50
 #: Colour behind transparent pixels. White is what a reader sees on a page or in a viewer.
 BACKGROUND: Final = (255, 255, 255)
+#: Rows that are composited at once.
+BAND: Final = 64
+#: What to do about a file that holds more than one picture.
+SAVE_ONE: Final = (
+    "save the wanted one as a file of its own: "
+    "load_image(path, frame=0) and save_png(image, path) of cas_metric.images"
+)
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class LoadedImage:
 
     Attributes:
         pixels: ``(H, W, 3)`` RGB; uint8 where the source has 8 bits, else float32 in [0, 1].
-        steps: What was done to the stored values, in order; empty for plain 8-bit grey or RGB.
+        steps: What was done to the stored values, in order, and what is to be noted of the
+            result (:func:`~cas_metric.images.notes_of`); empty for plain 8-bit grey or RGB.
     """
 
     pixels: np.ndarray
@@ -45,7 +47,8 @@ class LoadedImage:
 class Window:
     """A display window: stored values from ``low`` to ``high`` map linearly to [0, 1].
 
-    In DICOM, values are those after rescale (Hounsfield units for CT).
+    In DICOM, values are those after rescale (Hounsfield units for CT). A centre and a width, such
+    as -600 and 1500 for lungs, are ``Window(-600 - 1500 / 2, -600 + 1500 / 2)``.
 
     Attributes:
         low: Value shown black; everything below it is black too.
@@ -65,15 +68,12 @@ class Window:
                 fix="give two finite numbers, the lower one first",
             )
 
-    @classmethod
-    def from_center(cls, center: float, width: float) -> Window:
-        """The window of the given centre and width, e.g. -600 and 1500 for lung CT."""
-        return cls(center - width / 2, center + width / 2)
-
     def apply(self, values: np.ndarray) -> np.ndarray:
         """Map ``values`` of any shape to float32 in [0, 1]."""
-        scaled = (values.astype(np.float64) - self.low) / (self.high - self.low)
-        return np.clip(scaled, 0.0, 1.0).astype(np.float32)
+        scaled = values.astype(np.float64)
+        scaled -= self.low
+        scaled /= self.high - self.low
+        return np.clip(scaled, 0.0, 1.0, out=scaled).astype(np.float32)
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -82,6 +82,71 @@ class Window:
 
     def __str__(self) -> str:
         return f"window {self.low:g} to {self.high:g}"
+
+
+def measured(path: Path, values: np.ndarray) -> np.ndarray:
+    """The values of a grey image as they are, once it is sure that they are finite numbers.
+
+    Every reader passes what it decoded through here before anything is shown of it.
+
+    Raises:
+        ImageError: NaN or infinity among the values, or what is no real number.
+    """
+    if values.dtype.kind not in "buif":
+        raise ImageError(
+            f"{path}: its values are of type {values.dtype}, not real numbers",
+            fix="save one grey value a pixel",
+        )
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise ImageError(f"{path}: holds values that are not finite", fix="replace NaN and inf")
+    return values
+
+
+def refuse_window(path: Path, window: Window | None) -> None:
+    """Colour has no window.
+
+    Raises:
+        ImageError: One is given.
+    """
+    if window is not None:
+        raise ImageError(
+            f"{path}: a window applies to grey images, this one has colour or transparency",
+            fix="leave the window out, or convert the image to grey",
+        )
+
+
+def composite(
+    values: np.ndarray, background: tuple[int, int, int], *, premultiplied: bool = False
+) -> tuple[np.ndarray, list[str]]:
+    """Put ``(H, W, 2)`` grey or ``(H, W, 4)`` RGB values, alpha last, on ``background``.
+
+    Args:
+        values: uint8 or uint16.
+        background: RGB behind transparent pixels.
+        premultiplied: Whether the colours have been multiplied by alpha already.
+
+    Returns:
+        ``(H, W, 3)`` as :func:`scaled` gives them, and the record.
+    """
+    if values[..., -1].min() == np.iinfo(values.dtype).max:
+        return scaled(values[..., :-1]), []
+    pixels = np.empty((*values.shape[:2], 3), scaled(values[:1]).dtype)
+    behind = np.asarray(background, dtype=np.float32) / np.float32(255)
+    for start in range(0, len(values), BAND):  # in bands, for the sake of memory
+        band = values[start : start + BAND] / np.float32(np.iinfo(values.dtype).max)
+        colour, alpha = band[..., :-1], band[..., -1:]
+        shown = (colour if premultiplied else colour * alpha) + behind * (1 - alpha)
+        shown = shown.clip(0, 1)
+        pixels[start : start + BAND] = to_uint8(shown) if pixels.dtype == np.uint8 else shown
+    return pixels, [f"transparency composited on RGB {background}"]
+
+
+def scaled(values: np.ndarray) -> np.ndarray:
+    """``(H, W, C)`` uint8 as it is, uint16 as float32 in [0, 1]; one channel becomes three."""
+    if values.dtype != np.uint8:
+        values = values.astype(np.float32)
+        values /= np.float32(65535)
+    return np.broadcast_to(values, (*values.shape[:2], 3)) if values.shape[2] == 1 else values
 
 
 def count_steps(records: Iterable[tuple[str, ...]]) -> dict[str, int]:
@@ -100,41 +165,6 @@ def count_steps(records: Iterable[tuple[str, ...]]) -> dict[str, int]:
     return told
 
 
-@contextmanager
-def naming(path: Path, fix: str) -> Iterator[None]:
-    """Turn whatever a decoder raises into an :class:`ImageError` that names ``path``.
-
-    Decoders of untrusted bytes raise nearly every exception there is (``struct.error``,
-    ``SyntaxError``, ``IndexError``, ``zlib.error``, …), hence the broad clause.
-    """
-    try:
-        yield
-    except CasError:
-        raise
-    except Exception as error:
-        cause = " ".join(str(error).split())[:300] or type(error).__name__
-        raise ImageError(f"{path}: {cause}", fix=fix) from error
-
-
-def check_size(path: Path, width: int, height: int, max_pixels: int) -> None:
-    """Refuse images too large to decode safely or too small to show anything.
-
-    Raises:
-        ImageError: More than ``max_pixels`` pixels, or a side below :data:`MIN_SIDE`.
-    """
-    if width * height > max_pixels:
-        raise ImageError(
-            f"{path}: {width} x {height} is {width * height / 1e6:.0f} million pixels, "
-            f"more than the limit of {max_pixels / 1e6:.0f} million",
-            fix="crop or downsample the image",
-        )
-    if min(width, height) < MIN_SIDE:
-        raise ImageError(
-            f"{path}: {width} x {height} is too small to be scored",
-            fix=f"every side needs at least {MIN_SIDE} pixels; regenerate or remove the image",
-        )
-
-
 def grey_to_rgb(values: np.ndarray) -> np.ndarray:
     """``(H, W)`` to ``(H, W, 3)``, the same value in each channel, dtype kept."""
     return np.repeat(values[:, :, np.newaxis], 3, axis=2)
@@ -144,7 +174,8 @@ def to_uint8(pixels: np.ndarray) -> np.ndarray:
     """8-bit pixels of a :class:`LoadedImage`: rounded where they are float, else unchanged."""
     if pixels.dtype == np.uint8:
         return pixels
-    return np.rint(pixels * 255.0).astype(np.uint8)
+    scaled = pixels * 255.0
+    return np.rint(scaled, out=scaled).astype(np.uint8)
 
 
 def to_tensor(pixels: np.ndarray) -> torch.Tensor:
@@ -154,6 +185,25 @@ def to_tensor(pixels: np.ndarray) -> torch.Tensor:
     channels_first = np.ascontiguousarray(pixels.transpose(2, 0, 1))
     tensor = torch.from_numpy(channels_first).float()
     return tensor / 255.0 if pixels.dtype == np.uint8 else tensor
+
+
+def save_png(image: LoadedImage, path: str | Path) -> None:
+    """Save what was read as PNG: 16 bits where a grey image has more than 8, else 8 bits.
+
+    It makes a file that can be scored of one slice of a volume, or one frame of a film.
+
+    >>> image = load_image("scan.nii.gz", axis=2, frame=80, window=Window(-160, 240))
+    >>> save_png(image, "scan-080.png")  # doctest: +SKIP
+    """
+    from PIL import Image
+
+    pixels = image.pixels
+    is_grey = (pixels == pixels[..., :1]).all()
+    if is_grey and pixels.dtype != np.uint8:
+        picture = Image.fromarray(np.rint(pixels[..., 0] * 65535.0).astype(np.uint16))
+    else:
+        picture = Image.fromarray(to_uint8(pixels[..., 0] if is_grey else pixels))
+    picture.save(path, format="PNG")
 
 
 def sha256_file(path: str | Path) -> str:

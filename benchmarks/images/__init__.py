@@ -1,0 +1,1 @@
+"""What the readers of images cost, and whether they agree with other decoders."""
