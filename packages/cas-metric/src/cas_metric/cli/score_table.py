@@ -24,6 +24,8 @@ def print_summary(summary: Mapping[str, Any], folder: Path) -> None:
         console.width = _WIDTH
     if summary["embedded_world"]:
         console.print("Phantom images: drawings of the embedded world, not medical data.")
+    for warning in summary["warnings"]:
+        console.print(f"Warning: {warning}.", markup=False, soft_wrap=True)
     console.print(_table(summary))
     for line in _lines(summary):
         console.print(line, markup=False, soft_wrap=True)
@@ -65,8 +67,17 @@ def _lines(summary: Mapping[str, Any]) -> Iterator[str]:
     yield "Means, 95% bootstrap intervals below. Floor: against another real image of the class."
     if summary["tau"] is not None:
         yield f"tau = {summary['tau']:.3f}, the 25th percentile of the real images' CAS"
+    for one in summary["methods"]:
+        if (covered := one["coverage"])["cases"] < covered["of"]:
+            yield (
+                f"{one['method']}: scored for {covered['cases']} of {covered['of']} real cases, and "
+                "its tail is held against these alone"
+            )
+    yield from _self_test_lines(summary["self_test"])
     yield from _probe_lines(summary["probe"])
-    if change := summary["precision"]:
+    if (change := summary["precision"]) and "problem" in change:
+        yield f"{change['dtype']} was not compared with float32: {change['problem']}"
+    elif change:
         told = ((name, change[name]) for name in ("vdc", "ccs", "sfs") if name in change)
         moved = (f"{n.upper()} {one['mean']:.5f}, {one['max']:.5f} at most" for n, one in told)
         images = change["images"]
@@ -90,6 +101,16 @@ def _lines(summary: Mapping[str, Any]) -> Iterator[str]:
         f"embedded {timing['images_embedded']} images, {timing['images_from_cache']} from cache, "
         f"in {timing['seconds']:.1f} s"
     )
+
+
+def _self_test_lines(found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """What the encoder can tell apart on the real images."""
+    if found:
+        told = (
+            f"{name.upper()} {one['score']:.2f} ({one['chance']:.2f})"
+            for name, one in found.items()
+        )
+        yield f"self-test on the real images, chance in brackets: {', '.join(told)}"
 
 
 def _probe_lines(probe: Mapping[str, Any]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from cas_metric.report.content import Entry
-from cas_metric.report.format import MISSING, count, is_number, share
+from cas_metric.report.format import MISSING, between, count, is_number, number, share
 from cas_metric.report.tables import Cell, Column, Table, TableRow
 
 #: Lines that the failures table shows; the rest is counted and left to per_image.csv.
@@ -37,6 +37,33 @@ def prompt_table(methods: Sequence[Entry], limit: int | None) -> Table | None:
         Column("most tokens"),
     )
     return Table("prompts", _limit("Prompts", limit), columns, tuple(rows)) if rows else None
+
+
+def self_test_table(found: Mapping[str, Mapping[str, Any]]) -> Table | None:
+    """What the encoder can tell apart on the real images; None where nothing could be asked."""
+    rows = []
+    for name, one in found.items():
+        verdict = "blind" if one["blind"] else "above chance"
+        bounds = (one["low"], one["high"])
+        cells = (
+            Cell(name.upper(), name),
+            Cell(one["question"], one["question"]),
+            Cell(number(one["score"]), one["score"], between(bounds)),
+            Cell(number(one["chance"]), one["chance"]),
+            Cell(count(one["images"]), one["images"]),
+            Cell(verdict, verdict),
+        )
+        rows.append(TableRow(cells))
+    columns = (
+        Column("Score", numeric=False),
+        Column("asked of every real image", numeric=False),
+        Column("share", "Classes count the same; 95% interval over patients."),
+        Column("chance"),
+        Column("images"),
+        Column("verdict", "Blind: not above chance, so the score says nothing here.", False),
+    )
+    caption = "Self-test: can the encoder judge these images at all?"
+    return Table("self-test", caption, columns, tuple(rows)) if rows else None
 
 
 def checklist_table(rows: pd.DataFrame, limit: int | None) -> Table | None:

@@ -71,6 +71,7 @@ def render_table(run: Run) -> str:
         "fragment.html.j2",
         {
             "embedded_world": bool(run.summary.get("embedded_world")),
+            "warnings": run.summary.get("warnings") or [],
             "headline": content.headline(methods, references),
             "table": content.summary_table(methods, references),
         },
@@ -98,6 +99,8 @@ def build_context(
         "encoder": encoder.get("name") or "unknown encoder",
         "protocol": summary.get("protocol") or "custom",
         "departures": summary.get("departures") or [],
+        "warnings": summary.get("warnings") or [],
+        "self_test": details.self_test_table(summary.get("self_test") or {}),
         "headline": content.headline(methods, references),
         "counts": _counts(methods),
         "intervals": content.interval_chart(methods, references),

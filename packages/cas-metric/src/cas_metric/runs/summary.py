@@ -19,6 +19,7 @@ from cas_metric.images import count_steps
 from cas_metric.runs.place import Origin
 from cas_metric.scoring.inputs import Inputs
 from cas_metric.scoring.pipeline import Scores
+from cas_metric.scoring.self_test import blind
 from cas_metric.statistics.aggregate import case_clusters, scored, summarise
 from cas_metric.statistics.tail import tail_statistics, threshold
 
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 PACKAGES: Final = (
     *("cas-metric", "torch", "transformers", "tokenizers", "numpy", "pandas", "pillow", "pyarrow"),
 )
+
+#: Share of blank images from which on a run warns of them.
+BLANK_SHARE: Final = 0.01
 
 #: What to add where a primitive cannot be had.
 REMEDIES: Final = {
@@ -87,7 +91,9 @@ def build_summary(
         "missing": missing(scores),
         "text": _text(scores),
         "failures": list(scores.material.failures),
-        "warnings": list(warnings),
+        "self_test": {name: dict(one) for name, one in scores.self_test.items()},
+        "blank": _blank(scores.rows),
+        "warnings": [*warnings, *_blindness(scores, encoder), *_blank_warnings(scores.rows)],
         "notes": list(scores.notes),
         "provenance": {
             "command": list(command),
@@ -131,14 +137,31 @@ def missing(scores: Scores) -> dict[str, dict[str, Any]]:
 
 
 def _methods(scores: Scores) -> list[dict[str, Any]]:
-    methods = []
-    for name, rows in scores.rows.groupby("method", sort=True):
-        methods.append({"method": name, **summarise(rows), "tail": _tail(rows, scores.real)})
-    return methods
+    return [
+        {"method": name, **summarise(rows), **_against_real(rows, scores)}
+        for name, rows in scores.rows.groupby("method", sort=True)
+    ]
+
+
+def _against_real(rows: pd.DataFrame, scores: Scores) -> dict[str, Any]:
+    """The tail of one method, against the real images of the cases that it has scored images of.
+
+    A method that covers some of the cases only, or whose images failed for some, would otherwise be
+    held against a threshold of other cases.
+    """
+    kept = scored(rows)
+    known = set(scored(scores.real)["image"])
+    cases = set(kept["reference"]) & known
+    partial = bool(cases) and len(cases) < len(known)
+    real = scores.real[scores.real["image"].isin(cases)] if partial else scores.real
+    return {
+        "coverage": {"cases": len(cases), "of": len(known)},
+        "tail": _tail(rows, real),
+    }
 
 
 def _tail(rows: pd.DataFrame, real: pd.DataFrame) -> dict[str, Any] | None:
-    """The tail of one method against Real; None where either has no CAS."""
+    """None where either has no CAS."""
     if rows["cas"].notna().sum() == 0 or real["cas"].notna().sum() == 0:
         return None
     statistics = tail_statistics(
@@ -148,6 +171,34 @@ def _tail(rows: pd.DataFrame, real: pd.DataFrame) -> dict[str, Any] | None:
         real_clusters=case_clusters(real),
     )
     return statistics.as_dict()
+
+
+def _blindness(scores: Scores, encoder: Encoder) -> list[str]:
+    """What the self-test says against the numbers."""
+    lines = []
+    for name in blind(scores.self_test):
+        one = scores.self_test[name]
+        lines.append(
+            f"{encoder.name} is blind in {name.upper()} on these images, and so in CAS: "
+            f"'{one['question']}' holds for {one['score']:.2f} of the real images, chance is "
+            f"{one['chance']:.2f}"
+        )
+    return lines
+
+
+def _blank(rows: pd.DataFrame) -> dict[str, int]:
+    """Generated images in which nothing, or hardly anything, can be seen, by kind."""
+    if "note" not in rows:
+        return {}
+    return {str(kind): int(n) for kind, n in rows["note"].value_counts().items() if kind}
+
+
+def _blank_warnings(rows: pd.DataFrame) -> list[str]:
+    return [
+        f"{count} of {len(rows)} generated images are {kind}: what made them may have failed"
+        for kind, count in _blank(rows).items()
+        if count >= max(1, BLANK_SHARE * len(rows))
+    ]
 
 
 def _tau(real: pd.DataFrame) -> float | None:

@@ -11,18 +11,20 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cas_metric import primitives, protocol
+from cas_metric.images import notes_of
 from cas_metric.scoring.diagnosis import Judge
 from cas_metric.scoring.embeddings import ImageSet, Texts, gather
 from cas_metric.scoring.inputs import Inputs
 
-#: Columns of every row, in file order; ``patient`` and ``prompt`` follow where they are known.
+#: Columns of every row, in file order; ``patient``, ``prompt`` and ``note`` (the image is
+#: blank or faint) follow where there are any.
 COLUMNS: Final = (
     *("id", "method", "seed", "label", "image", "reference"),
     *("vdc", "ccs", "dd", "dd_prob", "sfs", "cas"),
     *("prompt_tokens", "checklist_tokens", "prompt_truncated", "checklist_truncated"),
     *("status", "error"),
 )
-OPTIONAL_COLUMNS: Final = ("patient", "prompt")
+OPTIONAL_COLUMNS: Final = ("patient", "prompt", "note")
 
 #: Decimals of a score in the rows. Six lie well above the noise of float32 arithmetic, so that
 #: rows stay the same from run to run, and well below any difference that means something.
@@ -74,6 +76,7 @@ def score_side(side: Side, inputs: Inputs, texts: Texts, judge: Judge) -> pd.Dat
         rows[f"{name}_truncated"] = _known(texts.truncated, positions, "boolean")
     reasons = _reasons(side, texts, checklists, scores, judge)
     rows["error"] = reasons
+    rows["note"] = [", ".join(notes_of(steps)) for steps in side.images.steps]
     failed = ~side.images.usable
     rows["status"] = np.select([failed, np.array(reasons) != ""], ["failed", "partial"], "ok")
     optional = [name for name in OPTIONAL_COLUMNS if (rows[name] != "").any()]

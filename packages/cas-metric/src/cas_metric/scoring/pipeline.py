@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,7 @@ from cas_metric.scoring.floor import other_of_class
 from cas_metric.scoring.inputs import Inputs, prepare
 from cas_metric.scoring.per_image import Side, score_side
 from cas_metric.scoring.probe import Probe
+from cas_metric.scoring.self_test import self_test
 
 if TYPE_CHECKING:
     from cas_metric.encoders import Encoder
@@ -68,6 +69,8 @@ class Scores:
         inputs: What was scored.
         material: What it was computed from.
         judge: The probe, or the probes, behind DD.
+        self_test: What the encoder can tell apart on the real images; see
+            :mod:`cas_metric.scoring.self_test`.
         conditions: What was done where the protocol prescribes something.
         seconds: Wall time by step.
         notes: What a person should know before trusting the numbers.
@@ -79,6 +82,7 @@ class Scores:
     inputs: Inputs
     material: Material
     judge: Judge
+    self_test: Mapping[str, Mapping[str, Any]]
     conditions: protocol.Conditions
     seconds: Mapping[str, float]
     notes: tuple[str, ...]
@@ -164,6 +168,7 @@ def score_inputs(
         inputs=inputs,
         material=material,
         judge=judge,
+        self_test=self_test(inputs, material.images["real"], texts, real),
         conditions=conditions_of(inputs, encoder, judge),
         seconds={"embedding": embedded - started, "scoring": time.perf_counter() - embedded},
         notes=(*inputs.notes, *_seen_in_training(material)),

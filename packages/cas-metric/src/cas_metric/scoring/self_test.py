@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -85,7 +85,7 @@ def self_test(
     return {name: one for name, one in found.items() if one is not None}
 
 
-def blind(found: dict[str, dict[str, Any]]) -> list[str]:
+def blind(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The primitives that the encoder is blind in."""
     return [name for name, one in found.items() if one["blind"]]
 

@@ -23,6 +23,8 @@ from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE, RESAMPLES
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.intp]
+#: What groups the rows of a sample; None makes every row its own group.
+Labels = Sequence[Any] | NDArray[Any] | None
 
 #: Counts held at once; bounds memory at 32 MB whatever the number of cases.
 _BLOCK_ELEMENTS = 4_000_000
