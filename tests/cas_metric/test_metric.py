@@ -190,3 +190,48 @@ def test_ids_below_0_are_refused(metric: ClinicalAlignmentScore, batch: dict) ->
     """They would name no image: those that the metric gives itself are negative."""
     with pytest.raises(InputError, match="ids count from 0"):
         metric.update(**{**batch, "ids": [-1, *batch["ids"][1:]]})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda x: x * 2 - 1, "2 \\+ 0.5"),
+        (lambda x: x * 255, "images / 255"),
+        (lambda x: (x * 255).to(torch.uint8), "divide 8-bit images by 255"),
+        (lambda x: x.masked_fill(x > 0.5, float("nan")), "not numbers"),
+        (lambda x: x[:, 0], "channels first"),
+    ],
+)
+@pytest.mark.parametrize("which", ["images", "references"])
+def test_ranges_are_checked_like_shapes(
+    metric: ClinicalAlignmentScore, batch: dict, which: str, spoil: object, message: str
+) -> None:
+    part = _part(batch, 0, 3)
+    part[which] = spoil(part[which])
+    with pytest.raises(InputError, match=message):
+        metric.update(**part)
+    assert not metric.keys
+
+
+def test_a_clone_shares_the_encoder_and_counts_for_itself(
+    metric: ClinicalAlignmentScore, batch: dict
+) -> None:
+    metric.update(**_part(batch, 0, 2))
+    twin = metric.clone()
+    twin.update(**_part(batch, 2, 5))
+    assert twin.encoder is metric.encoder
+    assert twin.probe is metric.probe
+    assert (len(metric.rows()), len(twin.rows())) == (2, 5)
+    assert metric.compute()["n"] == 2
+    assert twin.compute()["n"] == 5
+
+
+def test_names_do_for_encoder_domain_and_probe(
+    siglip_directory: Path, probe: Probe, folders: Folders, batch: dict, tmp_path: Path
+) -> None:
+    probe.save(tmp_path / "probe.safetensors")
+    named = ClinicalAlignmentScore(
+        str(siglip_directory), tmp_path / "probe.safetensors", str(folders.domain)
+    )
+    named.update(**_part(batch, 0, 2))
+    assert len(named.rows()) == 2

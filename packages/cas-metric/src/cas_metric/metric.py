@@ -6,17 +6,20 @@ ranks, and counts an image once however often a padded sampler delivers it.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import pandas as pd
 import torch
 from torch import Tensor
 
 from cas_metric import primitives, protocol
-from cas_metric.domains import Domain
-from cas_metric.encoders import Encoder
+from cas_metric.domains import Domain, load_domain
+from cas_metric.encoders import Encoder, load_encoder
 from cas_metric.errors import InputError, MissingDependency
+from cas_metric.images.tensors import require_unit_range
 from cas_metric.scoring.per_image import DECIMALS
 from cas_metric.scoring.probe import Probe
 
@@ -38,9 +41,9 @@ class ClinicalAlignmentScore(Metric):
     official one, so the two differ in the third decimal.
 
     Args:
-        encoder: The space in which to score.
-        probe: Fitted on real images in the same space; its classes are the domain's.
-        domain: Checklists and class names.
+        encoder: The space in which to score: a loaded encoder, or what ``load_encoder`` takes.
+        probe: Fitted on real images in the same space, or its file; its classes are the domain's.
+        domain: Checklists and class names: a domain, or the name or file of a domain pack.
         **kwargs: As :class:`torchmetrics.Metric` takes them.
 
     Example:
@@ -56,26 +59,45 @@ class ClinicalAlignmentScore(Metric):
     higher_is_better = True
     full_state_update = False
 
-    def __init__(self, encoder: Encoder, probe: Probe, domain: Domain, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        encoder: Encoder | str | Path,
+        probe: Probe | str | Path,
+        domain: Domain | str | Path,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        if probe.fingerprint != encoder.fingerprint:
-            raise InputError(
-                "the probe was fitted on another encoder", fix="fit one on this encoder"
-            )
+        if isinstance(encoder, str | Path):
+            encoder = load_encoder(encoder)
+        if isinstance(domain, str | Path):
+            domain = load_domain(domain)
+        probe = (Probe.read(probe) if isinstance(probe, str | Path) else probe).require(encoder)
         if set(probe.classes) != set(domain.class_names):
             raise InputError(
                 f"the probe tells apart {', '.join(probe.classes)}, the domain "
                 f"{', '.join(domain.class_names)}",
                 fix="fit a probe on the classes of the domain",
             )
-        self.encoder = encoder
-        self.probe = probe
-        self.domain = domain
+        self.encoder, self.probe, self.domain = encoder, probe, domain
         # Lists of tensors, which torchmetrics gathers over ranks by itself.
         self.add_state("keys", default=[], dist_reduce_fx="cat")
         self.add_state("values", default=[], dist_reduce_fx="cat")
         self.keys: list[Tensor]
         self.values: list[Tensor]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A copy with states of its own; encoder, probe and domain, which never change, are shared.
+
+        ``clone`` and ``MetricCollection`` copy this way.
+        """
+        for shared in (self.encoder, self.probe, self.domain):
+            memo[id(shared)] = shared
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        for name, value in self.__getstate__().items():
+            twin.__dict__[name] = copy.deepcopy(value, memo)
+        twin.__setstate__(twin.__dict__)
+        return twin
 
     @torch.no_grad()
     def update(
@@ -97,14 +119,16 @@ class ClinicalAlignmentScore(Metric):
                 another rank, counts once. Without them every image counts.
 
         Raises:
-            InputError: Lengths differ, an id is negative, or a label is unknown or without a
-                checklist.
+            InputError: Lengths differ, pixels are not finite or not in [0, 1], an id is negative,
+                or a label is unknown or without a checklist.
         """
         sizes = {len(images), len(labels), len(prompts), len(references)}
         if len(sizes) != 1 or (ids is not None and len(ids) != len(images)):
             raise InputError("images, labels, prompts, references and ids must be equally many")
         if ids is not None and any(one < 0 for one in ids):
             raise InputError("ids count from 0", fix="name the images by numbers without a sign")
+        require_unit_range(images)
+        require_unit_range(references)
         names = [self.domain.canonical(label) for label in labels]
         checklists = [self.domain.checklist_text(name) for name in names]
         if "" in checklists:

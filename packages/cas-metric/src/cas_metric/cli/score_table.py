@@ -70,7 +70,7 @@ def _lines(summary: Mapping[str, Any]) -> Iterator[str]:
     for one in summary["methods"]:
         if (covered := one["coverage"])["cases"] < covered["of"]:
             yield (
-                f"{one['method']}: scored for {covered['cases']} of {covered['of']} real cases, and "
+                f"{one['method']}: scored for {covered['cases']} of {covered['of']} real cases; "
                 "its tail is held against these alone"
             )
     yield from _self_test_lines(summary["self_test"])
