@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cas_metric.encoders.base import Encoder, TextEmbeddings
+    from cas_metric.encoders.family import EncoderInfo, Family
     from cas_metric.encoders.loading import load_encoder, open_encoder
     from cas_metric.encoders.model import ModelEncoder
-    from cas_metric.encoders.registry import EncoderInfo, list_encoders
+    from cas_metric.encoders.registry import list_encoders
 
 __all__ = [
     "Encoder",
     "EncoderInfo",
+    "Family",
     "ModelEncoder",
     "TextEmbeddings",
     "list_encoders",
@@ -26,7 +28,8 @@ __all__ = [
 
 _HOME = {
     "Encoder": "base",
-    "EncoderInfo": "registry",
+    "EncoderInfo": "family",
+    "Family": "family",
     "ModelEncoder": "model",
     "TextEmbeddings": "base",
     "list_encoders": "registry",

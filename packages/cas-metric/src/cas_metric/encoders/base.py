@@ -5,7 +5,8 @@ space. Every family is loaded from a local directory in the hub's format; a hub 
 of getting such a directory. What it must hold:
 
 =========================  ======================================================================
-``config.json``            with ``model_type``: ``siglip``, ``clip``, ``metaclip_2`` or ``dinov2``
+``config.json``            with a ``model_type`` that a family takes (see
+                           :mod:`cas_metric.encoders.families`), or timm's own
 ``model.safetensors``      or ``model.safetensors.index.json`` and its shards; pickles are refused
 ``preprocessor_config.json``  with ``image_processor_type`` (``SiglipImageProcessor``,
                            ``CLIPImageProcessor``, ``BitImageProcessor``), ``size``, ``resample``,

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cas_metric.encoders import hub
 from cas_metric.encoders.base import LoadOptions
 from cas_metric.encoders.deferred import DeferredEncoder, Facts, facts_memory, recall_facts
 from cas_metric.encoders.devices import find_device
+from cas_metric.encoders.family import families, own_families
 from cas_metric.encoders.registry import resolve
 from cas_metric.encoders.weights import digest_file, read_config, weight_files
 from cas_metric.errors import InputError, ModelUnavailable
@@ -127,7 +128,7 @@ def _locate(spec: str | Path, revision: str | None, offline: bool) -> _Located:
         )
         directory, commit = snapshot.directory, snapshot.commit
     assert directory is not None
-    load = partial(load_towers, directory, openclip=source.openclip is not None)
+    load = partial(_load_openclip_directory if source.openclip else load_towers, directory)
     files = tuple(
         path
         for path in sorted(directory.iterdir())
@@ -137,35 +138,44 @@ def _locate(spec: str | Path, revision: str | None, offline: bool) -> _Located:
 
 
 def _load_openclip_file(model: str, weights: Path) -> Towers:
-    from cas_metric.encoders import openclip
+    from cas_metric.encoders.families import openclip
 
     return openclip.load_file(model, weights)
 
 
-def load_towers(directory: Path, *, openclip: bool = False) -> Towers:
-    """Load a model directory with the family that its configuration names."""
-    from cas_metric.encoders import dinov2, metaclip, siglip
-    from cas_metric.encoders import openclip as openclip_family
+def _load_openclip_directory(directory: Path) -> Towers:
+    from cas_metric.encoders.families import openclip
 
-    if openclip or hub.is_openclip(path.name for path in directory.iterdir()):
-        return openclip_family.load_directory(directory)
-    families = {
-        model_type: family
-        for family in (siglip, metaclip, dinov2)
-        for model_type in family.MODEL_TYPES
-    }
-    config = read_config(directory)
-    family = families.get(str(config.get("model_type")))
+    return openclip.load_directory(directory)
+
+
+def load_towers(directory: Path) -> Towers:
+    """Load a model directory with the family that takes it.
+
+    Raises:
+        InputError: No family does.
+        ModelUnavailable: It is not complete.
+    """
+    names = {path.name for path in directory.iterdir()}
+    config = read_config(directory) if "config.json" in names else {}
+    family = next((one for one in families() if one.takes(names, config)), None)
     if family is None:
-        raise InputError(
-            f"{directory}: model_type {config.get('model_type')!r} is no supported encoder family",
-            fix=f"supported: {', '.join(families)}, and open_clip directories",
-        )
-    weight_files(directory)  # says more of weights than that they lack
-    missing = hub.missing_from(directory)
-    if missing:
-        raise ModelUnavailable(
-            f"{directory}: no {', no '.join(missing)}",
-            fix="copy these files of the checkpoint into the directory",
-        )
+        _refuse(directory, config or read_config(directory))
+    assert family is not None
+    if not hub.is_openclip(names) and family in own_families():
+        weight_files(directory)  # says more of weights than that they lack
+        missing = hub.missing_from(directory)
+        if missing:
+            raise ModelUnavailable(
+                f"{directory}: no {', no '.join(missing)}",
+                fix="copy these files of the checkpoint into the directory",
+            )
     return family.load(directory, config)
+
+
+def _refuse(directory: Path, config: dict[str, Any]) -> None:
+    supported = [model_type for family in families() for model_type in family.model_types]
+    raise InputError(
+        f"{directory}: model_type {config.get('model_type')!r} is no supported encoder family",
+        fix=f"supported: {', '.join(supported)}, and directories of open_clip or timm",
+    )

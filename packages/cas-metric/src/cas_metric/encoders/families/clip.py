@@ -1,35 +1,44 @@
-"""CLIP and MetaCLIP 2.
+"""CLIP, MetaCLIP 2 and long-text CLIPs.
 
-77 tokens, a causal text tower that is pooled at the first EOS, so that padding behind it changes
-nothing; images resized by their shortest side and cropped to the centre. The activation
-(``quick_gelu`` or ``gelu``) is the configuration's.
+77 tokens, or as many positions as the configuration has; a causal text tower that is pooled at the
+first EOS, so that padding behind it changes nothing; images resized by their shortest side and
+cropped to the centre. The activation (``quick_gelu`` or ``gelu``) is the configuration's.
 Sources: https://arxiv.org/abs/2103.00020, https://arxiv.org/abs/2507.22062, the model cards.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from cas_metric.encoders.checkpoint import load_model, load_processor, load_tokenizer
-from cas_metric.encoders.model import Towers
-from cas_metric.encoders.preprocessing import from_processor
-from cas_metric.encoders.text import HubTokenizer, TextTower
+from cas_metric.encoders.family import EncoderInfo, Family
 from cas_metric.encoders.weights import content_digest
 from cas_metric.errors import InputError
 
-MODEL_TYPES = ("clip", "metaclip_2")
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cas_metric.encoders.model import Towers
 
 
 def load(directory: Path, config: dict[str, Any]) -> Towers:
     """Load a directory with ``model_type: clip`` or ``metaclip_2``."""
     from transformers import CLIPModel, MetaClip2Model
 
-    model = load_model(CLIPModel if config["model_type"] == "clip" else MetaClip2Model, directory)
+    model_type = str(config["model_type"])
+    model = load_model(CLIPModel if model_type == "clip" else MetaClip2Model, directory)
+    return two_towers(model, directory, model_type)
+
+
+def two_towers(model: Any, directory: Path, model_type: str) -> Towers:
+    """The towers of a model with CLIP's interface: projected image and causal text features."""
+    from cas_metric.encoders.model import Towers
+    from cas_metric.encoders.preprocessing import from_processor
+    from cas_metric.encoders.text import HubTokenizer, TextTower
+
     tokenizer = load_tokenizer(directory)
-    check_pooled_token(directory, config["model_type"], model.config.text_config, tokenizer)
+    check_pooled_token(directory, model_type, model.config.text_config, tokenizer)
 
     def image_features(pixels: Tensor) -> Tensor:
         return model.get_image_features(pixel_values=pixels).pooler_output
@@ -68,3 +77,44 @@ def check_pooled_token(directory: Path, model_type: str, config: Any, tokenizer:
             f"ends a text with {tokenizer.eos_token!r} = {eos}",
             fix="take config.json and the tokenizer from the same checkpoint",
         )
+
+
+FAMILY = Family(
+    name="clip",
+    load=load,
+    model_types=("clip", "metaclip_2"),
+    encoders=(
+        EncoderInfo(
+            "metaclip2",
+            "clip",
+            "facebook/metaclip-2-worldwide-huge-quickgelu",
+            "2431b607fc8e05dd43b73797ba1a7a042514bcf4",
+            "CC-BY-NC-4.0",
+            77,
+            224,
+            7440,
+            purpose="out-of-family check",
+        ),
+        EncoderInfo(
+            "clip",
+            "clip",
+            "openai/clip-vit-large-patch14",
+            "32bd64288804d66eefd0ccbe215aa642df71cc41",
+            "MIT",
+            77,
+            224,
+            1710,
+        ),
+        EncoderInfo(
+            "monet",
+            "clip",
+            "suinleelab/monet",
+            "main",
+            "see its card",
+            77,
+            224,
+            0,
+            purpose="dermatology",
+        ),
+    ),
+)
