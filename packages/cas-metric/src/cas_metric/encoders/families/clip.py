@@ -33,6 +33,8 @@ def load(directory: Path, config: dict[str, Any]) -> Towers:
 
 def two_towers(model: Any, directory: Path, model_type: str) -> Towers:
     """The towers of a model with CLIP's interface: projected image and causal text features."""
+    import torch
+
     from cas_metric.encoders.model import Towers
     from cas_metric.encoders.preprocessing import from_processor
     from cas_metric.encoders.text import HubTokenizer, TextTower
@@ -44,7 +46,14 @@ def two_towers(model: Any, directory: Path, model_type: str) -> Towers:
         return model.get_image_features(pixel_values=pixels).pooler_output
 
     def text_features(ids: Tensor) -> Tensor:
-        return model.get_text_features(input_ids=ids.to(model.device)).pooler_output
+        ids = ids.to(model.device)
+        if model_type != "aimv2":
+            return model.get_text_features(input_ids=ids).pooler_output
+        # AIMv2's tower is causal only where a mask says so, and one of ones alone is left away.
+        length = ids.shape[1]
+        causal = torch.ones(length, length, dtype=torch.bool, device=ids.device).tril()
+        mask = causal.expand(len(ids), 1, length, length)
+        return model.get_text_features(input_ids=ids, attention_mask=mask).pooler_output
 
     limit = model.config.text_config.max_position_embeddings
     return Towers(

@@ -12,6 +12,7 @@ Sources: https://github.com/huggingface/pytorch-image-models, the model cards.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from cas_metric.encoders.preprocessing import Preprocessing
 
 #: Heads by the width of the tokens, where model cards change an architecture's width.
-ARGUMENTS: Final = {("vit_giant_patch14_224", 1536): {"num_heads": 24, "no_embed_class": True}}
+ARGUMENTS: Final = {("vit_giant_patch14_224", 1536): {"num_heads": 24}}
 
 
 def load(directory: Path, config: dict[str, Any]) -> Towers:
@@ -106,7 +107,9 @@ def _told_by(weights: dict[str, Tensor]) -> dict[str, Any]:
         found["init_values"] = 1e-5  # the value is overwritten by the weights
     if "reg_token" in shapes:
         found["reg_tokens"] = shapes["reg_token"][1]
-        found["no_embed_class"] = True
+    positions = shapes.get("pos_embed", (0, 0))[1]
+    if "cls_token" in shapes and positions:  # a full square has none for the tokens before it
+        found["no_embed_class"] = math.isqrt(positions) ** 2 == positions
     return found
 
 
@@ -169,7 +172,7 @@ def _require_timm() -> Any:
         import timm
         import timm.layers
     except ImportError as error:
-        raise MissingDependency("timm", extra="timm", purpose="encoders of timm") from error
+        raise MissingDependency("timm", extra="openclip", purpose="encoders of timm") from error
     return timm
 
 
