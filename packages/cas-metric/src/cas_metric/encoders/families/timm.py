@@ -110,6 +110,8 @@ def _told_by(weights: dict[str, Tensor]) -> dict[str, Any]:
     positions = shapes.get("pos_embed", (0, 0))[1]
     if "cls_token" in shapes and positions:  # a full square has none for the tokens before it
         found["no_embed_class"] = math.isqrt(positions) ** 2 == positions
+        before = 0 if found["no_embed_class"] else 1 + found.get("reg_tokens", 0)
+        found["img_size"] = math.isqrt(positions - before) * found["patch_size"]
     return found
 
 
