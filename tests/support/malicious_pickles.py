@@ -165,8 +165,13 @@ def _by_hand() -> Iterator[tuple[str, Any]]:
     yield "persistent", lambda f, m: f.write_bytes(b"\x80\x02" + command(m) + b"Q.")
     yield "dup-and-call", lambda f, m: f.write_bytes(b"cos\nsystem\n2" + command(m) + b"\x85R.")
     yield "memo-call", lambda f, m: f.write_bytes(b"cos\nsystem\np0\ng0\n" + command(m) + b"\x85R.")
-    yield "getattr-chain", lambda f, m: f.write_bytes(
-        b"cbuiltins\ngetattr\n(cos\nsystem\nX\x08\x00\x00\x00__call__tR" + command(m) + b"\x85R."
+    yield (
+        "getattr-chain",
+        lambda f, m: f.write_bytes(
+            b"cbuiltins\ngetattr\n(cos\nsystem\nX\x08\x00\x00\x00__call__tR"
+            + command(m)
+            + b"\x85R."
+        ),
     )
     yield "nested zip", _nested_zip
     yield "legacy tar", _legacy_tar

@@ -13,13 +13,14 @@ from typing import Any, Final
 import torch
 import transformers
 from safetensors.torch import save_file
-from tests.support.tiny_models import CORPUS, _clip_tokenizer, _random, _save, build_clip
 from transformers import (
     BertTokenizerFast,
     CLIPImageProcessorPil,
     PreTrainedTokenizerFast,
     ViTImageProcessorPil,
 )
+
+from tests.support.tiny_models import CORPUS, _clip_tokenizer, _random, _save, build_clip
 
 SIZE: Final = 32
 PATCH: Final = 8
@@ -300,8 +301,9 @@ def _cropping() -> CLIPImageProcessorPil:
 
 
 def _word_tokenizer(template: str, limit: int) -> PreTrainedTokenizerFast:
-    from tests.support.tiny_models import _byte_pair_tokenizer
     from tokenizers import normalizers
+
+    from tests.support.tiny_models import _byte_pair_tokenizer
 
     tokenizer = _byte_pair_tokenizer(
         specials=("<pad>", "</s>", "<unk>"),

@@ -71,7 +71,7 @@ def test_the_calls_among_them_would_have_left_a_mark(tmp_path: Path) -> None:
     left = 0
     for one in malicious_pickles.write_all(tmp_path):
         if one.file.name in ("0-plain.pt", "2-plain.pt", "6-plain.pt", "8-plain.pt", "inst.bin"):
-            pickle.loads(one.file.read_bytes())  # noqa: S301 - the point of the test
+            pickle.loads(one.file.read_bytes())
             left += one.mark.exists()
     assert left == 5
 
@@ -117,9 +117,7 @@ for name, attempt in attempts.items():
     victim = tmp_path / "victim"
     victim.write_text("mine")
     command = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path), str(victim)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env=_environment()
-    )
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=_environment())
     assert (done.returncode, done.stderr) == (0, "")
     assert victim.read_text() == "mine"
     assert not (tmp_path / "mark").exists()
@@ -172,9 +170,7 @@ def test_a_pth_of_a_training_script_with_an_architecture_of_timm(
     model = tiny_encoders.timm_model("uni")
     state = {f"module.{name}": value for name, value in model.state_dict().items()}
     torch.save({"model": state, "epoch": 7, "loss": 0.5}, tmp_path / "retfound.pth")
-    done = convert(
-        tmp_path / "retfound.pth", tmp_path / "to", architecture="vit_tiny_patch16_224"
-    )
+    done = convert(tmp_path / "retfound.pth", tmp_path / "to", architecture="vit_tiny_patch16_224")
     assert done.tensors == len(state)
     encoder = load_encoder(tmp_path / "to", device="cpu")
     pixels = encoder.official_preprocess(photographs)
@@ -262,7 +258,7 @@ def test_what_is_there_already_stays(tmp_path: Path) -> None:
         (lambda d: _touch(d / "a.pt").parent if _touch(d / "b.pt") else d, "2 pickled files"),
     ],
 )
-def test_sources_that_are_none_are_named(make, match: str, tmp_path: Path) -> None:  # noqa: ANN001
+def test_sources_that_are_none_are_named(make, match: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=match):
         convert(make(tmp_path), tmp_path / "to")
 

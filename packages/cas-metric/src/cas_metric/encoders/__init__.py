@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cas_metric.encoders.base import Encoder, TextEmbeddings
     from cas_metric.encoders.family import EncoderInfo, Family
+    from cas_metric.encoders.identity import Identity, identify
     from cas_metric.encoders.loading import load_encoder, open_encoder
     from cas_metric.encoders.model import ModelEncoder
     from cas_metric.encoders.registry import list_encoders
@@ -19,8 +20,10 @@ __all__ = [
     "Encoder",
     "EncoderInfo",
     "Family",
+    "Identity",
     "ModelEncoder",
     "TextEmbeddings",
+    "identify",
     "list_encoders",
     "load_encoder",
     "open_encoder",
@@ -30,8 +33,10 @@ _HOME = {
     "Encoder": "base",
     "EncoderInfo": "family",
     "Family": "family",
+    "Identity": "identity",
     "ModelEncoder": "model",
     "TextEmbeddings": "base",
+    "identify": "identity",
     "list_encoders": "registry",
     "load_encoder": "loading",
     "open_encoder": "loading",

@@ -129,7 +129,7 @@ def _read_apart(pickles: list[Path], weights: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix=".converting-", dir=weights.parent) as folder:
         output = Path(folder).resolve() / "tensors"
         command = [sys.executable, "-m", "cas_metric.encoders.unpickling", str(output)]
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603 - this very interpreter, no shell
             [*command, *(str(path.resolve()) for path in pickles)],
             capture_output=True,
             text=True,
@@ -158,7 +158,7 @@ def _read_apart(pickles: list[Path], weights: Path) -> dict[str, Any]:
 def _environment() -> dict[str, str]:
     """What the reader sees of this process's environment: no token, no proxy."""
     kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-    paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
+    paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
     return {**kept, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
@@ -173,9 +173,7 @@ def _timm_configuration(architecture: str) -> dict[str, Any]:
     except ImportError as error:
         raise MissingDependency("timm", extra="openclip", purpose="--architecture") from error
     if not timm.is_model(architecture):
-        raise InputError(
-            f"timm has no architecture {architecture!r}", fix="see timm.list_models()"
-        )
+        raise InputError(f"timm has no architecture {architecture!r}", fix="see timm.list_models()")
     stated = timm.get_pretrained_cfg(architecture)
     return {
         "architecture": architecture,

@@ -40,6 +40,8 @@ _TOKENIZER_FILES = (
     "vocab.txt",
     "merges.txt",
 )
+#: Every file that loading may read, by name; shards of weights are named by their index.
+READ_FILES = frozenset(_TRANSFORMERS_FILES + _OPENCLIP_FILES + _TOKENIZER_FILES)
 _VOCABULARIES = (
     *("tokenizer.json", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model"),
     *("vocab.json", "vocab.txt"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,9 +46,17 @@ class Towers:
 class ModelEncoder:
     """The :class:`Encoder` that every family is loaded as."""
 
-    def __init__(self, name: str, revision: str, towers: Towers, options: LoadOptions) -> None:
+    def __init__(
+        self,
+        name: str,
+        revision: str,
+        towers: Towers,
+        options: LoadOptions,
+        files: Mapping[str, str] | None = None,
+    ) -> None:
         self.name = name
         self.revision = revision
+        self.files = files or {}
         self.dim = towers.dim
         self.device, self.device_description = find_device(options.device)
         self.image_size = towers.preprocessing.size

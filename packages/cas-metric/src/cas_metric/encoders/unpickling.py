@@ -12,11 +12,11 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -118,11 +118,9 @@ def read_tensors(source: Path) -> tuple[dict[str, Tensor], list[str]]:
 
 
 def _reason(error: Exception) -> str:
-    """What torch says of the file, without its advice to read it all the same."""
-    text = str(error)
-    told = re.search(r"WeightsUnpickler error: ([^\n]*)", text)
-    first = (text.splitlines() or [""])[0]
-    return f"{type(error).__name__}: {told.group(1) if told else first}"[:300]
+    """What torch's reader said of the file, before torch wrapped it in advice to read it anyway."""
+    told = error.__context__ if isinstance(error.__context__, UnpicklingError) else error
+    return f"{type(error).__name__}: {str(told).partition(chr(10))[0]}"[:300]
 
 
 def _named(content: Any) -> dict[str, Any]:
