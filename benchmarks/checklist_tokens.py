@@ -15,7 +15,7 @@ from open_clip.tokenizer import SimpleTokenizer
 
 from cas_metric.domains import load_domain
 from cas_metric.encoders import load_encoder
-from cas_metric.encoders.openclip import OpenClipTokenizer
+from cas_metric.encoders.families.openclip import OpenClipTokenizer
 
 DOMAINS = ("fitzpatrick17k", "chexpert", "breakhis", "origa")
 CLIP_LIMIT = 77

@@ -17,13 +17,13 @@ from transformers import SiglipImageProcessorPil, SiglipVisionConfig
 
 from cas_metric.encoders import load_encoder
 from cas_metric.encoders.checkpoint import load_processor
+from cas_metric.encoders.families.siglip import is_medsiglip
 from cas_metric.encoders.preprocessing import (
     Preprocessing,
     from_processor,
     resize_like_tensorflow,
     to_uint8,
 )
-from cas_metric.encoders.siglip import is_medsiglip
 from cas_metric.errors import InputError
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)

@@ -15,14 +15,31 @@ def test_aliases_are_pinned_to_commits() -> None:
     named = [info for info in list_encoders() if not info.embedded]
     aliases = {info.alias for info in named}
     assert {"siglip", "siglip2", "medsiglip", "metaclip2", "clip", "dinov2"} <= aliases
+    # No commit of these is known from two independent sources: their branch is loaded, and what was
+    # loaded stands in the results.
+    unpinned = {info.alias for info in named if info.revision == "main"}
+    assert unpinned == {"monet", "dermlip", "xraysiglip", "rad-dino-maira-2"}
     for info in named:
-        assert len(info.revision) == 40
-        assert int(info.revision, 16)
+        if info.alias not in unpinned:
+            assert len(info.revision) == 40
+            assert int(info.revision, 16)
         source = resolve(info.alias)
         assert (source.hub_id, source.revision) == (info.hub_id, info.revision)
         # The hub id is pinned like its alias: one repository must not give two encoders.
         assert resolve(info.hub_id) == source
         assert resolve(info.alias, "main").revision == "main"
+
+
+def test_a_hub_id_is_taken_as_model_cards_print_it() -> None:
+    for prefix in ("hf-hub:", "hf_hub:"):
+        assert resolve(f"{prefix}owner/name") == resolve("owner/name")
+        assert resolve(f"{prefix}facebook/dinov2-base") == resolve("dinov2")
+
+
+@pytest.mark.parametrize("spelling", ["open_clip:", "open-clip:", "openclip/"])
+def test_another_spelling_of_openclip_is_named(spelling: str) -> None:
+    with pytest.raises(InputError, match="did you mean 'openclip:ViT-B-32/laion2b_s34b_b79k'"):
+        resolve(f"{spelling}ViT-B-32/laion2b_s34b_b79k")
 
 
 def test_a_misspelt_alias_names_the_nearest() -> None:
@@ -59,7 +76,7 @@ def test_openclip_specs() -> None:
     with pytest.raises(ModelUnavailable, match="no such file"):
         load_encoder("openclip:ViT-B-32@weights.safetensors")
     # Published ViT-L-14 weights are preprocessed in two ways; a bare file does not say in which.
-    from cas_metric.encoders.openclip import _published_preprocessing
+    from cas_metric.encoders.families.openclip import _published_preprocessing
 
     with pytest.raises(InputError, match="in different ways"):
         _published_preprocessing(__import__("open_clip"), "ViT-L-14")

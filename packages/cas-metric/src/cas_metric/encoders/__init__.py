@@ -10,15 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cas_metric.encoders.base import Encoder, TextEmbeddings
+    from cas_metric.encoders.family import EncoderInfo, Family
+    from cas_metric.encoders.identity import Identity, identify
     from cas_metric.encoders.loading import load_encoder, open_encoder
     from cas_metric.encoders.model import ModelEncoder
-    from cas_metric.encoders.registry import EncoderInfo, list_encoders
+    from cas_metric.encoders.registry import list_encoders
 
 __all__ = [
     "Encoder",
     "EncoderInfo",
+    "Family",
+    "Identity",
     "ModelEncoder",
     "TextEmbeddings",
+    "identify",
     "list_encoders",
     "load_encoder",
     "open_encoder",
@@ -26,9 +31,12 @@ __all__ = [
 
 _HOME = {
     "Encoder": "base",
-    "EncoderInfo": "registry",
+    "EncoderInfo": "family",
+    "Family": "family",
+    "Identity": "identity",
     "ModelEncoder": "model",
     "TextEmbeddings": "base",
+    "identify": "identity",
     "list_encoders": "registry",
     "load_encoder": "loading",
     "open_encoder": "loading",

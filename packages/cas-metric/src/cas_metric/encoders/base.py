@@ -5,7 +5,8 @@ space. Every family is loaded from a local directory in the hub's format; a hub 
 of getting such a directory. What it must hold:
 
 =========================  ======================================================================
-``config.json``            with ``model_type``: ``siglip``, ``clip``, ``metaclip_2`` or ``dinov2``
+``config.json``            with a ``model_type`` that a family takes (see
+                           :mod:`cas_metric.encoders.families`), or timm's own
 ``model.safetensors``      or ``model.safetensors.index.json`` and its shards; pickles are refused
 ``preprocessor_config.json``  with ``image_processor_type`` (``SiglipImageProcessor``,
                            ``CLIPImageProcessor``, ``BitImageProcessor``), ``size``, ``resample``,
@@ -24,7 +25,7 @@ to it where the text tower sees its padding. A directory with ``open_clip_config
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
@@ -69,6 +70,7 @@ class Encoder(Protocol):
         text_policy: How texts beyond the limit are treated, one of ``protocol.TEXT_POLICIES``.
         device: Where the model lives, as torch names it (``cpu``, ``cuda``, ``cuda:1``, …).
         device_description: The same for people, with the name of a GPU.
+        files: sha256 of the files that it was made from, by name.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Encoder(Protocol):
     text_policy: str
     device: str
     device_description: str
+    files: Mapping[str, str]
 
     def preprocess(self, images: Tensor) -> Tensor:
         """``(B, 3, H, W)`` in [0, 1] to ``(B, 3, S, S)`` model input, differentiable."""

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cas_metric.encoders.weights import quiet_transformers, weight_files
+from cas_metric.encoders.weights import content_digest, quiet_transformers, weight_files
 from cas_metric.errors import InputError, MissingDependency, ModelUnavailable
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cas_metric.encoders.model import Towers
+
 #: Parameters that a checkpoint may lack because inference never reads them.
-_UNUSED_PARAMETERS = ("embeddings.mask_token",)
+_UNUSED_PARAMETERS = ("embeddings.mask_token", "vision_model.embeddings.mask_token")
 
 
-def load_model(cls: Any, directory: Path) -> Any:
+def load_model(cls: Any, directory: Path, **options: Any) -> Any:
     """Load ``cls`` in float32 with SDPA attention from safetensors.
+
+    Args:
+        cls: A model class of transformers.
+        directory: Where its files are.
+        **options: Handed to the class.
 
     Raises:
         ModelUnavailable: No safetensors weights.
@@ -34,6 +45,7 @@ def load_model(cls: Any, directory: Path) -> Any:
                 dtype=torch.float32,
                 attn_implementation="sdpa",
                 output_loading_info=True,
+                **options,
             )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         names = ", ".join(path.name for path in files)
@@ -52,6 +64,37 @@ def load_model(cls: Any, directory: Path) -> Any:
     return model
 
 
+def vision_towers(
+    model: Any, directory: Path, features: Callable[[Tensor], Tensor], pooling: str, **how: Any
+) -> Towers:
+    """The towers of an image-only checkpoint with an image processor of its own.
+
+    Args:
+        model: As :func:`load_model` loads it.
+        directory: Where its files are.
+        features: ``(B, 3, S, S)`` to ``(B, D)``.
+        pooling: How ``features`` makes one vector of an image.
+        **how: Handed to :func:`~cas_metric.encoders.preprocessing.from_processor`.
+    """
+    import torch
+
+    from cas_metric.encoders.model import Towers
+    from cas_metric.encoders.preprocessing import from_processor
+
+    preprocessing = from_processor(load_processor(directory), **how)
+    with torch.no_grad():
+        dim = features(torch.zeros(1, 3, preprocessing.size, preprocessing.size)).shape[-1]
+    return Towers(
+        model=model,
+        image_features=features,
+        text=None,
+        dim=dim,
+        preprocessing=preprocessing,
+        pooling=pooling,
+        content=content_digest(directory),
+    )
+
+
 def load_processor(directory: Path) -> Any:
     """The checkpoint's image processor on the PIL backend."""
     from transformers import AutoImageProcessor
@@ -68,14 +111,18 @@ def load_processor(directory: Path) -> Any:
         ) from error
 
 
-def load_tokenizer(directory: Path) -> Any:
+def load_tokenizer(directory: Path, *, ends: bool = True) -> Any:
     """The checkpoint's tokenizer.
+
+    Args:
+        directory: Where its files are.
+        ends: Whether the family was trained with EOS at the end of a text.
 
     Raises:
         MissingDependency: SigLIP's tokenizer without sentencepiece; transformers would fall back
             to ``tokenizer.json``, which keeps the punctuation that SigLIP was trained without.
         ModelUnavailable: The files are missing or unreadable.
-        InputError: It does not end a text with EOS, as every family here was trained with;
+        InputError: It does not end a text with EOS, where the family was trained with it;
             transformers does not make up for a ``tokenizer.json`` without it.
     """
     from transformers import AutoTokenizer
@@ -99,7 +146,7 @@ def load_tokenizer(directory: Path) -> Any:
             fix="copy tokenizer.json (or spiece.model) and tokenizer_config.json of the "
             "checkpoint into the directory",
         ) from error
-    if tokenizer("a")["input_ids"][-1:] != [tokenizer.eos_token_id]:
+    if ends and tokenizer("a")["input_ids"][-1:] != [tokenizer.eos_token_id]:
         raise InputError(
             f"{directory}: the tokenizer does not end a text with {tokenizer.eos_token!r}",
             fix="tokenizer.json needs a post-processor that appends it",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from cas_metric.encoders.base import Encoder, LoadOptions, TextEmbeddings
+    from cas_metric.encoders.base import LoadOptions, TextEmbeddings
     from cas_metric.encoders.devices import Device
     from cas_metric.encoders.model import ModelEncoder
 
@@ -42,18 +42,21 @@ class Facts:
     image_size: int
 
     @classmethod
-    def of(cls, encoder: Encoder) -> Facts:
+    def of(cls, encoder: ModelEncoder) -> Facts:
         """The facts of a loaded encoder."""
         return cls(encoder.dim, encoder.fingerprint, encoder.token_limit, encoder.image_size)
 
 
-def facts_memory(name: str, files: Mapping[str, str], options: LoadOptions) -> Memory:
+def facts_memory(
+    name: str, files: Mapping[str, str], options: LoadOptions, foreign: Mapping[str, str]
+) -> Memory:
     """Where the facts of an encoder are remembered.
 
     Args:
         name: What the encoder goes by; open_clip's names an architecture.
         files: sha256 of every file that it may be made from, by name.
         options: How it is loaded; neither device nor compilation changes a fact.
+        foreign: Versions of the distributions that may bring its family.
     """
     key = {
         "name": name,
@@ -61,6 +64,7 @@ def facts_memory(name: str, files: Mapping[str, str], options: LoadOptions) -> M
         "code": _code_digest(),
         "versions": [distribution_version(package) for package in _READERS],
         "options": [options.dtype, options.text_policy],
+        "foreign": dict(foreign),
     }
     return Memory("encoders", key)
 
@@ -82,6 +86,8 @@ class DeferredEncoder:
         device: Where it will live.
         facts: What is known of it.
         load: Loads it.
+        files: sha256 of the files that it is made from, by name.
+        model: The model where it is loaded already.
     """
 
     def __init__(
@@ -92,6 +98,9 @@ class DeferredEncoder:
         device: Device,
         facts: Facts,
         load: Callable[[], ModelEncoder],
+        *,
+        files: Mapping[str, str],
+        model: ModelEncoder | None = None,
     ) -> None:
         self.name = name
         self.revision = revision
@@ -101,10 +110,11 @@ class DeferredEncoder:
         self.image_size = facts.image_size
         self.dtype = options.dtype
         self.text_policy = options.text_policy
+        self.files = files
         self.device, self.device_description = device
         self._facts = facts
         self._load = load
-        self._model: ModelEncoder | None = None
+        self._model = model
         self._lock = threading.Lock()  # worker threads ask for preprocessing at the same time
 
     @property

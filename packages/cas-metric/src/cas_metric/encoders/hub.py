@@ -34,11 +34,18 @@ _TOKENIZER_FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
     "spiece.model",
+    "tokenizer.model",
     "sentencepiece.bpe.model",
     "vocab.json",
+    "vocab.txt",
     "merges.txt",
 )
-_VOCABULARIES = ("tokenizer.json", "spiece.model", "sentencepiece.bpe.model", "vocab.json")
+#: Every file that loading may read, by name; shards of weights are named by their index.
+READ_FILES = frozenset(_TRANSFORMERS_FILES + _OPENCLIP_FILES + _TOKENIZER_FILES)
+_VOCABULARIES = (
+    *("tokenizer.json", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model"),
+    *("vocab.json", "vocab.txt"),
+)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 #: ``owner/name``.
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -110,9 +117,11 @@ def is_openclip(names: Iterable[str]) -> bool:
 def missing_from(directory: Path, openclip: bool = False) -> list[str]:
     """Which files a directory lacks, after an interrupted download for example."""
     names = {path.name for path in directory.iterdir()}
-    missing = missing_files(names, openclip)
     config = directory / "config.json"
-    has_text = config.is_file() and "text_config" in config.read_text(encoding="utf-8")
+    text = config.read_text(encoding="utf-8") if config.is_file() else ""
+    # timm's configuration holds the preprocessing itself
+    missing = missing_files(names, openclip, processor='"architecture"' not in text)
+    has_text = '"text_config"' in text
     if has_text and "tokenizer_config.json" not in names:
         missing.append("tokenizer_config.json")
     if has_text and not names & set(_VOCABULARIES):
@@ -120,13 +129,21 @@ def missing_from(directory: Path, openclip: bool = False) -> list[str]:
     return missing
 
 
-def missing_files(names: Iterable[str], openclip: bool = False) -> list[str]:
-    """Which files a repository's listing lacks before an encoder can be loaded from it."""
+def missing_files(
+    names: Iterable[str], openclip: bool = False, *, processor: bool = True
+) -> list[str]:
+    """Which files a repository's listing lacks before an encoder can be loaded from it.
+
+    Args:
+        names: Of its files.
+        openclip: Whether open_clip's files are asked for where it has both kinds.
+        processor: Whether the configuration of an image processor is needed.
+    """
     present = set(names)
     if openclip or is_openclip(present):
         return [name for name in _OPENCLIP_FILES if name not in present]
     missing = [] if "config.json" in present else ["config.json"]
-    if not present & {"preprocessor_config.json", "processor_config.json"}:
+    if processor and not present & {"preprocessor_config.json", "processor_config.json"}:
         missing.append("preprocessor_config.json")
     if "model.safetensors" in present:
         return missing
@@ -152,12 +169,13 @@ def _download(
     try:
         info = HfApi().model_info(hub_id, revision=revision, timeout=TIMEOUT)
         names = [file.rfilename for file in info.siblings or []]
-        missing = missing_files(names, openclip)
+        missing = missing_files(names, openclip, processor=info.library_name != "timm")
         if missing:
             raise ModelUnavailable(
                 f"{hub_id} at {revision} lacks {', '.join(missing)}; only safetensors weights "
                 "are loaded, because pickled ones can run code",
-                fix="take another revision or a converted copy of the model",
+                fix=f"`hf download {hub_id} --revision {revision} --local-dir DIR`, then "
+                "`cas encoders convert DIR --to CONVERTED`, and give CONVERTED as the encoder",
             )
         wanted = _OPENCLIP_FILES if openclip or is_openclip(names) else _TRANSFORMERS_FILES
         directory = snapshot_download(

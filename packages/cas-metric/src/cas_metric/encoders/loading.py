@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cas_metric.encoders import hub
 from cas_metric.encoders.base import LoadOptions
 from cas_metric.encoders.deferred import DeferredEncoder, Facts, facts_memory, recall_facts
 from cas_metric.encoders.devices import find_device
+from cas_metric.encoders.family import Family, families, family_versions, own_families
 from cas_metric.encoders.registry import resolve
 from cas_metric.encoders.weights import digest_file, read_config, weight_files
 from cas_metric.errors import InputError, ModelUnavailable
@@ -59,7 +60,7 @@ def load_encoder(
 
     options = LoadOptions(find_device(device).name, dtype, text_policy, compile)
     found = _locate(spec, revision, offline)
-    return ModelEncoder(found.name, found.revision, found.load(), options)
+    return ModelEncoder(found.name, found.revision, found.load(), options, found.digests())
 
 
 def open_encoder(
@@ -83,24 +84,22 @@ def open_encoder(
     where = find_device(device)
     options = LoadOptions(where.name, dtype, text_policy, compile)
     found = _locate(spec, revision, offline)
-    files = {path.name: digest_file(path, verify=verify) for path in found.files}
-    memory = facts_memory(found.name, files, options)
+    files = found.digests(verify=verify)
+    memory = facts_memory(found.name, files, options, found.foreign())
 
     def load() -> ModelEncoder:
         from cas_metric.encoders.model import ModelEncoder
 
-        return ModelEncoder(found.name, found.revision, found.load(), options)
+        return ModelEncoder(found.name, found.revision, found.load(), options, files)
 
-    facts = recall_facts(memory)
-    if facts is not None:
-        return DeferredEncoder(found.name, found.revision, options, where, facts, load)
-    encoder = load()
-    memory.keep(vars(Facts.of(encoder)))
-    opened = DeferredEncoder(
-        found.name, found.revision, options, where, Facts.of(encoder), lambda: encoder
+    facts, model = recall_facts(memory), None
+    if facts is None:
+        model = load()
+        facts = Facts.of(model)
+        memory.keep(vars(facts))
+    return DeferredEncoder(
+        found.name, found.revision, options, where, facts, load, files=files, model=model
     )
-    opened.model()
-    return opened
 
 
 @dataclass(frozen=True)
@@ -111,6 +110,17 @@ class _Located:
     revision: str
     files: tuple[Path, ...]
     load: Callable[[], Towers]
+    directory: Path | None = None
+
+    def foreign(self) -> dict[str, str]:
+        """The distributions that may bring its family; none for one of this package's."""
+        if self.directory is None or find_family(self.directory, own_families()):
+            return {}
+        return family_versions()
+
+    def digests(self, *, verify: bool = False) -> dict[str, str]:
+        """sha256 of each file, by name."""
+        return {path.name: digest_file(path, verify=verify) for path in self.files}
 
 
 def _locate(spec: str | Path, revision: str | None, offline: bool) -> _Located:
@@ -127,45 +137,64 @@ def _locate(spec: str | Path, revision: str | None, offline: bool) -> _Located:
         )
         directory, commit = snapshot.directory, snapshot.commit
     assert directory is not None
-    load = partial(load_towers, directory, openclip=source.openclip is not None)
+    load = partial(_load_openclip_directory if source.openclip else load_towers, directory)
     files = tuple(
         path
         for path in sorted(directory.iterdir())
         if path.is_file() and path.suffix not in _NEVER_READ
     )
-    return _Located(source.name, commit, files, load)
+    return _Located(source.name, commit, files, load, directory)
 
 
 def _load_openclip_file(model: str, weights: Path) -> Towers:
-    from cas_metric.encoders import openclip
+    from cas_metric.encoders.families import openclip
 
     return openclip.load_file(model, weights)
 
 
-def load_towers(directory: Path, *, openclip: bool = False) -> Towers:
-    """Load a model directory with the family that its configuration names."""
-    from cas_metric.encoders import dinov2, metaclip, siglip
-    from cas_metric.encoders import openclip as openclip_family
+def _load_openclip_directory(directory: Path) -> Towers:
+    from cas_metric.encoders.families import openclip
 
-    if openclip or hub.is_openclip(path.name for path in directory.iterdir()):
-        return openclip_family.load_directory(directory)
-    families = {
-        model_type: family
-        for family in (siglip, metaclip, dinov2)
-        for model_type in family.MODEL_TYPES
-    }
-    config = read_config(directory)
-    family = families.get(str(config.get("model_type")))
+    return openclip.load_directory(directory)
+
+
+def load_towers(directory: Path) -> Towers:
+    """Load a model directory with the family that takes it.
+
+    Raises:
+        InputError: No family does.
+        ModelUnavailable: It is not complete.
+    """
+    family = find_family(directory, families())
+    config = read_config(directory) if family is None else _config(directory)
     if family is None:
-        raise InputError(
-            f"{directory}: model_type {config.get('model_type')!r} is no supported encoder family",
-            fix=f"supported: {', '.join(families)}, and open_clip directories",
-        )
-    weight_files(directory)  # says more of weights than that they lack
-    missing = hub.missing_from(directory)
-    if missing:
-        raise ModelUnavailable(
-            f"{directory}: no {', no '.join(missing)}",
-            fix="copy these files of the checkpoint into the directory",
-        )
+        raise _unsupported(directory, config)
+    openclip = hub.is_openclip(path.name for path in directory.iterdir())
+    if not openclip and family in own_families():
+        weight_files(directory)  # says more of weights than that they lack
+        missing = hub.missing_from(directory)
+        if missing:
+            raise ModelUnavailable(
+                f"{directory}: no {', no '.join(missing)}",
+                fix="copy these files of the checkpoint into the directory",
+            )
     return family.load(directory, config)
+
+
+def find_family(directory: Path, among: Iterable[Family]) -> Family | None:
+    """The first of some families that takes a directory."""
+    names = {path.name for path in directory.iterdir()}
+    config = _config(directory)
+    return next((family for family in among if family.takes(names, config)), None)
+
+
+def _config(directory: Path) -> dict[str, Any]:
+    return read_config(directory) if (directory / "config.json").is_file() else {}
+
+
+def _unsupported(directory: Path, config: dict[str, Any]) -> InputError:
+    supported = [model_type for family in families() for model_type in family.model_types]
+    return InputError(
+        f"{directory}: model_type {config.get('model_type')!r} is no supported encoder family",
+        fix=f"supported: {', '.join(supported)}, and directories of open_clip or timm",
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from cas_metric.encoders.base import LoadOptions, TextEmbeddings
 from cas_metric.encoders.devices import find_device
-from cas_metric.encoders.preprocessing import Preprocessing
+from cas_metric.encoders.precision import own_precision
+from cas_metric.encoders.preprocessing import Pixels
 from cas_metric.encoders.text import TextTower, embed_with_policy
 from cas_metric.encoders.weights import digest_of
 from cas_metric.errors import InputError
@@ -25,7 +26,7 @@ class Towers:
 
     Attributes:
         model: The module that owns the parameters.
-        image_features: ``(B, 3, S, S)`` to ``(B, D)``, not normalised.
+        image_features: ``(B, …)`` model input to ``(B, D)``, not normalised.
         text: Tokenizer and text tower; ``None`` for an image-only family.
         dim: Length of an embedding.
         preprocessing: From pixels to model input.
@@ -37,7 +38,7 @@ class Towers:
     image_features: Callable[[Tensor], Tensor]
     text: TextTower | None
     dim: int
-    preprocessing: Preprocessing
+    preprocessing: Pixels
     pooling: str
     content: str
 
@@ -45,9 +46,17 @@ class Towers:
 class ModelEncoder:
     """The :class:`Encoder` that every family is loaded as."""
 
-    def __init__(self, name: str, revision: str, towers: Towers, options: LoadOptions) -> None:
+    def __init__(
+        self,
+        name: str,
+        revision: str,
+        towers: Towers,
+        options: LoadOptions,
+        files: Mapping[str, str] | None = None,
+    ) -> None:
         self.name = name
         self.revision = revision
+        self.files = files or {}
         self.dim = towers.dim
         self.device, self.device_description = find_device(options.device)
         self.image_size = towers.preprocessing.size
@@ -74,19 +83,21 @@ class ModelEncoder:
 
     def embed_images(self, images: Tensor) -> Tensor:
         """See :meth:`Encoder.embed_images`."""
-        return self.embed_pixels(self.preprocess(images.to(self.device)))
+        with own_precision(self.device, self._dtype):
+            return self.embed_pixels(self.preprocess(images.to(self.device)))
 
     def embed_pixels(self, inputs: Tensor) -> Tensor:
         """See :meth:`Encoder.embed_pixels`."""
         inputs = inputs.to(device=self.device, dtype=self._dtype)
-        with exact_float32(inputs):
+        with own_precision(self.device, self._dtype):
             return unit_norm(self._image_features(inputs))
 
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> TextEmbeddings:
         """See :meth:`Encoder.embed_texts`."""
         text = self._require_text()
-        embeddings, truncated = embed_with_policy(text, texts, self.text_policy, self.dim)
+        with own_precision(self.device, self._dtype):
+            embeddings, truncated = embed_with_policy(text, texts, self.text_policy, self.dim)
         unique = list(dict.fromkeys(texts))
         counts = dict(zip(unique, text.count(unique), strict=True))
         return TextEmbeddings(
@@ -128,13 +139,3 @@ def fingerprint(towers: Towers, options: LoadOptions) -> str:
 def unit_norm(features: Tensor) -> Tensor:
     """``(B, D)`` of any dtype to float32 of unit norm: a bfloat16 norm has two decimals."""
     return F.normalize(features.float(), dim=-1)
-
-
-def exact_float32(inputs: Tensor) -> Any:
-    """Context in which a float32 convolution on a GPU is not silently done in TF32."""
-    return torch.backends.cudnn.flags(
-        enabled=torch.backends.cudnn.enabled,
-        deterministic=True,
-        benchmark=False,
-        allow_tf32=inputs.dtype != torch.float32,
-    )

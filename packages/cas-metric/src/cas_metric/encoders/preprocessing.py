@@ -7,9 +7,10 @@ which a test holds within a bound of the official one.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 import torch
@@ -17,12 +18,41 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from cas_metric.encoders.memory import digest_of
 from cas_metric.errors import InputError
 
 #: PIL's resampling codes, as processors store them, and torch's names.
 _INTERPOLATION = {2: "bilinear", 3: "bicubic"}
 
+#: Settings of a processor that say where it came from, not what it does to pixels.
+_BOOKKEEPING: Final = ("image_processor_type", "feature_extractor_type", "processor_class")
+
 Geometry = Literal["squash", "crop", "crop-rounded"]
+
+
+class Pixels(Protocol):
+    """A way from pixels to model input; :class:`Preprocessing` is the usual one.
+
+    Attributes:
+        size: Side of the square that the model looks at, in pixels.
+    """
+
+    @property
+    def size(self) -> int:
+        """See the class."""
+        ...
+
+    def official(self, images: Sequence[np.ndarray]) -> Tensor:
+        """``(H, W, 3)`` uint8 arrays, or float in [0, 1], to ``(B, …)`` float32 on the CPU."""
+        ...
+
+    def differentiable(self, images: Tensor) -> Tensor:
+        """``(B, 3, H, W)`` float in [0, 1] to ``(B, …)`` float32; gradients flow."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """What the fingerprint records, and ``cas encoders check`` prints."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -39,7 +69,10 @@ class Preprocessing:
         interpolation: ``bicubic`` or ``bilinear``.
         mean: Of the normalisation, per channel, for values in [0, 1].
         std: Of the normalisation, per channel.
+        scale: What a value in [0, 1] is multiplied with before the normalisation: 1 but for
+            processors that do not rescale by 1/255.
         quick_start: MedSigLIP's published resize: bilinear without antialiasing, cut to uint8.
+        settings: All settings of the checkpoint's own transform, for the fingerprint.
     """
 
     official_transform: Callable[[list[Image.Image]], Tensor]
@@ -49,7 +82,9 @@ class Preprocessing:
     interpolation: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    scale: float = 1.0
     quick_start: bool = False
+    settings: str = ""
 
     def official(self, images: Sequence[np.ndarray]) -> Tensor:
         """``(H, W, 3)`` uint8 arrays, or float in [0, 1], to ``(B, 3, S, S)`` float32 on the CPU.
@@ -76,7 +111,7 @@ class Preprocessing:
         ).clamp(0.0, 1.0)  # bicubic overshoots; 8-bit pipelines clip it
         mean = torch.tensor(self.mean, device=images.device).view(1, 3, 1, 1)
         std = torch.tensor(self.std, device=images.device).view(1, 3, 1, 1)
-        return (self._cropped(resized) - mean) / std
+        return (self._cropped(resized) * self.scale - mean) / std
 
     def describe(self) -> dict[str, Any]:
         """What the fingerprint records, and ``cas encoders check`` prints."""
@@ -89,6 +124,8 @@ class Preprocessing:
             "resize": "tensorflow, cut to uint8" if self.quick_start else "pil",
             "mean": list(self.mean),
             "std": list(self.std),
+            "scale": self.scale,
+            "settings": self.settings,
         }
 
     def _resized(self, height: int, width: int) -> tuple[int, int]:
@@ -155,18 +192,39 @@ def from_processor(
             f"the image processor makes {side}-pixel inputs, the model takes {model_size}",
             fix="take config.json and preprocessor_config.json from the same checkpoint",
         )
-    if processor.resample not in _INTERPOLATION:
-        raise InputError(f"the image processor resamples by PIL filter {processor.resample}")
+    if processor.resample not in _INTERPOLATION or not processor.do_resize:
+        raise InputError(
+            f"the image processor resamples by PIL filter {processor.resample}, "
+            f"do_resize {processor.do_resize}: not supported",
+            fix="check preprocessor_config.json: do_resize true, resample 2 or 3",
+        )
     return Preprocessing(
         official_transform=HubTransform(processor),
         size=side,
         geometry="crop" if crops else "squash",
         shortest_side=shortest,
         interpolation="bilinear" if quick_start else _INTERPOLATION[int(processor.resample)],
-        mean=tuple(processor.image_mean),
-        std=tuple(processor.image_std),
+        **normalisation(processor),
         quick_start=quick_start,
+        settings=settings_digest(processor),
     )
+
+
+def normalisation(processor: Any) -> dict[str, Any]:
+    """Scale, mean and standard deviation that a processor of transformers applies."""
+    normalises = bool(processor.do_normalize)
+    return {
+        "scale": 255.0 * processor.rescale_factor if processor.do_rescale else 255.0,
+        "mean": tuple(processor.image_mean) if normalises else (0.0,) * 3,
+        "std": tuple(processor.image_std) if normalises else (1.0,) * 3,
+    }
+
+
+def settings_digest(processor: Any) -> str:
+    """sha256 of every setting of a processor: none that decides pixels can be forgotten."""
+    settings = processor.to_dict()
+    kept = {key: value for key, value in settings.items() if key not in _BOOKKEEPING}
+    return digest_of(json.loads(json.dumps(kept, default=str)))
 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:

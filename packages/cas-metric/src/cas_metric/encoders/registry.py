@@ -12,124 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from cas_metric.encoders.family import EncoderInfo, families, own_families
 from cas_metric.encoders.hub import HUB_ID
 from cas_metric.errors import InputError, ModelUnavailable
 
-#: Prefix of specs that open_clip loads.
+__all__ = ["EncoderInfo", "Source", "list_encoders", "resolve"]
+
+#: Prefix of specs that open_clip loads, and how others write it.
 OPENCLIP_PREFIX: Final = "openclip:"
+_OPENCLIP_SPELLINGS: Final = ("open_clip:", "open-clip:", "openclip/", "open_clip/")
+#: Prefixes that model cards put before a hub id.
+_HUB_PREFIXES: Final = ("hf-hub:", "hf_hub:")
 
 _EMBEDDED_ROOT = Path(__file__).parent.parent / "phantoms" / "weights"
 
-
-@dataclass(frozen=True)
-class EncoderInfo:
-    """One named encoder.
-
-    Attributes:
-        alias: The spec that users write.
-        family: ``siglip``, ``clip``, ``metaclip_2`` or ``dinov2``.
-        hub_id: Repository on the hub, or the directory of an embedded model.
-        revision: Commit that is loaded unless another is asked for.
-        licence: Licence of the weights; read it before publishing what they made.
-        token_limit: Longest text in tokens with special tokens; 0 for image-only families.
-        image_size: Side of the model input in pixels.
-        download_mb: Size of the weights in MB, rounded; 0 for embedded ones.
-        gated: Whether the hub asks for an account and an accepted licence.
-        embedded: Whether the weights come with this package (phantom world only).
-        purpose: What the protocol uses it for.
-    """
-
-    alias: str
-    family: str
-    hub_id: str
-    revision: str
-    licence: str
-    token_limit: int
-    image_size: int
-    download_mb: int
-    gated: bool = False
-    embedded: bool = False
-    purpose: str = ""
-
-
-_HUB_ENCODERS: Final = (
-    EncoderInfo(
-        "siglip",
-        "siglip",
-        "google/siglip-so400m-patch14-384",
-        "9fdffc58afc957d1a03a25b10dba0329ab15c2a3",
-        "Apache-2.0",
-        64,
-        384,
-        3510,
-        purpose="evaluator of the protocol",
-    ),
-    EncoderInfo(
-        "siglip2",
-        "siglip",
-        "google/siglip2-so400m-patch14-384",
-        "e8e487298228002f3d8a82e0cd5c8ea9c567f57f",
-        "Apache-2.0",
-        64,
-        384,
-        4540,
-    ),
-    EncoderInfo(
-        "medsiglip",
-        "siglip",
-        "google/medsiglip-448",
-        "9cea28a1a1195f665105faa6e8544c112fd960a4",
-        "HAI-DEF terms",
-        64,
-        448,
-        3510,
-        gated=True,
-        purpose="training critic",
-    ),
-    EncoderInfo(
-        "metaclip2",
-        "metaclip_2",
-        "facebook/metaclip-2-worldwide-huge-quickgelu",
-        "2431b607fc8e05dd43b73797ba1a7a042514bcf4",
-        "CC-BY-NC-4.0",
-        77,
-        224,
-        7440,
-        purpose="out-of-family check",
-    ),
-    EncoderInfo(
-        "clip",
-        "clip",
-        "openai/clip-vit-large-patch14",
-        "32bd64288804d66eefd0ccbe215aa642df71cc41",
-        "MIT",
-        77,
-        224,
-        1710,
-    ),
-    EncoderInfo(
-        "dinov2",
-        "dinov2",
-        "facebook/dinov2-base",
-        "f9e44c814b77203eaa57a6bdbbd535f21ede1415",
-        "Apache-2.0",
-        0,
-        224,
-        346,
-        purpose="memorization",
-    ),
-    EncoderInfo(
-        "rad-dino",
-        "dinov2",
-        "microsoft/rad-dino",
-        "110cbc18d5133582e320b43d53bf5c44e410c936",
-        "MIT",
-        0,
-        518,
-        346,
-        purpose="memorization of radiographs",
-    ),
-)
 
 _EMBEDDED: Final = {
     "phantom-siglip": "evaluator of the embedded world",
@@ -161,17 +57,23 @@ class Source:
 
 
 def list_encoders() -> list[EncoderInfo]:
-    """Every named encoder: those of the hub, then the embedded ones that are installed."""
+    """Every named encoder: those of the hub, then the embedded ones that are installed.
+
+    Example:
+        >>> [info.alias for info in list_encoders() if info.purpose == "evaluator of the protocol"]
+        ['siglip']
+    """
+    named = [info for family in families() for info in family.encoders]
     embedded = (_embedded_info(alias) for alias in _EMBEDDED)
-    return [*_HUB_ENCODERS, *(info for info in embedded if info is not None)]
+    return [*named, *(info for info in embedded if info is not None)]
 
 
 def resolve(spec: str | Path, revision: str | None = None) -> Source:
     """Say where the encoder ``spec`` comes from, without loading or downloading anything.
 
     Args:
-        spec: An alias, a hub id, a local directory, ``openclip:MODEL/TAG`` or
-            ``openclip:MODEL@weights.safetensors``.
+        spec: An alias, a hub id (``hf-hub:`` may stand before it), a local directory,
+            ``openclip:MODEL/TAG`` or ``openclip:MODEL@weights.safetensors``.
         revision: Commit, tag or branch instead of the alias's own; hub ids default to ``main``.
 
     Raises:
@@ -187,11 +89,14 @@ def resolve(spec: str | Path, revision: str | None = None) -> Source:
                 fix="reinstall cas-metric, or train it with `python -m benchmarks.phantoms`",
             )
         return Source(name=text, revision="embedded", directory=directory)
-    for info in _HUB_ENCODERS:
-        if text in (info.alias, info.hub_id):
-            return Source(name=info.hub_id, revision=revision or info.revision, hub_id=info.hub_id)
     if text.startswith(OPENCLIP_PREFIX):
         return _resolve_openclip(text, revision)
+    for prefix in _HUB_PREFIXES:
+        text = text.removeprefix(prefix)
+    named = _named(text)
+    if named is not None:
+        return Source(named.hub_id, revision or named.revision, hub_id=named.hub_id)
+    _refuse_openclip_spellings(text)
     path = Path(text).expanduser()
     if path.is_dir():
         return Source(name=path.resolve().name, revision="local", directory=path)
@@ -210,9 +115,28 @@ def resolve(spec: str | Path, revision: str | None = None) -> Source:
     raise _unknown(text)
 
 
+def _named(text: str) -> EncoderInfo | None:
+    """The encoder of this alias or hub id; other distributions are asked last."""
+    own = [info for family in own_families() for info in family.encoders]
+    for info in own:
+        if text in (info.alias, info.hub_id):
+            return info
+    if Path(text).expanduser().exists():
+        return None
+    foreign = (info for family in families() for info in family.encoders if info not in own)
+    return next((info for info in foreign if text in (info.alias, info.hub_id)), None)
+
+
+def _refuse_openclip_spellings(text: str) -> None:
+    for spelling in _OPENCLIP_SPELLINGS:
+        if text.startswith(spelling):
+            meant = OPENCLIP_PREFIX + text.removeprefix(spelling)
+            raise InputError(f"unknown encoder {text!r}", fix=f"did you mean {meant!r}?")
+
+
 def _resolve_openclip(text: str, revision: str | None) -> Source:
     """``openclip:MODEL@FILE`` to a file, ``openclip:MODEL/TAG`` to the hub repository behind it."""
-    from cas_metric.encoders.openclip import hub_repository
+    from cas_metric.encoders.families.openclip import hub_repository
 
     model, at, file = text.removeprefix(OPENCLIP_PREFIX).partition("@")
     if at:
@@ -221,7 +145,7 @@ def _resolve_openclip(text: str, revision: str | None) -> Source:
 
 
 def _unknown(text: str) -> InputError:
-    aliases = [info.alias for info in _HUB_ENCODERS] + list(_EMBEDDED)
+    aliases = [info.alias for info in list_encoders()]
     nearest = difflib.get_close_matches(text, aliases, n=1)
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
     return InputError(

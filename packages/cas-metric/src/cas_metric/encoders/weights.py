@@ -77,7 +77,8 @@ def weight_files(directory: Path) -> list[Path]:
         raise ModelUnavailable(
             f"{directory}: only pickled weights ({', '.join(pickles)}), which can run code when "
             "they are loaded and are refused",
-            fix="take a revision with model.safetensors, or convert the file with safetensors",
+            fix=f"convert them: `cas encoders convert {directory} --to CONVERTED`, or take a "
+            "revision with safetensors",
         )
     raise ModelUnavailable(
         f"{directory}: no model.safetensors", fix="copy the weights into the directory"

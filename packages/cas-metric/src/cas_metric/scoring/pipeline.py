@@ -20,7 +20,7 @@ from cas_metric.domains import Domain
 from cas_metric.embedding.cache import EmbeddingCache
 from cas_metric.embedding.passes import Progress
 from cas_metric.embedding.ranks import ALONE, Ranks
-from cas_metric.encoders import list_encoders
+from cas_metric.encoders import identify
 from cas_metric.manifest import Manifest
 from cas_metric.scoring.diagnosis import Judge, make_judge
 from cas_metric.scoring.embeddings import Material, embed_all_images, embed_all_texts
@@ -178,11 +178,10 @@ def score_inputs(
 def conditions_of(inputs: Inputs, encoder: Encoder, judge: Judge) -> protocol.Conditions:
     """What was done where the protocol prescribes something.
 
-    The evaluator goes by its alias only at the revision that the alias is pinned to.
+    The evaluator goes by its alias only where the content of its files is the published one.
     """
-    known = {(info.hub_id, info.revision): info.alias for info in list_encoders()}
     return protocol.Conditions(
-        evaluator=known.get((encoder.name, encoder.revision), encoder.name),
+        evaluator=identify(encoder).description,
         dtype=encoder.dtype,
         text_policy=encoder.text_policy,
         probe=judge.kind,

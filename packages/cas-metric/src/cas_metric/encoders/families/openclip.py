@@ -1,32 +1,49 @@
 """Models of open_clip; needs the extra ``cas-metric[openclip]``.
 
 They come from a directory or hub repository with ``open_clip_config.json``, or from a built-in
-architecture and a file of weights.
+architecture and a file of weights. A text tower of transformers (BiomedCLIP's is BERT) would ask
+the hub for its configuration: those known are in :data:`TEXT_CONFIGS`, and nothing is asked.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
-import torch
-from PIL import Image
-from torch import Tensor
-
-from cas_metric.encoders.model import Towers
-from cas_metric.encoders.preprocessing import Preprocessing
-from cas_metric.encoders.text import TextTower
-from cas_metric.encoders.weights import digest_file, digest_of, tokenizer_digests
+from cas_metric.encoders.family import EncoderInfo, Family
+from cas_metric.encoders.memory import digest_of
+from cas_metric.encoders.weights import digest_file, quiet_transformers, tokenizer_digests
 from cas_metric.errors import InputError, MissingDependency, ModelUnavailable
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+    from cas_metric.encoders.model import Towers
+    from cas_metric.encoders.preprocessing import Preprocessing
 
 CONFIG = "open_clip_config.json"
 WEIGHTS = "open_clip_model.safetensors"
 _DEFAULT_CONTEXT = 77
 #: What open_clip's published configurations say of the way to the model input.
 _PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
+#: Configurations of text towers by the name that open_clip would ask the hub for: BERT base, whose
+#: sizes are the defaults of its class.
+TEXT_CONFIGS: Final[dict[str, dict[str, Any]]] = {
+    name: {"model_type": "bert"}
+    for name in (
+        "microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract",
+        "microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract-fulltext",
+        "microsoft/BiomedNLP-PubMedBERT-base-uncased-abstract",
+        "microsoft/BiomedNLP-PubMedBERT-base-uncased-abstract-fulltext",
+        "bert-base-uncased",
+    )
+}
 
 
 def hub_repository(spec: str) -> str:
@@ -54,14 +71,15 @@ def hub_repository(spec: str) -> str:
     return repository
 
 
-def load_directory(directory: Path) -> Towers:
+def load_directory(directory: Path, config: dict[str, Any] | None = None) -> Towers:
     """Load a directory with ``open_clip_config.json`` and ``open_clip_model.safetensors``."""
     open_clip = _require_open_clip()
     weights = directory / WEIGHTS
     if not weights.is_file():
         raise ModelUnavailable(
             f"{directory}: no {WEIGHTS}; pickled weights are not loaded",
-            fix="copy the safetensors file of the repository into the directory",
+            fix="copy the safetensors file of the repository into the directory, or convert the "
+            f"pickle: `cas encoders convert {directory} --to DIR`",
         )
     name = f"local-dir:{directory}"
     return _towers(
@@ -135,6 +153,8 @@ class OpenClipTransform:
 
     def __call__(self, images: list[Image.Image]) -> Tensor:
         """PIL images to ``(B, 3, S, S)`` float32."""
+        import torch
+
         return torch.stack([self.transform(image) for image in images])
 
 
@@ -145,14 +165,20 @@ def _towers(
     preprocess: dict[str, Any],
     tokenizer_files: dict[str, str],
 ) -> Towers:
+    from cas_metric.encoders.model import Towers
+    from cas_metric.encoders.text import TextTower
+
     config = open_clip.get_model_config(name)
     try:
-        model = open_clip.create_model(
-            name,
-            pretrained=None if name.startswith("local-dir:") else str(weights),
-            load_weights=True,
-            pretrained_hf=False,
-        )
+        with _text_tower(config, weights) as changed:
+            model = open_clip.create_model(
+                name,
+                pretrained=None if name.startswith("local-dir:") else str(weights),
+                load_weights=True,
+                pretrained_image=False,
+                pretrained_text=False,
+                **changed,
+            )
     except (RuntimeError, ValueError, OSError) as error:
         raise InputError(
             f"{weights}: does not fit the architecture {name}: {error}",
@@ -180,9 +206,28 @@ def _towers(
     )
 
 
+@contextmanager
+def _text_tower(config: dict[str, Any], weights: Path) -> Iterator[dict[str, Any]]:
+    """Arguments that let a text tower of transformers find its configuration on this machine."""
+    text = config.get("text_cfg") or {}
+    name = text.get("hf_model_name")
+    if not name:
+        yield {}
+        return
+    if name not in TEXT_CONFIGS:
+        raise ModelUnavailable(
+            f"{weights}: its text tower is {name}, whose configuration is not known here",
+            fix=f"known: {', '.join(sorted(TEXT_CONFIGS))}",
+        )
+    with tempfile.TemporaryDirectory(prefix="cas-text-") as folder:
+        (Path(folder) / "config.json").write_text(json.dumps(TEXT_CONFIGS[name]), encoding="utf-8")
+        yield {"text_cfg": {**text, "hf_model_name": folder, "hf_model_pretrained": False}}
+
+
 def _load_tokenizer(open_clip: Any, name: str) -> Any:
     try:
-        return open_clip.get_tokenizer(name)
+        with quiet_transformers():
+            return open_clip.get_tokenizer(name)
     except Exception as error:  # whatever the tokenizer's own loader raises for absent files
         raise ModelUnavailable(
             f"the tokenizer of open_clip's {name} cannot be had: {error}",
@@ -216,6 +261,8 @@ def _published_preprocessing(open_clip: Any, model: str) -> dict[str, Any]:
 def _preprocessing(model: Any, config: dict[str, Any]) -> Preprocessing:
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
+    from cas_metric.encoders.preprocessing import Preprocessing
+
     height, width = model.visual.image_size
     if height != width or config.get("resize_mode", "shortest") == "longest":
         raise InputError("open_clip models with other than square, filled inputs are not supported")
@@ -242,3 +289,39 @@ def _require_open_clip() -> Any:
             "open_clip_torch", extra="openclip", purpose="openclip: encoders"
         ) from error
     return open_clip
+
+
+def _is_openclip(names: set[str], config: dict[str, Any]) -> bool:
+    return CONFIG in names and "preprocessor_config.json" not in names
+
+
+FAMILY = Family(
+    name="openclip",
+    load=load_directory,
+    recognises=_is_openclip,
+    encoders=(
+        EncoderInfo(
+            "biomedclip",
+            "openclip",
+            "microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224",
+            "9f341de24bfb00180f1b847274256e9b65a3a32e",
+            "MIT",
+            256,
+            224,
+            784,
+            pickled=True,
+            purpose="reads whole checklists",
+        ),
+        EncoderInfo(
+            "dermlip",
+            "openclip",
+            "redlessone/DermLIP_ViT-B-16",
+            "main",
+            "see its card",
+            77,
+            224,
+            0,
+            purpose="dermatology",
+        ),
+    ),
+)

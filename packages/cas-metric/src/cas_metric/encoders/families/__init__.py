@@ -1,0 +1,1 @@
+"""One file a family; :mod:`cas_metric.encoders.family` finds them here."""
