@@ -50,7 +50,9 @@ def write_dicom(
     elif values.dtype.kind == "f":
         stated[{4: "FloatPixelData", 8: "DoubleFloatPixelData"}[size]] = values.tobytes()
     else:
-        stated["PixelData"] = values.astype(values.dtype.newbyteorder(">" if big else "<")).tobytes()
+        stated["PixelData"] = values.astype(
+            values.dtype.newbyteorder(">" if big else "<")
+        ).tobytes()
     for name, value in {**stated, **attributes}.items():
         if value is not None:
             setattr(dataset, name, value)

@@ -142,9 +142,7 @@ def with_palette(path, tables, declared, *, syntax=LITTLE, segmented=False, **at
 
 @pytest.mark.parametrize("syntax", [LITTLE, BIG])
 @pytest.mark.parametrize("declared", [8, 16])
-@pytest.mark.parametrize(
-    ("layout", "scale"), [(packed, 1), (words, 1), (words, 257), (words, 16)]
-)
+@pytest.mark.parametrize(("layout", "scale"), [(packed, 1), (words, 1), (words, 257), (words, 16)])
 def test_palettes_of_every_depth_and_byte_order(tmp_path, layout, scale, declared, syntax):
     tables = [layout(COLOURS[:, n] * scale, syntax) for n in range(3)]
     path = with_palette(tmp_path / "a.dcm", tables, declared, syntax=syntax)
@@ -152,7 +150,9 @@ def test_palettes_of_every_depth_and_byte_order(tmp_path, layout, scale, declare
 
 
 def test_a_dark_palette_of_eight_bits_stays_dark(tmp_path):
-    path = with_palette(tmp_path / "a.dcm", [packed(COLOURS[:, n] // 4, LITTLE) for n in range(3)], 8)
+    path = with_palette(
+        tmp_path / "a.dcm", [packed(COLOURS[:, n] // 4, LITTLE) for n in range(3)], 8
+    )
     np.testing.assert_allclose(load_image(path).pixels, COLOURS[INDICES] // 4 / 255, atol=1e-6)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image, ImageCms
-from tests.support.image_files import png16_bytes, png_chunk
+from tests.support.image_files import SIGNATURE, png16_bytes, png_chunk
 
 from cas_metric.errors import ImageError
 from cas_metric.images import Window, load_image
@@ -319,3 +321,109 @@ def test_content_decides_and_not_the_name(tmp_path):
     Image.fromarray(COLOUR).save(buffer, format="PNG")
     (tmp_path / "a.jpg").write_bytes(buffer.getvalue())
     np.testing.assert_array_equal(load_image(tmp_path / "a.jpg").pixels, COLOUR)
+
+
+def low_bit_png(path, values, bits, key):
+    """A grey PNG of fewer than 8 bits in which one value is transparent."""
+    height, width = values.shape
+    spread = (values[..., None] >> np.arange(bits)[::-1]) & 1
+    rows = [b"\0" + np.packbits(row.ravel().astype(np.uint8)).tobytes() for row in spread]
+    header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"tRNS", key.to_bytes(2, "big")))
+    chunks += ((b"IDAT", zlib.compress(b"".join(rows))), (b"IEND", b""))
+    path.write_bytes(SIGNATURE + b"".join(png_chunk(*chunk) for chunk in chunks))
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_the_transparent_value_of_few_bits(tmp_path, bits):
+    """Pillow spreads the pixels over 8 bits, and compares them with the value of the file."""
+    values = GREY % 2**bits
+    low_bit_png(tmp_path / "a.png", values, bits, 1)
+    expected = np.where(values == 1, 255, values * (255 // (2**bits - 1)))
+    np.testing.assert_array_equal(load_image(tmp_path / "a.png").pixels[..., 0], expected)
+    with pytest.raises(ImageError, match="a window applies to grey images"):
+        load_image(tmp_path / "a.png", window=Window(0, 100))
+
+
+def test_sixteen_bits_a_pixel_are_no_sixteen_bits_a_channel(tmp_path):
+    """Five bits a channel, in a BMP."""
+    channels = COLOUR[:16, :16] >> 3
+    words = (channels.astype("<u2") << [10, 5, 0]).sum(axis=2).astype("<u2")
+    header = struct.pack("<IiiHHIIiiII", 40, 16, 16, 1, 16, 0, words.nbytes, 0, 0, 0, 0)
+    start = struct.pack("<2sIHHI", b"BM", 54 + words.nbytes, 0, 0, 54)
+    (tmp_path / "a.bmp").write_bytes(start + header + words[::-1].tobytes())
+    expected = channels * (255 / 31)
+    np.testing.assert_allclose(load_image(tmp_path / "a.bmp").pixels, expected, atol=1)
+
+
+def jpeg_2000(path, values, **options):
+    Image.fromarray(values).save(path, format="JPEG2000", **options)
+    return path
+
+
+def test_deep_grey_jpeg_2000_is_exact(tmp_path):
+    path = jpeg_2000(tmp_path / "a.jp2", GREY16)
+    np.testing.assert_allclose(load_image(path).pixels[..., 0], GREY16 / 65535, atol=1e-7)
+    content = bytearray(path.read_bytes())
+    depth = content.index(b"\xff\x4f\xff\x51") + 42
+    content[depth] = 127 + 16  # signed
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match="16 signed bits"):
+        load_image(path)
+
+
+def test_colour_jpeg_2000_beyond_eight_bits_is_refused(tmp_path):
+    """Pillow would drop the lower bits."""
+    path = jpeg_2000(tmp_path / "a.jp2", COLOUR)
+    np.testing.assert_array_equal(load_image(path).pixels, COLOUR)
+    content = bytearray(path.read_bytes())
+    depth = content.index(b"\xff\x4f\xff\x51") + 42
+    content[depth : depth + 9 : 3] = bytes([11, 11, 11])  # claim 12 bits each
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match="not read"):
+        load_image(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        (b"\0\0\0\x20ftypheic" + bytes(40), "begins like AVIF, HEIC or a film"),
+        (b"\xff\xd8\xff\xc9" + bytes(40), "begins like JPEG"),
+        (b"RIFF\x20\0\0\0WEBPVP9 " + bytes(40), "begins like WebP"),
+        (b"BM" + bytes(60), "BMP"),
+    ],
+)
+def test_an_image_that_is_not_read_is_never_called_no_image(tmp_path, content, cause):
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(ImageError, match=cause) as caught:
+        load_image(tmp_path / "a.png")
+    assert "no readable image" not in str(caught.value)
+
+
+def test_profiles_of_deep_colour_are_said_to_be_ignored(tmp_path):
+    values = RNG.integers(0, 65536, (12, 10, 3), dtype=np.uint16)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    chunk = png_chunk(b"iCCP", b"name\0\0" + zlib.compress(profile))
+    (tmp_path / "a.png").write_bytes(png16_bytes(values, extra=chunk))
+    assert "colour profile ignored" in load_image(tmp_path / "a.png").steps
+
+
+def test_palettes_with_one_transparent_entry(tmp_path):
+    indices = GREY % 3
+    for suffix in (".png", ".gif"):
+        image = Image.fromarray(indices, mode="P")
+        image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
+        path = tmp_path / f"a{suffix}"
+        image.save(path, transparency=1)
+        palette = np.array([[255, 0, 0], [255, 255, 255], [0, 0, 255]])
+        np.testing.assert_array_equal(load_image(path).pixels, palette[indices])
+
+
+def test_cielab_is_converted_and_said_so(tmp_path):
+    lab = np.zeros((16, 16, 3), np.uint8)
+    lab[:8, :, 0] = 255  # white; the other two are signed
+    tifffile.imwrite(tmp_path / "a.tif", lab, photometric="cielab")
+    loaded = load_image(tmp_path / "a.tif")
+    assert loaded.pixels[:8].min() >= 253
+    assert loaded.pixels[8:].max() <= 2
+    assert loaded.steps == ("LAB converted to sRGB",)

@@ -44,10 +44,7 @@ def shown(path: Path, **options) -> np.ndarray:
 def test_numbers_without_a_range_need_a_window_and_are_then_exact(
     tmp_path, dtype, options, byteorder
 ):
-    if dtype == "float16":
-        values = GREY.astype(dtype)
-    else:
-        values = extremes(dtype)
+    values = GREY.astype(dtype) if dtype == "float16" else extremes(dtype)
     path = tmp_path / "a.tif"
     if values.dtype.kind == "f" or values.dtype.itemsize == 8:  # tifffile cannot write them
         options = {name: value for name, value in options.items() if name != "predictor"}

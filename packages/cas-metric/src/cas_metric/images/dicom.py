@@ -53,9 +53,8 @@ def load_dicom(
 ) -> LoadedImage:
     """Decode one DICOM image; see :func:`cas_metric.images.load_image`."""
     with naming(path, FIX):
-        header = _read(path, header_only=True)
-        _check(path, header, max_pixels)
-        dataset = _read(path, inflated=_native_bytes(header) + DEFLATED_HEADER)
+        dataset = _read(path)
+        _check(path, dataset, max_pixels)
         index, chosen = _choose_frame(path, dataset, frame)
         dicom_display.flatten_functional_groups(dataset, index)
         values, interpretation = _decode(path, dataset, index)
@@ -70,8 +69,8 @@ def probe_dicom(path: Path, max_pixels: int) -> Header:
         return _check(path, _read(path, header_only=True), max_pixels)
 
 
-def _read(path: Path, *, header_only: bool = False, inflated: int = DEFLATED_HEADER) -> Dataset:
-    """The data set of a file; of a deflated one no more than ``inflated`` bytes."""
+def _read(path: Path, *, header_only: bool = False) -> Dataset:
+    """The data set of a file."""
     if importlib.util.find_spec("pydicom") is None:
         raise MissingDependency("pydicom", extra="dicom", purpose="reading DICOM images")
     from pydicom import dcmread
@@ -83,7 +82,7 @@ def _read(path: Path, *, header_only: bool = False, inflated: int = DEFLATED_HEA
     try:
         syntax = read_file_meta_info(path).get("TransferSyntaxUID")
         if syntax == DeflatedExplicitVRLittleEndian:
-            source = _inflate(path, inflated, whole=not header_only)
+            source = _inflate(path, header_only)
         large = LARGE_ELEMENT if header_only else None
         dataset = dcmread(source, stop_before_pixels=header_only, defer_size=large)
     except InvalidDicomError as error:
@@ -93,18 +92,21 @@ def _read(path: Path, *, header_only: bool = False, inflated: int = DEFLATED_HEA
     return dataset
 
 
-def _inflate(path: Path, limit: int, *, whole: bool) -> BinaryIO:
+def _inflate(path: Path, header_only: bool) -> BinaryIO:
     """A deflated file as if it had been written plainly: pydicom would inflate without bounds."""
     from pydicom.filereader import read_file_meta_info
     from pydicom.filewriter import write_file_meta_info
     from pydicom.uid import ExplicitVRLittleEndian
 
+    limit = DEFLATED_HEADER
+    if not header_only:
+        limit += _native_bytes(_read(path, header_only=True))
     meta = read_file_meta_info(path)
     group_length = 12  # the element that states the length of the rest
     with path.open("rb") as file:
         file.seek(PREAMBLE + 4 + group_length + int(meta.FileMetaInformationGroupLength))
         content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(), limit)
-    if whole and len(content) == limit:
+    if not header_only and len(content) == limit:
         raise ImageError(
             f"{path}: inflates to far more than the image that its header describes", fix=FIX
         )

@@ -17,6 +17,8 @@ BLANK_SPREAD: Final = 1 / 255
 #: Spread below which an image is called faint. 12 bits in a file of 16 fill a sixteenth of its
 #: range, 14 bits a quarter.
 FAINT_SPREAD: Final = 1 / 4
+#: Every how manieth row and column is looked at first.
+SPARSE: Final = 8
 
 
 class Note(StrEnum):
@@ -39,16 +41,24 @@ def appearance(pixels: np.ndarray) -> tuple[str, ...]:
     >>> appearance(np.zeros((8, 8, 3), np.uint8))
     ('blank: every pixel is about (0, 0, 0) of 255',)
     """
-    scale = 1 if pixels.dtype == np.uint8 else 255
-    low = pixels.min(axis=(0, 1)) * float(scale)
-    high = pixels.max(axis=(0, 1)) * float(scale)
-    spread = (high - low).max() / 255  # within a channel: a plane of one colour is blank too
+    low, high = _extremes(pixels[::SPARSE, ::SPARSE])
+    if (high - low).max() > FAINT_SPREAD:  # nearly always, and then of the whole image too
+        return ()
+    low, high = _extremes(pixels)
+    spread = (high - low).max()  # within a channel: a plane of one colour is blank too
     if spread > FAINT_SPREAD:
         return ()
+    low, high = 255 * low, 255 * high
     if spread <= BLANK_SPREAD:
         colour = tuple(int(value) for value in np.rint((low + high) / 2))
         return (f"{Note.BLANK}: every pixel is about {colour} of 255",)
     return (f"{Note.FAINT}: all pixels between {low.min():.0f} and {high.max():.0f} of 255",)
+
+
+def _extremes(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest value of each channel, out of 1."""
+    top = 255 if pixels.dtype == np.uint8 else 1
+    return pixels.min(axis=(0, 1)) / top, pixels.max(axis=(0, 1)) / top
 
 
 def notes_of(steps: Iterable[str]) -> tuple[Note, ...]:

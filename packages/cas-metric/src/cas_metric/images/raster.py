@@ -87,9 +87,9 @@ def load_raster(
             pixels, done = composite(values, background) if has_alpha else (scaled(values), [])
             done = ["16-bit scaled by 1/65535", *_profile_ignored(image), *done]
         else:
-            if bits in (2, 4) and isinstance(key := image.info.get("transparency"), int):
+            if image.mode == "L" and bits < 8 and "transparency" in image.info:
                 # Pillow spreads the pixels over 8 bits, but not the value that is transparent.
-                image.info["transparency"] = key * 255 // (2**bits - 1)
+                image.info["transparency"] *= 255 // (2**bits - 1)
             # A TIFF is already turned by load(), and its tag gone, so that this does nothing.
             upright = ImageOps.exif_transpose(image)
             if bits > 8:

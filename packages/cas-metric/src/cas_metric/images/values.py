@@ -192,8 +192,8 @@ def save_png(image: LoadedImage, path: str | Path) -> None:
 
     It makes a file that can be scored of one slice of a volume, or one frame of a film.
 
-    >>> image = load_image("scan.nii.gz", axis=2, frame=80, window=Window(-160, 240))
-    >>> save_png(image, "scan-080.png")  # doctest: +SKIP
+    >>> ramp = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8, 1)
+    >>> save_png(LoadedImage(ramp.repeat(3, axis=2)), "ramp.png")  # doctest: +SKIP
     """
     from PIL import Image
 
