@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cas_metric.errors import InputError
 from cas_metric.files import write_bytes
@@ -140,7 +141,7 @@ def huggingface_rows(
 
 
 def from_torch(
-    dataset: torch.utils.data.Dataset, out: str | Path, *, classes: Sequence[str] | None = None
+    dataset: torch.utils.data.Dataset[Any], out: str | Path, *, classes: Sequence[str] | None = None
 ) -> Manifest:
     """Write the images of a torch data set of ``(image, label)`` into a folder as PNG.
 
@@ -205,7 +206,7 @@ def _png(image: Any, index: int) -> bytes:
     return buffer.getvalue()
 
 
-def _eight_bit(image: Any, index: int) -> np.ndarray:
+def _eight_bit(image: Any, index: int) -> NDArray[np.uint8]:
     """An array ``(H, W)`` or ``(H, W, C)``, or a tensor ``(C, H, W)``, as uint8 pixels."""
     is_tensor = hasattr(image, "detach")
     values = image.detach().cpu().numpy() if is_tensor else np.asarray(image)
@@ -228,7 +229,8 @@ def _eight_bit(image: Any, index: int) -> np.ndarray:
             f"{values.max():g}",
             fix="give uint8, or float in [0, 1]: leave the normalisation out",
         )
-    return np.rint(values * 255).astype(np.uint8)
+    rounded: NDArray[np.uint8] = np.rint(values * 255).astype(np.uint8)
+    return rounded
 
 
 def _label(label: Any, names: Sequence[str] | None, index: int) -> str:

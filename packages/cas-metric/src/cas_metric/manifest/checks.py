@@ -32,6 +32,13 @@ def preflight(
         domain: Classes and checklists that the labels must belong to; None leaves labels as they
             are.
         matched: What :func:`~cas_metric.manifest.pairing.match` found, where that is known already.
+
+    Example:
+        >>> import pandas as pd
+        >>> from cas_metric.manifest import as_manifest
+        >>> images = as_manifest(pd.DataFrame({"image": ["a.png"]}), root="nowhere")
+        >>> [line.split(":")[1].strip() for line in preflight(images, images, None)]
+        ['no such file', 'no such file']
     """
     problems: list[str] = []
     for side, manifest in (("generated", generated), ("real", real)):

@@ -74,6 +74,13 @@ def read_folder_config(folder: str | Path) -> FolderConfig | None:
     Raises:
         InputError: It is no YAML mapping, or has an unknown key or a value of the wrong type. The
             message gives the line.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> _ = write_folder_config(folder, FolderConfig(domain="chexpert", split="test"))
+        >>> read_folder_config(folder).domain
+        'chexpert'
     """
     path = Path(folder) / CONFIG_NAME
     if not path.is_file():

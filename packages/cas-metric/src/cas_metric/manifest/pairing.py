@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cas_metric.errors import PreflightError
 from cas_metric.manifest.rows import Manifest
@@ -47,6 +47,14 @@ def pair(generated: Manifest, real: Manifest) -> pd.DataFrame:
     Raises:
         PreflightError: Lists every generated row without or with more than one partner, and every
             key that occurs twice.
+
+    Example:
+        >>> import pandas as pd
+        >>> from cas_metric.manifest import as_manifest
+        >>> real = as_manifest(pd.DataFrame({"image": ["b.png", "a.png"]}))
+        >>> drawn = as_manifest(pd.DataFrame({"image": ["x.png"], "reference": ["a"]}))
+        >>> pair(drawn, real)["reference_row"].tolist()
+        [1]
     """
     positions, problems = match(generated, real)
     problems = [*duplicates(generated, real), *problems]
@@ -107,9 +115,9 @@ def _index(values: Iterable[str]) -> dict[str, list[int]]:
     return positions
 
 
-def _repeated(keys: pd.DataFrame) -> dict[tuple, int]:
+def _repeated(keys: pd.DataFrame) -> dict[tuple[Any, ...], int]:
     repeated = keys[keys.duplicated(keep=False)]
-    counts: dict[tuple, int] = defaultdict(int)
+    counts: dict[tuple[Any, ...], int] = defaultdict(int)
     for key in repeated.astype(object).where(repeated.notna(), None).itertuples(index=False):
         counts[tuple(key)] += 1
     return counts

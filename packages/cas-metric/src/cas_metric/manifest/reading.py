@@ -58,6 +58,14 @@ def read_manifest(
             misspelt one.
         PreflightError: Rows that cannot be used: no image, a path out of ``root``, a seed that is
             no whole number, unprintable characters. All are listed.
+
+    Example:
+        >>> import tempfile
+        >>> table = Path(tempfile.mkdtemp(), "test.csv")
+        >>> _ = table.write_text("image,label,age\\na/001.png, Edema,70\\n")
+        >>> manifest = read_manifest(table)
+        >>> manifest.rows[["id", "label"]].values.tolist(), manifest.extra["age"].tolist()
+        ([['a/001', 'Edema']], ['70'])
     """
     path = Path(path)
     if not path.exists():

@@ -37,6 +37,13 @@ def write_manifest(
     Raises:
         InputError: Columns outside of :data:`COLUMNS`, no ``image``, no rows, seeds that are no
             whole numbers, unknown suffix.
+
+    Example:
+        >>> import tempfile
+        >>> import pandas as pd
+        >>> rows = pd.DataFrame({"image": ["a.png"], "label": ["Edema"]})
+        >>> write_manifest(rows, Path(tempfile.mkdtemp(), "m.csv")).read_text()
+        'image,label\\na.png,Edema\\n'
     """
     path = Path(path)
     table = _normalised(rows)
@@ -71,7 +78,7 @@ def _csv(table: pd.DataFrame, separator: str = ",") -> str:
     """CSV with quotes where they are needed; pandas sees no need in a lone carriage return."""
     has_return = any(table[c].str.contains("\r").any() for c in table if c != "seed")
     quoting = csv.QUOTE_NONNUMERIC if has_return else csv.QUOTE_MINIMAL
-    return table.to_csv(index=False, sep=separator, lineterminator="\n", quoting=quoting)
+    return str(table.to_csv(index=False, sep=separator, lineterminator="\n", quoting=quoting))
 
 
 def _normalised(rows: pd.DataFrame) -> pd.DataFrame:
