@@ -25,6 +25,7 @@ from cas_metric.encoders import load_encoder
 from cas_metric.errors import InputError, PreflightError
 from cas_metric.manifest import read_manifest, write_manifest
 from cas_metric.scoring import pipeline as scoring
+from craft_trainer.artifact.folder import load_trained
 from craft_trainer.bases.loading import load_model
 from craft_trainer.config.schema import Config, parse_config, to_yaml
 from craft_trainer.data import dataset as data
@@ -71,7 +72,7 @@ def test_scores_are_those_of_cas_score(watched: Any, images: Path, tmp_path: Pat
         batch_size=2,
     )
     with EmbeddingCache("none") as cache:
-        scores = scoring.score(
+        scores = scoring.score_manifests(
             read_manifest(folder),
             held_out.examples.manifest,
             encoder=held_out.evaluator,
@@ -186,7 +187,7 @@ def test_the_artefact_can_be_the_best_weights(watched: Any) -> None:
     assert file.name == f"step-{best['step']:07d}.safetensors"
     # What the artefact draws is what was drawn at the best look.
     held_out = prepared(config)
-    model = trainer.load_trained(artifact, config, CPU)
+    model = load_trained(artifact, config, CPU)
     look, _ = held_out.look(model, held_out.examples.prompts, 0, None)
     np.testing.assert_allclose(look.scores["cas"], best["scores"]["cas"], atol=1e-5)
 

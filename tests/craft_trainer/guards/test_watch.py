@@ -17,6 +17,7 @@ from tests.craft_trainer.conftest import WATCHED
 from tests.craft_trainer.guards.test_heldout import journal, prepared
 
 from cas_metric.errors import InputError
+from craft_trainer.artifact.folder import load_trained
 from craft_trainer.cli import main as cli
 from craft_trainer.config.schema import Config, to_yaml
 from craft_trainer.guards.watch import StoppedByGuard
@@ -109,7 +110,7 @@ def test_the_artefact_holds_the_best_weights_by_the_held_out_encoder(run: Stoppe
     (kept,) = (run.folder / "best").glob("*.safetensors")
     assert kept.name == f"step-{best['step']:07d}.safetensors"
     held_out = prepared(run.config)
-    model = trainer.load_trained(run.folder / "artifact", run.config, torch.device("cpu"))
+    model = load_trained(run.folder / "artifact", run.config, torch.device("cpu"))
     look, _ = held_out.look(model, held_out.examples.prompts, 0, None)
     np.testing.assert_allclose(look.scores["cas"], best["scores"]["cas"], atol=1e-5)
 

@@ -13,6 +13,7 @@ from tests.support.preferences import write_pairs_of
 
 from cas_metric.errors import InputError, PreflightError
 from craft_trainer.data import dataset as data
+from craft_trainer.data.pairs import TABLE, read_pairs
 from craft_trainer.methods.dpo import Dpo, dpo_loss
 from craft_trainer.preference import pairs
 
@@ -126,21 +127,21 @@ def test_the_reference_does_not_move_with_the_model(settings: Any, folder: Path)
 def test_tables_that_cannot_be_used_are_named(images: Path, tmp_path: Path) -> None:
     examples = data.read_examples(images, None)
     folder = write_pairs_of(images, tmp_path / "pairs")
-    table = pd.read_csv(folder / pairs.TABLE)
-    chosen, rejected = pairs.read_pairs(folder, examples)
+    table = pd.read_csv(folder / TABLE)
+    chosen, rejected = read_pairs(folder, examples)
     assert len(chosen) == len(rejected) == 6
     assert chosen.paths != rejected.paths
     assert chosen.prompts == examples.prompts
     table.assign(rejected=["../secret.png", "none.png", *table["rejected"][2:]]).to_csv(
-        folder / pairs.TABLE
+        folder / TABLE
     )
     with pytest.raises(PreflightError) as caught:
-        pairs.read_pairs(folder, examples)
+        read_pairs(folder, examples)
     assert "secret.png" in str(caught.value)
     assert "none.png: does not exist" in str(caught.value)
-    table.drop(columns="rejected").to_csv(folder / pairs.TABLE)
+    table.drop(columns="rejected").to_csv(folder / TABLE)
     with pytest.raises(InputError, match="lacks the columns rejected"):
-        pairs.read_pairs(folder / pairs.TABLE, examples)
+        read_pairs(folder / TABLE, examples)
 
 
 def test_a_prompt_that_comes_again_gets_new_samples() -> None:

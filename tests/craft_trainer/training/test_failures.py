@@ -298,13 +298,11 @@ def test_an_artefact_that_does_not_fit_on_the_disk_is_no_artefact(
 ) -> None:
     from safetensors import SafetensorError
 
-    from craft_trainer.bases import loading as models
-
     def full(model: Any, directory: Path) -> None:
         (directory / "pytorch_lora_weights.safetensors").write_bytes(b"half of ")
         raise SafetensorError("I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr(models, "save_artifact", full)
+    monkeypatch.setattr(trainer, "save_artifact", full)
     config = settings(LORA)
     with pytest.raises(CasError, match=r"artifact cannot be written: .*No space left") as caught:
         trainer.train_stages(config, cache="none")

@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 from tests.craft_trainer.training.test_trainer import CRAFT, LORA, ready
 
 from cas_metric.errors import InputError
+from craft_trainer.artifact.folder import load_base, load_trained
+from craft_trainer.artifact.identity import stage_of
 from craft_trainer.bases import lora as adapters
 from craft_trainer.inference import sample_images
 from craft_trainer.methods.craft import CraftStage
@@ -30,13 +32,13 @@ def test_zero_shot_is_an_artefact_that_draws_the_base_model(settings: Any) -> No
     config = settings({"method": "zero_shot"})
     artifact = trainer.train_stages(config, cache="none")
     assert not list(artifact.rglob("*.safetensors"))
-    assert trainer.stage_of(artifact, config).method == "zero_shot"
+    assert stage_of(artifact, config).method == "zero_shot"
     device = torch.device("cpu")
     drawn, base = (
         sample_images(model, ["chest"], [1], config.sampling, 16)
         for model in (
-            trainer.load_trained(artifact, config, device),
-            trainer.load_base(config, device),
+            load_trained(artifact, config, device),
+            load_base(config, device),
         )
     )
     assert torch.equal(drawn, base)

@@ -136,18 +136,11 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _stages_fit_together(self) -> Config:
-        tokens = self.start is not None  # which may bring some
         for position, stage in enumerate(self.stages):
             if stage.learns == "nothing" and (len(self.stages) > 1 or self.start):
                 raise ValueError(f"{stage.method} trains nothing and stands alone, without `start`")
             if stage.learns == "tokens" and (position > 0 or self.start):
                 raise ValueError(f"{stage.method} must be the first stage, without `start`")
-            tokens |= stage.learns == "tokens"
-            if "{token}" in stage.prompt and not tokens:
-                raise ValueError(
-                    f"the prompt of {stage.method} names {{token}}, and no stage before it learns "
-                    "one: begin with textual_inversion, or name an artefact in `start`"
-                )
             if stage.rewarded() and self.critic.encoder == self.validation.encoder:
                 raise ValueError(
                     f"the critic {self.critic.encoder} cannot be its own held-out evaluator: "

@@ -95,6 +95,12 @@ def make_pairs(
     Raises:
         InputError: There is no such artefact or judge, or ``out`` holds images of another origin.
         ModelUnavailable: A model cannot be had here.
+
+    Example:
+        >>> import craft_trainer
+        >>> made = craft_trainer.make_pairs(trained, prompts, tmp / "pairs", count=2, cache="none")
+        >>> made.count + made.without_preference, made.judge
+        (2, 'cas:phantom-medsiglip')
     """
     from craft_trainer.preference.judges import judge_of
 

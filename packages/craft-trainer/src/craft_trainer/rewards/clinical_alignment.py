@@ -44,7 +44,7 @@ class Targets:
 
     def at(self, rows: Sequence[int]) -> Targets:
         """The targets of some rows, on the device of the others."""
-        index = torch.as_tensor(rows, device=self.label.device)
+        index = torch.as_tensor(rows, dtype=torch.long, device=self.label.device)
         return Targets(
             self.prompt[index], self.checklist[index], self.reference[index], self.label[index]
         )

@@ -48,13 +48,16 @@ def require_stages(config: Config, *, offline: bool) -> None:
     family = family_of(pipeline_name(base_directory(config.base, config.revision, offline=offline)))
     for stage in config.stages:
         stage.require(config, family)
-    wanted = any("{token}" in stage.prompt for stage in config.stages)
-    learned = any(stage.learns == "tokens" for stage in config.stages)
-    if config.start and wanted and not learned and not (config.start / EMBEDDINGS_FOLDER).is_dir():
-        raise InputError(
-            f"a prompt names {{token}}, and {config.start} brings no learned token",
-            fix="start from an artefact of textual inversion or after it, or leave {token} out",
-        )
+    brought = config.start is not None and (config.start / EMBEDDINGS_FOLDER).is_dir()
+    if brought or config.stages[0].learns == "tokens":
+        return
+    for number, stage in enumerate(config.stages, start=1):
+        if "{token}" in stage.prompt:
+            raise InputError(
+                f"the prompt of stage {number} names {{token}}, and the run has no learned token",
+                fix="begin with textual_inversion, name an artefact with tokens in `start`, or "
+                "leave {token} out",
+            )
 
 
 def unprepared(examples: Examples, config: Config) -> Iterator[str]:

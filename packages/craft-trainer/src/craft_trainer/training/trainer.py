@@ -144,6 +144,7 @@ class StageRun:
     def setup(self, cache: EmbeddingCache, progress: Progress) -> None:
         """Model, what is trained of it, cached inputs, method and optimizer."""
         self.model = load_base(self.config, self.accelerator.device)
+        self.stage.require(self.config, type(self.model))
         used = [name for name in self.examples.classes if name in set(self.examples.labels)]
         if self.stage.learns == "lora":
             lora = self.config.lora
