@@ -60,7 +60,7 @@ def facts_memory(name: str, files: Mapping[str, str], options: LoadOptions) -> M
         "files": dict(files),
         "code": _code_digest(),
         "versions": [distribution_version(package) for package in _READERS],
-        "options": [options.dtype, options.text_policy],
+        "options": [options.dtype, options.text_policy, *(["raw"] if options.raw else [])],
     }
     return Memory("encoders", key)
 
