@@ -81,7 +81,7 @@ def fidelity(
     from cas_metric.verbs import fidelity as verb
     from cas_metric.verbs.features import Running
 
-    with CountProgress("steps") as progress:
+    with CountProgress("images") as progress:
         result = verb.fidelity(
             *(generated, real),
             train=train,

@@ -87,6 +87,8 @@ def compare_sets(
     found: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in methods}
     for done, (name, scope, ours, theirs) in enumerate(pairs, start=1):
         found[name][scope] = compare_pair(ours, theirs, k=k, seed=seed)
+        if scope in real.labels and (nearest := nearest_class(ours, real)):
+            found[name][scope]["nearest_class"] = nearest
         if progress is not None:
             progress(done, len(pairs))
     tests = [one["test"] for entry in found.values() for one in entry.values() if one["test"]]
@@ -114,9 +116,7 @@ def compare_pair(
         ours, theirs, generated_clusters=generated.clusters, real_clusters=real.clusters, seed=seed
     )
     matched: dict[str, Any] = {"size": size}
-    distance = size_matched(
-        ours, theirs, frechet_distance, real_clusters=real.clusters, seed=seed
-    )
+    distance = size_matched(ours, theirs, frechet_distance, real_clusters=real.clusters, seed=seed)
     if distance is not None:
         matched["frechet_distance"] = distance._asdict()
     measure = _block_measures(k if size > k else 0)
@@ -138,6 +138,26 @@ def compare_pair(
     }
 
 
+def nearest_class(generated: ImageSet, real: ImageSet) -> str:
+    """The real class that a set lies nearest to by its kernel distance; empty if none can be told.
+
+    A set that lies nearer to another class than to its own shows the wrong thing, or has the wrong
+    label.
+    """
+    distances = {}
+    for label in np.unique(real.labels):
+        theirs = real.take(real.labels == label)
+        test = kernel_test(
+            *(generated.features, theirs.features),
+            generated_clusters=generated.clusters,
+            real_clusters=theirs.clusters,
+            splits=2,
+        )
+        if label and test is not None:
+            distances[str(label)] = test.discrepancy
+    return min(distances, key=distances.__getitem__) if len(distances) > 1 else ""
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's corrected p-values, in the order given."""
     order = np.argsort(p_values, kind="stable")
@@ -149,11 +169,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def _scopes(images: ImageSet, real: ImageSet) -> list[tuple[str, ImageSet, ImageSet]]:
     found = [(ALL, images, real)]
-    for label in np.unique(images.labels):
-        if label:
-            found.append(
-                (str(label), images.take(images.labels == label), real.take(real.labels == label))
-            )
+    several = len({*images.labels, *real.labels}) > 1  # one class alone is all images
+    found += [
+        (str(label), images.take(images.labels == label), real.take(real.labels == label))
+        for label in np.unique(images.labels)
+        if label and several
+    ]
     for name, column in images.groups.items():
         for group in np.unique(column):
             if group and name in real.groups:

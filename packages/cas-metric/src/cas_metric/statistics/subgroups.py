@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -204,7 +204,7 @@ def _binned(numbers: pd.Series, known: Floats) -> pd.Series:
     edges = np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1)))
     inner = edges[1:-1]
     shown = [f"{edge:g}" for edge in edges]
-    labels = [f"{low} to <{high}" for low, high in zip(shown[:-1], shown[1:], strict=True)]
+    labels = [f"{low} to <{high}" for low, high in pairwise(shown)]
     labels[-1] = labels[-1].replace("<", "")
     codes = np.searchsorted(inner, numbers.to_numpy(dtype=float), side="right")
     named = np.array(labels, dtype=object)[np.minimum(codes, len(labels) - 1)]
@@ -264,12 +264,16 @@ def _gaps(
         return pd.DataFrame(columns=columns)
     membership = np.stack([members[key] for key in keys], axis=1)
     units, belongs = _units(codes, membership)
-    moments = np.stack([_moments(column, units, len(belongs)) for column in values.values()], axis=1)
+    moments = np.stack(
+        [_moments(column, units, len(belongs)) for column in values.values()], axis=1
+    )
     gap, error = _studentised(belongs, moments, pairs)
     rng = np.random.default_rng(seed)
     largest = np.empty(permutations)
     for k in range(permutations):
-        largest[k] = _ratio(*_studentised(belongs, moments[rng.permutation(len(moments))], pairs)).max()
+        largest[k] = _ratio(
+            *_studentised(belongs, moments[rng.permutation(len(moments))], pairs)
+        ).max()
     critical = float(np.quantile(largest, level, method="higher"))
     found, p = _ratio(gap, error), np.empty_like(gap)
     for at in np.ndindex(*gap.shape):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
+
+from cas_metric.verbs.progress import Progress, counting
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,7 +74,7 @@ def embed(
     manifest: Manifest,
     encoder: Encoder,
     running: Running | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Features:
     """Embed the images of a manifest through its window and the cache.
 
@@ -96,7 +97,7 @@ def embed(
             windows=[manifest.window] * len(manifest),
             batch_size=running.batch_size,
             num_workers=running.num_workers,
-            progress=progress,
+            progress=counting(progress, "images"),
         )
     errors = {str(path): why for path, why in found.errors.items()}
     return Features(found.embeddings, errors, count_steps(found.steps))

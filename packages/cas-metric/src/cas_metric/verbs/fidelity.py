@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from cas_metric.errors import InputError
 from cas_metric.protocol import BOOTSTRAP_SEED
 from cas_metric.verbs.features import Features, Running, choose_encoder, embed, is_phantom
+from cas_metric.verbs.progress import Progress, counting
 from cas_metric.verbs.result import Result
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def fidelity(
     offline: bool = False,
     device: str = "auto",
     running: Running | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Result:
     """Compare generated with real images as distributions of features.
 
@@ -91,7 +92,9 @@ def fidelity(
     theirs = _image_set(manifests[1], found[1], groups[1], ("patient",))
     names = _finite(manifests[0].rows["method"].to_numpy(dtype=str), found[0])
     methods = {str(name): ours.take(names == name) for name in np.unique(names)}
-    entries = compare_sets(methods, theirs, k=neighbours, seed=seed, progress=progress)
+    entries = compare_sets(
+        methods, theirs, k=neighbours, seed=seed, progress=counting(progress, "comparisons")
+    )
     summary = _summary(entries, manifests, found, model, neighbours)
     warnings = _examined(summary, ours, theirs, _sites(manifests[1], found[1]), neighbours, seed)
     if train is not None:
@@ -173,16 +176,23 @@ def _examined(
     summary["recall_trial"] = None if trial is None else trial._asdict()
     if trial is not None and not trial.seen:
         warnings.append(
-            "recall is not shown: it hardly falls in this space when half of the real images' modes "
-            f"are left out ({trial.whole:.3f} to {trial.dropped:.3f})"
+            "recall is not shown: it does not clearly fall in this space when half of the "
+            f"modes of the real images are left out ({trial.whole:.3f} to {trial.dropped:.3f})"
         )
+    warnings += [
+        f"{name}: the images of {scope} lie nearer to real {entry['nearest_class']} than to real "
+        f"{scope}"
+        for name, scopes in summary["methods"].items()
+        for scope, entry in scopes["by_class"].items()
+        if entry.get("nearest_class", scope) != scope
+    ]
     if (p := _mix_p(ours.labels, theirs.labels)) < _MIX_LEVEL:
         warnings.append(
             f"the classes are mixed differently in the two sets (p = {p:.2g}): the row of all "
             "images measures that too, so read the rows of the classes"
         )
     dim = summary["dimensions"]
-    return warnings + small_sample_warnings(len(ours.features), len(theirs.features), dim)
+    return small_sample_warnings(len(ours.features), len(theirs.features), dim) + warnings
 
 
 def _mix_p(ours: NDArray[np.str_], theirs: NDArray[np.str_]) -> float:
@@ -268,10 +278,7 @@ def _groups(ours: Manifest, theirs: Manifest, by: Sequence[str]) -> list[pd.Data
         return [pd.DataFrame(index=one.rows.index) for one in (ours, theirs)]
     reference = pd.DataFrame({name: theirs.column(name) for name in by})
     by_key = {
-        key: row
-        for column in ("id", "image")
-        for row, key in enumerate(theirs.rows[column])
-        if key
+        key: row for column in ("id", "image") for row, key in enumerate(theirs.rows[column]) if key
     }
     partners = [by_key.get(key, -1) for key in ours.rows["reference"]]
     own = {}

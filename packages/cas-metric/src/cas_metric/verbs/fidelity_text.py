@@ -126,8 +126,8 @@ def _whole_table(summary: dict[str, Any]) -> str:
     ]
     headings = ["method", "of", "images / real", "Fréchet ↓", "Fréchet ∞ ↓", "kernel (KID) ↓"]
     note = (
-        "\n\nThese depend on the number of images, all but the kernel distance and Fréchet ∞ (which "
-        "takes ten times more images than dimensions): to be compared at equal sizes only."
+        "\n\nThese depend on the number of images, all but the kernel distance and Fréchet ∞ "
+        "(which takes ten times more images than dimensions): to be compared at equal sizes only."
     )
     return markdown_table([*headings, "CMMD ↓"], lines) + note
 
