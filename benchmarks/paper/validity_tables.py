@@ -11,7 +11,8 @@ from benchmarks.paper.planted_failures import DOSES, FAILURES, FAITHFUL, GRADED
 from scipy import stats
 
 from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE, RESAMPLES
-from cas_metric.sets.fidelity import frechet_distance, kernel_distance
+from cas_metric.sets.fidelity import frechet_distance
+from cas_metric.sets.kernels import kernel_distance
 from cas_metric.statistics.uncertainty import (
     Interval,
     bootstrap_mean,

@@ -27,7 +27,8 @@ from cas_metric.domains import load_domain
 from cas_metric.encoders import Encoder, load_encoder
 from cas_metric.images import to_uint8
 from cas_metric.scoring.probe import Probe, fit
-from cas_metric.sets.fidelity import frechet_distance, kernel_distance
+from cas_metric.sets.fidelity import frechet_distance
+from cas_metric.sets.kernels import kernel_distance
 from cas_metric.statistics.bimodality import wilson
 from cas_metric.statistics.tables import markdown_table
 from craft_trainer.bases.loading import DiffusionModel, load_model

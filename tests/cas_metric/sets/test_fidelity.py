@@ -10,10 +10,10 @@ from torch_fidelity.metric_prc import prc_features_to_metric
 from cas_metric.errors import InputError
 from cas_metric.sets.fidelity import (
     frechet_distance,
-    kernel_distance,
     manifolds,
     small_sample_warnings,
 )
+from cas_metric.sets.kernels import kernel_distance
 
 
 def features(n, dim, shift=0.0, seed=0):

@@ -129,12 +129,14 @@ class LoadOptions:
             are normalised in float32 in any case.
         text_policy: One of ``protocol.TEXT_POLICIES``.
         compile: Whether ``torch.compile`` compiles the image tower.
+        raw: Whether embeddings of images keep their length, as published set distances take them.
     """
 
     device: str
     dtype: str = SCORE_DTYPE
     text_policy: str = TEXT_POLICY
     compile: bool = False
+    raw: bool = False
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:

@@ -63,7 +63,7 @@ def facts_memory(
         "files": dict(files),
         "code": _code_digest(),
         "versions": [distribution_version(package) for package in _READERS],
-        "options": [options.dtype, options.text_policy],
+        "options": [options.dtype, options.text_policy, *(["raw"] if options.raw else [])],
         "foreign": dict(foreign),
     }
     return Memory("encoders", key)

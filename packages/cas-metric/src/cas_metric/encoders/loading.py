@@ -73,16 +73,18 @@ def open_encoder(
     text_policy: str = TEXT_POLICY,
     compile: bool = False,  # noqa: A002 - torch's own name for it
     verify: bool = False,
+    raw: bool = False,
 ) -> DeferredEncoder:
     """The same encoder, its model loaded (and torch imported) when something is to be embedded.
 
     Files whose content was never loaded on this machine are loaded now, so that what is wrong with
     them is known at once. Arguments and errors are those of :func:`load_encoder`; ``verify`` reads
     every file now, where otherwise the sha256 of a large one is believed while its inode, size and
-    times stand (see :func:`~cas_metric.encoders.weights.digest_file`).
+    times stand (see :func:`~cas_metric.encoders.weights.digest_file`). With ``raw`` images are not
+    normalised: the features that Fréchet distances are published on.
     """
     where = find_device(device)
-    options = LoadOptions(where.name, dtype, text_policy, compile)
+    options = LoadOptions(where.name, dtype, text_policy, compile, raw)
     found = _locate(spec, revision, offline)
     files = found.digests(verify=verify)
     memory = facts_memory(found.name, files, options, found.foreign())

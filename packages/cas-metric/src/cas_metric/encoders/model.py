@@ -68,6 +68,7 @@ class ModelEncoder:
         self.pooling = towers.pooling
         self._text = towers.text
         self._dtype: torch.dtype = getattr(torch, options.dtype)
+        self._finish = Tensor.float if options.raw else unit_norm
         self.model = towers.model.requires_grad_(False).eval()
         self.model.to(device=self.device, dtype=self._dtype)
         features = towers.image_features
@@ -90,7 +91,7 @@ class ModelEncoder:
         """See :meth:`Encoder.embed_pixels`."""
         inputs = inputs.to(device=self.device, dtype=self._dtype)
         with own_precision(self.device, self._dtype):
-            return unit_norm(self._image_features(inputs))
+            return self._finish(self._image_features(inputs))
 
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> TextEmbeddings:
@@ -132,6 +133,7 @@ def fingerprint(towers: Towers, options: LoadOptions) -> str:
         "dtype": options.dtype,
         "text": towers.text.describe() if towers.text else None,
         "text_policy": options.text_policy if towers.text else None,
+        **({"raw": True} if options.raw else {}),  # of unit norm unless this is said
     }
     return digest_of(description)
 

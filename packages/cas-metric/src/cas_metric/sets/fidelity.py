@@ -4,8 +4,8 @@ On InceptionV3 features the Fréchet distance is FID; on the features of another
 encoder's Fréchet distance, on another scale, and never to be compared with a FID. None of these
 says whether a single image shows what it should.
 
-Sources: Heusel et al. (2017), FID; Binkowski et al. (2018), KID; Kynkaanniemi et al. (2019),
-precision and recall; Naeem et al. (2020), density and coverage.
+Sources: Heusel et al. (2017), FID; Chong and Forsyth (2020), its value without bias;
+Kynkaanniemi et al. (2019), precision and recall; Naeem et al. (2020), density and coverage.
 """
 
 from __future__ import annotations
@@ -20,28 +20,15 @@ from cas_metric.protocol import BOOTSTRAP_SEED
 
 Floats = NDArray[np.float64]
 
-#: Customary numbers of subsets, their largest size, and neighbours.
-KID_SUBSETS = 100
-KID_SUBSET_SIZE = 1000
+#: Customary number of neighbours.
 NEIGHBOURS = 5
+#: Sizes that an unbiased Fréchet distance is extrapolated from, and their smallest.
+INFINITY_POINTS = 15
+INFINITY_SMALLEST = 5000
 #: Below this many images the bias of a Fréchet distance is commonly held to be too large.
 CUSTOMARY_MINIMUM = 2048
 #: Rows of a distance matrix held at once.
 _BLOCK = 1024
-
-
-class KernelDistance(NamedTuple):
-    """Kernel distance over random subsets.
-
-    Attributes:
-        mean: Unbiased estimate, mean over the subsets; may be slightly negative.
-        std: Standard deviation over the subsets.
-        subset_size: Images in a subset.
-    """
-
-    mean: float
-    std: float
-    subset_size: int
 
 
 class Manifolds(NamedTuple):
@@ -70,7 +57,7 @@ def frechet_distance(generated: ArrayLike, real: ArrayLike) -> float:
         generated: ``(N, D)``, N at least 2.
         real: ``(M, D)``, M at least 2.
     """
-    left, right = _checked(generated, real, at_least=2)
+    left, right = checked(generated, real, at_least=2)
     difference = left.mean(axis=0) - right.mean(axis=0)
     # With X the centred rows over sqrt(N - 1), C = X^T X, and the eigenvalues of C1 C2 are the
     # squared singular values of X1 X2^T.
@@ -80,40 +67,34 @@ def frechet_distance(generated: ArrayLike, real: ArrayLike) -> float:
     return max(0.0, float(difference @ difference) + traces - 2 * root)
 
 
-def kernel_distance(
+def frechet_infinity(
     generated: ArrayLike,
     real: ArrayLike,
     *,
-    subsets: int = KID_SUBSETS,
-    subset_size: int = KID_SUBSET_SIZE,
+    points: int = INFINITY_POINTS,
     seed: int = BOOTSTRAP_SEED,
-) -> KernelDistance:
-    """Squared maximum mean discrepancy with the cubic kernel ``(x . y / D + 1)^3``.
+) -> float:
+    """Fréchet distance of infinitely many generated images, extrapolated over 1 / N.
+
+    Takes subsets between ``min(5000, N / 10)`` and N images and fits a line. What is left is the
+    bias that the number of real images makes. The line is one only where subsets are larger than
+    the features have dimensions.
 
     Args:
         generated: ``(N, D)``.
         real: ``(M, D)``.
-        subsets: Number of random subsets.
-        subset_size: Images of a subset; the smaller set bounds it.
+        points: Number of sizes.
         seed: Seed of the subsets.
-
-    Returns:
-        Mean and standard deviation over the subsets. Where both sets have just the size of a
-        subset there is one, and no deviation (NaN).
     """
-    left, right = _checked(generated, real, at_least=2)
-    size = min(subset_size, len(left), len(right))
-    if size == len(left) == len(right):
-        return KernelDistance(_squared_discrepancy(left, right), float("nan"), size)
+    left, right = checked(generated, real, at_least=4)
+    smallest = min(INFINITY_SMALLEST, max(len(left) // 10, 2))
+    sizes = np.linspace(smallest, len(left), points).astype(int)
     rng = np.random.default_rng(seed)
     values = [
-        _squared_discrepancy(
-            left[rng.choice(len(left), size, replace=False)],
-            right[rng.choice(len(right), size, replace=False)],
-        )
-        for _ in range(subsets)
+        frechet_distance(left[rng.choice(len(left), size, replace=False)], right)
+        for size in sizes.tolist()
     ]
-    return KernelDistance(float(np.mean(values)), float(np.std(values)), size)
+    return float(np.polyfit(1 / sizes, values, 1)[1])
 
 
 def manifolds(generated: ArrayLike, real: ArrayLike, *, k: int = NEIGHBOURS) -> Manifolds:
@@ -127,7 +108,7 @@ def manifolds(generated: ArrayLike, real: ArrayLike, *, k: int = NEIGHBOURS) -> 
     Raises:
         InputError: If a set has no more than k images.
     """
-    left, right = _checked(generated, real, at_least=k + 1)
+    left, right = checked(generated, real, at_least=k + 1)
     radius_left, radius_right = _radii(left, k), _radii(right, k)
     within_real = np.zeros(len(left))
     recalled, covered = np.zeros(len(right), dtype=bool), np.zeros(len(right), dtype=bool)
@@ -162,7 +143,12 @@ def small_sample_warnings(n_generated: int, n_real: int, dim: int) -> list[str]:
     return []
 
 
-def _checked(generated: ArrayLike, real: ArrayLike, at_least: int) -> tuple[Floats, Floats]:
+def checked(generated: ArrayLike, real: ArrayLike, at_least: int) -> tuple[Floats, Floats]:
+    """Both sets as float64 without the rows of failed images.
+
+    Raises:
+        InputError: Too few images, or features of different length.
+    """
     sets = []
     for name, features in (("generated", generated), ("real", real)):
         rows = np.asarray(features, dtype=np.float64)
@@ -181,18 +167,6 @@ def _checked(generated: ArrayLike, real: ArrayLike, at_least: int) -> tuple[Floa
 def _thin(rows: Floats) -> Floats:
     """A square factor with the same ``X^T X`` when there are more rows than columns."""
     return np.asarray(np.linalg.qr(rows, mode="r")) if len(rows) > rows.shape[1] else rows
-
-
-def _squared_discrepancy(left: Floats, right: Floats) -> float:
-    m, dim = left.shape
-
-    def kernel(a: Floats, b: Floats) -> Floats:
-        return (a @ b.T / dim + 1) ** 3
-
-    within = sum(
-        float(gram.sum() - np.trace(gram)) for gram in (kernel(left, left), kernel(right, right))
-    )
-    return within / (m * (m - 1)) - 2 * float(kernel(left, right).mean())
 
 
 def _radii(rows: Floats, k: int) -> Floats:

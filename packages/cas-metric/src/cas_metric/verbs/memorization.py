@@ -128,7 +128,9 @@ def memorization(
     space: _Space | None = None
     if features is not False:
         try:
-            space = _embed(sets, encoder, device=device, offline=offline, running=running)
+            space = _embed(
+                sets, encoder, device=device, offline=offline, running=running, progress=progress
+            )
         except ModelUnavailable as error:
             if features or encoder:
                 raise
@@ -184,14 +186,20 @@ def _ssim_device(device: str) -> str:
 
 
 def _embed(
-    sets: _Sets, spec: str | None, *, device: str, offline: bool, running: Mapping[str, Any]
+    sets: _Sets,
+    spec: str | None,
+    *,
+    device: str,
+    offline: bool,
+    running: Mapping[str, Any],
+    progress: Progress | None,
 ) -> _Space:
     """Embeddings of all sets; the encoder and what could not be embedded."""
-    from cas_metric.cli.features import Running, choose_encoder, embed
     from cas_metric.copies.suspects import Features
+    from cas_metric.verbs.features import Running, choose_encoder, embed
 
     model = choose_encoder(spec, sets.train, device=device, offline=offline)
-    parts = [embed(one, model, Running(**running)) for one in sets if one is not None]
+    parts = [embed(one, model, Running(**running), progress) for one in sets if one is not None]
     identity = {"name": model.name, "revision": model.revision, "fingerprint": model.fingerprint}
     errors = {path: why for part in parts for path, why in part.errors.items()}
     return _Space(Features(*(part.embeddings for part in parts)), identity, errors)

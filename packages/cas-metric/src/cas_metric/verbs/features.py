@@ -1,10 +1,10 @@
-"""Embedding two folders for the verbs that compare distributions."""
+"""The feature spaces that verbs compare images in, and images embedded in them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from cas_metric.cli.common import CountProgress
+from cas_metric.verbs.progress import Progress, counting
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,9 +20,9 @@ DEFAULT_PHANTOM_ENCODER = "phantom-dino"
 class Running(NamedTuple):
     """How images are embedded; nothing here changes what comes out."""
 
-    cache: str | None
-    batch_size: int | None
-    num_workers: int | None
+    cache: str | None = None
+    batch_size: int | None = None
+    num_workers: int | None = None
 
 
 class Features(NamedTuple):
@@ -45,21 +45,51 @@ def is_phantom(manifest: Manifest) -> bool:
     return bool(domain) and str(domain).startswith("phantom-")
 
 
-def choose_encoder(spec: str | None, manifest: Manifest, *, device: str, offline: bool) -> Encoder:
-    """The encoder asked for; by default DINOv2, or its phantom for phantom images."""
+def choose_encoder(
+    spec: str | None, manifest: Manifest, *, device: str, offline: bool, raw: bool = False
+) -> Encoder:
+    """The encoder asked for; by default DINOv2, or its phantom for phantom images.
+
+    Args:
+        spec: What :func:`~cas_metric.encoders.open_encoder` takes, or a space of
+            :mod:`cas_metric.sets.spaces`.
+        manifest: Images, for the default.
+        device: ``auto`` or a torch device.
+        offline: Never use the network.
+        raw: Leave embeddings as long as the network makes them, as published set distances do.
+
+    Raises:
+        ModelUnavailable: The model cannot be had here.
+        InputError: The spec names none.
+    """
     from cas_metric.encoders import open_encoder
+    from cas_metric.sets.spaces import open_space
 
     default = DEFAULT_PHANTOM_ENCODER if is_phantom(manifest) else DEFAULT_ENCODER
-    return open_encoder(spec or default, device=device, offline=offline)
+    named = open_space(spec, device=device, offline=offline) if spec else None
+    return named or open_encoder(spec or default, device=device, offline=offline, raw=raw)
 
 
-def embed(manifest: Manifest, encoder: Encoder, running: Running) -> Features:
-    """Embed the images of a manifest through its window and the cache, with a progress bar."""
+def embed(
+    manifest: Manifest,
+    encoder: Encoder,
+    running: Running | None = None,
+    progress: Progress | None = None,
+) -> Features:
+    """Embed the images of a manifest through its window and the cache.
+
+    Args:
+        manifest: N images.
+        encoder: Of :func:`choose_encoder`.
+        running: Cache, batches and threads.
+        progress: Told how many images are done.
+    """
     from cas_metric.embedding.cache import EmbeddingCache
     from cas_metric.embedding.passes import embed_image_files
     from cas_metric.images import count_steps
 
-    with EmbeddingCache(running.cache) as store, CountProgress("images") as bar:
+    running = running or Running()
+    with EmbeddingCache(running.cache) as store:
         found = embed_image_files(
             manifest.paths(),
             encoder,
@@ -67,7 +97,7 @@ def embed(manifest: Manifest, encoder: Encoder, running: Running) -> Features:
             windows=[manifest.window] * len(manifest),
             batch_size=running.batch_size,
             num_workers=running.num_workers,
-            progress=bar,
+            progress=counting(progress, "images"),
         )
     errors = {str(path): why for path, why in found.errors.items()}
     return Features(found.embeddings, errors, count_steps(found.steps))

@@ -1,0 +1,132 @@
+"""Is the real reference one population?
+
+A distance to a reference out of two sites mixes what separates the sites with what separates
+generated from real images. Two things are looked at: groups that the data declare, such as a
+``site`` column, and groups that only show, as two humps along a leading principal axis.
+
+Source: Silverman (1981), the test of the number of modes by a critical bandwidth.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cas_metric.protocol import BOOTSTRAP_SEED
+from cas_metric.sets.fidelity import Floats
+
+#: Leading axes that are looked at, and the level of a flag over all of them.
+AXES: Final = 5
+LEVEL: Final = 0.01
+#: Smallest share of images in a hump that counts, and images that the test needs.
+SMALLEST_SHARE: Final = 0.1
+FEWEST_IMAGES: Final = 50
+_RESAMPLES: Final = 999
+_GRID: Final = 512
+_STEPS: Final = 25
+
+
+class TwoGroups(NamedTuple):
+    """Two humps along a principal axis of the real images.
+
+    Attributes:
+        axis: Number of the axis, from 1.
+        p: Probability of two such humps in a sample from one, corrected for the number of axes.
+        share: Share of images in the smaller hump.
+        members: ``(M,)`` whether each image lies in the smaller one.
+    """
+
+    axis: int
+    p: float
+    share: float
+    members: NDArray[np.bool_]
+
+
+def two_groups(
+    real: Floats, labels: NDArray[np.str_] | None = None, *, seed: int = BOOTSTRAP_SEED
+) -> TwoGroups | None:
+    """The clearest two groups within the classes of a real set; None where there is one group.
+
+    Args:
+        real: ``(M, D)`` finite features.
+        labels: ``(M,)`` classes, whose means are taken out first: classes are no sites.
+        seed: Seed of the resamples.
+    """
+    if len(real) < FEWEST_IMAGES:
+        return None
+    rows = np.asarray(real, dtype=np.float64).copy()
+    classes = np.zeros(len(rows), dtype=int) if labels is None else labels
+    for label in np.unique(classes):
+        rows[classes == label] -= rows[classes == label].mean(axis=0)
+    axes = np.linalg.svd(rows, full_matrices=False)[2][: min(AXES, rows.shape[1])]
+    rng = np.random.default_rng(seed)
+    best: TwoGroups | None = None
+    for number, axis in enumerate(axes, start=1):
+        scores = rows @ axis
+        split = _valley(scores)
+        if split is None:
+            continue
+        p = min(1.0, len(axes) * one_mode_p(scores, rng))
+        below = scores < split
+        members = below if below.mean() <= 0.5 else ~below
+        if p <= LEVEL and (best is None or p < best.p):
+            best = TwoGroups(number, p, float(members.mean()), members)
+    return best
+
+
+def one_mode_p(values: Floats, rng: np.random.Generator, resamples: int = _RESAMPLES) -> float:
+    """Silverman's p-value for "one mode": how often samples of one hump need as much smoothing.
+
+    Args:
+        values: ``(M,)``.
+        rng: Of the resamples.
+        resamples: Their number.
+    """
+    width = _critical_width(values)
+    spread = float(values.std())
+    shrink = 1 / np.sqrt(1 + (width / spread) ** 2)  # the smoothed bootstrap keeps the variance
+    beyond = 0
+    for _ in range(resamples):
+        drawn = rng.choice(values, len(values)) + width * rng.normal(size=len(values))
+        beyond += _modes(values.mean() + shrink * (drawn - values.mean()), width) > 1
+    return (1 + beyond) / (resamples + 1)
+
+
+def _critical_width(values: Floats) -> float:
+    """Smallest bandwidth whose kernel density has one mode."""
+    low, high = 0.0, 2 * float(np.ptp(values))
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _modes(values, middle) > 1 else (low, middle)
+    return high
+
+
+def _density(values: Floats, width: float) -> tuple[Floats, Floats]:
+    """Gaussian kernel density on a grid."""
+    from scipy.ndimage import gaussian_filter1d
+
+    reach = 3 * width
+    counts, edges = np.histogram(values, _GRID, (values.min() - reach, values.max() + reach))
+    step = edges[1] - edges[0]
+    smooth = gaussian_filter1d(counts.astype(float), width / step, mode="constant", truncate=6)
+    return smooth, (edges[:-1] + edges[1:]) / 2
+
+
+def _modes(values: Floats, width: float) -> int:
+    smooth, _ = _density(values, width)
+    slope = np.sign(np.diff(np.round(smooth, 9)))
+    slope = slope[slope != 0]
+    return int(((slope[:-1] > 0) & (slope[1:] < 0)).sum())
+
+
+def _valley(values: Floats) -> float | None:
+    """The lowest point between two humps, each with enough images; None without."""
+    smooth, grid = _density(values, 0.999 * _critical_width(values))
+    inner = np.flatnonzero((smooth[1:-1] < smooth[:-2]) & (smooth[1:-1] <= smooth[2:])) + 1
+    for point in inner[np.argsort(smooth[inner])]:
+        below = float((values < grid[point]).mean())
+        if SMALLEST_SHARE <= below <= 1 - SMALLEST_SHARE:
+            return float(grid[point])
+    return None

@@ -1,0 +1,342 @@
+"""Does a generator serve every group of patients alike?
+
+Scores of each group of an attribute (sex, age, site, skin type), and the gaps between groups. A
+table of many groups shows a gap by chance, so intervals are simultaneous over all groups and
+p-values are corrected over all gaps: the largest studentised gap is held against its distribution
+when patients are dealt out to the groups anew, the attributes of a patient kept together.
+
+Source: Westfall and Young (1993), single-step max-T by permutation; Sidak (1967).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import combinations, pairwise
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cas_metric.errors import InputError
+from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE
+from cas_metric.statistics.aggregate import case_clusters
+from cas_metric.statistics.intervals import mean_interval, rate_interval
+from cas_metric.statistics.uncertainty import Codes, Floats, cluster_codes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Numbers with more different values than this are cut into as many groups of about equal size.
+MOST_VALUES: Final = 8
+BINS: Final = 4
+#: Patients that a group needs for its gaps to be tested.
+FEWEST_CLUSTERS: Final = 10
+PERMUTATIONS: Final = 4999
+#: Quantity to its heading.
+QUANTITIES: Final = {"cas": "CAS", "low_rate": "low-alignment rate", "failure_rate": "failures"}
+
+
+class Subgroups(NamedTuple):
+    """Scores by group.
+
+    Attributes:
+        groups: One row a group: ``attribute, group, n, clusters``, and each quantity with ``_low``
+            and ``_high`` of its simultaneous interval.
+        gaps: One row a pair of groups and quantity: ``attribute, quantity, group, other, gap`` with
+            ``low``, ``high`` and the corrected ``p``.
+        level: Simultaneous coverage.
+        notes: What a person should know: the smallest group, groups too small to compare.
+    """
+
+    groups: pd.DataFrame
+    gaps: pd.DataFrame
+    level: float
+    notes: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "groups": self.groups.to_dict("records"),
+            "gaps": self.gaps.to_dict("records"),
+            "level": self.level,
+            "notes": list(self.notes),
+        }
+
+
+def attribute_groups(
+    table: pd.DataFrame, names: Sequence[str], *, reference: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """Columns of text as groups; numbers of many values are cut at their quartiles.
+
+    Args:
+        table: One row an image; missing cells are empty.
+        names: Columns to take.
+        reference: A table whose quartiles are taken instead, so that two sets have the same groups.
+
+    Returns:
+        One column an attribute: the group of each row, empty where it is not known. A group of
+        numbers states its edges, such as ``45 to <60``.
+
+    Raises:
+        InputError: A column that the table lacks.
+
+    Example:
+        >>> import pandas as pd
+        >>> attribute_groups(pd.DataFrame({"sex": ["f", "m", ""]}), ["sex"])["sex"].tolist()
+        ['f', 'm', '']
+    """
+    import pandas as pd
+
+    lacking = [name for name in names if name not in table]
+    if lacking:
+        raise InputError(
+            f"no column {lacking[0]!r} to group by",
+            fix=f"the table has {', '.join(map(str, table.columns)) or 'no further columns'}",
+        )
+    base = table if reference is None else reference
+    found = {}
+    for name in names:
+        texts = table[name].fillna("").astype(str).str.strip()
+        numbers = pd.to_numeric(texts.where(texts != ""), errors="coerce")
+        known = pd.to_numeric(base[name], errors="coerce") if name in base else numbers
+        plain = numbers.notna().sum() < (texts != "").sum() or known.nunique() <= MOST_VALUES
+        found[name] = texts if plain else _binned(numbers, known.dropna().to_numpy(dtype=float))
+    return pd.DataFrame(found, index=table.index)
+
+
+def subgroups(
+    rows: pd.DataFrame,
+    attributes: pd.DataFrame,
+    *,
+    tau: float | None = None,
+    clusters: Sequence[Any] | NDArray[Any] | None = None,
+    level: float = CONFIDENCE,
+    permutations: int = PERMUTATIONS,
+    seed: int = BOOTSTRAP_SEED,
+) -> Subgroups:
+    """CAS, low-alignment and failure rates of every group, and the gaps between groups.
+
+    Args:
+        rows: One row an image of one method: ``cas``, ``status``, and what names its case.
+        attributes: Groups of the same rows, of :func:`attribute_groups`.
+        tau: Threshold of the low-alignment rate; None leaves the rate out.
+        clusters: ``(N,)`` what is drawn together; None takes patients, else references, else rows.
+        level: Simultaneous coverage, and one minus the family-wise error of the gaps.
+        permutations: Of the patients over the groups.
+        seed: Of the permutations.
+
+    Raises:
+        InputError: Tables of different length, or no group at all.
+
+    Example:
+        >>> import pandas as pd
+        >>> rows = pd.DataFrame({"cas": [0.4, 0.5] * 20, "status": "ok"})
+        >>> found = subgroups(rows, pd.DataFrame({"sex": ["f", "m"] * 20}))
+        >>> found.gaps["gap"].round(2).tolist()
+        [-0.1]
+    """
+    import pandas as pd
+
+    if len(rows) != len(attributes):
+        raise InputError(f"{len(rows)} rows, but attributes of {len(attributes)}")
+    names = case_clusters(rows) if clusters is None else np.asarray(clusters)
+    codes = cluster_codes(names, len(rows))[0]
+    values = _values(rows, tau)
+    members = _members(attributes)
+    if not members:
+        raise InputError(
+            f"no image has a value of {', '.join(map(str, attributes.columns))}",
+            fix="fill the columns, or leave --by out",
+        )
+    each = level ** (1 / (len(members) * len(values)))
+    groups = pd.DataFrame(
+        [_group_row(key, inside, values, codes, each) for key, inside in members.items()]
+    )
+    gaps = _gaps(values, members, codes, level, permutations, seed)
+    return Subgroups(groups, gaps, level, tuple(_notes(groups)))
+
+
+def markdown(found: Subgroups) -> str:
+    """Both tables for people; of many gaps the clearest ten."""
+    from cas_metric.statistics.tables import markdown_table, number
+
+    names = [name for name in QUANTITIES if name in found.groups]
+    lines = [
+        [
+            *(str(row[key]) for key in ("attribute", "group", "n", "clusters")),
+            *(_with_interval(row[q], row[f"{q}_low"], row[f"{q}_high"]) for q in names),
+        ]
+        for row in found.groups.to_dict("records")
+    ]
+    headings = ["attribute", "group", "images", "cases", *(QUANTITIES[name] for name in names)]
+    parts = [markdown_table(headings, lines)]
+    shown = found.gaps.sort_values("p", kind="stable").head(10)
+    if len(shown):
+        lines = [
+            [
+                f"{row['attribute']}: {row['group']} − {row['other']}",
+                QUANTITIES[row["quantity"]],
+                _with_interval(row["gap"], row["low"], row["high"]),
+                number(row["p"], 4),
+            ]
+            for row in shown.to_dict("records")
+        ]
+        parts.append(markdown_table(["gap", "of", "difference", "p, corrected"], lines))
+    share = f"{found.level:.0%}"
+    parts.append(
+        f"Intervals hold for all groups together with {share}; p-values are corrected for all "
+        f"{len(found.gaps)} gaps. " + " ".join(f"{note}." for note in found.notes)
+    )
+    return "\n\n".join(parts)
+
+
+def _with_interval(value: float, low: float, high: float) -> str:
+    from cas_metric.statistics.tables import number
+
+    text = f"{number(value)} [{number(low)} to {number(high)}]"
+    return (number(value) if math.isnan(low) else text).replace("-", "−")
+
+
+def _binned(numbers: pd.Series, known: Floats) -> pd.Series:
+    import pandas as pd
+
+    edges = np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1)))
+    inner = edges[1:-1]
+    shown = [f"{edge:g}" for edge in edges]
+    labels = [f"{low} to <{high}" for low, high in pairwise(shown)]
+    labels[-1] = labels[-1].replace("<", "")
+    codes = np.searchsorted(inner, numbers.to_numpy(dtype=float), side="right")
+    named = np.array(labels, dtype=object)[np.minimum(codes, len(labels) - 1)]
+    return numbers.astype(object).mask(numbers.notna(), pd.Series(named, numbers.index)).fillna("")
+
+
+def _values(rows: pd.DataFrame, tau: float | None) -> dict[str, Floats]:
+    """Each quantity image by image; NaN where an image has none."""
+    cas = rows["cas"].to_numpy(dtype=np.float64)
+    found = {"cas": cas}
+    if tau is not None:
+        found["low_rate"] = np.where(np.isfinite(cas), cas < tau, np.nan)
+    if "status" in rows and (failed := (rows["status"] == "failed").to_numpy()).any():
+        found["failure_rate"] = failed.astype(np.float64)
+    return found
+
+
+def _members(attributes: pd.DataFrame) -> dict[tuple[str, str], NDArray[np.bool_]]:
+    found = {}
+    for name in attributes:
+        column = attributes[name].fillna("").astype(str).to_numpy()
+        for group in sorted(set(column) - {""}):
+            found[str(name), str(group)] = column == group
+    return found
+
+
+def _group_row(
+    key: tuple[str, str],
+    inside: NDArray[np.bool_],
+    values: Mapping[str, Floats],
+    codes: Codes,
+    level: float,
+) -> dict[str, Any]:
+    row: dict[str, Any] = {"attribute": key[0], "group": key[1], "n": int(inside.sum())}
+    row["clusters"] = len(np.unique(codes[inside]))
+    for name, column in values.items():
+        interval = mean_interval if name == "cas" else rate_interval
+        found = interval(column[inside], clusters=codes[inside], level=level)
+        row |= {name: found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}
+    return row
+
+
+def _gaps(
+    values: Mapping[str, Floats],
+    members: Mapping[tuple[str, str], NDArray[np.bool_]],
+    codes: Codes,
+    level: float,
+    permutations: int,
+    seed: int,
+) -> pd.DataFrame:
+    import pandas as pd
+
+    columns = ["attribute", "quantity", "group", "other", "gap", "low", "high", "p"]
+    keys = [k for k, inside in members.items() if len(set(codes[inside])) >= FEWEST_CLUSTERS]
+    pairs = [(i, j) for i, j in combinations(range(len(keys)), 2) if keys[i][0] == keys[j][0]]
+    if not pairs:
+        return pd.DataFrame(columns=columns)
+    membership = np.stack([members[key] for key in keys], axis=1)
+    units, belongs = _units(codes, membership)
+    moments = np.stack(
+        [_moments(column, units, len(belongs)) for column in values.values()], axis=1
+    )
+    gap, error = _studentised(belongs, moments, pairs)
+    rng = np.random.default_rng(seed)
+    largest = np.empty(permutations)
+    for k in range(permutations):
+        largest[k] = _ratio(
+            *_studentised(belongs, moments[rng.permutation(len(moments))], pairs)
+        ).max()
+    critical = float(np.quantile(largest, level, method="higher"))
+    found, p = _ratio(gap, error), np.empty_like(gap)
+    for at in np.ndindex(*gap.shape):
+        p[at] = (1 + int((largest >= found[at] - 1e-12).sum())) / (permutations + 1)
+    reach = np.where(error > 0, critical * error, np.nan)
+    return pd.DataFrame(
+        [
+            (
+                *(keys[i][0], name, keys[i][1], keys[j][1]),
+                *(float(gap[k, q]), float((gap - reach)[k, q]), float((gap + reach)[k, q])),
+                float(p[k, q]),
+            )
+            for k, (i, j) in enumerate(pairs)
+            for q, name in enumerate(values)
+        ],
+        columns=columns,
+    )
+
+
+def _units(codes: Codes, membership: NDArray[np.bool_]) -> tuple[Codes, Floats]:
+    """What is dealt out: a patient, or the part of one within the same groups; and its groups."""
+    joint = np.column_stack([codes, membership])
+    rows, units = np.unique(joint, axis=0, return_inverse=True)
+    return units.reshape(-1), rows[:, 1:].astype(np.float64)
+
+
+def _moments(values: Floats, units: Codes, count: int) -> Floats:
+    """``(U, 5)``: sum s, number m, s^2, s m and m^2 of each unit's finite values."""
+    present = np.isfinite(values)
+    s = np.bincount(units, weights=np.where(present, values, 0.0), minlength=count)
+    m = np.bincount(units, weights=present, minlength=count)
+    return np.stack([s, m, s * s, s * m, m * m], axis=1)
+
+
+def _studentised(
+    belongs: Floats, moments: Floats, pairs: Sequence[tuple[int, int]]
+) -> tuple[Floats, Floats]:
+    """Gaps ``(pairs, quantities)`` of group means, and their cluster-robust standard errors."""
+    s, m, ss, sm, mm = np.moveaxis(np.tensordot(belongs.T, moments, axes=1), 2, 0)
+    clusters = belongs.sum(axis=0)[:, None]
+    size = np.maximum(m, 1)
+    mean = s / size
+    spread = np.maximum(ss - 2 * mean * sm + mean * mean * mm, 0.0)
+    error = spread / size**2 * clusters / np.maximum(clusters - 1, 1)
+    left, right = np.array(pairs).T
+    return mean[left] - mean[right], np.sqrt(error[left] + error[right])
+
+
+def _ratio(gap: ArrayLike, error: ArrayLike) -> Floats:
+    """Absolute gap in standard errors; without any spread beyond every number, or 0 for no gap."""
+    size, spread = np.abs(np.asarray(gap)), np.asarray(error)
+    bare = np.where(size > 1e-12, 1e9, 0.0)
+    return np.where(spread > 1e-12, size / np.where(spread > 1e-12, spread, 1.0), bare)
+
+
+def _notes(groups: pd.DataFrame) -> list[str]:
+    least = groups.loc[groups["clusters"].idxmin()]
+    notes = [
+        f"The smallest group is {least['attribute']} {least['group']}: {least['n']} images of "
+        f"{least['clusters']} cases"
+    ]
+    small = groups[groups["clusters"] < FEWEST_CLUSTERS]
+    if len(small):
+        listed = ", ".join(f"{row.attribute} {row.group}" for row in small.itertuples())
+        notes.append(f"Too small to compare, below {FEWEST_CLUSTERS} cases: {listed}")
+    return notes
