@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.cas_metric.report.synthetic_run import write_synthetic_run
 from tests.support.installed import install
 
 from cas_metric.cli.main import VERBS
+from cas_metric.runs import Run
 
 VERB = '''"""``cas greet``: say hello to a domain."""
 
@@ -145,3 +147,25 @@ def test_a_renderer_of_another_package_draws_by_name(site: Path) -> None:
 def test_every_verb_says_in_its_first_line_what_it_does() -> None:
     assert list(VERBS)[:4] == ["score", "demo", "doctor", "compare"]
     assert all(line.endswith(".") for _, line in VERBS.values())
+
+
+def test_a_section_of_the_report_is_one_file_in_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cas_metric.report import sections
+    from cas_metric.report.document import render_report
+
+    (tmp_path / "oldest.py").write_text(
+        '"""``oldest``: the first image."""\n'
+        "from cas_metric.report.sections import Section\n\n"
+        "def section(run, methods):\n"
+        "    return Section('Oldest', 'The oldest', f'<{run.rows[\"id\"].iloc[0]}>')\n"
+    )
+    run = Run.load(write_synthetic_run(tmp_path, images=False))
+    assert "oldest" not in render_report(run)
+    monkeypatch.setattr(sections, "__file__", str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(sections, "__path__", [str(tmp_path)])
+    page = render_report(run)
+    assert '<section id="oldest"><h2>The oldest</h2>' in page
+    assert f"&lt;{run.rows['id'].iloc[0]}&gt;" in page
+    assert 'href="#oldest"' in page

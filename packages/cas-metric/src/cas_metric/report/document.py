@@ -13,6 +13,7 @@ from cas_metric.report import content, details, glossary
 from cas_metric.report.format import count
 from cas_metric.report.gallery import make_cards, ranking, worst
 from cas_metric.report.rendering import render
+from cas_metric.report.sections import sections_of
 from cas_metric.runs.folder import REPORT, read_run
 from cas_metric.runs.run import Run
 
@@ -85,13 +86,11 @@ def build_context(
     summary, rows = run.summary, run.rows
     methods, references = content.entries(rows, run.real, run.floor, summary)
     tau, encoder = summary.get("tau"), summary.get("encoder") or {}
-    limit = encoder.get("token_limit")
     failures, failures_left = details.failure_table(summary.get("failures") or [])
     lowest = worst(rows, gallery)
     inks = {method.name: method.ink for method in methods}
     locators = _locator(roots[0], "image"), _locator(roots[1], "reference")
     cards = make_cards(lowest, inks, *locators, windows=_windows(summary))
-    text = (details.prompt_table(methods, limit), details.checklist_table(rows, limit))
     context = {
         "title": glossary.CAS_TERM.name,
         "embedded_world": bool(summary.get("embedded_world")),
@@ -120,7 +119,7 @@ def build_context(
         "ranked_by": (ranking(rows) or "").upper(),
         "missing": details.missing_table(summary.get("missing") or {}),
         "notes": summary.get("notes") or [],
-        "text_tables": [table for table in text if table],
+        "more": sections_of(run, methods),
         "failures": failures,
         "failures_left": failures_left,
         "provenance": details.provenance(summary),
@@ -148,7 +147,7 @@ def _sections(context: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("primitives", "Scores", context["primitives"]),
         ("classes", "Classes", context["class_tables"]),
         ("worst", "Lowest images", context["cards"]),
-        ("text", "Text", context["text_tables"]),
+        *((one.name, one.title, True) for one in context["more"]),
         ("failures", "Failures", True),
         ("provenance", "Provenance", True),
     )
