@@ -1,9 +1,12 @@
 """The whole of ``cas score`` on real pictures, interrupted, bad and distributed."""
 
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +125,51 @@ def test_two_processes_write_the_same_rows_as_one(
     assert done.code == 0, done.err
     assert done.out.count("embedded 120 images, 0 from cache") == 1  # rank 1 says nothing
     _assert_same_rows(alone, tmp_path / "two")
+
+
+@pytest.mark.parametrize("caches", ["shared", "separate"])
+def test_ranks_without_a_launcher_of_their_own_write_the_same_rows(
+    caches: str, folders: Folders, model: Path, alone: Path, tmp_path: Path
+) -> None:
+    """As srun and mpirun start them: four variables, and nothing about hosts or local ranks."""
+    arguments = _arguments(folders, model, tmp_path, "two")
+    done = [finish(one) for one in _ranks(arguments, tmp_path, caches)]
+    assert [one.code for one in done] == [0, 0], done[0].err + done[1].err
+    assert done[1].out == ""
+    _assert_same_rows(alone, tmp_path / "two")
+    rows = pd.read_csv(tmp_path / "two" / "per_image.csv")
+    assert (rows["status"] == "ok").all()
+
+
+def test_an_error_of_rank_0_is_told_once_and_ends_the_others(
+    folders: Folders, model: Path, tmp_path: Path
+) -> None:
+    arguments = (*_arguments(folders, model, tmp_path, "two"), "--strict-text")
+    rows = read_metadata(folders.generated)
+    assert rows
+    long = Path(shutil.copytree(folders.generated, tmp_path / "long"))
+    write_metadata(long, [{**row, "prompt": "vessels " * 300} for row in rows])
+    given = (arguments[0], long, *arguments[2:])
+    done = [finish(one) for one in _ranks(given, tmp_path, "shared")]
+    assert [one.code for one in done] == [2, 2]
+    assert "tokens" in done[0].err
+    assert all("Traceback" not in one.err for one in done)
+    assert "cas: " not in done[1].err
+
+
+def _ranks(arguments: Sequence[object], tmp_path: Path, caches: str) -> list[subprocess.Popen[str]]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    given = [str(one) for one in arguments]
+    started = []
+    for rank in range(2):
+        own = list(given)
+        if caches == "separate":
+            own[own.index("--cache") + 1] = str(tmp_path / f"cache-{rank}")
+        group = {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+        started.append(start_cas(*own, environment={**group, "MASTER_PORT": str(port)}))
+    return started
 
 
 def test_accelerate_starts_one_process_on_the_processor(
