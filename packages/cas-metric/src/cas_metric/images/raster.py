@@ -1,8 +1,8 @@
 """PNG, JPEG, WebP, BMP, GIF, JPEG 2000 and plain TIFF, by Pillow; deep PNG colour by libpng.
 
 Pillow's ``draft`` mode, which changes pixels, is never used. A truncated file is always found, and
-damage inside of a PNG too, by its checksums; JPEG carries none, so that damage in the middle of one
-may go unnoticed.
+damage inside of a PNG too, by its checksums; JPEG and BMP carry none, so that damage in the middle
+of one may go unnoticed.
 """
 
 from __future__ import annotations
