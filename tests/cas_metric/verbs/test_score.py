@@ -324,7 +324,9 @@ def test_rows_are_the_same_under_autocast(folders: Folders, siglip: Encoder) -> 
 
 
 def test_the_self_test_tells_an_encoder_that_knows_from_one_that_does_not(tmp_path: Path) -> None:
-    done = cas("datasets", "phantom", "chexpert", tmp_path / "world", "--train", "80", "--test", "80")
+    done = cas(
+        "datasets", "phantom", "chexpert", tmp_path / "world", "--train", "80", "--test", "80"
+    )
     assert done.code == 0, done.err
     real = next(path for path in (tmp_path / "world").rglob("cas.yaml")).parent
     run = cas_metric.score(real, real)
