@@ -40,8 +40,8 @@ TOLERANCE = 1.0  # grey levels of 255
 NO_WINDOW = ("which of its values to show", "no fixed range", "no display range")
 NO_SLICE = "a volume is not an image"
 
-#: Files of pydicom in which the judge is at a loss, and others that hold the same picture.
-TWINS = {
+#: Files in which the judge is at a loss, and others of the same picture.
+PYDICOM_TWINS = {
     "SC_rgb_rle_16bit.dcm": "SC_rgb_rle.dcm",
     "SC_rgb_rle_16bit_2frame.dcm": "SC_rgb_rle_2frame.dcm",
     "SC_rgb_rle_32bit.dcm": "SC_rgb_rle.dcm",
@@ -49,6 +49,15 @@ TWINS = {
     "rtdose_expb.dcm": "rtdose.dcm",
     "rtdose_expb_1frame.dcm": "rtdose_1frame.dcm",
     "rtdose_rle_1frame.dcm": "rtdose_1frame.dcm",
+}
+PILLOW_TWINS = {
+    "bmp/g/pal8os2.bmp": "bmp/g/pal8.bmp",
+    "bmp/q/pal8os2sp.bmp": "bmp/g/pal8.bmp",
+    "mmap_error.bmp": "bmp/g/pal8.bmp",
+    "bmp/q/rgb32h52.bmp": "bmp/g/rgb24.bmp",
+    "bmp/g/rgb16.bmp": "bmp/g/rgb24.bmp",
+    "bmp/g/rgb16-565.bmp": "bmp/g/rgb24.bmp",
+    "bmp/g/rgb16-565pal.bmp": "bmp/g/rgb24.bmp",
 }
 
 #: Values of a file, ``(H, W)`` or ``(H, W, C)``, and how they show through a window, in [0, 1].
@@ -71,11 +80,12 @@ def main() -> None:
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     dicom, nifti = (values_itk, show_dicom), (values_itk, show_nifti)
     report("pydicom", Path(pydicom.__file__).parent / "data", "*", dicom)
-    report_twins(Path(pydicom.__file__).parent / "data" / "test_files")
+    report_twins(Path(pydicom.__file__).parent / "data" / "test_files", PYDICOM_TWINS)
     report("nibabel, DICOM", Path(nibabel.__file__).parent, "*.dcm", dicom)
     report("nibabel, NIfTI", Path(nibabel.__file__).parent, "*.nii*", nifti)
     if arguments.pillow:
         report("Pillow", arguments.pillow, "*", (values_raster, show_raster))
+        report_twins(arguments.pillow, PILLOW_TWINS)
 
 
 def report(name: str, folder: Path, pattern: str, judge: Judge) -> None:
@@ -96,16 +106,17 @@ def report(name: str, folder: Path, pattern: str, judge: Judge) -> None:
         print(f"  {count} refused: {cause[:150]}")
 
 
-def report_twins(folder: Path) -> None:
+def report_twins(folder: Path, twins: dict[str, str]) -> None:
     """Print whether files that hold one picture are shown alike."""
-    for one, other in TWINS.items():
+    for one, other in twins.items():
         window = Window(0, 2e6) if one.startswith("rtdose") else None
-        frame = None if "_1frame" in one or ("2frame" not in one and "rtdose" not in one) else 0
+        several = "2frame" in one or one == "rtdose_expb.dcm"
         first, second = (
-            to_uint8(load_image(folder / name, window=window, frame=frame).pixels).astype(int)
+            to_uint8(load_image(folder / name, window=window, frame=0 if several else None).pixels)
             for name in (one, other)
         )
-        print(f"  {one} and {other}: {np.abs(first - second).max()} of 255 apart")
+        apart = np.abs(first.astype(int) - second)
+        print(f"  {one} and {other}: {apart.max()} of 255 apart")
 
 
 def compare(path: Path, judge: Judge) -> str:

@@ -254,7 +254,8 @@ def test_an_embedded_colour_profile_is_honoured(tmp_path):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize(
-    "name", ["a.jpg", "a.png", "a.tif", "grey8.tif", "grey16.tif", "deep.png", "deep.tif"]
+    "name",
+    ["a.jpg", "a.png", "a.tif", "grey8.tif", "grey16.tif", "grey16.png", "deep.png", "deep.tif"],
 )
 def test_every_exif_orientation(tmp_path, orientation, name):
     """The picture as it should be seen is stored turned; loading must turn it back."""
@@ -285,9 +286,10 @@ def _save_oriented(path, stored, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     deep = stored.astype(np.uint16) * 257
-    if path.name == "deep.png":
+    if path.name in ("deep.png", "grey16.png"):
+        values = deep if path.name == "deep.png" else deep[..., :1]
         block = exif.tobytes().removeprefix(b"Exif\0\0")
-        path.write_bytes(png16_bytes(deep, extra=png_chunk(b"eXIf", block)))
+        path.write_bytes(png16_bytes(values, extra=png_chunk(b"eXIf", block)))
     elif path.name in ("deep.tif", "grey16.tif"):
         values = deep if path.name == "deep.tif" else deep[..., 0]
         kind = "rgb" if path.name == "deep.tif" else "minisblack"

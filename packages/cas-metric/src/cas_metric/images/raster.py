@@ -1,8 +1,8 @@
 """PNG, JPEG, WebP, BMP, GIF, JPEG 2000 and plain TIFF, by Pillow; deep PNG colour by libpng.
 
 Pillow's ``draft`` mode, which changes pixels, is never used. A truncated file is always found, and
-damage inside of a PNG too, by its checksums; JPEG carries none, so that damage in the middle of one
-may go unnoticed.
+damage inside of a PNG too, by its checksums; JPEG and BMP carry none, so that damage in the middle
+of one may go unnoticed.
 """
 
 from __future__ import annotations
@@ -240,7 +240,8 @@ def _bits_of_jpeg_2000(path: Path) -> int:
         content[start + 42 : start + 42 + 3 * channels : 3]
     )  # bits - 1, and 128 for a sign
     if start < 0 or len(depths) != 1 or not 8 <= max(depths) + 1 <= 16:
-        found = " or ".join(f"{(d & 127) + 1} {'signed ' * (d > 127)}bits" for d in sorted(depths))
+        kinds = [f"{(d & 127) + 1} {'signed ' * (d > 127)}bits" for d in sorted(depths)]
+        found = " or ".join(kinds) if start >= 0 else "an unknown number of bits"
         raise ImageError(f"{path}: JPEG 2000 of {found} a sample is not read", fix=SAVE_AS_PNG)
     return depths.pop() + 1
 

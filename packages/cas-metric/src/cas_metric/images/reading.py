@@ -8,7 +8,14 @@ from typing import Final
 
 from cas_metric.errors import ImageError
 from cas_metric.images import dicom, nifti, raster, tiff
-from cas_metric.images.limits import BUDGET, BYTES_PER_PIXEL, MAX_PIXELS, Header, check_header
+from cas_metric.images.limits import (
+    BUDGET,
+    BYTES_PER_PIXEL,
+    MAX_PIXELS,
+    Header,
+    check_header,
+    naming,
+)
 from cas_metric.images.notes import appearance
 from cas_metric.images.values import BACKGROUND, LoadedImage, Window
 
@@ -60,7 +67,7 @@ def load_image(
     """
     path = _existing(path)
     cost = 0 if BUDGET.is_held else decoding_cost(path, max_pixels=max_pixels)
-    with BUDGET.reserved(cost):
+    with BUDGET.reserved(cost), naming(path, "check that the file is complete"):
         if nifti.is_nifti(path):
             image = nifti.load_nifti(
                 path, axis=axis, index=frame, window=window, max_pixels=max_pixels
