@@ -6,7 +6,7 @@ import json
 import shutil
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ BUILDERS: dict[str, Callable[[Path], Path]] = {
 
 
 @pytest.fixture
-def sockets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[object]]:
+def sockets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[object]:
     """Every attempt to reach or to look up another machine; none succeeds."""
     attempts: list[object] = []
 
@@ -44,7 +44,7 @@ def sockets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[ob
         monkeypatch.setattr(socket, name, refuse)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "empty"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    yield attempts
+    return attempts
 
 
 def _use(directory: str | Path) -> None:
@@ -105,7 +105,7 @@ def test_an_architecture_and_a_file_ask_nobody_for_a_tokenizer(
 ) -> None:
     name, weights = architecture
     spec = f"openclip:{name}@{weights}"
-    with pytest.raises(ModelUnavailable, match="tokenizer of open_clip's .* cannot be had"):
+    with pytest.raises(ModelUnavailable, match=r"tokenizer of open_clip's .* cannot be had"):
         load_encoder(spec, device="cpu", offline=True)
     assert sockets == []
     model = tiny_models.build_siglip(tmp_path / "siglip")

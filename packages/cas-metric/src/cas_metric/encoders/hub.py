@@ -182,9 +182,7 @@ def missing_files(
     return missing
 
 
-def _download(
-    hub_id: str, revision: str, openclip: bool, extra_files: Sequence[str]
-) -> Snapshot:
+def _download(hub_id: str, revision: str, openclip: bool, extra_files: Sequence[str]) -> Snapshot:
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
