@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.support import tiny_encoders
 from typer.testing import CliRunner
 
 from cas_metric.cli.encoders import app
@@ -29,6 +30,28 @@ def test_listing_says_what_a_user_must_know_before_loading() -> None:
     assert rows["metaclip2"]["token_limit"] == 77
     assert rows["dinov2"]["token_limit"] == 0
     assert rows["medsiglip"]["gated"]
+
+
+def test_the_listing_has_a_name_and_keeps_every_hub_id_on_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    assert run("list") == run()
+    assert json.loads(run("list", "--json")) == json.loads(run("--json"))
+    lines = [line.strip() for line in run("list").splitlines()]
+    for row in json.loads(run("list", "--json")):
+        assert row["embedded"] or row["hub_id"] in lines
+
+
+def test_convert_writes_a_directory_that_loads(tmp_path: Path) -> None:
+    pytest.importorskip("timm")
+    source = tiny_encoders.build_timm(tmp_path / "source", "uni", "pytorch_model.bin")
+    words = ["convert", str(source), "--to", str(tmp_path / "to")]
+    done = json.loads(run(*words, "--json"))
+    assert (tmp_path / "to" / done["weights"]).is_file()
+    assert json.loads(run("check", str(tmp_path / "to"), "--device", "cpu", "--json"))["dim"] == 36
+    with pytest.raises(InputError, match="exists"):
+        run(*words)
 
 
 def test_check_reports_dimensions_difference_and_speed(

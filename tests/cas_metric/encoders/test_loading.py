@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from tests.support.model_directories import copy_model, edit_json
 from tests.support.tiny_models import build_siglip
 from transformers import Dinov2Model
 
+import cas_metric
 from cas_metric.encoders import load_encoder
 
 FAMILIES = ["siglip", "clip", "metaclip2", "dinov2"]
@@ -171,6 +173,25 @@ def test_fingerprint_follows_weights_tokenizer_preprocessing_and_policy(
     assert len(seen) == 6
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [{"do_normalize": False}, {"do_rescale": False}, {"rescale_factor": 1 / 127.5}],
+    ids=lambda setting: next(iter(setting)),
+)
+def test_fingerprint_and_gradients_follow_every_setting_of_the_processor(
+    setting: dict[str, object], models: dict[str, Path], tmp_path: Path
+) -> None:
+    directory = copy_model(models, "siglip", tmp_path)
+    edit_json(directory / "preprocessor_config.json", lambda c: c.update(setting))
+    changed, before = (load_encoder(p, device="cpu") for p in (directory, models["siglip"]))
+    assert changed.fingerprint != before.fingerprint
+    image = np.random.default_rng(0).integers(60, 200, (32, 32, 3), dtype=np.uint8)
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
+    official, soft = changed.official_preprocess([image]), changed.preprocess(pixels)
+    torch.testing.assert_close(soft, official, atol=1e-3, rtol=1e-5)
+    assert not torch.allclose(official, before.official_preprocess([image]), atol=0.1)
+
+
 def test_fingerprint_is_of_the_weights_that_are_loaded_where_both_forms_are_there(
     models: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -186,3 +207,29 @@ def test_fingerprint_is_of_the_weights_that_are_loaded_where_both_forms_are_ther
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     assert not torch.equal(both.embed_pixels(images), before.embed_pixels(images))
     assert both.fingerprint != before.fingerprint
+
+
+# -- what comes embedded --------------------------------------------------------------------------
+
+WEIGHTS = Path(cas_metric.__file__).parent / "phantoms" / "weights"
+
+
+@pytest.mark.parametrize(
+    ("name", "cls"),
+    [
+        ("phantom-siglip", "SiglipModel"),
+        ("phantom-medsiglip", "SiglipModel"),
+        ("phantom-metaclip", "MetaClip2Model"),
+        ("phantom-dino", "Dinov2Model"),
+    ],
+)
+def test_embedded_encoders_load_in_float32_by_transformers_own_default(name: str, cls: str) -> None:
+    """They are stored in half precision, which transformers would compute in unless told."""
+    model = getattr(transformers, cls).from_pretrained(WEIGHTS / name)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    text = getattr(model.config, "text_config", None)
+    if text is not None:
+        assert 0 <= text.bos_token_id < text.vocab_size
+        assert 0 <= text.eos_token_id < text.vocab_size
+        tokenizer = transformers.AutoTokenizer.from_pretrained(WEIGHTS / name)
+        assert text.eos_token_id == tokenizer.eos_token_id

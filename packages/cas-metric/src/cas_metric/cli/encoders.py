@@ -1,33 +1,25 @@
-"""``cas encoders``: list encoders, check one, show what its tokenizer sees."""
+"""``cas encoders``: list encoders, check one, convert one, show what it sees of a text."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from cas_metric.cli.common import console_out, emit_json
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from cas_metric.encoders.model import ModelEncoder
-    from cas_metric.encoders.registry import EncoderInfo
+from cas_metric.cli.common import emit_json
 
 app = typer.Typer(
     invoke_without_command=True,
     add_completion=False,
-    help="List the named encoders, or, with a command, check one or show what it sees of a text.",
+    help="List the named encoders, check one here, convert pickled weights, or show what an "
+    "encoder sees of a text.",
 )
-
-_PROBE_TEXT = "Frontal chest radiograph with an enlarged cardiac silhouette."
-_PROBE_SHAPE = (600, 480)
 
 Spec = Annotated[
     str,
     typer.Argument(
-        help="Alias (see `cas encoders`), hub id, openclip:MODEL/TAG, "
+        help="Alias (see `cas encoders list`), hub id, openclip:MODEL/TAG, "
         "openclip:MODEL@weights.safetensors, or a directory in the hub's format."
     ),
 ]
@@ -40,17 +32,22 @@ Out = Annotated[Path | None, typer.Option("--out", help="Directory for the resul
 
 
 @app.callback()
-def listing(context: typer.Context, as_json: AsJson = False) -> None:
-    """List the named encoders: family, licence, limits, size, and whether they are cached."""
-    if context.invoked_subcommand is not None:
-        return
-    from cas_metric.encoders.registry import list_encoders
+def without_command(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the named encoders, as `cas encoders list` does."""
+    if context.invoked_subcommand is None:
+        listing(as_json=as_json)
 
-    rows = [_describe(info) for info in list_encoders()]
+
+@app.command("list")
+def listing(as_json: AsJson = False) -> None:
+    """List the named encoders: licence, token limit, size, and whether they are here."""
+    from cas_metric.encoders.checking import named_encoders
+
+    rows = named_encoders()
     if as_json:
         emit_json(rows)
-        return
-    _print_listing(rows)
+    else:
+        _print_listing(rows)
 
 
 @app.command()
@@ -70,17 +67,21 @@ def check(
 ) -> None:
     """Load an encoder, embed a probe image and a probe text, and say how it did.
 
-    Prints the dimensions, the fingerprint that its embeddings are cached under, the preprocessing,
-    how far the differentiable preprocessing is from the official one, and images per second. With
-    a dtype other than float32, also how much a cosine changes against float32.
+    Prints what it is by the content of its files, the dimensions, the fingerprint that its
+    embeddings are cached under, the preprocessing, how far the differentiable preprocessing is from
+    the official one, and images per second. With a dtype other than float32, also how much a cosine
+    changes against float32.
     """
-    from cas_metric.encoders import load_encoder
+    from cas_metric.encoders.checking import check_encoder
 
-    encoder = load_encoder(spec, device=device, dtype=dtype, offline=offline, revision=revision)
-    result = _probe(encoder, batch_size)
-    if dtype != "float32":
-        exact = load_encoder(spec, device=device, offline=offline, revision=revision)
-        result["cosine_change_from_float32"] = _cosine_change(encoder, exact)
+    result = check_encoder(
+        spec,
+        device=device,
+        dtype=dtype,
+        batch_size=batch_size,
+        offline=offline,
+        revision=revision,
+    )
     _deliver(result, as_json, out, "encoder_check.json")
 
 
@@ -94,17 +95,18 @@ def tokens(
 ) -> None:
     """Show the tokens that an encoder sees of a text, after normalisation and cutting."""
     from cas_metric.encoders import load_encoder
+    from cas_metric.encoders.checking import seen_tokens
 
-    encoder = load_encoder(spec, device="cpu", offline=offline, revision=revision)
-    seen = encoder.show_tokens(text)
-    count = encoder.count_tokens([text])[0]
+    found = seen_tokens(load_encoder(spec, device="cpu", offline=offline, revision=revision), text)
     if as_json:
-        limit = encoder.token_limit
-        emit_json({"tokens": seen, "count": count, "limit": limit, "truncated": count > limit})
+        emit_json(found)
         return
-    typer.echo(" ".join(seen))
-    cut = f"; the last {count - len(seen)} are not seen" if count > encoder.token_limit else ""
-    typer.echo(f"{count} tokens of at most {encoder.token_limit}{cut}")
+    cut = found["count"] - len(found["tokens"]) if found["truncated"] else 0
+    typer.echo(" ".join(found["tokens"]))
+    typer.echo(
+        f"{found['count']} tokens of at most {found['limit']}"
+        + (f"; the last {cut} are not seen" if cut else "")
+    )
 
 
 @app.command()
@@ -121,152 +123,78 @@ def checklists(
     """Tell which checklists of the domain packs are cut at an encoder's token limit."""
     from cas_metric.domains import list_domains, load_domain
     from cas_metric.encoders import load_encoder
+    from cas_metric.encoders.checking import checklist_lengths
 
     encoder = load_encoder(spec, device="cpu", offline=offline, revision=revision)
     names = [domain] if domain else [summary.name for summary in list_domains()]
-    result = [_checklist_report(load_domain(name), encoder) for name in names]
+    result = checklist_lengths(encoder, [load_domain(name) for name in names])
     if out is not None:
         _write(result, out, "encoder_checklists.json")
     if as_json:
         emit_json(result)
-        return
-    _print_checklists(result, encoder)
+    else:
+        _print_checklists(result)
 
 
-def _describe(info: EncoderInfo) -> dict[str, Any]:
-    from cas_metric.encoders.hub import find_cached
+@app.command()
+def convert(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="A .bin, .pt, .pth or .ckpt file, or a directory with one and its configuration."
+        ),
+    ],
+    to: Annotated[Path, typer.Option("--to", help="Directory for what is made of it.")],
+    architecture: Annotated[
+        str | None,
+        typer.Option(
+            "--architecture",
+            help="timm's name of it, for a file without configuration, e.g. "
+            "vit_large_patch14_dinov2.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Turn pickled weights into safetensors, without running anything that is in the pickle.
 
-    cached = info.embedded or find_cached(info.hub_id, info.revision) is not None
-    return {**vars(info), "cached": cached}
+    The pickle is read as tensors only, in a process without network; one that wants more is
+    refused. The sha256 of both files are kept in conversion.json.
+    """
+    from cas_metric.encoders.convert import convert as convert_pickle
+
+    done = convert_pickle(source, to, architecture=architecture)
+    _deliver(vars(done), as_json, None, "")
 
 
 def _print_listing(rows: list[dict[str, Any]]) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    table.add_column("name", no_wrap=True)
-    table.add_column("model and use", overflow="fold")
-    table.add_column("licence")
-    for column in ("tokens", "pixels", "size", "here"):
-        table.add_column(column, justify="right", no_wrap=True)
+    """Two lines an encoder; none is wrapped, so that a hub id can be copied."""
+    width = max(len(row["alias"]) for row in rows) + 2
     for row in rows:
-        model = "embedded" if row["embedded"] else row["hub_id"]
-        table.add_row(
-            row["alias"],
-            f"{model}\n{row['purpose']}".rstrip(),
-            row["licence"],
-            str(row["token_limit"] or "–"),
-            str(row["image_size"]),
-            f"{row['download_mb'] / 1000:.1f} GB" if row["download_mb"] else "–",
-            "yes" if row["cached"] else "gated" if row["gated"] else "no",
-        )
-    console_out().print(table)
+        tokens = f"{row['token_limit']} tokens" if row["token_limit"] else "images only"
+        size = f"{row['download_mb'] / 1000:.1f} GB, " if row["download_mb"] else ""
+        use = f"; {row['purpose']}" if row["purpose"] else ""
+        facts = f"{tokens}, {row['image_size']} pixels, {size}{row['licence']}; {_here(row)}{use}"
+        typer.echo(f"{row['alias']:{width}}{facts}")
+        if not row["embedded"]:
+            typer.echo(f"{'':{width}}{row['hub_id']}")
 
 
-def _probe(encoder: ModelEncoder, batch_size: int) -> dict[str, Any]:
-    import torch
-
-    image = _probe_image()
-    tensor = _as_tensor(image)
-    official = encoder.official_preprocess([image])
-    difference = (official - encoder.preprocess(tensor)).abs()
-    with torch.no_grad():
-        embedded = encoder.embed_pixels(official)
-        differentiable = encoder.embed_images(tensor)
-    result = {
-        "name": encoder.name,
-        "revision": encoder.revision,
-        "fingerprint": encoder.fingerprint,
-        "dim": encoder.dim,
-        "token_limit": encoder.token_limit,
-        "image_size": encoder.image_size,
-        "device": str(encoder.device),
-        "pooling": encoder.pooling,
-        "preprocessing": encoder.preprocessing.describe(),
-        "preprocessing_difference": {
-            "mean": float(difference.mean()),
-            "max": float(difference.max()),
-            "cosine": float((embedded * differentiable).sum()),
-        },
-        "images_per_second": _images_per_second(encoder, official, batch_size),
-    }
-    if encoder.token_limit:
-        texts = encoder.embed_texts([_PROBE_TEXT])
-        result["probe_text_tokens"] = int(texts.tokens[0])
-        result["probe_cosine"] = float((embedded @ texts.embeddings.T).item())
-    return result
+def _here(row: dict[str, Any]) -> str:
+    if row["cached"]:
+        return "embedded" if row["embedded"] else "here"
+    gated = ", gated" if row["gated"] else ""
+    pickled = ", to be converted once" if row["pickled"] else ""
+    return f"not here{gated}{pickled}"
 
 
-def _images_per_second(encoder: ModelEncoder, inputs: Any, batch_size: int) -> float:
-    """Speed of the bare encoder on tensors in memory, after one batch to warm up."""
-    import time
-
-    import torch
-
-    batch = inputs.repeat(batch_size, 1, 1, 1)
-    with torch.no_grad():
-        encoder.embed_pixels(batch).cpu()
-        start, batches = time.perf_counter(), 0
-        while batches < 3 or (time.perf_counter() - start < 1.0 and batches < 1000):
-            encoder.embed_pixels(batch).cpu()  # .cpu() waits for the device
-            batches += 1
-    return batches * batch_size / (time.perf_counter() - start)
-
-
-def _cosine_change(encoder: ModelEncoder, exact: ModelEncoder) -> dict[str, float]:
-    """Largest change of image-image and image-text cosines against the float32 encoder."""
-    import torch
-
-    images = [_probe_image(seed) for seed in range(4)]
-    with torch.no_grad():
-        rough, fine = (e.embed_pixels(e.official_preprocess(images)) for e in (encoder, exact))
-    change = {"image": float((rough @ rough.T - fine @ fine.T).abs().max())}
-    if encoder.token_limit:
-        rough_text, fine_text = (e.embed_texts([_PROBE_TEXT]).embeddings for e in (encoder, exact))
-        change["text"] = float((rough @ rough_text.T - fine @ fine_text.T).abs().max())
-    return change
-
-
-def _probe_image(seed: int = 0) -> np.ndarray:
-    """A smooth picture with edges and a little noise, ``(H, W, 3)`` uint8, no real data."""
-    import numpy as np
-
-    height, width = _PROBE_SHAPE
-    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
-    generator = np.random.default_rng(seed)
-    disc = ((x - 0.4) ** 2 + (y - 0.3 - 0.1 * seed) ** 2 < 0.05).astype(float)
-    picture = np.stack([0.6 * x + 0.4 * disc, 0.5 * y + 0.3 * disc, 0.3 + 0.2 * x * y], axis=-1)
-    picture += 0.02 * generator.standard_normal(picture.shape)
-    return (np.clip(picture, 0, 1) * 255).astype(np.uint8)
-
-
-def _as_tensor(image: np.ndarray) -> Any:
-    import torch
-
-    return torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
-
-
-def _checklist_report(domain: Any, encoder: ModelEncoder) -> dict[str, Any]:
-    labels = [label for label in domain.class_names if domain.checklist_text(label)]
-    counts = encoder.count_tokens([domain.checklist_text(label) for label in labels])
-    tokens_of = dict(zip(labels, counts, strict=True))
-    return {
-        "domain": domain.name,
-        "limit": encoder.token_limit,
-        "checklists": len(labels),
-        "cut": [label for label, count in tokens_of.items() if count > encoder.token_limit],
-        "tokens": tokens_of,
-    }
-
-
-def _print_checklists(result: list[dict[str, Any]], encoder: ModelEncoder) -> None:
+def _print_checklists(result: list[dict[str, Any]]) -> None:
     for report in result:
         typer.echo(
             f"{report['domain']}: {len(report['cut'])} of {report['checklists']} checklists are "
-            f"cut at {encoder.token_limit} tokens"
+            f"cut at {report['limit']} tokens"
         )
         for label, count in report["tokens"].items():
-            mark = "cut" if count > encoder.token_limit else ""
+            mark = "cut" if count > report["limit"] else ""
             typer.echo(f"  {count:5d}  {label}  {mark}".rstrip())
 
 

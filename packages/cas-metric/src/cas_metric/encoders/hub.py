@@ -8,7 +8,8 @@ when every file that loading needs is there.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +68,7 @@ def fetch(
     openclip: bool = False,
     extra_files: Sequence[str] = (),
     what: str = "encoder",
+    instead: str = "",
 ) -> Snapshot:
     """Return the files of ``hub_id`` at ``revision``, from the cache or from the hub.
 
@@ -77,6 +79,7 @@ def fetch(
         openclip: Take open_clip's files of a repository that has both kinds.
         extra_files: Names or patterns to fetch besides those of an encoder, where they exist.
         what: What the message calls the model.
+        instead: The embedded encoder that does the same for trying things out.
 
     Raises:
         ModelUnavailable: Not cached and not to be had; the message says what was tried, what is
@@ -89,8 +92,32 @@ def fetch(
         return cached
     if offline or constants.HF_HUB_OFFLINE:
         why = "--offline" if offline else "HF_HUB_OFFLINE is set"
-        raise _unavailable(hub_id, revision, f"the network is not to be used ({why})", what)
-    return _download(hub_id, revision, openclip, extra_files, what)
+        raise _unavailable(
+            hub_id, revision, f"the network is not to be used ({why})", what, instead
+        )
+    try:
+        return _download(hub_id, revision, openclip, extra_files)
+    except _NoAnswer as error:
+        raise _unavailable(
+            hub_id, revision, f"the hub did not answer: {error}", what, instead
+        ) from error
+
+
+class _NoAnswer(Exception):
+    """The files could not be had, for whatever reason of the network."""
+
+
+@contextmanager
+def no_network() -> Iterator[None]:
+    """Let no library ask the hub for anything, whatever it thinks it lacks."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def find_cached(hub_id: str, revision: str, *, openclip: bool = False) -> Snapshot | None:
@@ -155,9 +182,7 @@ def missing_files(
     return missing
 
 
-def _download(
-    hub_id: str, revision: str, openclip: bool, extra_files: Sequence[str], what: str
-) -> Snapshot:
+def _download(hub_id: str, revision: str, openclip: bool, extra_files: Sequence[str]) -> Snapshot:
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -204,7 +229,7 @@ def _download(
     except Exception as error:
         # The hub's client raises errors of whichever HTTP library it is built on; each means that
         # the files could not be had, and a user can do the same about each.
-        raise _unavailable(hub_id, revision, f"the hub did not answer: {error}", what) from error
+        raise _NoAnswer(error) from error
     return Snapshot(Path(directory), Path(directory).name)
 
 
@@ -214,20 +239,22 @@ def _cache_folder(hub_id: str) -> Path:
     return Path(constants.HF_HUB_CACHE) / f"models--{hub_id.replace('/', '--')}"
 
 
-def _unavailable(hub_id: str, revision: str, reason: str, what: str) -> ModelUnavailable:
+def _unavailable(
+    hub_id: str, revision: str, reason: str, what: str, instead: str
+) -> ModelUnavailable:
     snapshots = _cache_folder(hub_id) / "snapshots"
     held = [path for path in snapshots.glob("*") if path.is_dir()]
     lacking = "configuration, processor, tokenizer and safetensors weights"
     if held:
         lines = [f"{path.name[:12]}: {', '.join(missing_from(path)) or 'nothing'}" for path in held]
         lacking = f"{lacking}; of cached revisions, {'; '.join(lines)}"
-    embedded = "`phantom-siglip` is embedded and needs no download, for trying things out"
+    embedded = f"`{instead}` is embedded and needs no download, for trying things out"
     return ModelUnavailable(
         f"cannot load the {what} {hub_id} at revision {revision}\n"
         f"  tried: the cache {snapshots.parent}; https://huggingface.co/{hub_id}: {reason}\n"
         f"  missing: {lacking}",
         fix=f"{_local_copy(hub_id, revision)}. With --offline or HF_HUB_OFFLINE=1 the hub is not "
-        f"asked at all. {embedded if what == 'encoder' else ''}".rstrip(". "),
+        f"asked at all. {embedded if instead else ''}".rstrip(". "),
     )
 
 

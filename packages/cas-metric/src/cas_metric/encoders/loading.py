@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from cas_metric.encoders.base import LoadOptions
 from cas_metric.encoders.deferred import DeferredEncoder, Facts, facts_memory, recall_facts
 from cas_metric.encoders.devices import find_device
 from cas_metric.encoders.family import Family, families, family_versions, own_families
-from cas_metric.encoders.registry import resolve
+from cas_metric.encoders.registry import embedded_like, resolve
 from cas_metric.encoders.weights import digest_file, read_config, weight_files
 from cas_metric.errors import InputError, ModelUnavailable
 from cas_metric.protocol import SCORE_DTYPE, TEXT_POLICY
@@ -126,20 +127,24 @@ class _Located:
 
 
 def _locate(spec: str | Path, revision: str | None, offline: bool) -> _Located:
-    """Find the files of an encoder, or get them."""
+    """Find the files of an encoder, or get them; from then on nobody is asked for anything."""
     source = resolve(spec, revision)
     if source.openclip is not None and source.weights is not None:
-        load = partial(_load_openclip_file, source.openclip, source.weights)
+        load = partial(_load_openclip_file, source.openclip, source.weights, offline)
         weights = [path for path in (source.weights,) if path.is_file()]
         return _Located(source.name, source.revision, tuple(weights), load)
     directory, commit = source.directory, source.revision
     if source.hub_id is not None:
         snapshot = hub.fetch(
-            source.hub_id, source.revision, offline=offline, openclip=source.openclip is not None
+            source.hub_id,
+            source.revision,
+            offline=offline,
+            openclip=source.openclip is not None,
+            instead=embedded_like(source.hub_id),
         )
         directory, commit = snapshot.directory, snapshot.commit
     assert directory is not None
-    load = partial(_load_openclip_directory if source.openclip else load_towers, directory)
+    load = partial(_load_directory, directory, source.openclip is not None)
     files = tuple(
         path
         for path in sorted(directory.iterdir())
@@ -148,16 +153,20 @@ def _locate(spec: str | Path, revision: str | None, offline: bool) -> _Located:
     return _Located(source.name, commit, files, load, directory)
 
 
-def _load_openclip_file(model: str, weights: Path) -> Towers:
+def _load_openclip_file(model: str, weights: Path, offline: bool) -> Towers:
     from cas_metric.encoders.families import openclip
 
-    return openclip.load_file(model, weights)
+    with hub.no_network() if offline else nullcontext():
+        return openclip.load_file(model, weights)
 
 
-def _load_openclip_directory(directory: Path) -> Towers:
-    from cas_metric.encoders.families import openclip
+def _load_directory(directory: Path, openclip: bool) -> Towers:
+    with hub.no_network():
+        if openclip:
+            from cas_metric.encoders.families.openclip import load_directory
 
-    return openclip.load_directory(directory)
+            return load_directory(directory)
+        return load_towers(directory)
 
 
 def load_towers(directory: Path) -> Towers:

@@ -15,6 +15,7 @@ from typing import Final
 from cas_metric.encoders.family import EncoderInfo, families, own_families
 from cas_metric.encoders.hub import HUB_ID
 from cas_metric.errors import InputError, ModelUnavailable
+from cas_metric.protocol import EVALUATOR
 
 __all__ = ["EncoderInfo", "Source", "list_encoders", "resolve"]
 
@@ -57,15 +58,26 @@ class Source:
 
 
 def list_encoders() -> list[EncoderInfo]:
-    """Every named encoder: those of the hub, then the embedded ones that are installed.
+    """Every named encoder: the evaluator, others of the hub, the embedded ones.
 
     Example:
         >>> [info.alias for info in list_encoders() if info.purpose == "evaluator of the protocol"]
         ['siglip']
     """
     named = [info for family in families() for info in family.encoders]
+    named.sort(key=lambda info: (info.alias != EVALUATOR, info.alias))
     embedded = (_embedded_info(alias) for alias in _EMBEDDED)
     return [*named, *(info for info in embedded if info is not None)]
+
+
+def embedded_like(hub_id: str) -> str:
+    """The embedded encoder that does what an encoder of the hub does, for trying things out."""
+    info = next((one for one in list_encoders() if one.hub_id == hub_id), None)
+    if info is not None and not info.token_limit:
+        return "phantom-dino"
+    return {"medsiglip": "phantom-medsiglip", "metaclip2": "phantom-metaclip"}.get(
+        info.alias if info else "", "phantom-siglip"
+    )
 
 
 def resolve(spec: str | Path, revision: str | None = None) -> Source:

@@ -189,10 +189,11 @@ def _towers(
         return model.encode_text(ids.to(next(model.parameters()).device))
 
     limit = config["text_cfg"].get("context_length", _DEFAULT_CONTEXT)
+    tokenizer = _load_tokenizer(open_clip, name, config["text_cfg"], weights.parent)
     return Towers(
         model=model,
         image_features=model.encode_image,
-        text=TextTower(OpenClipTokenizer(_load_tokenizer(open_clip, name), limit), text_features),
+        text=TextTower(OpenClipTokenizer(tokenizer, limit), text_features),
         dim=config["embed_dim"],
         preprocessing=_preprocessing(model, preprocess),
         pooling="open_clip",
@@ -200,7 +201,7 @@ def _towers(
             {
                 "weights": digest_file(weights),
                 "config": config,
-                "tokenizer": tokenizer_files,
+                "tokenizer": tokenizer_files or _vocabulary_digest(tokenizer),
             }
         ),
     )
@@ -224,16 +225,30 @@ def _text_tower(config: dict[str, Any], weights: Path) -> Iterator[dict[str, Any
         yield {"text_cfg": {**text, "hf_model_name": folder, "hf_model_pretrained": False}}
 
 
-def _load_tokenizer(open_clip: Any, name: str) -> Any:
+def _load_tokenizer(open_clip: Any, name: str, text: dict[str, Any], directory: Path) -> Any:
+    """The tokenizer of an architecture; one of transformers from beside the weights if there."""
+    beside = text.get("hf_tokenizer_name") and (directory / "tokenizer_config.json").is_file()
     try:
         with quiet_transformers():
-            return open_clip.get_tokenizer(name)
+            if not beside:
+                return open_clip.get_tokenizer(name)
+            return open_clip.tokenizer.HFTokenizer(
+                str(directory),
+                context_length=text.get("context_length", _DEFAULT_CONTEXT),
+                tokenizer_mode=text.get("tokenizer_mode"),
+                **text.get("tokenizer_kwargs", {}),
+            )
     except Exception as error:  # whatever the tokenizer's own loader raises for absent files
         raise ModelUnavailable(
-            f"the tokenizer of open_clip's {name} cannot be had: {error}",
-            fix="use a directory with open_clip_config.json, open_clip_model.safetensors and the "
-            "tokenizer's files",
+            f"the tokenizer of open_clip's {name} cannot be had: {str(error).splitlines()[0]}",
+            fix="copy the tokenizer's files of the checkpoint beside its weights",
         ) from error
+
+
+def _vocabulary_digest(tokenizer: Any) -> str:
+    """sha256 of a tokenizer of transformers that came from elsewhere; empty for open_clip's own."""
+    inner = getattr(tokenizer, "tokenizer", None)
+    return digest_of(sorted(inner.get_vocab().items())) if inner is not None else ""
 
 
 def _published_preprocessing(open_clip: Any, model: str) -> dict[str, Any]:
