@@ -36,7 +36,7 @@ def read_manifest(
     columns: Mapping[str, str] | None = None,
     allowed_roots: Sequence[str | Path] = (),
 ) -> Manifest:
-    """Read a manifest from a table or a folder.
+    r"""Read a manifest from a table or a folder.
 
     A folder is read by its ``metadata.csv`` (``.tsv``, ``.jsonl``, ``.json``, ``.parquet``) with
     the columns ``file_name``, ``label``, ``prompt`` and any other of :data:`COLUMNS`; without one,
@@ -62,7 +62,7 @@ def read_manifest(
     Example:
         >>> import tempfile
         >>> table = Path(tempfile.mkdtemp(), "test.csv")
-        >>> _ = table.write_text("image,label,age\\na/001.png, Edema,70\\n")
+        >>> _ = table.write_text("image,label,age\na/001.png, Edema,70\n")
         >>> manifest = read_manifest(table)
         >>> manifest.rows[["id", "label"]].values.tolist(), manifest.extra["age"].tolist()
         ([['a/001', 'Edema']], ['70'])
@@ -80,7 +80,7 @@ def read_manifest(
         allowed_roots=allowed_roots,
     )
     notes = [] if root else _config_notes(folder, config, manifest.allowed_roots)
-    notes += [*found.notes, *found.unlisted(manifest.rows["image"])]
+    notes += [*found.notes, *found.unlisted(folder, manifest.rows["image"])]
     return replace(manifest, notes=(*manifest.notes, *notes))
 
 
