@@ -24,7 +24,7 @@ SPLITS: Final = frozenset({"train", "training", "test", "val", "valid", "validat
 #: Pictures that cannot be read: told of also where the metadata names others.
 UNREADABLE: Final = frozenset(
     (*(".heic", ".heif", ".avif", ".jxl", ".svg", ".psd", ".dng", ".raw", ".ima", ".mha", ".mhd"),
-     *(".nrrd", ".npy", ".npz", ".svs", ".ndpi", ".jpe", ".jif", ".j2k", ".jpx", ".tga", ".ppm"))
+     *(".nrrd", ".npy", ".npz", ".svs", ".ndpi", ".jif", ".jpx", ".tga", ".ppm"))
 )  # fmt: skip
 #: Files that belong beside images and need no word.
 SILENT: Final = frozenset({CONFIG_NAME, "thumbs.db", "desktop.ini"})
