@@ -274,7 +274,8 @@ def test_a_folder_cannot_grant_itself_the_readers_files(tmp_path, monkeypatch):
     (folder / "cas.yaml").write_text("allow_absolute: true\n")
     refused(path, "absolute", "--allow-root")
     table(path, "image\na.png\n")
-    assert "only --allow-root DIR (or CAS_ALLOW_ROOT=DIR) grants that" in read_manifest(path).notes[0]
+    (note,) = read_manifest(path).notes
+    assert "only --allow-root DIR (or CAS_ALLOW_ROOT=DIR) grants that" in note
     for root in ("..", "../..", "/"):
         (folder / "cas.yaml").write_text(f"root: {root}\n")
         with pytest.raises(InputError, match="all of your files") as caught:
