@@ -121,3 +121,32 @@ def test_labels_that_differ_in_case_are_one_class_without_a_domain(tmp_path):
     )
     unified, notes = unify_labels([real])
     assert (unified[0], notes) == (real, [])
+
+
+def folder(path, labels):
+    """Random pictures with these labels."""
+    rng = np.random.default_rng(len(labels))
+    for number, _ in enumerate(labels):
+        path.mkdir(exist_ok=True)
+        pixels = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path / f"{number}.png")
+    rows = [f"{number}.png,{label}\n" for number, label in enumerate(labels)]
+    table(path / "metadata.csv", "image,label\n" + "".join(rows))
+    return path
+
+
+def test_classifiers_and_trainers_see_the_same_classes(tmp_path):
+    from cas_metric.verbs.utility import _read
+    from craft_trainer.data.dataset import read_examples
+
+    train = folder(tmp_path / "train", ["Nevus", "Nevus", "Melanoma", "nevus", "Melanoma"])
+    test = folder(tmp_path / "test", ["nevus", "MELANOMA"])
+    made = folder(tmp_path / "made", ["nevus", "melanoma", "Nevus"])
+    options = {"size": 16, "folder": tmp_path / "out", "num_workers": 1, "progress": None}
+    found = _read((train, test), {"made": made}, **options)
+    for one in (found.train, found.test, found.methods["made"]):
+        assert set(one.rows["label"]) <= {"Nevus", "Melanoma"}
+    assert "'MELANOMA' is Melanoma" in found.train.notes[-1]
+    examples = read_examples(train, None)
+    assert examples.classes == ("Melanoma", "Nevus")
+    assert "differ in case only" in examples.manifest.notes[-1]

@@ -148,8 +148,8 @@ def test_folders_of_which_neither_is_clearly_the_method(tmp_path):
 def test_images_beside_the_manifests_are_told(tmp_path):
     write(tmp_path / "x" / "metadata.csv", "image\na.png\n")
     picture(tmp_path / "y" / "a.png")
-    (note,) = [n for n in read_manifest(tmp_path).notes if "lie beside" in n]
-    assert "1 images lie beside" in note
+    (note,) = [n for n in read_manifest(tmp_path).notes if "not listed" in n]
+    assert "1 images are not listed in the metadata" in note
     assert "y/a.png" in note
 
 
@@ -305,3 +305,60 @@ def test_two_tables_in_any_case_are_refused(tmp_path):
     write(tmp_path / "metadata.TSV", "image\na.png\n")
     with pytest.raises(InputError, match=r"both metadata\.TSV and metadata\.csv"):
         read_manifest(tmp_path)
+
+
+# -- any tree -------------------------------------------------------------------------------------
+
+PARTS = ("A", "B c", "seed-1", "craft-seed-2", "train", "Ä", ".hidden", "images")
+FILES = ("a.png", "b.JPG", "c.heic", "d.txt", "metadata.csv", "labels.csv", "cas.yaml", "e.dcm")
+TABLES = (
+    "file_name,label\na.png,x\n",
+    "image, id ,seed\nimages/a.png, 1,3\n../b.JPG,2,\n",
+    "label,count\nx,3\n",
+    "image\n",
+    "file_name\tlabel\na.png\tx\n",
+)
+
+
+def grow(folder: Path, rng: np.random.Generator) -> None:
+    """A random tree of folders, links, pictures and tables."""
+    folders = [folder]
+    for _ in range(rng.integers(1, 7)):
+        parent = folders[rng.integers(len(folders))]
+        child = parent / str(rng.choice(PARTS))
+        if rng.random() < 0.1 and not child.exists():
+            child.symlink_to(folders[rng.integers(len(folders))], target_is_directory=True)
+        elif not child.exists():
+            child.mkdir()
+        if child.is_dir() and not child.is_symlink():
+            folders.append(child)
+    for _ in range(rng.integers(1, 10)):
+        file = folders[rng.integers(len(folders))] / str(rng.choice(FILES))
+        if file.suffix == ".csv":
+            file.write_text(TABLES[rng.integers(len(TABLES))])
+        else:
+            file.write_text("domain: origa\n" if file.suffix == ".yaml" else "x")
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_any_tree_is_refused_with_words_or_read_whole(tmp_path, seed):
+    grow(tmp_path, np.random.default_rng(seed))
+    try:
+        manifest = read_manifest(tmp_path)
+    except InputError as error:
+        told = str(error)
+        assert {str(tmp_path) in told, "fix: " in told} == {True}  # both are right
+        return
+    listed = manifest.rows["image"].tolist()
+    assert len(listed) == len(manifest) > 0
+    visible = [
+        path.relative_to(tmp_path).as_posix()
+        for path in tmp_path.rglob("*")
+        if path.is_file() and not any(p.startswith(".") for p in path.relative_to(tmp_path).parts)
+    ]
+    pictures = {name for name in visible if name.lower().endswith((".png", ".jpg", ".dcm"))}
+    told = " ".join(manifest.notes)
+    assert pictures <= set(listed) or "are not listed" in told or "are not read" in told
+    assert not any(name.endswith(".heic") for name in visible) or ".heic" in told
+    for path in manifest.paths():
+        assert path.resolve().is_relative_to(tmp_path.resolve())

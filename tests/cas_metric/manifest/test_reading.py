@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -273,13 +274,26 @@ def test_a_folder_cannot_grant_itself_the_readers_files(tmp_path, monkeypatch):
     (folder / "cas.yaml").write_text("allow_absolute: true\n")
     refused(path, "absolute", "--allow-root")
     table(path, "image\na.png\n")
-    assert "only --allow-root DIR grants" in read_manifest(path).notes[0]
+    (note,) = read_manifest(path).notes
+    assert "only --allow-root DIR (or CAS_ALLOW_ROOT=DIR) grants that" in note
     for root in ("..", "../..", "/"):
         (folder / "cas.yaml").write_text(f"root: {root}\n")
         with pytest.raises(InputError, match="all of your files") as caught:
             read_manifest(path)
         assert "--allow-root" in caught.value.fix
     assert read_manifest(path, allowed_roots=ANYWHERE).root == Path("/")
+
+
+def test_the_users_environment_grants_folders_to_every_command(tmp_path, monkeypatch):
+    images = [picture(tmp_path / name / "a.png") for name in ("one", "two")]
+    (tmp_path / "data").mkdir()
+    path = table(tmp_path / "data" / "m.csv", "image\n" + "".join(f"{i}\n" for i in images))
+    refused(path, "absolute", "CAS_ALLOW_ROOT=DIR")
+    monkeypatch.setenv("CAS_ALLOW_ROOT", os.pathsep.join([str(i.parent) for i in images]))
+    assert read_manifest(path).paths() == images
+    monkeypatch.setenv("CAS_ALLOW_ROOT", f"{tmp_path / 'one'}{os.pathsep}")
+    refused(path, "line 3")
+    assert read_manifest(path, allowed_roots=[tmp_path / "two"]).paths() == images
 
 
 def test_a_root_elsewhere_is_told(tmp_path):

@@ -24,7 +24,7 @@ SPLITS: Final = frozenset({"train", "training", "test", "val", "valid", "validat
 #: Pictures that cannot be read: told of also where the metadata names others.
 UNREADABLE: Final = frozenset(
     (*(".heic", ".heif", ".avif", ".jxl", ".svg", ".psd", ".dng", ".raw", ".ima", ".mha", ".mhd"),
-     *(".nrrd", ".npy", ".npz", ".svs", ".ndpi", ".jpe", ".jif", ".j2k", ".jpx", ".tga", ".ppm"))
+     *(".nrrd", ".npy", ".npz", ".svs", ".ndpi", ".jif", ".jpx", ".tga", ".ppm"))
 )  # fmt: skip
 #: Files that belong beside images and need no word.
 SILENT: Final = frozenset({CONFIG_NAME, "thumbs.db", "desktop.ini"})
@@ -47,13 +47,13 @@ class Found:
     notes: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
 
-    def unlisted(self, rows: Iterable[str]) -> list[str]:
+    def unlisted(self, folder: Path, rows: Iterable[str]) -> list[str]:
         """A note on images that lie in the folder but are not among those of the rows."""
         rest = sorted({*self.images} - {PurePath(image).as_posix() for image in rows})
         if not rest:
             return []
         told = f"{len(rest)} images are not listed in the metadata (first: {rest[0]})"
-        return [f"{self.table.path.parent}: {told}"]
+        return [f"{folder}: {told}"]
 
 
 def read_folder(folder: Path, columns: Mapping[str, str]) -> Found:
@@ -111,6 +111,13 @@ def _by_table(
     notes: tuple[str, ...],
 ) -> Found:
     table = renamed(read_table(path), columns, COLUMNS)
+    return _listed(folder, table, config, notes)
+
+
+def _listed(
+    folder: Path, table: Table, config: FolderConfig | None, notes: tuple[str, ...]
+) -> Found:
+    """What a table says, and what lies beside its images."""
     images, others = _contents(folder)
     unread = [path for path in others if path.suffix.lower() in UNREADABLE]
     present = tuple(image.as_posix() for image in images)
@@ -163,14 +170,7 @@ def _collection(
         f"seed ({listed}{more})"
     ]
     common, told = _common_config(folder, sorted(seen), config)
-    images, _ = _contents(folder)
-    loose = [i for i in images if not any(i.is_relative_to(part) for part in seen)]
-    if loose:
-        told.append(
-            f"{folder}: {len(loose)} images lie beside these manifests and are not read "
-            f"(first: {loose[0].as_posix()})"
-        )
-    return Found(merged, common, (*notes, *told))
+    return _listed(folder, merged, common, (*notes, *told))
 
 
 def _method_and_seed(folder: Path, part: Path) -> tuple[str, str]:

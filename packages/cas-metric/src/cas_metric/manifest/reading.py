@@ -14,7 +14,16 @@ from cas_metric.errors import InputError, PreflightError
 from cas_metric.manifest.cleaning import found_images, plain_cells
 from cas_metric.manifest.config import CONFIG_NAME, FolderConfig, read_folder_config
 from cas_metric.manifest.folders import FILE_NAME, Found, read_folder
-from cas_metric.manifest.rows import COLUMNS, Inside, Manifest, path_problem, without_suffix
+from cas_metric.manifest.rows import (
+    COLUMNS,
+    GRANT,
+    Inside,
+    Manifest,
+    absolute,
+    granted,
+    path_problem,
+    without_suffix,
+)
 from cas_metric.manifest.text import UNWANTED, unwanted_character
 from cas_metric.tables import Table, plain, read_table, renamed
 
@@ -26,7 +35,7 @@ PLAIN: Final = ("id", "label", "reference", "patient", "method", "seed")
 #: Whole numbers, also as pandas writes them when others are missing: ``3.0``.
 SEED: Final = re.compile(r"(-?[0-9]{1,19})(\.0+)?")
 FIX_ROWS: Final = "correct these rows of the manifest"
-ALLOW: Final = "; --allow-root DIR accepts images elsewhere, if you trust the manifest"
+ALLOW: Final = f"; if you trust it, {GRANT.format('DIR')} allows images elsewhere"
 
 
 def read_manifest(
@@ -36,7 +45,7 @@ def read_manifest(
     columns: Mapping[str, str] | None = None,
     allowed_roots: Sequence[str | Path] = (),
 ) -> Manifest:
-    """Read a manifest from a table or a folder.
+    r"""Read a manifest from a table or a folder.
 
     A folder is read by its ``metadata.csv`` (``.tsv``, ``.jsonl``, ``.json``, ``.parquet``) with
     the columns ``file_name``, ``label``, ``prompt`` and any other of :data:`COLUMNS`; without one,
@@ -51,7 +60,8 @@ def read_manifest(
         root: Folder of the images; by default that of the manifest, or ``root`` in its cas.yaml.
         columns: The table's column names to those of a manifest, where they differ.
         allowed_roots: Folders outside of ``root`` that images may lie in, by absolute paths, ``..``
-            or links (a shared image store). No file can grant this.
+            or links (a shared image store), besides those that ``CAS_ALLOW_ROOT`` lists. No file
+            can grant this.
 
     Raises:
         InputError: The table or folder cannot be read, is empty, lacks its image column, or has a
@@ -62,7 +72,7 @@ def read_manifest(
     Example:
         >>> import tempfile
         >>> table = Path(tempfile.mkdtemp(), "test.csv")
-        >>> _ = table.write_text("image,label,age\\na/001.png, Edema,70\\n")
+        >>> _ = table.write_text("image,label,age\na/001.png, Edema,70\n")
         >>> manifest = read_manifest(table)
         >>> manifest.rows[["id", "label"]].values.tolist(), manifest.extra["age"].tolist()
         ([['a/001', 'Edema']], ['70'])
@@ -80,7 +90,7 @@ def read_manifest(
         allowed_roots=allowed_roots,
     )
     notes = [] if root else _config_notes(folder, config, manifest.allowed_roots)
-    notes += [*found.notes, *found.unlisted(manifest.rows["image"])]
+    notes += [*found.notes, *found.unlisted(folder, manifest.rows["image"])]
     return replace(manifest, notes=(*manifest.notes, *notes))
 
 
@@ -106,7 +116,7 @@ def manifest_of(
     """
     columns, further, notes = name_columns(table)
     root = absolute(root)
-    allowed = tuple(absolute(Path(folder)) for folder in allowed_roots)
+    allowed = granted(allowed_roots)
     _check_rows(table, columns, Inside(root, allowed) if allowed else None)
     rows, told = _build_rows(columns, root, len(table.places))
     extra, told_further = _extra(further)
@@ -120,12 +130,6 @@ def manifest_of(
     )
 
 
-def absolute(folder: Path) -> Path:
-    """The folder by its absolute path; one written with ``..`` by the name that it really has."""
-    folder = folder.expanduser().absolute()
-    return Path(os.path.realpath(folder)) if ".." in folder.parts else folder
-
-
 def _config_notes(folder: Path, config: FolderConfig | None, allowed: Sequence[Path]) -> list[str]:
     """What a cas.yaml says of places outside of its folder.
 
@@ -137,7 +141,7 @@ def _config_notes(folder: Path, config: FolderConfig | None, allowed: Sequence[P
     path, notes = folder / CONFIG_NAME, []
     if config.allow_absolute and not allowed:
         notes.append(
-            f"{path}: asks for images outside of its folder, which only --allow-root DIR grants"
+            f"{path}: asks for images outside of its folder; only {GRANT.format('DIR')} grants that"
         )
     root = config.root
     if root is not None and not root.is_relative_to(folder.resolve()):
@@ -146,7 +150,7 @@ def _config_notes(folder: Path, config: FolderConfig | None, allowed: Sequence[P
         if root in (home, *home.parents) and not granted:
             raise InputError(
                 f"{path}: its root {root} would open all of your files to it",
-                fix=f"name the folder of the images, or grant it: --allow-root {root}",
+                fix=f"name the folder of the images, or grant it: {GRANT.format(root)}",
             )
         notes.append(f"{path}: the images are read from {root}")
     return notes

@@ -30,6 +30,8 @@ PARENT: Final = re.compile(r"(^|[/\\])\.\.([/\\]|$)")
 
 #: As ``allowed_roots``: images may lie anywhere.
 ANYWHERE: Final = (Path(os.sep),)
+#: How a user allows a folder: for one command, or for all.
+GRANT: Final = "--allow-root {0} (or CAS_ALLOW_ROOT={0})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +122,21 @@ class Manifest:
         return Inside(self.root, self.allowed_roots)
 
 
+def absolute(folder: Path) -> Path:
+    """The folder by its absolute path; one written with ``..`` by the name that it really has."""
+    folder = folder.expanduser().absolute()
+    return Path(os.path.realpath(folder)) if ".." in folder.parts else folder
+
+
+def granted(roots: Sequence[str | Path]) -> tuple[Path, ...]:
+    """The folders that a caller allows, and those that the user's environment does.
+
+    ``CAS_ALLOW_ROOT`` lists folders as ``PATH`` does; it holds for every command.
+    """
+    listed = os.environ.get("CAS_ALLOW_ROOT", "").split(os.pathsep)
+    return tuple(absolute(Path(folder)) for folder in (*roots, *filter(None, listed)))
+
+
 def path_problem(image: str, inside: Inside | None = None) -> str:
     """Why the path of an image is refused by itself; empty if it is not.
 
@@ -166,7 +183,7 @@ class Inside:
             raise InputError(
                 f"{image!r} {how}: to {real}, which is not in {self._root}",
                 fix="copy the image, or, if you trust it, allow its folder: "
-                f"--allow-root {Path(real).parent}",
+                f"{GRANT.format(Path(real).parent)}",
             )
 
     def _resolve(self, path: Path) -> str:

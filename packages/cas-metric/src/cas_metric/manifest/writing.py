@@ -23,7 +23,7 @@ ALWAYS: Final = ("id", "image", "label")
 def write_manifest(
     rows: pd.DataFrame, path: str | Path, *, extra: pd.DataFrame | None = None
 ) -> Path:
-    """Write rows so that :func:`read_manifest` gives them back.
+    r"""Write rows so that :func:`read_manifest` gives them back.
 
     Args:
         rows: Any of :data:`COLUMNS`, ``image`` among them; missing values become empty text.
@@ -43,7 +43,7 @@ def write_manifest(
         >>> import pandas as pd
         >>> rows = pd.DataFrame({"image": ["a.png"], "label": ["Edema"]})
         >>> write_manifest(rows, Path(tempfile.mkdtemp(), "m.csv")).read_text()
-        'image,label\\na.png,Edema\\n'
+        'image,label\na.png,Edema\n'
     """
     path = Path(path)
     table = _normalised(rows)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cas_metric.domains import Domain, load_domain
 from cas_metric.errors import InputError, PreflightError
 from cas_metric.manifest import Manifest, read_folder_config, read_manifest
+from cas_metric.manifest.rows import granted
 from cas_metric.scoring.inputs import select
 from cas_metric.statistics.comparison import case_keys
 
@@ -155,7 +156,7 @@ def _read_scored(path: Path, name: str | None, seed: int | None) -> tuple[Manife
     for column in ("prompt", "patient", "reference"):
         rows[column] = rows[column].fillna("").astype(str) if column in rows else ""
     config = read_folder_config(root) if Path(root).is_dir() else None
-    manifest = Manifest(Path(root), rows, config=config)
+    manifest = Manifest(Path(root), rows, config=config, allowed_roots=granted(()))
     return _chosen(manifest, name, seed), str(run.summary.get("domain") or "")
 
 

@@ -13,6 +13,7 @@ from cas_metric.mllm.asking import Asked, Asking, put_questions
 from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE, RESAMPLES
 from cas_metric.runs.provenance import provenance
 from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, number, p_value, percent
+from cas_metric.verbs.inputs import path_name
 from cas_metric.verbs.progress import Progress, counting
 from cas_metric.verbs.result import FolderResult
 
@@ -88,7 +89,7 @@ def audit(
         (partial(_write_rows, every), partial(_write_report, images, rows, summary)),
         {one["image"]: one["error"] for one in summary["failures"]},
         notes=tuple(summary["notes"]),
-        folder=Path("audit") / split_source(sources[0])[1].absolute().stem,
+        folder=Path("audit") / path_name(split_source(sources[0])[1]),
         closing=_closing(summary),
     )
 

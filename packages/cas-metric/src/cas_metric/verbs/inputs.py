@@ -19,7 +19,17 @@ def named_path(argument: str) -> tuple[str, Path]:
     name, found, path = argument.partition("=")
     if found and not Path(argument).exists():
         return name, Path(path)
-    return Path(argument).absolute().stem, Path(argument)
+    return path_name(Path(argument)), Path(argument)
+
+
+def path_name(path: Path) -> str:
+    """The name of a folder, or of a table without its ending; that of its folder for metadata."""
+    from cas_metric.manifest.rows import absolute
+
+    path = absolute(path)  # gen/.. has a name of its own
+    if path.is_dir():
+        return path.name
+    return path.parent.name if path.stem.lower() == "metadata" else path.stem
 
 
 def named_manifests(sources: Mapping[str, Source] | Iterable[str]) -> dict[str, Manifest]:
@@ -47,7 +57,7 @@ def named_manifests(sources: Mapping[str, Source] | Iterable[str]) -> dict[str, 
 def short_name(source: Source, manifest: Manifest) -> str:
     """What a folder of results is named after: the path that was given, else the images' folder."""
     if isinstance(source, str | os.PathLike):
-        return Path(source).absolute().stem
+        return path_name(Path(source))
     return manifest.root.absolute().name
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -208,10 +209,15 @@ def _read(
 ) -> _Read:
     """Read all manifests first, so that a mistake in one costs no decoding."""
     from cas_metric.downstream.pictures import read_pictures
+    from cas_metric.manifest.cleaning import unify_labels
     from cas_metric.manifest.sources import as_manifest
 
-    manifests = as_manifest(real[0]), as_manifest(real[1])
-    methods = named_manifests(generated)
+    named = named_manifests(generated)
+    (train, test, *made), told = unify_labels(
+        [as_manifest(real[0]), as_manifest(real[1]), *named.values()]
+    )
+    manifests = replace(train, notes=(*train.notes, *told)), test
+    methods = dict(zip(named, made, strict=True))
     classes = _classes(manifests[0])
     own, held_out, *synthetic = (
         read_pictures(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -27,6 +27,7 @@ from cas_metric.encoders.memory import digest_of
 from cas_metric.errors import CasError, PreflightError
 from cas_metric.images import load_image, to_tensor
 from cas_metric.manifest import Manifest, read_manifest
+from cas_metric.manifest.cleaning import unify_labels
 from craft_trainer.bases.base import DiffusionModel
 from craft_trainer.data.rows import check_rows, domain_of
 from craft_trainer.diffusion.conditions import Conditions
@@ -117,6 +118,9 @@ def read_examples(path: Path, domain: str | None) -> Examples:
     manifest = read_manifest(path)
     spec = domain_of(manifest, domain)
     pack = load_domain(spec) if spec else None
+    if pack is None:
+        (manifest,), told = unify_labels([manifest])
+        manifest = replace(manifest, notes=(*manifest.notes, *told))
     labels, problems = check_rows(manifest, pack)
     if problems:
         raise PreflightError(problems, fix=f"correct these rows of {path}")
