@@ -40,7 +40,7 @@ for file in map(Path, sys.argv[1:]):
     def progress(what, done, total):
         if file.stem.startswith("killed") and what.endswith("steps") and done == 3:
             os.kill(os.getpid(), signal.SIGKILL)
-    train(load_config(file), progress=progress, cache="none")
+    train_stages(load_config(file), progress=progress, cache="none")
 """
 
 

@@ -67,10 +67,20 @@ def reward_gradients(terms: Mapping[str, Tensor], images: Tensor) -> dict[str, T
         terms: Reward name to ``(B,)``.
         images: ``(B, 3, H, W)`` that they were computed from.
     """
-    gradients = {
-        name: torch.autograd.grad(value.mean(), images, retain_graph=True)[0].flatten()
+    return gradient_logs(image_gradients(terms, images, len(images)))
+
+
+def image_gradients(terms: Mapping[str, Tensor], images: Tensor, count: int) -> dict[str, Tensor]:
+    """``(B, 3, H, W)`` gradient of each reward's mean over ``count`` images; the graph is kept."""
+    return {
+        name: torch.autograd.grad(value.sum() / count, images, retain_graph=True)[0]
         for name, value in terms.items()
     }
+
+
+def gradient_logs(gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Norm of each reward's gradient, and their pairwise cosines."""
+    gradients = {name: value.flatten() for name, value in gradients.items()}
     logs = {f"reward_gradient/norm_{name}": value.norm() for name, value in gradients.items()}
     for left, right in itertools.combinations(gradients, 2):
         logs[f"reward_gradient/cosine_{left}_{right}"] = torch.cosine_similarity(

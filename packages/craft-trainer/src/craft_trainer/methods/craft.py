@@ -48,6 +48,9 @@ class CraftStage(TrainedStage):
         repeat_mode: ``resample`` draws M independent ones, ``renoise`` shares their prefix.
         unconditional_gradient: Whether the gradient also flows through the unconditional branch
             of guidance (``full``) or not (``stop``).
+        micro_batch: Images that decoder and critic see at once. Their gradient at the latents is
+            found first, and then goes through the K steps as a whole: the same gradient but for
+            rounding, with the graph of so many images kept. By default all, in one graph.
         kl_to_base: As of a ``lora`` stage; it is added to Eq. 1.
         reward_gradients_every: Steps between two logs of each reward's gradient; 0 for never.
     """
@@ -60,6 +63,7 @@ class CraftStage(TrainedStage):
     repeats: PositiveInt = 2
     repeat_mode: Literal["resample", "renoise"] = "resample"
     unconditional_gradient: Literal["full", "stop"] = "full"
+    micro_batch: PositiveInt | None = None
     kl_to_base: NonNegativeFloat = 0.0
     reward_gradients_every: NonNegativeInt = 50
 
@@ -154,9 +158,11 @@ class CraftStage(TrainedStage):
         trajectories = self.batch_size * self.repeats * (self.lambda_cam > 0)
         both = 1 if self.unconditional_gradient == "stop" else kept.branches
         tail = kept.denoiser + (self.gradient_steps - 1) * kept.later
-        again = max(both * kept.block, kept.decoder_block)
+        judged = min(self.micro_batch or trajectories, trajectories)
+        again = max(both * kept.block * trajectories, kept.decoder_block * judged)
         diffusion = kept.denoiser * self.batch_size * (self.lambda_diff > 0)
-        return diffusion + trajectories * (both * tail + kept.decoder + kept.critic + again)
+        rewarded = trajectories * both * tail + judged * (kept.decoder + kept.critic)
+        return diffusion + rewarded + again
 
 
 @dataclass(frozen=True)
@@ -213,7 +219,6 @@ class Craft(Method):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """r_cam averaged over the batch and its repeats, and its logs."""
         from craft_trainer.diffusion.sampling import draft
-        from craft_trainer.guards.statistics import image_statistics, reward_gradients
 
         repeats = self.stage.repeats
         latents = draft(
@@ -227,15 +232,67 @@ class Craft(Method):
             repeats=repeats,
             mode=self.stage.repeat_mode,
         )
+        targets = self.targets.at(batch.rows).repeat(repeats)
+        every = self.stage.reward_gradients_every
+        look = bool(every) and step % every == 0
+        if self.stage.micro_batch is None:
+            return self._judged(latents, targets, look)
+        return self._judged_in_parts(latents, targets, look, self.stage.micro_batch)
+
+    def _judged(
+        self, latents: Tensor, targets: Targets, look: bool
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The mean reward of ``(N, C, h, w)`` latents with one graph, and its logs."""
+        from craft_trainer.guards.statistics import image_statistics, reward_gradients
+
         images = self.model.decode(latents)
-        rewards = self.cam.unchecked(images, self.targets.at(batch.rows).repeat(repeats))
+        rewards = self.cam.unchecked(images, targets)
         logs = {f"reward/{name}": value.mean().detach() for name, value in rewards.terms.items()}
         logs["reward/r_cam"] = rewards.r_cam.mean().detach()
-        logs |= image_statistics(images.detach(), repeats)
-        every = self.stage.reward_gradients_every
-        if every and step % every == 0:
+        logs |= image_statistics(images.detach(), self.stage.repeats)
+        if look:
             logs |= reward_gradients(rewards.terms, images)
         return rewards.r_cam.mean(), logs
+
+    def _judged_in_parts(
+        self, latents: Tensor, targets: Targets, look: bool, size: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """As :meth:`_judged`, with the graph of decoder and critic for ``size`` images at a time.
+
+        The reward's gradient at the latents is summed up first. What is returned has the value of
+        the mean reward, and that gradient.
+        """
+        import torch
+
+        from craft_trainer.guards.statistics import (
+            gradient_logs,
+            image_gradients,
+            image_statistics,
+        )
+
+        count = len(latents)
+        leaf = latents.detach().requires_grad_()
+        drawn, values, gradients = [], [], []
+        for start in range(0, count, size):
+            rows = range(start, min(start + size, count))
+            images = self.model.decode(leaf[rows.start : rows.stop])
+            rewards = self.cam.unchecked(images, targets.at(rows))
+            if look:
+                gradients.append(image_gradients(rewards.terms, images, count))
+            (rewards.r_cam.sum() / count).backward(inputs=[leaf])
+            drawn.append(images.detach())
+            terms = {**rewards.terms, "r_cam": rewards.r_cam}
+            values.append({name: value.detach() for name, value in terms.items()})
+        logs = {
+            f"reward/{name}": torch.cat([one[name] for one in values]).mean() for name in values[0]
+        }
+        logs |= image_statistics(torch.cat(drawn), self.stage.repeats)
+        if look:
+            whole = {name: torch.cat([one[name] for one in gradients]) for name in gradients[0]}
+            logs |= gradient_logs(whole)
+        assert leaf.grad is not None
+        carried = (latents * leaf.grad).sum()
+        return logs["reward/r_cam"] + (carried - carried.detach()), logs
 
     @staticmethod
     def _latent_shape(batch: Batch) -> tuple[int, int, int]:
