@@ -14,7 +14,7 @@ from scipy.stats import norm
 
 from cas_metric.statistics.bimodality import bimodality
 from cas_metric.statistics.claims import load_paper
-from cas_metric.statistics.claims.document import Scores, Tail
+from cas_metric.statistics.claims.schema import Scores, Tail
 from cas_metric.statistics.tail import tail_statistics
 
 SPREAD = 0.0115

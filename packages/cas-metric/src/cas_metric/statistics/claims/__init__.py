@@ -11,7 +11,15 @@ that could be recomputed, with one of five verdicts:
 """
 
 from cas_metric.statistics.claims.checks import check_document
-from cas_metric.statistics.claims.document import Document, load_document, load_paper
+from cas_metric.statistics.claims.document import Document, load_document, load_paper, read_document
 from cas_metric.statistics.claims.finding import VERDICTS, Finding
 
-__all__ = ["VERDICTS", "Document", "Finding", "check_document", "load_document", "load_paper"]
+__all__ = [
+    "VERDICTS",
+    "Document",
+    "Finding",
+    "check_document",
+    "load_document",
+    "load_paper",
+    "read_document",
+]

@@ -6,16 +6,20 @@ import math
 from collections.abc import Iterator
 from itertools import combinations
 
-from cas_metric.statistics.claims.document import (
+from cas_metric.statistics.claims.finding import Finding, Stated, counts_for, judge
+from cas_metric.statistics.claims.schema import (
     Counts,
     DifferenceRow,
     Differences,
     Equalities,
     Orderings,
+    ProportionRow,
     Proportions,
 )
-from cas_metric.statistics.claims.finding import Finding, Stated, judge
 from cas_metric.statistics.claims.scores import rate_exists
+
+#: Counts behind a printed share that are tried.
+_MOST_COUNTS = 12
 
 
 def check_counts(table: Counts) -> Iterator[Finding]:
@@ -70,23 +74,66 @@ def _against_spread(table: str, row: DifferenceRow, spread: Stated) -> Finding:
 def check_proportions(table: Proportions) -> Iterator[Finding]:
     """Shares of n cases: whether they exist, and their difference against sampling error."""
     for row in table.rows:
-        for side, stated in (("larger", row.left), ("smaller", row.right)):
-            yield rate_exists(table.name, f"{row.label}, {side}", stated, row.n)
-        left, right = row.left.value, row.right.value
-        error = math.sqrt((left * (1 - left) + right * (1 - right)) / row.n)
-        enough = left - right > 1.96 * error
-        yield Finding(
-            table=table.name,
-            item=row.label,
-            check="difference against sampling error",
-            verdict="holds" if enough else "weak",
-            stated=f"{row.left}, {row.right}",
-            recomputed=(
-                f"difference {left - right:.3f} ({(left - right) * row.n:.0f} of {row.n} cases), "
-                f"1.96 standard errors {1.96 * error:.3f}"
-            ),
-            note="" if enough else "within the sampling error of two independent shares",
-        )
+        sizes = row.n, row.n_right or row.n
+        for side, stated, n in zip(
+            ("larger", "smaller"), (row.left, row.right), sizes, strict=True
+        ):
+            yield rate_exists(table.name, f"{row.label}, {side}", stated, n)
+        yield _against_sampling_error(table.name, row, sizes)
+        if row.p is not None:
+            yield _p_of_shares(table.name, row, sizes, row.p)
+
+
+def _against_sampling_error(table: str, row: ProportionRow, sizes: tuple[int, int]) -> Finding:
+    left, right = row.left.value, row.right.value
+    error = math.sqrt(sum(s * (1 - s) / n for s, n in zip((left, right), sizes, strict=True)))
+    difference, bound = left - right, 1.96 * error
+    verdict, note = "weak", "within the sampling error of two independent shares"
+    if difference > bound:
+        verdict, note = "holds", ""
+    elif -difference > bound:
+        verdict, note = "mismatch", "beyond the sampling error in the other direction"
+    cases = f" ({difference * sizes[0]:.0f} of {sizes[0]} cases)" if sizes[0] == sizes[1] else ""
+    return Finding(
+        table=table,
+        item=row.label,
+        check="difference against sampling error",
+        verdict=verdict,
+        stated=f"{row.left}, {row.right}",
+        recomputed=f"difference {difference:.3f}{cases}, 1.96 standard errors {bound:.3f}",
+        note=note,
+    )
+
+
+def _p_of_shares(table: str, row: ProportionRow, sizes: tuple[int, int], p: Stated) -> Finding:
+    """The stated p-value against the usual tests of two shares, over all counts that print them."""
+    from cas_metric.statistics.claims.free import p_values_of
+
+    sides = [
+        list(counts_for(stated, n)) for stated, n in zip((row.left, row.right), sizes, strict=True)
+    ]
+    found: dict[str, list[float]] = {}
+    for a in sides[0][:_MOST_COUNTS]:
+        for b in sides[1][:_MOST_COUNTS]:
+            counts = [[a, sizes[0] - a], [b, sizes[1] - b]]
+            for name, value in p_values_of(counts).items():
+                found.setdefault(name, []).append(value)
+    fitting = [n for n, v in found.items() if any(judge(p, x, x, x) == "holds" for x in v)]
+    shown = ", ".join(f"{name} {_span(values)}" for name, values in found.items())
+    return Finding(
+        table=table,
+        item=f"{row.label}, p",
+        check="p-value of two independent shares",
+        verdict="holds" if fitting else "mismatch",
+        stated=str(p),
+        recomputed=shown or "no counts give these shares",
+        note="" if fitting else "none of the usual tests of two independent shares gives it",
+    )
+
+
+def _span(values: list[float]) -> str:
+    low, high = min(values), max(values)
+    return f"{low:.4f}" if high - low < 5e-5 else f"{low:.4f} to {high:.4f}"
 
 
 def check_equalities(table: Equalities) -> Iterator[Finding]:

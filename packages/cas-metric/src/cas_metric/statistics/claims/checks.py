@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
-from cas_metric.statistics.claims import arithmetic, correlations, scores, tails
-from cas_metric.statistics.claims.document import Document, Scores, Spread, Table, Tail
+from cas_metric.statistics.claims import arithmetic, correlations, free, scores, tails
+from cas_metric.statistics.claims.document import Document, Table
 from cas_metric.statistics.claims.finding import Finding, Stated
+from cas_metric.statistics.claims.schema import Scores, Spread, Tail
 
 
 def check_document(document: Document) -> list[Finding]:
@@ -25,27 +27,27 @@ def check_document(document: Document) -> list[Finding]:
 
 
 def _check_table(table: Table, complete: dict[str, Scores]) -> Iterator[Finding]:
-    match table.kind:
-        case "scores":
-            return scores.check_scores(table)
-        case "spread":
-            return scores.check_spread(table)
-        case "tail":
-            return tails.check_tail(table, complete)
-        case "reductions":
-            return tails.check_reductions(table)
-        case "correlations":
-            return correlations.check_correlations(table)
-        case "counts":
-            return arithmetic.check_counts(table)
-        case "differences":
-            return arithmetic.check_differences(table)
-        case "proportions":
-            return arithmetic.check_proportions(table)
-        case "equalities":
-            return arithmetic.check_equalities(table)
-        case "orderings":
-            return arithmetic.check_orderings(table)
+    if isinstance(table, Tail):
+        return tails.check_tail(table, complete)
+    return _CHECKS[table.kind](table)
+
+
+#: Kind of a table to what checks it.
+_CHECKS: Final[dict[str, Callable[[Any], Iterator[Finding]]]] = {
+    "scores": scores.check_scores,
+    "spread": scores.check_spread,
+    "reductions": tails.check_reductions,
+    "correlations": correlations.check_correlations,
+    "counts": arithmetic.check_counts,
+    "differences": arithmetic.check_differences,
+    "proportions": arithmetic.check_proportions,
+    "equalities": arithmetic.check_equalities,
+    "orderings": arithmetic.check_orderings,
+    "metrics": free.check_metrics,
+    "derived": free.check_derived,
+    "intervals": free.check_intervals,
+    "tests": free.check_tests,
+}
 
 
 def _across(document: Document) -> Iterator[Finding]:

@@ -9,17 +9,22 @@ from itertools import permutations, product
 
 import numpy as np
 
-from cas_metric.statistics.claims.document import CorrelationRow, Correlations
 from cas_metric.statistics.claims.finding import Finding, Stated, judge
+from cas_metric.statistics.claims.schema import CorrelationRow, Correlations
 
 #: Beyond this n the orders with ties are too many to enumerate.
 _ENUMERATED_N = 6
+#: Beyond this n the number of orders leaves the range of floats.
+_KENDALL_N = 100
 _ALPHA = 0.05
 
 
 def check_correlations(table: Correlations) -> Iterator[Finding]:
     """Each coefficient of a table."""
     for row in table.rows:
+        if row.statistic == "kendall":
+            yield from _kendall(table, row)
+            continue
         if row.p is not None:
             yield _usual_p(table, row, row.p)
         if table.n > _ENUMERATED_N:
@@ -38,6 +43,60 @@ def student_p(value: float, n: int) -> float:
     if abs(value) >= 1:
         return 0.0
     return float(2 * t.sf(abs(value) * math.sqrt((n - 2) / (1 - value * value)), n - 2))
+
+
+def kendall_p(value: float, n: int) -> tuple[float, float]:
+    """Two-sided p-values of Kendall's coefficient without ties: exact, and by the normal."""
+    from scipy.stats import norm
+
+    share = _inversions(n) / math.factorial(n)
+    found = np.abs(1 - 4 * np.arange(len(share)) / (n * (n - 1)))
+    exact = float(share[found >= abs(value) - 1e-12].sum())
+    error = math.sqrt(2 * (2 * n + 5) / (9 * n * (n - 1)))
+    return min(exact, 1.0), float(2 * norm.sf(abs(value) / error))
+
+
+def _inversions(n: int) -> np.ndarray:
+    """How many orders of n have each number of inversions."""
+    counts = np.ones(1)
+    for k in range(2, n + 1):
+        counts = np.convolve(counts, np.ones(k))
+    return counts
+
+
+def _kendall(table: Correlations, row: CorrelationRow) -> Iterator[Finding]:
+    """Whether the coefficient can occur, and its p-value; without ties."""
+    n, value = min(table.n, _KENDALL_N), row.value
+    if table.n > _KENDALL_N:
+        return
+    possible = 1 - 4 * np.arange(n * (n - 1) // 2 + 1) / (n * (n - 1))
+    near = possible[(possible >= value.low - 1e-9) & (possible <= value.high + 1e-9)]
+    yield Finding(
+        table=table.name,
+        item=f"{row.label}, kendall",
+        check=f"attainable with {n} pairs",
+        verdict="holds" if len(near) else "weak",
+        stated=str(value),
+        recomputed="occurs without ties" if len(near) else "cannot occur without ties",
+        note="" if len(near) else "some values are equal as printed, or the number is wrong",
+    )
+    if row.p is None:
+        return
+    pairs = [kendall_p(float(one), n) for one in (near if len(near) else [value.value])]
+    both = [p for pair in pairs for p in pair]
+    exact = max(pair[0] for pair in pairs)
+    misleading = row.p.value < _ALPHA <= exact
+    fits = any(judge(row.p, p, p, p) == "holds" for p in both)
+    verdict = "mismatch" if not fits else "weak" if misleading else "holds"
+    yield Finding(
+        table=table.name,
+        item=f"{row.label}, kendall p",
+        check=f"p-value, exact or normal, at n = {n}",
+        verdict=verdict,
+        stated=str(row.p),
+        recomputed=f"exact {exact:.4f}, normal {pairs[0][1]:.4f}",
+        note=f"not below {_ALPHA} in the exact test" if fits and misleading else "",
+    )
 
 
 def _usual_p(table: Correlations, row: CorrelationRow, p: Stated) -> Finding:

@@ -8,8 +8,8 @@ from itertools import pairwise
 
 from cas_metric.protocol import PRIMITIVES
 from cas_metric.statistics.bimodality import wilson
-from cas_metric.statistics.claims.document import ScoreRow, Scores, Spread
 from cas_metric.statistics.claims.finding import Finding, Stated, counts_for, judge
+from cas_metric.statistics.claims.schema import ScoreRow, Scores, Spread
 
 
 def check_scores(table: Scores) -> Iterator[Finding]:
@@ -85,14 +85,19 @@ def rate_exists(
             break
     trivial = scale / total <= 2 * stated.half_unit
     found = f"{counts[0]}/{total}" if len(counts) else f"no k/{total}"
+    verdict = "holds" if len(counts) else "impossible"
+    note = f"every number of {stated.decimals} decimals exists at this n" if trivial else ""
+    if not len(counts) and len(cut := counts_for(stated, total, scale, cut=True)):
+        verdict, found = "rounding", f"{cut[0]}/{total}"
+        note = "only if the last decimal was cut off, not rounded"
     return Finding(
         table=table,
         item=item,
         check="share of a whole number of cases",
-        verdict="holds" if len(counts) else "impossible",
+        verdict=verdict,
         stated=str(stated),
         recomputed=found,
-        note=f"every number of {stated.decimals} decimals exists at this n" if trivial else "",
+        note=note,
     )
 
 

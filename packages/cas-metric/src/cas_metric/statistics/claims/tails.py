@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from cas_metric.statistics.bimodality import wilson
-from cas_metric.statistics.claims.document import Reductions, ScoreRow, Scores, Tail, TailRow
 from cas_metric.statistics.claims.finding import Finding, Stated, judge
+from cas_metric.statistics.claims.schema import Reductions, ScoreRow, Scores, Tail, TailRow
 from cas_metric.statistics.claims.scores import rate_exists
 
 #: A rate within these many points of 1 - DD says little more than DD does.

@@ -1,0 +1,69 @@
+"""Whether a reference out of two sites is found out, and one population left alone."""
+
+import numpy as np
+import pytest
+
+from cas_metric.sets.comparison import ImageSet
+from cas_metric.sets.homogeneity import one_mode_p, two_groups
+from cas_metric.sets.modes import mode_trial
+from cas_metric.sets.reference import examine
+
+
+def images(rng, n=200, dim=12, *, sites=1, apart=0.0):
+    """Two classes; images of every other site lie ``apart`` deviations away in some directions."""
+    labels = rng.choice(["a", "b"], n)
+    site = rng.integers(sites, size=n)
+    rows = rng.normal(size=(n, dim)) + np.where(labels == "a", 0.0, 2.0)[:, None]
+    rows[:, :4] += apart / 2 * site[:, None]
+    return ImageSet(rows, labels, np.arange(n)), site.astype(str)
+
+
+def test_two_sites_are_found_without_being_named():
+    for seed in range(5):
+        real, _ = images(np.random.default_rng(seed), sites=2, apart=5.0)
+        facts, warnings = examine(real, {})
+        assert facts["two_groups"]["share"] > 0.3
+        assert "two groups within their classes" in warnings[0]
+
+
+def test_named_sites_are_found_when_they_hardly_differ():
+    for seed in range(5):
+        real, site = images(np.random.default_rng(seed), n=300, sites=2, apart=1.2)
+        facts, warnings = examine(real, {"site": site})
+        assert [one["column"] for one in facts["apart"]] == ["site"]
+        assert "site = 0" in warnings[0]
+        assert "--by site" in warnings[0]
+
+
+def test_one_population_is_left_alone():
+    flags = 0
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        real, _ = images(rng)
+        flags += bool(examine(real, {"site": rng.choice(["x", "y"], 200)})[1])
+    assert flags <= 2
+
+
+def test_silvermans_test_tells_one_mode_from_two():
+    rng = np.random.default_rng(0)
+    one, two = rng.normal(size=300), np.concatenate([rng.normal(-3, 1, 150), rng.normal(3, 1, 150)])
+    assert one_mode_p(one, rng) > 0.05
+    assert one_mode_p(two, rng) < 0.01
+    assert two_groups(rng.normal(size=(30, 3))) is None
+
+
+def test_few_patients_are_said_to_be_few():
+    real, _ = images(np.random.default_rng(1))
+    few = real._replace(clusters=np.arange(200) % 9)
+    assert "only 9 patients" in examine(few, {})[1][-1]
+
+
+@pytest.mark.parametrize(("dim", "seen"), [(6, True), (400, False)])
+def test_recall_is_tried_on_dropped_modes_before_it_is_believed(dim, seen):
+    rng = np.random.default_rng(2)
+    # Modes that lie apart are missed; modes that drown in noise of many dimensions are not.
+    centres = rng.normal(size=(8, dim)) * (3 if seen else 0.02)
+    real = centres[rng.integers(8, size=240)] + rng.normal(size=(240, dim))
+    trial = mode_trial(real, 5)
+    assert trial.seen is seen
+    assert (trial.whole - trial.dropped > 0.2) is seen
