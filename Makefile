@@ -1,6 +1,6 @@
 # make demo   scores three sets of known quality and names the report it wrote
 # make test   the whole test suite
-# make lint   ruff (lint, format) and mypy
+# make lint   ruff (lint, format), mypy and the rules of who imports whom
 # make docs   the documentation as a site
 # make reproduce-phantoms   the paper's tables on the embedded world; QUICK=--quick for a smoke run
 
@@ -35,6 +35,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -9,7 +9,8 @@ import typer
 
 from cas_metric.cli.common import CountProgress, console_err
 from cas_metric.mllm import asking as mllm
-from cas_metric.mllm.asking import Asked, Asking
+from cas_metric.mllm.asking import Asked
+from cas_metric.mllm.asking import Asking as Asking
 
 if TYPE_CHECKING:
     from cas_metric.mllm import Request

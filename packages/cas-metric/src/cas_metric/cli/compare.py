@@ -14,7 +14,7 @@ from cas_metric.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from cas_metric.runs.folder import Run
+    from cas_metric.runs.run import Run
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 

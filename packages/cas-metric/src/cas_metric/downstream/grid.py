@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cas_metric.downstream.training import Recipe, train_and_predict
-from cas_metric.encoders.weights import digest_of
+from cas_metric.encoders.memory import digest_of
 from cas_metric.errors import InputError
 from cas_metric.files import to_json, write_bytes
 

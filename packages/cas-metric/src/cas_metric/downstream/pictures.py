@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cas_metric.embedding.decoding import default_workers, hash_files, ordered_map
-from cas_metric.encoders.weights import digest_of
+from cas_metric.encoders.memory import digest_of
 from cas_metric.errors import CasError, ImageError, InputError
 from cas_metric.files import to_json, write_bytes
 from cas_metric.images import load_image, to_uint8

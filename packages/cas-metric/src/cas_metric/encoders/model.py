@@ -13,10 +13,10 @@ from torch.nn import functional as F
 
 from cas_metric.encoders.base import LoadOptions, TextEmbeddings
 from cas_metric.encoders.devices import find_device
+from cas_metric.encoders.memory import digest_of
 from cas_metric.encoders.precision import own_precision
 from cas_metric.encoders.preprocessing import Pixels
 from cas_metric.encoders.text import TextTower, embed_with_policy
-from cas_metric.encoders.weights import digest_of
 from cas_metric.errors import InputError
 
 

@@ -165,7 +165,7 @@ def _decode(path: Path, dataset: Dataset, index: int) -> tuple[np.ndarray, str]:
         ``(H, W)``, or ``(H, W, 3)`` where a pixel has several samples, and the photometric
         interpretation: RGB where pydicom converted from YBR.
     """
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
 
     syntax = dataset.file_meta.TransferSyntaxUID
     decoder = get_decoder(syntax)

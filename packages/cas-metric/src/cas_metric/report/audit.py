@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cas_metric.files import write_bytes
 from cas_metric.report import details
 from cas_metric.report.charts import Chart, interval_chart
-from cas_metric.report.format import count, is_number, number, share
+from cas_metric.report.format import MISSING, count, is_number, number, share
 from cas_metric.report.palette import INKS
 from cas_metric.report.rendering import render
 from cas_metric.report.tables import Cell, Column, Table, TableRow
@@ -213,7 +213,7 @@ def _classes(summary: Mapping[str, Any]) -> Table:
     rows = []
     for label in labels:
         entries = [one["per_class"].get(label) for one in methods]
-        cells = [_rate(e["pass_rate"], heat=True) if e else Cell(details.MISSING) for e in entries]
+        cells = [_rate(e["pass_rate"], heat=True) if e else Cell(MISSING) for e in entries]
         images = sum(e["images"] for e in entries if e)
         rows.append(TableRow((Cell(label, label), Cell(count(images), images), *cells)))
     named = (Column(one["method"]) for one in methods)
@@ -228,7 +228,7 @@ def _items(summary: Mapping[str, Any]) -> Table:
     for label, attribute in dict.fromkeys(key for items in by_key for key in items):
         found = [items.get((label, attribute)) for items in by_key]
         unsure = sum(item["not_assessable"] for item in found if item)
-        cells = [_rate(i["rate"], heat=True) if i else Cell(details.MISSING) for i in found]
+        cells = [_rate(i["rate"], heat=True) if i else Cell(MISSING) for i in found]
         words = (Cell(label, label), Cell(attribute, attribute))
         rows.append(TableRow((*words, *cells, Cell(count(unsure), unsure))))
     columns = (

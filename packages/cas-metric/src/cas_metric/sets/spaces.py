@@ -122,7 +122,8 @@ class Inception(_ImagesOnly):
 
     def __init__(self, path: Path, device: str) -> None:
         from cas_metric.encoders.devices import find_device
-        from cas_metric.encoders.weights import digest_file, digest_of
+        from cas_metric.encoders.memory import digest_of
+        from cas_metric.encoders.weights import digest_file
 
         network = _inception(_state(path), path)
         import torch
@@ -163,7 +164,7 @@ class Resized(_ImagesOnly):
     """
 
     def __init__(self, inner: Encoder) -> None:
-        from cas_metric.encoders.weights import digest_of
+        from cas_metric.encoders.memory import digest_of
 
         self._inner = inner
         self.name = f"{CHEXGENBENCH} ({inner.name})"

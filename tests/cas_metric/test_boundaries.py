@@ -1,0 +1,31 @@
+"""Rooms that promise to wait for no model library keep the promise, module by module."""
+
+from __future__ import annotations
+
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import cas_metric
+
+#: Rooms whose import must not load torch or transformers.
+LIGHT = ("statistics", "manifest", "domains", "runs", "images", "report", "study", "verbs")
+HEAVY = ("torch", "transformers")
+
+
+@pytest.mark.parametrize("room", LIGHT)
+def test_importing_a_light_room_loads_no_model_library(room: str) -> None:
+    package = f"cas_metric.{room}"
+    found = pkgutil.walk_packages([f"{cas_metric.__path__[0]}/{room}"], f"{package}.")
+    modules = [package, *(one.name for one in found)]
+    assert len(modules) > 2
+    code = (
+        "import importlib, sys\n"
+        f"for name in {modules!r}:\n"
+        "    importlib.import_module(name)\n"
+        f"    assert not {{*{HEAVY!r}}} & set(sys.modules), name"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
