@@ -326,7 +326,7 @@ def root(function: Callable[[float], float], inside: float, outside: float) -> f
     """
     if not function(outside) < 0 or not function(inside) >= 0:
         return math.nan
-    for _ in range(60):
+    for _ in range(40):
         middle = (inside + outside) / 2
         inside, outside = (middle, outside) if function(middle) >= 0 else (inside, middle)
     return (inside + outside) / 2
@@ -354,9 +354,12 @@ def jackknife_interval(
     with np.errstate(divide="ignore", invalid="ignore"):
         left, middle = there(np.asarray(without, dtype=np.float64)), float(there(estimate))
     count = len(left)
+    nothing = Interval(float(estimate), math.nan, math.nan, level)
+    if count < 2 or not (np.isfinite(left).all() and np.isfinite(middle)):
+        return nothing
     spread = math.sqrt((count - 1) / count * float(((left - left.mean()) ** 2).sum()))
-    if count < 2 or not np.isfinite(middle) or not spread > _ROUNDING:
-        return Interval(float(estimate), math.nan, math.nan, level)
+    if not spread > _ROUNDING:
+        return nothing
     reach = t_quantile(level, count - 1) * spread
     low, high = float(back(middle - reach)), float(back(middle + reach))
     return Interval(float(estimate), low, high, level)
