@@ -38,9 +38,6 @@ def main() -> None:
     found, told, outside = [], [], []
     rng = np.random.default_rng(half.seed)
     for names, size, trial in intervals.simulations(half, rng):
-        # A stream of its own for each, so that --only changes no number.
-        own = np.random.default_rng([half.seed, *f"{names[0]} {size}".encode()])
-        rng.bit_generator.state = own.bit_generator.state
         if arguments.part != "tests" and any(arguments.only in name for name in names):
             for one in intervals.measure(names, size, trial, arguments.repetitions):
                 found.append(one)

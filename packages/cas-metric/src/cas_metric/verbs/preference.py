@@ -50,12 +50,12 @@ def preference(
         0.75
     """
     from cas_metric.statistics.preference import parse_rankings
-    from cas_metric.tables import read_frame
     from cas_metric.statistics.preference_table import (
         analyse,
         correlate_with,
         preference_markdown,
     )
+    from cas_metric.tables import read_frame
 
     table = rankings if _is_frame(rankings) else read_frame(Path(rankings), numeric=["position"])
     summary = analyse(parse_rankings(table), model, ridge, {"resamples": resamples, "seed": seed})
