@@ -15,9 +15,9 @@ import pandas as pd
 
 from cas_metric.mllm.judge import balanced_orders
 from cas_metric.statistics import pass_rates
-from cas_metric.statistics.agreement import position_bias
+from cas_metric.statistics.intervals import rate_interval
+from cas_metric.statistics.position_bias import position_bias
 from cas_metric.statistics.preference import Rankings, preference_scores
-from cas_metric.statistics.uncertainty import bootstrap_mean
 
 DRAWS = 1000
 IMAGES, ITEMS = 100, 5
@@ -40,8 +40,8 @@ def coverage() -> None:
         for _ in range(DRAWS):
             truth = np.repeat(rng.random((IMAGES, 1)) < quality, ITEMS, axis=1)
             seen = (truth ^ (rng.random(truth.shape) < flip)).astype(float)
-            item = pass_rates.rate(seen[:, 0], range(IMAGES))
-            mean = bootstrap_mean(seen.mean(axis=1), resamples=500)
+            item = rate_interval(seen[:, 0])
+            mean = rate_interval(seen.mean(axis=1), trials=seen.size)
             hits += [one.low <= expected <= one.high for one in (item, mean)]
         print(f"| {quality} | {flip} | {hits[0] / DRAWS:.1%} | {hits[1] / DRAWS:.1%} |")
 
@@ -71,7 +71,7 @@ def _judged(lean: float, permutations: int, draw: int, m: int = 3, cases: int = 
         ranks=ranks,
         positions=positions,
     )
-    scores = preference_scores(parsed, resamples=0).scores
+    scores = preference_scores(parsed).scores
     return position_bias(parsed).p, max(abs(s.estimate) for s in scores.values())
 
 

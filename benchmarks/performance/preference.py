@@ -16,7 +16,7 @@ import choix
 import numpy as np
 
 from cas_metric.statistics import choice_model
-from cas_metric.statistics.preference import Rankings, preference_scores
+from cas_metric.statistics.preference import Rankings
 from cas_metric.statistics.uncertainty import cluster_codes, resampling_counts
 
 CASES, RATERS, METHODS, SEED = 100, 2, 5, 42
@@ -61,12 +61,13 @@ def main() -> None:
     rankings = draw_rankings()
 
     start = time.process_time()
-    preference_scores(rankings, resamples=options.resamples)
+    codes, _ = cluster_codes(rankings.cases, len(rankings.cases))
+    choices = choice_model.count_choices(rankings.ranks, codes, "bradley-terry")
+    drawn = next(resampling_counts(CASES, options.resamples, SEED))
+    choice_model.fit(choices.sets, np.einsum("bc,csm->bsm", drawn, choices.counts))
     ours = time.process_time() - start
 
     counts = next(resampling_counts(CASES, options.looped, SEED))
-    codes, _ = cluster_codes(rankings.cases, len(rankings.cases))
-    choices = choice_model.count_choices(rankings.ranks, codes, "bradley-terry")
     batched = choice_model.fit(choices.sets, np.einsum("bc,csm->bsm", counts, choices.counts))
 
     print(

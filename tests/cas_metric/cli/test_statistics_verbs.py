@@ -1,5 +1,6 @@
 """The verbs that read runs and tables, from the command line on."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from tests.support.runs import write_score_run
 from typer.testing import CliRunner
 
+import cas_metric
 from cas_metric.cli import check, compare, correlate, preference
 from cas_metric.errors import InputError
 
@@ -53,7 +55,56 @@ def test_compare_as_json_holds_tails_modes_and_excess(two_runs):
     assert result["tail"]["bimodality"]["warning"] is True
     excess = {entry["primitive"] for entry in result["exceeds_real"]["good"]}
     assert "vdc" in excess
-    assert any("reward hacking" in warning for warning in result["warnings"])
+    assert any("above Real's" in warning for warning in result["warnings"])
+    assert not any("reward hacking" in warning for warning in result["warnings"])
+    reduction = result["tail"]["reductions"][0]
+    low, high = reduction["absolute_interval"]
+    assert low < reduction["absolute"] < high
+    assert set(reduction["class_balanced"]) >= {"absolute", "absolute_interval", "relative"}
+
+
+def test_compare_speaks_of_reward_hacking_where_a_reward_trained_the_set(two_runs):
+    path = two_runs[1] / "summary.json"
+    summary = json.loads(path.read_text())
+    path.write_text(json.dumps({**summary, "generated_provenance": {"stage": "craft"}}))
+    result = cas_metric.compare(list(two_runs)).summary
+    said = [text for text in result["warnings"] if "reward hacking" in text]
+    assert said
+    assert all(text.startswith("good") for text in said)
+
+
+def test_compare_takes_folders_runs_and_names(two_runs):
+    by_folder = cas_metric.compare([str(one) for one in two_runs])
+    by_run = cas_metric.compare([cas_metric.Run.load(one) for one in two_runs])
+    assert by_run.text == by_folder.text
+    named = cas_metric.compare({"one": two_runs[0], "two": cas_metric.Run.load(two_runs[0])})
+    assert [entry["method"] for entry in named.summary["methods"]] == ["one", "two"]
+
+
+def test_compare_of_runs_without_seeds_has_no_spread_over_seeds(two_runs):
+    runs = []
+    for folder in two_runs:
+        run = cas_metric.Run.load(folder)
+        rows = run.rows[run.rows["seed"].astype(str) == "0"].assign(seed=pd.NA)
+        runs.append(dataclasses.replace(run, rows=rows))
+    found = cas_metric.compare(runs)
+    assert [entry["seeds"]["cas"]["seeds"] for entry in found.summary["methods"]] == [1, 1]
+    assert "generation seeds" not in found.text
+
+
+def test_compare_says_which_score_a_method_without_cas_lacks(two_runs):
+    weak, good = (cas_metric.Run.load(one) for one in two_runs)
+    bare = dataclasses.replace(weak, rows=weak.rows.assign(sfs=np.nan, cas=np.nan))
+    found = cas_metric.compare([bare, good])
+    assert any("none of its images has SFS" in text for text in found.summary["warnings"])
+    assert set(found.summary["tail"]["by_cas"]) == {"good"}
+    assert not found.summary["pairs"]
+
+
+def test_compare_of_few_cases_says_so(two_runs):
+    weak, good = (cas_metric.Run.load(one) for one in two_runs)
+    few = [dataclasses.replace(run, rows=run.rows.head(5)) for run in (weak, good)]
+    assert any("fewer than 10" in text for text in cas_metric.compare(few).summary["warnings"])
 
 
 def test_compare_twice_gives_the_same_bytes(two_runs, tmp_path):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from math import comb
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from cas_metric.copies import neighbours
 from cas_metric.errors import InputError, MissingDependency
@@ -118,17 +120,72 @@ def test_exchange_keeps_sizes_strata_and_patients():
     member = np.arange(30) < 18
     rng = np.random.default_rng(0)
     strata = [0, 1, 2] * 10
-    free = neighbours._exchanges(member, strata, None, rng)
     patients = np.repeat(np.arange(10), 3)
-    whole = neighbours._exchanges(member, strata, patients.tolist(), rng)
+    free = neighbours._exchangeable(member, strata, None)
+    whole = neighbours._exchangeable(member, strata, patients.tolist())
     for _ in range(20):
-        exchanged = next(free)
+        exchanged = neighbours._exchanged(member, free, rng)
+        together = neighbours._exchanged(member, whole, rng)
         for layer in range(3):
             own = np.array(strata) == layer
-            assert exchanged[own].sum() == member[own].sum()
-        together = next(whole)
-        assert together.sum() == 18
+            assert exchanged[own].sum() == together[own].sum() == member[own].sum()
         assert all(len(set(together[patients == p])) == 1 for p in range(10))
+
+
+def test_only_patients_alike_in_number_and_class_change_places():
+    # Two images of class 0 and 1 | one of class 0 | two of class 0 and 1 | three of class 1.
+    patients, strata = [0, 0, 1, 2, 2, 3, 3, 3], [0, 1, 0, 1, 0, 1, 1, 1]
+    member = np.array([True, True, True, False, False, False, False, False])
+    (block,) = neighbours._exchangeable(member, strata, patients)
+    assert sorted(map(sorted, block.tolist())) == [[0, 1], [3, 4]]
+
+
+def test_without_a_patient_alike_nothing_is_tested():
+    generated, train, test = unit(8, 0), unit(4, 1), unit(6, 2)
+    patients = [0, 0, 0, 0, 1, 1, 2, 2, 3, 3]
+    assert np.isnan(neighbours.permutation_p(generated, train, test, units=patients))
+
+
+def test_false_alarms_of_the_exchange_are_as_rare_as_they_say():
+    alarms = 0
+    for run in range(120):
+        rng = np.random.default_rng(run)
+        who = np.repeat(np.arange(30), rng.integers(1, 4, 30))
+        centres = rng.normal(size=(30, 8))[who]
+        pool = centres + 0.3 * rng.normal(size=centres.shape)
+        pool = (pool / np.linalg.norm(pool, axis=1, keepdims=True)).astype(np.float32)
+        train = who < 18
+        alarms += (
+            neighbours.permutation_p(
+                unit(20, 1000 + run, 8), pool[train], pool[~train],
+                strata=(who % 2).tolist(), units=who.tolist(), permutations=99, seed=run,
+            )
+            <= 0.05
+        )  # fmt: skip
+    assert alarms / 120 <= 0.12
+
+
+def test_nearest_of_all_by_chance_is_counted_exactly():
+    # Of N + L exchangeable distances the k smallest are all generated with C(N, k) / C(N + L, k).
+    distance, reference = np.array([0.1, 0.2, 0.9, 0.9]), np.array([0.5, 0.6, 0.7])
+    assert neighbours.nearer_p(distance, reference) == pytest.approx(comb(4, 2) / comb(7, 2))
+    assert neighbours.nearer_p(distance + 1, reference) == 1.0
+    rng = np.random.default_rng(0)
+    p = [neighbours.nearer_p(rng.random(40), rng.random(20)) for _ in range(2000)]
+    assert np.mean(np.array(p) < 0.05) <= 0.06
+
+
+def test_samples_of_one_prompt_are_not_counted_as_so_many_copies():
+    distance, reference = np.array([0.1, 0.1, 0.1, 0.9]), np.array([0.5, 0.6, 0.7])
+    alone = neighbours.nearer_p(distance, reference)
+    of_one = neighbours.nearer_p(distance, reference, clusters=["a", "a", "a", "b"])
+    assert of_one > 2 * alone
+
+
+def test_hits_are_held_against_those_of_real_images():
+    hits, usual = np.arange(100) < 12, np.arange(80) < 2
+    expected = stats.fisher_exact([[12, 88], [2, 78]], alternative="greater").pvalue
+    assert neighbours.excess_p(hits, usual) == pytest.approx(expected)
 
 
 def test_nothing_to_search_among():

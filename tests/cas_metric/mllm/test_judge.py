@@ -29,13 +29,12 @@ from cas_metric.mllm.judge import (
     ranking_schema,
     sample_cases,
 )
-from cas_metric.statistics.agreement import position_bias
+from cas_metric.statistics.position_bias import position_bias
 from cas_metric.statistics.preference import Rankings, parse_rankings, preference_scores
 from cas_metric.statistics.repeatability import places, repeatability, shown_counts
 
 METHODS = ("Flux", "TI", "CRAFT")
 SKIN = load_domain("fitzpatrick17k")
-DRAW = {"resamples": 200}
 
 
 def candidates(root: Path, cases: int = 6, methods: tuple[str, ...] = METHODS) -> pd.DataFrame:
@@ -207,9 +206,9 @@ def test_a_judge_that_knows_the_quality_recovers_the_order(tmp_path, monkeypatch
     assert (rankings.groupby("method")["rank"].agg(set)["CRAFT"]) == {1}
     assert set(questions["status"]) == {"ok"}
     parsed = parse_rankings(rankings)
-    scores = preference_scores(parsed, ridge=0.01, **DRAW).scores
+    scores = preference_scores(parsed, ridge=0.01).scores
     assert sorted(scores, key=lambda m: scores[m].estimate) == list(METHODS)
-    again = repeatability(parsed, **DRAW)
+    again = repeatability(parsed)
     assert again.kendall_tau.estimate == 1.0
     assert again.same_first.estimate == 1.0
     assert position_bias(parsed).p == 1.0  # the best image was in every place equally often
@@ -220,16 +219,16 @@ def test_a_judge_that_always_prefers_the_first_is_exposed_and_moves_no_score(tmp
     with MllmServer(lambda call: Say({"ranking": list("ABC")})) as server:
         rankings, _ = judged(candidates(tmp_path), server, permutations=3, monkeypatch=monkeypatch)
     parsed = parse_rankings(rankings)
-    scores = preference_scores(parsed, **DRAW).scores
+    scores = preference_scores(parsed).scores
     assert max(abs(score.estimate) for score in scores.values()) < 1e-9
     found = places(parsed)
     assert [found[k].first for k in (1, 2, 3)] == [18, 0, 0]
     assert found[1].rate.low > 0.8
     assert found[2].rate.high < 0.2
     assert position_bias(parsed).p < 1e-6
-    assert repeatability(parsed, **DRAW).same_first.estimate == 0.0
+    assert repeatability(parsed).same_first.estimate == 0.0
     # Cyclic shifts of one order: two of three pairs of methods keep their order in any two.
-    assert repeatability(parsed, **DRAW).kendall_tau.estimate < 0.5
+    assert repeatability(parsed).kendall_tau.estimate < 0.5
 
 
 def test_a_faulty_ranking_is_repaired_and_a_hopeless_one_recorded_with_its_reason(
@@ -275,7 +274,7 @@ def test_the_test_of_places_rejects_a_judge_without_eyes_no_more_often_than_it_s
     # Three standard errors of 0.05 over 300 draws are 0.038.
     assert rejected / draws < 0.05 + 0.038
     assert covered / draws > 0.95 - 0.038
-    tau = repeatability(parsed, **DRAW).kendall_tau
+    tau = repeatability(parsed).kendall_tau
     assert abs(tau.estimate) < 0.2
 
 

@@ -20,7 +20,6 @@ from cas_metric.statistics.tail import tail_statistics, threshold
 CLASSES = ("Cardiomegaly", "No Finding", "Pleural Effusion", "<script>alert('label')</script>")
 PROMPT = 'A "frontal" radiograph <b>with</b> </script><img src=x onerror=alert(1)> & a finding. '
 TOKEN_LIMIT = 64
-RESAMPLES = 100
 
 
 def write_synthetic_run(folder: Path, *, cases: int = 60, images: bool = True) -> Path:
@@ -48,8 +47,8 @@ def summary_of(
     clean = real["cas"].to_numpy()
     methods = []
     for method, group in rows.groupby("method", sort=True):
-        tail = tail_statistics(group["cas"], clean, resamples=RESAMPLES).as_dict()
-        entry = summarise(group, resamples=RESAMPLES)
+        tail = tail_statistics(group["cas"], clean).as_dict()
+        entry = summarise(group)
         methods.append({"method": method, **entry, "tail": tail})
     return {
         "protocol": "custom",
@@ -64,8 +63,8 @@ def summary_of(
             "token_limit": TOKEN_LIMIT,
         },
         "methods": methods,
-        "real": summarise(real, resamples=RESAMPLES),
-        "floor": summarise(floor, resamples=RESAMPLES),
+        "real": summarise(real),
+        "floor": summarise(floor),
         "tau": threshold(clean),
         "missing": {
             "vdc": {"images": 1, "of": 298, "reason": "no prompt", "add": "a `prompt` column"}

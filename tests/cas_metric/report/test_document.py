@@ -146,12 +146,20 @@ def test_headline_claims_a_lead_only_when_the_intervals_are_apart(run, tmp_path)
 
 def test_warns_where_a_method_scores_above_the_real_images(page):
     remarks = [p.text for p in page.by_id("summary").all("p", "remark")]
-    assert any(text.startswith("CRAFT & co scores above the real images on") for text in remarks)
-    assert not any(text.startswith("TI+LoRA") for text in remarks)
+    found = [text for text in remarks if "is above Real's" in text]
+    assert any(text.startswith("CRAFT & co: VDC") for text in found)
+    assert not any(text.startswith("TI+LoRA") for text in found)
+    # Nothing says that a reward trained it.
+    assert not any("reward hacking" in text for text in found)
 
 
 def test_warns_where_tau_lies_between_the_modes_of_real(page):
-    assert "boundary between the two modes" in page.by_id("distribution").text
+    text = page.by_id("distribution").text
+    assert "boundary between the two modes" in text
+    # What it tells the reader to read is there.
+    assert "Stability of the low-alignment rate" in text
+    _, lines = table(page, "Low-alignment rate by either score")
+    assert [line[0].text for line in lines] == ["CRAFT & co", "TI+LoRA"]
 
 
 def test_truncation_tables_count_the_rows(page, rows):

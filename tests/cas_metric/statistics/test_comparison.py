@@ -14,7 +14,7 @@ from cas_metric.statistics.comparison import (
     seed_spread,
     sign_flip_test,
 )
-from cas_metric.statistics.exceeds_real import exceeds_real
+from cas_metric.statistics.exceeds_real import exceeds_real, reward_trained
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
@@ -99,7 +99,7 @@ def test_paired_difference_uses_common_cases_only():
     shared = rng.normal(size=80)
     table = {"A": shared + 0.1 + rng.normal(0, 0.05, 80), "B": shared.copy(), "C": shared.copy()}
     table["B"][:10] = np.nan
-    first, _, last = paired_differences(table, resamples=1000)
+    first, _, last = paired_differences(table)
     assert (first.left, first.right, first.n_cases) == ("A", "B", 70)
     assert first.difference.estimate == pytest.approx(np.nanmean(table["A"] - table["B"]))
     # Pairing removes the variance between cases.
@@ -113,6 +113,27 @@ def test_paired_difference_uses_common_cases_only():
 def test_methods_without_a_common_case_are_named():
     with pytest.raises(InputError, match="'A' and 'B' have no case in common"):
         paired_differences({"A": [1.0, np.nan], "B": [np.nan, 1.0]})
+
+
+def test_one_sided_sign_flips_are_scipys():
+    values = np.random.default_rng(5).normal(0.3, 1, 10)
+    theirs = stats.permutation_test(
+        (values,), np.mean, permutation_type="samples", n_resamples=np.inf, alternative="greater"
+    )
+    assert sign_flip_test(values, one_sided=True).value == pytest.approx(theirs.pvalue)
+
+
+def test_a_difference_in_cas_keeps_the_error_of_diagnoses_that_never_failed():
+    # All twenty right in both: the rate of wrong diagnoses may yet differ by several per cent.
+    rng = np.random.default_rng(6)
+    table = {name: rng.normal(0.55, 1e-4, 20) for name in "AB"}
+    right = {name: np.ones(20) for name in "AB"}
+    right["B"][0] = 0.0
+    table["B"][0] -= 0.25
+    (plain,) = paired_differences(table)
+    (found,) = paired_differences(table, diagnoses=right)
+    assert found.difference.estimate == pytest.approx(plain.difference.estimate)
+    assert found.difference.low < 0 < found.difference.high
 
 
 def scored_rows(rng, n, dd, vdc=0.15, hot=None):
@@ -134,19 +155,51 @@ def scored_rows(rng, n, dd, vdc=0.15, hot=None):
 def test_exceeding_real_is_reported_with_the_class_that_carries_it():
     rng = np.random.default_rng(3)
     real = scored_rows(rng, 400, dd=0.7)
-    (found,) = exceeds_real(scored_rows(rng, 400, dd=0.7, vdc=0.12, hot="b"), real, resamples=500)
+    (found,) = exceeds_real({"m": scored_rows(rng, 400, dd=0.7, vdc=0.12, hot="b")}, real)["m"]
     assert found.primitive == "dd"
     assert found.apart
     assert found.classes[0].label == "b"
+    assert (found.cases, found.clusters) == (400, 400)
+    assert found.p_adjusted < 0.01
     total = sum(entry.contribution for entry in found.classes)
     assert total == pytest.approx(found.generated.estimate - found.real.estimate)
 
 
 def test_a_set_like_real_is_not_reported():
     rng = np.random.default_rng(4)
-    assert (
-        exceeds_real(
-            scored_rows(rng, 400, dd=0.55, vdc=0.14), scored_rows(rng, 400, dd=0.7), resamples=500
-        )
-        == []
-    )
+    rows, real = scored_rows(rng, 400, dd=0.55, vdc=0.14), scored_rows(rng, 400, dd=0.7)
+    assert exceeds_real({"m": rows}, real) == {"m": []}
+
+
+def test_real_drawn_twice_is_above_itself_in_one_family_of_twenty():
+    rng = np.random.default_rng(5)
+    alarms = 0
+    for _ in range(100):
+        real = scored_rows(rng, 60, dd=0.8)
+        sets = {name: scored_rows(rng, 60, dd=0.8) for name in "ABC"}
+        alarms += any(exceeds_real(sets, real, permutations=199).values())
+    assert alarms <= 12
+
+
+def test_one_patient_or_one_case_never_exceeds_real():
+    rng = np.random.default_rng(6)
+    real = scored_rows(rng, 30, dd=0.5).assign(patient="p")
+    better = scored_rows(rng, 30, dd=1.0, vdc=0.5).assign(patient="p")
+    assert exceeds_real({"m": better}, real) == {"m": []}
+    assert exceeds_real({"m": better.head(1).drop(columns="patient")}, real.head(1)) == {"m": []}
+
+
+@pytest.mark.parametrize(
+    ("provenance", "trained"),
+    [
+        ({"stage": "craft"}, True),
+        ([{"adapter": {"stage": "craft", "steps": 300}}], True),
+        ({"rewards": {"vdc": 0.2}}, True),
+        ({"stage": "lora", "rewards": {}}, False),
+        ({"made_by": "craft-trainer generate", "stage": "lora"}, False),
+        ({}, False),
+        (None, False),
+    ],
+)
+def test_a_reward_is_read_from_the_provenance(provenance, trained):
+    assert reward_trained(provenance) is trained

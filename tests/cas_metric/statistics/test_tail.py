@@ -14,7 +14,9 @@ from cas_metric.statistics.bimodality import ashman_d, bimodality, wilson
 from cas_metric.statistics.tail import (
     STABILITY_QUANTILES,
     low_rate,
+    reduction_intervals,
     reductions,
+    samples,
     split_by_diagnosis,
     stability_curve,
     tail_statistics,
@@ -78,13 +80,23 @@ def test_bimodality_warning_fires_where_tau_sits_between_the_modes(dataset, mode
     assert found.gap == pytest.approx(0.25, abs=1e-3)
 
 
-def test_flip_probability_is_what_resampling_finds():
-    cas, correct = real_rows(*REAL["ORIGA"][:4])
-    found = bimodality(cas, correct)
-    rng = np.random.default_rng(0)
-    taus = [threshold(rng.choice(cas, len(cas))) for _ in range(2000)]
-    flipped = np.mean(np.array(taus) < 0.45)
-    assert flipped == pytest.approx(found.flip_probability, abs=0.04)
+@pytest.mark.parametrize("patients", [None, 40])
+def test_flip_probability_is_that_of_the_next_sample(patients):
+    """Two samples of one world: how often their thresholds lie in different modes."""
+    rng, n, share = np.random.default_rng(0), 400, 0.22
+
+    def sample():
+        who = np.arange(n) % patients if patients else np.arange(n)
+        chance = rng.beta(share * 4, (1 - share) * 4, n)[who] if patients else share
+        wrong = rng.random(n) < chance
+        return 0.55 - 0.25 * wrong + 0.01 * rng.normal(size=n), ~wrong, who
+
+    flips, claims = [], []
+    for _ in range(300):
+        (cas, correct, who), (other, _, _) = sample(), sample()
+        claims.append(bimodality(cas, correct, clusters=who).flip_probability)
+        flips.append((threshold(cas) < 0.42) != (threshold(other) < 0.42))
+    assert np.mean(claims) == pytest.approx(np.mean(flips), abs=0.07)
 
 
 def test_no_warning_without_two_modes():
@@ -116,7 +128,7 @@ def test_ashman_d_of_equal_spreads_is_twice_the_half_distance():
 def test_tail_statistics_hold_the_point_estimates():
     rng = np.random.default_rng(3)
     cas, real = rng.normal(0.4, 0.1, 300), rng.normal(0.5, 0.1, 200)
-    found = tail_statistics(np.r_[cas, np.nan], real, resamples=200)
+    found = tail_statistics(np.r_[cas, np.nan], real)
     assert found.tau.estimate == np.quantile(real, 0.25)
     assert found.rate.estimate == low_rate(cas, found.tau.estimate) == found.n_low / found.n
     assert found.p10.estimate == np.quantile(cas, 0.1)
@@ -126,21 +138,21 @@ def test_tail_statistics_hold_the_point_estimates():
     assert found.as_dict()["rate_interval"] == [found.rate.low, found.rate.high]
 
 
-def test_resampling_real_widens_the_interval_of_the_rate():
+def test_an_estimated_threshold_widens_the_interval_of_the_rate():
     rng = np.random.default_rng(4)
     cas, real = rng.normal(0.45, 0.1, 2000), rng.normal(0.5, 0.1, 60)
-    found = tail_statistics(cas, real, resamples=1000)
+    found = tail_statistics(cas, real)
     fixed = 1.96 * np.sqrt(found.rate.estimate * (1 - found.rate.estimate) / 2000)
     assert found.rate.high - found.rate.low > 4 * fixed
 
 
-def test_shared_cases_are_resampled_together():
+def test_shared_cases_narrow_the_interval_of_the_rate():
     rng = np.random.default_rng(5)
     real = rng.normal(0.5, 0.1, 400)
     cas = real - 0.02 + rng.normal(0, 0.005, 400)
     names = np.arange(400).astype(str)
-    joint = tail_statistics(cas, real, clusters=names, real_clusters=names, resamples=1000).rate
-    apart = tail_statistics(cas, real, resamples=1000).rate
+    joint = tail_statistics(cas, real, clusters=names, real_clusters=names).rate
+    apart = tail_statistics(cas, real).rate
     assert joint.high - joint.low < 0.7 * (apart.high - apart.low)
 
 
@@ -173,6 +185,47 @@ def test_both_readings_of_the_strongest_baseline_on_breakhis():
     assert lowest.absolute == pytest.approx(0.347)
     assert lowest.relative == pytest.approx(0.3998, abs=1e-4)
     assert best.relative == pytest.approx(0.4146, abs=1e-4)
+
+
+def test_few_real_cases_leave_tau_and_rate_without_an_interval():
+    rng = np.random.default_rng(7)
+    few = tail_statistics(rng.normal(size=30), rng.normal(size=12))
+    assert np.isnan(few.tau.low)
+    assert np.isnan([few.rate.low, few.rate.high]).all()
+    enough = tail_statistics(rng.normal(size=30), rng.normal(size=13))
+    assert np.isfinite([*enough.tau[:3], *enough.rate[:3]]).all()
+    assert np.isnan(enough.p10.low)
+
+
+def test_a_reduction_has_an_interval_in_every_averaging():
+    rng = np.random.default_rng(8)
+    ids = np.arange(120)
+    real = rng.normal(0.5, 0.1, 120)
+    sets = [(real + 0.02, ids), (real - 0.06 + rng.normal(0, 0.02, 120), ids)]
+    (own, baseline, reference), count = samples(sets, (real, ids))
+    absolute, relative = reduction_intervals(own, baseline, reference, count)
+    rates = [low_rate(one, threshold(real)) for one, _ in sets]
+    assert absolute.estimate == pytest.approx(rates[1] - rates[0])
+    assert relative.estimate == pytest.approx(1 - rates[0] / rates[1])
+    assert 0 < absolute.low < absolute.estimate < absolute.high
+    assert 0 < relative.low < relative.estimate < relative.high < 1
+    # Swapping the two turns the absolute reduction round.
+    swapped, _ = reduction_intervals(baseline, own, reference, count)
+    assert (swapped.low, swapped.high) == pytest.approx((-absolute.high, -absolute.low))
+    classes = ids % 3
+    balanced, _ = reduction_intervals(
+        own._replace(classes=classes), baseline._replace(classes=classes), reference, count
+    )
+    assert balanced.low < absolute.estimate < balanced.high
+
+
+def test_a_ratio_of_small_counts_has_no_interval():
+    rng = np.random.default_rng(9)
+    ids, real = np.arange(30), rng.normal(size=30)
+    (own, baseline, reference), count = samples([(real, ids), (real - 1, ids)], (real, ids))
+    absolute, relative = reduction_intervals(own, baseline, reference, count)
+    assert np.isfinite(absolute.low)
+    assert np.isnan(relative.low)
 
 
 def test_rate_is_strict_and_empty_sets_are_refused():

@@ -7,7 +7,6 @@ image, the pairs to look at, and the figures of Tables 17 and 18 for every metho
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cas_metric.copies import neighbours, phash, ssim_search
+from cas_metric.copies.chance import (
+    beside_usual,
+    cases_of,
+    correct,
+    nearer_figures,
+    units_of,
+)
 from cas_metric.copies.pictures import VARIANTS
 from cas_metric.copies.suspects import (
     FEATURES,
@@ -29,7 +35,7 @@ from cas_metric.copies.suspects import (
 )
 from cas_metric.errors import InputError
 from cas_metric.protocol import PHASH_THRESHOLD, SSIM_SIZE
-from cas_metric.statistics.uncertainty import bootstrap_mean
+from cas_metric.statistics.intervals import mean_interval
 
 if TYPE_CHECKING:
     from cas_metric.copies.pictures import Pictures
@@ -77,6 +83,7 @@ def analyse(
     pictures: tuple[Pictures, Pictures],
     *,
     test: Manifest | None = None,
+    test_pictures: Pictures | None = None,
     features: Features | None = None,
     settings: Settings | None = None,
 ) -> Analysis:
@@ -87,6 +94,7 @@ def analyse(
         train: Images that the generator was trained on.
         pictures: What :func:`cas_metric.copies.pictures.read_pictures` found of both.
         test: Real images that it has not seen.
+        test_pictures: Their pictures: how often real images set off the pixel detectors.
         features: Embeddings of all three; None leaves the feature space out.
         settings: What is compared, and how.
 
@@ -119,7 +127,10 @@ def analyse(
         known = rows["test_image"].notna()
         tests = test.rows["image"].to_numpy(dtype=str)
         rows.loc[known, "test_image"] = tests[rows.loc[known, "test_image"].astype(int)]
-    methods = _methods(rows, features, (train, test))
+    usual = None
+    if test is not None and test_pictures is not None and len(test_pictures):
+        usual = _usual_hits(Sets(test, train, test_pictures, pictures[1]), settings)
+    methods = _methods(rows, features, (train, test), reference, usual)
     return Analysis(rows, pairs, methods, reference)
 
 
@@ -214,22 +225,47 @@ def _flags(rows: pd.DataFrame, reference: NDArray[np.float64] | None) -> list[st
 
 
 def _methods(
-    rows: pd.DataFrame, features: Features | None, real: tuple[Manifest, Manifest | None]
+    rows: pd.DataFrame,
+    features: Features | None,
+    real: tuple[Manifest, Manifest | None],
+    reference: NDArray[np.float64] | None,
+    usual: dict[str, NDArray[np.bool_]] | None,
 ) -> list[dict[str, Any]]:
     found = []
     for method, group in rows.groupby("method", sort=True):
         ok = group[group["status"] == "ok"]
-        entry = {"method": str(method), "n": len(ok), "n_failed": len(group) - len(ok)}
+        entry: dict[str, Any] = {
+            "method": str(method),
+            "n": len(ok),
+            "n_failed": len(group) - len(ok),
+        }
         entry |= _duplicate_figures(ok)
+        if usual is not None and len(ok):
+            entry["usual"] = beside_usual(ok, usual)
         if features is not None:
-            entry["neighbours"] = _neighbour_figures(ok, features, real)
+            figures = _neighbour_figures(ok, features, real)
+            if reference is not None and real[1] is not None and "nearer_than_real" in figures:
+                figures |= nearer_figures(ok, features, real[1], reference)
+            entry["neighbours"] = figures
         entry["per_class"] = {
             str(label): {"n": len(part), **_duplicate_figures(part), **_means(part)}
             for label, part in ok.groupby("label", sort=True)
             if label
         }
         found.append(entry)
+    correct(found)
     return found
+
+
+def _usual_hits(sets: Sets, settings: Settings) -> dict[str, NDArray[np.bool_]]:
+    """Which real test images, one a patient, set off the pixel detectors against training."""
+    columns, _ = _pixel_columns(sets, settings)
+    patients = sets.generated.rows["patient"].to_numpy(dtype=str)[sets.ours.rows]
+    _, one = np.unique(units_of(patients), return_index=True)
+    hits = {PHASH: columns["phash_near"] > 0}
+    if "ssim_above" in columns:
+        hits[SSIM] = columns["ssim_above"] > 0
+    return {name: np.asarray(values)[one] for name, values in hits.items()}
 
 
 def _duplicate_figures(rows: pd.DataFrame) -> dict[str, Any]:
@@ -259,7 +295,7 @@ def _means(rows: pd.DataFrame) -> dict[str, Any]:
     }
     if "test" in figures:
         gaps = rows["train_distance"] - rows["test_distance"]
-        figures["difference"] = bootstrap_mean(gaps, clusters=_cases(rows))._asdict()
+        figures["difference"] = mean_interval(gaps, clusters=cases_of(rows))._asdict()
     return figures
 
 
@@ -285,9 +321,9 @@ def _neighbour_figures(
         queries[usable],
         features.train[sets[0]],
         features.test[sets[1]],
-        clusters=_cases(rows[usable]),
+        clusters=cases_of(rows[usable]),
         strata=labels["label"].tolist(),
-        units=_units(labels["patient"]),
+        units=units_of(labels["patient"]),
     )
     figures |= {
         "difference": compared.difference._asdict(),
@@ -297,17 +333,6 @@ def _neighbour_figures(
         "nearer_than_real": int(rows["flags"].str.contains(FEATURES).sum()),
     }
     return figures
-
-
-def _cases(rows: pd.DataFrame) -> list[str]:
-    """What is resampled together: images made for one reference."""
-    names = zip(rows["reference"], rows.index, strict=True)
-    return [str(reference) or f"row {index}" for reference, index in names]
-
-
-def _units(patients: Sequence[str] | NDArray[Any]) -> list[str]:
-    """Patients where they are known, else the images themselves."""
-    return [patient or f"image {number}" for number, patient in enumerate(patients)]
 
 
 def _usable(values: NDArray[np.float32]) -> NDArray[np.bool_]:

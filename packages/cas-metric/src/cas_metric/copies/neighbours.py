@@ -11,6 +11,7 @@ interval, reference distribution and permutation test: ours.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -19,7 +20,8 @@ from numpy.typing import NDArray
 
 from cas_metric.errors import InputError, MissingDependency
 from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE, RESAMPLES
-from cas_metric.statistics.uncertainty import Interval, bootstrap_mean, cluster_codes
+from cas_metric.statistics.intervals import mean_interval
+from cas_metric.statistics.uncertainty import Interval, cluster_codes
 
 Floats = NDArray[np.float64]
 
@@ -50,11 +52,12 @@ class Comparison(NamedTuple):
         n: Generated images.
         train: Mean distance to the nearest training image.
         test: Mean distance to the nearest test image.
-        difference: ``train`` minus ``test``; below 0 is nearer to training. The interval resamples
-            the generated images, both real sets being given.
+        difference: ``train`` minus ``test``; below 0 is nearer to training. The interval is
+            over generated images, both real sets being given.
         matched_size: Images of each real set in the size-matched comparison.
         matched_difference: The difference at that size.
-        p: Permutation p-value, one-sided, of a difference as low as this one.
+        p: Permutation p-value, one-sided, of a difference as low as this one; NaN where no real
+            image can be exchanged.
     """
 
     n: int
@@ -173,24 +176,22 @@ def compare(
             prompt); they are resampled together.
         strata: ``(M + L,)`` labels within which membership is exchanged (the class).
         units: ``(M + L,)`` labels of real images that are exchanged together (the patient).
-        resamples: Number of bootstrap resamples and of permutations.
-        seed: Seed of both.
+        resamples: Number of permutations.
+        seed: Of the permutations.
     """
     size = min(len(train), len(test))
     near = [nearest(generated, real, depth(len(real), size)) for real in (train, test)]
     gaps = near[0].distance[:, 0] - near[1].distance[:, 0]
     matched = expected_nearest(near[0].distance, len(train), size)
     matched -= expected_nearest(near[1].distance, len(test), size)
-    options: dict[str, Any] = {
-        "clusters": clusters, "resamples": resamples, "level": CONFIDENCE, "seed": seed
-    }  # fmt: skip
+    options: dict[str, Any] = {"clusters": clusters, "level": CONFIDENCE}
     return Comparison(
         n=len(generated),
         train=float(near[0].distance[:, 0].mean()),
         test=float(near[1].distance[:, 0].mean()),
-        difference=bootstrap_mean(gaps, **options),
+        difference=mean_interval(gaps, **options),
         matched_size=size,
-        matched_difference=bootstrap_mean(matched, **options),
+        matched_difference=mean_interval(matched, **options),
         p=permutation_p(
             generated, train, test, strata=strata, units=units, permutations=resamples, seed=seed
         ),
@@ -210,40 +211,104 @@ def permutation_p(
     """How often exchanging training and test images gives a difference at most as large.
 
     If the generator treats training images as it treats unseen ones, which real image is in which
-    set does not matter. Both sets keep their sizes, so unequal sizes do not bias the answer.
+    set does not matter. What is exchanged are whole patients, among those with as many images of
+    each class, so that both sets keep their sizes and classes in every exchange.
 
     Args:
         generated: ``(N, D)`` embeddings of unit norm.
         train: ``(M, D)``.
         test: ``(L, D)``.
-        strata: ``(M + L,)`` images are exchanged within these labels only.
-        units: ``(M + L,)`` images with one label change sets together; sets then keep their sizes
-            up to one unit. ``strata`` is not used where a unit has several images.
+        strata: ``(M + L,)`` class of each real image; None for one class.
+        units: ``(M + L,)`` patient of each real image; None makes every image its own.
         permutations: Number of random exchanges.
         seed: Seed of the draw.
+
+    Returns:
+        NaN where nothing can be exchanged: no patient of one set has a like in the other, or a
+        patient is in both.
     """
     pool = np.concatenate([train, test])
+    member = np.arange(len(pool)) < len(train)
+    blocks = _exchangeable(member, strata, units)
+    if not blocks:
+        return math.nan
     share = min(len(train), len(test)) / len(pool)
     k = depth(len(pool), max(1, int(share * len(pool))))
     near = nearest(generated, pool, k)
-    member = np.arange(len(pool)) < len(train)
     observed = _difference(near, member)
     rng = np.random.default_rng(seed)
-    draws = _exchanges(member, strata, units, rng)
-    lower = sum(_difference(near, next(draws)) <= observed + 1e-12 for _ in range(permutations))
+    lower = sum(
+        _difference(near, _exchanged(member, blocks, rng)) <= observed + 1e-12
+        for _ in range(permutations)
+    )
     return (1 + lower) / (1 + permutations)
 
 
 def nearer_than_real(distance: Floats, reference: Floats) -> NDArray[np.bool_]:
     """Which generated images lie nearer to training than every real test image does.
 
-    Of images that are no copies, at most one in ``len(reference) + 1`` is expected to.
+    Of images that are no copies, one in ``len(reference) + 1`` is expected to: see
+    :func:`nearer_p`.
 
     Args:
         distance: ``(N,)`` distance of each generated image to its nearest training image.
         reference: ``(L,)`` the same of the real test images.
     """
     return distance < np.min(reference)
+
+
+def nearer_p(
+    distance: Floats,
+    reference: Floats,
+    *,
+    clusters: Sequence[Any] | None = None,
+    units: Sequence[Any] | None = None,
+) -> float:
+    """Probability that so many generated images are nearest without any copying.
+
+    Were the ``N`` generated and ``L`` test images drawn alike, the ``k`` nearest of all would be
+    generated ones with probability C(N, k) / C(N + L, k), whatever the distances. One image of each
+    case and of each patient enters at a time, since several of one are not drawn alike; over the
+    images of the cases the smallest p-value counts, times their number.
+
+    Args:
+        distance: ``(N,)`` distance of each generated image to its nearest training image.
+        reference: ``(L,)`` the same of the real test images.
+        clusters: ``(N,)`` case of each generated image; None makes every image its own.
+        units: ``(L,)`` patient of each test image; None makes every image its own.
+    """
+    real = np.sort(reference[_first_of_each(units, len(reference)) == 0])
+    turns = _first_of_each(clusters, len(distance))
+    p_values = []
+    for turn in range(int(turns.max(initial=-1)) + 1):
+        own = distance[turns == turn]
+        near = int((own < real[0]).sum())
+        steps = np.arange(near)
+        p_values.append(float(np.prod((len(own) - steps) / (len(own) + len(real) - steps))))
+    return min(1.0, len(p_values) * min(p_values)) if p_values else math.nan
+
+
+def excess_p(hits: NDArray[np.bool_], usual: NDArray[np.bool_]) -> float:
+    """One-sided exact p-value that generated images are hits more often than real test images.
+
+    Args:
+        hits: ``(N,)`` whether each generated image sets off a detector against training images.
+        usual: ``(L,)`` the same of real test images, one a patient.
+    """
+    from scipy.stats import fisher_exact
+
+    table = [[int(each.sum()), int((~each).sum())] for each in (hits, usual)]
+    return float(fisher_exact(table, alternative="greater").pvalue)
+
+
+def _first_of_each(labels: Sequence[Any] | None, size: int) -> NDArray[np.int64]:
+    """``(size,)`` how many rows of the same label come before each row."""
+    codes, _ = cluster_codes(labels, size)
+    order = np.argsort(codes, kind="stable")
+    starts = np.searchsorted(codes[order], codes[order])
+    turns = np.empty(size, dtype=np.int64)
+    turns[order] = np.arange(size) - starts
+    return turns
 
 
 def _difference(near: Neighbours, member: NDArray[np.bool_]) -> float:
@@ -257,29 +322,29 @@ def _difference(near: Neighbours, member: NDArray[np.bool_]) -> float:
     return total
 
 
-def _exchanges(
-    member: NDArray[np.bool_],
-    strata: Sequence[Any] | None,
-    units: Sequence[Any] | None,
-    rng: np.random.Generator,
-) -> Iterator[NDArray[np.bool_]]:
-    """Random memberships ``(M + L,)`` of the same sizes, without end."""
+def _exchangeable(
+    member: NDArray[np.bool_], strata: Sequence[Any] | None, units: Sequence[Any] | None
+) -> list[NDArray[np.int64]]:
+    """Rows of like units, ``(units, images)``, for every kind of unit that both sets hold."""
+    classes, _ = cluster_codes(strata, len(member)) if strata is not None else (member * 0, 1)
     codes, count = cluster_codes(units, len(member))
-    if count < len(member):
-        sizes = np.bincount(codes, minlength=count)
-        while True:
-            order = rng.permutation(count)
-            filled = np.cumsum(sizes[order])
-            chosen = np.zeros(count, dtype=bool)
-            chosen[order[filled <= member.sum()]] = True
-            yield chosen[codes]
-    layers, number = cluster_codes(strata if strata is not None else [0] * len(member), len(member))
-    groups = [np.flatnonzero(layers == layer) for layer in range(number)]
-    while True:
-        exchanged = member.copy()
-        for group in groups:
-            exchanged[group] = member[rng.permutation(group)]
-        yield exchanged
+    order = np.lexsort((classes, codes))
+    alike: dict[tuple[Any, ...], list[NDArray[np.int64]]] = {}
+    for rows in np.split(order, np.searchsorted(codes[order], np.arange(1, count))):
+        if member[rows].all() or not member[rows].any():
+            alike.setdefault(tuple(classes[rows]), []).append(rows)
+    blocks = [np.array(rows) for rows in alike.values()]
+    return [rows for rows in blocks if 0 < member[rows[:, 0]].sum() < len(rows)]
+
+
+def _exchanged(
+    member: NDArray[np.bool_], blocks: list[NDArray[np.int64]], rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    """A membership in which like units changed places at random."""
+    moved = member.copy()
+    for rows in blocks:
+        moved[rows] = member[rows[:, :1]][rng.permutation(len(rows))]
+    return moved
 
 
 def _largest(values: NDArray[Any], k: int) -> NDArray[np.int64]:

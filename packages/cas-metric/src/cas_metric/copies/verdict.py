@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -70,24 +71,55 @@ def _method(one: Mapping[str, Any], n_train: int, encoder: str) -> str:
         f"{one['method']}: of {images}, each compared with all {n_train:,} training images, "
         f"{' and '.join(found)}."
     )
+    if "usual" in one:
+        text += _beside_real(one["usual"])
     return f"{text} {_features(one['neighbours'], encoder)}" if "neighbours" in one else text
+
+
+def _beside_real(usual: Mapping[str, Mapping[str, Any]]) -> str:
+    """How often real test images set off the same detectors."""
+    told = [
+        f"{name} {one['real_hits']:,} of {one['real_images']:,} "
+        f"({'more often than they' if one['p_adjusted'] < LEVEL else 'no more often than they'}, "
+        f"p = {one['p_adjusted']:.2g})"
+        for name, one in usual.items()
+        if one["hits"]
+    ]
+    return f" Of real test images, one a patient, do so: {'; '.join(told)}." if told else ""
 
 
 def _features(figures: Mapping[str, Any], encoder: str) -> str:
     if "p_nearer_to_train" not in figures:
         return f"In {encoder}, distances to training images alone cannot tell copying: give --test."
     gap, p = figures["difference"]["estimate"], figures["p_nearer_to_train"]
-    said = (
-        "nearer to training than to test images than exchanging the two would explain"
-        if p < LEVEL
-        else "not nearer to training than to test images beyond what exchanging the two explains"
-    )
-    text = f"In {encoder} they are {said} (difference {signed(gap)}, p = {p:.3g})"
+    adjusted = figures.get("p_nearer_to_train_adjusted", p)
+    if math.isnan(p):
+        text = (
+            f"In {encoder} the difference of their distances to training and to test images is "
+            f"{signed(gap)}; it cannot be tested, since no patient of one set has a like in the "
+            "other"
+        )
+    else:
+        said = (
+            "nearer to training than to test images than exchanging the two would explain"
+            if adjusted < LEVEL
+            else "not nearer to training than to test images beyond what exchanging the two "
+            "explains"
+        )
+        text = f"In {encoder} they are {said} (difference {signed(gap)}, p = {p:.3g})"
     nearer = figures["nearer_than_real"]
     if nearer:
         verb = "lies" if nearer == 1 else "lie"
         text += f"; {nearer:,} of them {verb} nearer to training than any real test image does"
+        if "nearer_expected" in figures:
+            text += f", {_against_chance(figures)}"
     return f"{text}."
+
+
+def _against_chance(figures: Mapping[str, Any]) -> str:
+    expected, p = figures["nearer_expected"], figures["p_nearer_than_real_adjusted"]
+    told = f"where {expected:.2g} would without copying (p = {p:.2g})"
+    return told if p < LEVEL else f"{told}: no sign of copying"
 
 
 def signed(value: float) -> str:

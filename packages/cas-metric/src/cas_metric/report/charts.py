@@ -15,6 +15,9 @@ from typing import Final
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
+from cas_metric.statistics.rounding import between, fixed
+from cas_metric.statistics.rounding import percent as share
+
 BOX: Final = 1000
 #: Points a curve is drawn with at most; a step of 1/400 is below the width of its line.
 MAX_POINTS: Final = 400
@@ -125,7 +128,7 @@ def axis(low: float, high: float, *, ticks: int = 5, percent: bool = False) -> A
         decimals += 1  # steps of 0.25 and the like
 
     def name(edge: float) -> str:
-        return f"{edge:.0%}" if percent else f"{edge:.{decimals}f}".replace("-", "−")
+        return f"{edge:.0%}" if percent else fixed(float(edge), decimals)
 
     span = edges[-1] - edges[0]
     marks = tuple(Tick(round(100 * (e - edges[0]) / span, 2), name(e)) for e in edges)
@@ -185,9 +188,43 @@ def ecdf_chart(series: Sequence[Series], tau: float | None, *, notes: Mapping[st
         y=y_axis,
         y_label="images at or below",
         curves=curves,
-        marker=None if tau is None else Tick(x_axis.percent(tau), f"τ = {tau:.3f}"),
+        marker=None if tau is None else Tick(x_axis.percent(tau), f"τ = {fixed(tau)}"),
         shaded_to=None if tau is None else x_axis.percent(tau),
         description="; ".join(f"{c.name}: {c.note}" if c.note else c.name for c in curves),
+    )
+
+
+def stability_chart(
+    curves: Mapping[str, tuple[str, Sequence[tuple[float, float, float]]]], quantile: float
+) -> Chart:
+    """Low-alignment rate against the quantile of Real that makes tau; the diagonal is Real.
+
+    Args:
+        curves: Name to its ink and ``(quantile, tau, rate)`` triples.
+        quantile: The quantile that the protocol uses, marked by a line.
+    """
+    ends = [triple[0] for _, curve in curves.values() for triple in curve] or [0.0, 1.0]
+    x_axis = axis(0.0, max(ends), percent=True)
+    y_axis = axis(0.0, 1.0, percent=True)
+
+    def path(points: Sequence[tuple[float, float]]) -> str:
+        spots = (f"{10 * x_axis.percent(x):g} {BOX - 10 * y_axis.percent(y):g}" for x, y in points)
+        return "M" + "L".join(spots)
+
+    shown = [Curve("Real", "real", path([(q, q) for q in (min(ends), max(ends))]))]
+    shown += [
+        Curve(name, ink, path([(q, rate) for q, _, rate in curve]))
+        for name, (ink, curve) in curves.items()
+    ]
+    return Chart(
+        title="Stability of the low-alignment rate",
+        x=x_axis,
+        x_label="quantile of Real at which τ is set",
+        y=y_axis,
+        y_label="images below τ",
+        curves=tuple(shown),
+        marker=Tick(x_axis.percent(quantile), f"{quantile:.0%}"),
+        description="; ".join(curve.name for curve in shown),
     )
 
 
@@ -240,11 +277,11 @@ def interval_chart(rows: Sequence[tuple[str, str, float, float, float]], title: 
             Row(
                 name,
                 ink,
-                f"{mean:.3f}",
+                fixed(mean),
                 at=x_axis.percent(mean),
                 low=x_axis.percent(low) if bounded else None,
                 high=x_axis.percent(high) if bounded else None,
-                interval=f"{low:.3f} to {high:.3f}" if bounded else "",
+                interval=between([low, high]),
             )
         )
     words = "; ".join(f"{r.name} {r.value} ({r.interval})" if r.interval else r.name for r in lines)
@@ -265,7 +302,7 @@ def histogram_chart(
         Row(
             one.name,
             one.ink,
-            f"{one.finite.mean():.3f}",
+            fixed(float(one.finite.mean())),
             at=x_axis.percent(float(one.finite.mean())),
             path=_histogram_path(share / peak),
         )
@@ -282,7 +319,7 @@ def share_chart(title: str, series: Sequence[Series], *, note: str = "") -> Char
         Row(
             one.name,
             one.ink,
-            f"{one.finite.mean():.1%}",
+            share(float(one.finite.mean())),
             path=f"M0 0H{10 * x_axis.percent(float(one.finite.mean())):g}V{BOX}H0Z",
         )
         for one in series

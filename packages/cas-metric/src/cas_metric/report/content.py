@@ -17,7 +17,7 @@ from cas_metric.report.charts import Chart, Series
 from cas_metric.report.format import between, count, is_number, number, share
 from cas_metric.report.palette import INKS
 from cas_metric.report.tables import Cell, Column, Table, TableRow
-from cas_metric.statistics.bimodality import bimodality
+from cas_metric.statistics.intervals import FEW_CLUSTERS
 from cas_metric.statistics.tail import low_rate, threshold
 
 
@@ -129,11 +129,20 @@ def summary_table(methods: Sequence[Entry], references: Sequence[Entry]) -> Tabl
     best = _best(methods) if len(methods) > 1 else {}
     return Table(
         "summary",
-        "Means over images with 95% intervals below them.",
+        _caption(methods),
         columns,
         tuple(_summary_row(entry, best) for entry in methods),
         tuple(_summary_row(entry, {}) for entry in references),
     )
+
+
+def _caption(methods: Sequence[Entry]) -> str:
+    """Title of the summary table; it says where the intervals rest on few cases."""
+    sizes = [int(n) for m in methods if (n := m.summary.get("clusters")) is not None]
+    text = "Means over images with 95% intervals below them."
+    if sizes and min(sizes) < FEW_CLUSTERS:
+        text += f" They rest on as few as {min(sizes)} independent cases: wide, and rough."
+    return text
 
 
 def _figures(entry: Entry) -> dict[str, tuple[float | None, str]]:
@@ -215,35 +224,6 @@ def primitive_charts(methods: Sequence[Entry], references: Sequence[Entry]) -> l
         draw = charts.share_chart if term.key == "dd" else charts.histogram_chart
         made.append(draw(f"{term.short} · {term.name}", series, note=note))
     return made
-
-
-def tail_notes(references: Sequence[Entry]) -> list[str]:
-    """Warnings about tau, e.g. that it lies on the edge between the two modes of Real."""
-    real = next((one.rows for one in references if one.ink == "real"), None)
-    if real is None or not real["cas"].notna().any():
-        return []
-    message = bimodality(real["cas"], real["dd"]).message
-    return [message] if message else []
-
-
-def above_real(methods: Sequence[Entry], references: Sequence[Entry]) -> list[str]:
-    """Methods whose interval lies above that of Real on a score that Real does not fix at 1."""
-    real = next((one for one in references if one.ink == "real"), None)
-    if real is None:
-        return []
-    notes = []
-    for method in methods:
-        higher = []
-        for key in ("vdc", "ccs", "dd"):
-            own, other = _interval(method, key), _interval(real, key)
-            if own and other and own[0] > other[1]:
-                higher.append(key.upper())
-        if higher:
-            notes.append(
-                f"{method.name} scores above the real images on {' and '.join(higher)}. That can "
-                "be a sign that it was optimised against the encoder rather than made better."
-            )
-    return notes
 
 
 # -- classes ------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from cas_metric.files import write_bytes
 from cas_metric.images import Window
-from cas_metric.report import content, details, glossary
+from cas_metric.report import content, details, glossary, warning_signs
 from cas_metric.report.format import count
 from cas_metric.report.gallery import make_cards, ranking, worst
 from cas_metric.report.rendering import render
@@ -104,13 +104,15 @@ def build_context(
         "counts": _counts(methods),
         "intervals": content.interval_chart(methods, references),
         "summary_table": content.summary_table(methods, references),
-        "above_real": content.above_real(methods, references),
+        "above_real": warning_signs.above_real(
+            methods, references, warning_signs.generated_provenance(summary)
+        ),
         "references": [getattr(glossary, one.ink.upper()) for one in references],
         "terms": glossary.TERMS,
         "low_rate": glossary.LOW_RATE,
         "p10": glossary.P10,
         "ecdf": content.ecdf_chart(methods, references, tau),
-        "tail_notes": content.tail_notes(references),
+        **_tail_context(methods, references),
         "primitives": content.primitive_charts(methods, references),
         "class_tables": content.class_tables(methods, references, tau),
         "cards": cards,
@@ -125,6 +127,20 @@ def build_context(
         "provenance": details.provenance(summary),
     }
     return context | {"sections": _sections(context)}
+
+
+def _tail_context(
+    methods: Sequence[content.Entry], references: Sequence[content.Entry]
+) -> dict[str, Any]:
+    """The warning about tau, and the curve and table that it tells a reader to look at."""
+    modes = warning_signs.modes_of_real(references)
+    if modes is None or not modes.warning:
+        return {"tail_notes": [], "stability": None, "graded": None}
+    return {
+        "tail_notes": [modes.message],
+        "stability": warning_signs.stability_chart(methods, references),
+        "graded": warning_signs.graded_table(methods, references),
+    }
 
 
 def _counts(methods: Sequence[content.Entry]) -> list[str]:

@@ -24,6 +24,7 @@ from cas_metric.errors import InputError
 from cas_metric.files import write_bytes
 from cas_metric.protocol import CONFIDENCE
 from cas_metric.report.palette import FLOOR, REAL, Ink, ink
+from cas_metric.statistics.rounding import fixed, percent
 from cas_metric.statistics.uncertainty import Interval
 
 COLUMN: Final = 3.5
@@ -52,29 +53,32 @@ def ecdf(
     """
     with mpl.rc_context(fname=STYLE):
         figure, axes = _canvas(title, height=2.7)
-        axes.ecdf(_finite(real), color=REAL.light, linewidth=2.2, label="Real")
-        if floor is not None and len(_finite(floor)):
-            axes.ecdf(
-                _finite(floor), color=FLOOR.light, linestyle=line_pattern(FLOOR), label="Floor"
+        shown = {name: kept for name, v in methods.items() if len(kept := _finite(v))}
+        base = _finite(real), _finite(floor if floor is not None else [])
+        left, right = _span([*base, *shown.values()], tau)
+        _steps(axes, base[0], (left, right), color=REAL.light, linewidth=2.2, label="Real")
+        if len(base[1]):
+            pattern = line_pattern(FLOOR)
+            _steps(
+                axes, base[1], (left, right), color=FLOOR.light, linestyle=pattern, label="Floor"
             )
-        for index, (name, values) in enumerate(methods.items()):
-            kept = _finite(values)
-            rate = float((kept < tau).mean())
+        for index, (name, kept) in enumerate(shown.items()):
             style = ink(index)
-            axes.ecdf(
+            _steps(
+                axes,
                 kept,
+                (left, right),
                 color=style.light,
                 linestyle=line_pattern(style),
-                label=f"{name} ({rate:.0%} below)",
+                label=f"{name} ({_share(float((kept < tau).mean()))} below)",
             )
-        left = axes.get_xlim()[0]
         axes.axvspan(left, tau, color="#c44f00", alpha=0.08, linewidth=0)
         axes.axvline(tau, color="#1c2127", linewidth=0.8, linestyle=(0, (3, 3)))
         axes.annotate(
-            f"τ = {tau:.3f}", (tau, 1.0), (0, 2), textcoords="offset points",
+            f"τ = {fixed(tau)}", (tau, 1.0), (0, 3), textcoords="offset points",
             ha="center", va="bottom",
         )  # fmt: skip
-        axes.set(xlabel="CAS of an image", ylabel="images at or below", xlim=(left, None))
+        axes.set(xlabel="CAS of an image", ylabel="images at or below", xlim=(left, right))
         axes.set_ylim(0, 1)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.grid(axis="y")
@@ -99,8 +103,9 @@ def forest(
     """
     with mpl.rc_context(fname=STYLE):
         figure, axes = _canvas(title, height=0.75 + 0.28 * len(rows))
-        if real is not None:
+        if real is not None and np.isfinite(real.low):
             axes.axvspan(real.low, real.high, color=REAL.light, alpha=0.18, linewidth=0)
+        if real is not None:
             axes.axvline(real.estimate, color=REAL.light, linewidth=1.0)
             axes.annotate(
                 "Real", (real.estimate, 1), (0, 2), xycoords=("data", "axes fraction"),
@@ -111,7 +116,7 @@ def forest(
             axes.plot([interval.low, interval.high], [index, index], color=style.light)
             axes.plot(interval.estimate, index, style.marker, color=style.light, markersize=5)
             axes.annotate(
-                f"{interval.estimate:.3f}", (interval.estimate, index), (0, 4),
+                fixed(interval.estimate), (interval.estimate, index), (0, 4),
                 textcoords="offset points", ha="center", va="bottom", fontsize=7,
             )  # fmt: skip
         axes.set_yticks(range(len(rows)), list(rows))
@@ -119,6 +124,7 @@ def forest(
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.set_xlabel(f"{label} ({_level(rows)} interval)")
+        axes.margins(x=0.08)  # room for the numbers over the outermost markers
         axes.grid(axis="x")
         return figure
 
@@ -130,6 +136,7 @@ def scatter(
     *,
     x_label: str,
     y_label: str,
+    errors: Sequence[Interval] | None = None,
     note: str = "",
     title: str = "",
 ) -> Figure:
@@ -141,6 +148,7 @@ def scatter(
         names: ``(M,)`` names of the methods.
         x_label: Name of the horizontal axis.
         y_label: Name of the vertical axis.
+        errors: ``(M,)`` interval of each value of ``y``, drawn as a bar; None for none.
         note: Set in a corner, e.g. the coefficient with its p-value.
         title: Name of the data set.
 
@@ -151,20 +159,31 @@ def scatter(
     if across.size < 3 or np.ptp(across) == 0:
         raise InputError("a regression line needs three methods of different values")
     with mpl.rc_context(fname=STYLE):
-        figure, axes = _canvas(title, height=2.8)
+        figure, axes = _canvas(title, height=2.8 + 0.15 * note.count("\n"))
         _regression(axes, across, up)
+        for index, interval in enumerate(errors or ()):
+            if np.isfinite(interval.low):
+                axes.plot(
+                    [across[index]] * 2,
+                    [interval.low, interval.high],
+                    color=ink(index).light,
+                    linewidth=1.0,
+                )
         heights = _apart(up, 0.065 * np.ptp(axes.get_ylim()))
         for index, name in enumerate(names):
             style = ink(index)
-            axes.plot(across[index], up[index], style.marker, color=style.light, markersize=6)
+            axes.plot(
+                across[index], up[index], style.marker, color=style.light, markersize=6, zorder=3
+            )
             flip = across[index] > np.mean(axes.get_xlim())
             axes.annotate(
                 name, (across[index], heights[index]), (-7 if flip else 7, 0),
                 textcoords="offset points", ha="right" if flip else "left", va="center",
             )  # fmt: skip
         axes.set(xlabel=x_label, ylabel=y_label)
-        if note:
-            axes.text(0.03, 0.97, note, transform=axes.transAxes, va="top")
+        if note:  # above the plot, where no point can lie under it
+            text = "\n".join(part for part in (title, note) if part)
+            axes.set_title(text, loc="left", fontsize=8)
         axes.grid()
         return figure
 
@@ -187,7 +206,7 @@ def rank_distribution(shares: Mapping[str, Sequence[float]], *, title: str = "")
                 color=shade, edgecolor="white", linewidth=0.8, label=f"rank {place + 1}",
             )  # fmt: skip
             dark = float(np.dot(shade[:3], (0.299, 0.587, 0.114))) < 0.55
-            words = [f"{v:.0%}" if v >= 0.07 else "" for v in table[:, place]]
+            words = [_share(v) if v >= 0.07 else "" for v in table[:, place]]
             axes.bar_label(bars, words, label_type="center", color="white" if dark else "#1c2127")
         axes.set_yticks(range(len(table)), list(shares))
         axes.invert_yaxis()
@@ -210,14 +229,14 @@ def top1(rates: Mapping[str, Interval], *, chance: float | None = None, title: s
         figure, axes = _canvas(title, height=2.5)
         for index, interval in enumerate(rates.values()):
             # Rounding may put an end of the interval on the wrong side; lengths are not negative.
-            below, above = interval.estimate - interval.low, interval.high - interval.estimate
-            error = [[max(0.0, below)], [max(0.0, above)]]
+            low, high = (e if np.isfinite(e) else interval.estimate for e in interval[1:3])
+            error = [[max(0.0, interval.estimate - low)], [max(0.0, high - interval.estimate)]]
             axes.bar(index, interval.estimate, width=0.62, color=ink(index).light, alpha=0.8)
             axes.errorbar(
                 index, interval.estimate, yerr=error, color="#1c2127", capsize=3, linewidth=1.0
             )
             axes.annotate(
-                f"{interval.estimate:.0%}", (index, interval.high), (0, 3),
+                _share(interval.estimate), (index, high), (0, 3),
                 textcoords="offset points", ha="center", va="bottom",
             )  # fmt: skip
         if chance is not None:
@@ -228,7 +247,10 @@ def top1(rates: Mapping[str, Interval], *, chance: float | None = None, title: s
             )  # fmt: skip
         axes.set_xticks(range(len(rates)), list(rates))
         axes.set_ylabel(f"ranked first ({_level(rates)} interval)")
-        axes.set_ylim(0, min(1.0, 1.15 * max(interval.high for interval in rates.values())))
+        # The number over a bar needs room, above 100% too; the axis itself ends there.
+        top = 1.15 * np.nanmax([end for one in rates.values() for end in one[:3]])
+        axes.set_ylim(0, max(top, 0.05))
+        axes.set_yticks([tick for tick in axes.get_yticks() if tick <= min(1.0, top) + 1e-9])
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         return figure
 
@@ -250,13 +272,13 @@ def stability(
         figure, axes = _canvas(title, height=2.7)
         limits = [triple[0] for curve in curves.values() for triple in curve]
         ends = (min(limits), max(limits))
-        axes.plot(ends, ends, color=REAL.light, linewidth=2.2, label="Real")
+        axes.plot(ends, ends, color=REAL.light, linewidth=2.2, label="Real", clip_on=False)
         for index, (name, curve) in enumerate(curves.items()):
             quantiles, _, rates = np.array(curve, dtype=float).T
             style = ink(index)
             axes.plot(
                 quantiles, rates, color=style.light, linestyle=line_pattern(style), label=name,
-                marker=style.marker, markersize=3.5,
+                marker=style.marker, markersize=3.5, clip_on=False, zorder=3,
             )  # fmt: skip
         axes.axvline(quantile, color="#1c2127", linewidth=0.8, linestyle=(0, (3, 3)))
         axes.set(xlabel="quantile of Real at which τ is set", ylabel="images below τ", ylim=(0, 1))
@@ -293,6 +315,27 @@ def save_figure(figure: Figure, path: str | Path) -> tuple[Path, ...]:
             figure.savefig(drawn, format=target.suffix[1:], metadata=undated[target.suffix])
             write_bytes(target, drawn.getvalue())
     return written
+
+
+def _span(sets: Sequence[np.ndarray], tau: float) -> tuple[float, float]:
+    """Ends of an axis that holds all values and tau, with some room."""
+    every = np.concatenate([*sets, [tau]])
+    room = 0.04 * max(float(np.ptp(every)), 0.01)
+    return float(every.min()) - room, float(every.max()) + room
+
+
+def _steps(axes: Axes, values: np.ndarray, ends: tuple[float, float], **style: Any) -> None:
+    """Distribution function of the values from 0% at the left end to 100% at the right one."""
+    ordered = np.sort(values)
+    x = np.concatenate([[ends[0]], ordered, [ends[1]]])
+    y = np.concatenate([[0.0], np.arange(1, len(ordered) + 1) / len(ordered), [1.0]])
+    axes.plot(x, y, drawstyle="steps-post", clip_on=False, **style)
+
+
+def _share(value: float) -> str:
+    """A share in whole percent; with a decimal where that would round it to none or all."""
+    text = percent(value, 0)
+    return text if text[0].isdigit() else percent(value, 1)
 
 
 def _canvas(title: str, *, height: float) -> tuple[Figure, Axes]:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 from typing import Any, TypeGuard
 
-MISSING = "–"
+from cas_metric.statistics import rounding
+from cas_metric.statistics.rounding import MISSING, fixed, percent
+
+__all__ = ["MISSING", "between", "count", "is_number", "number", "share"]
 
 
 def number(value: Any, digits: int = 3) -> str:
     """A score with ``digits`` decimals and a true minus sign; a dash where there is none."""
-    if not is_number(value):
-        return MISSING
-    return f"{value:.{digits}f}".replace("-", "−")
+    return fixed(value, digits) if is_number(value) else MISSING
 
 
 def share(value: Any) -> str:
     """A share of one as a percentage with one decimal; a dash where there is none."""
-    return f"{100 * value:.1f}%" if is_number(value) else MISSING
+    return percent(value) if is_number(value) else MISSING
 
 
 def count(value: Any) -> str:
@@ -26,10 +27,10 @@ def count(value: Any) -> str:
 
 
 def between(bounds: Any, write: Any = number) -> str:
-    """An interval as ``low–high``; empty where there is none."""
+    """An interval as ``low–high``, "to" where an end is negative; empty where there is none."""
     if not bounds or not all(is_number(bound) for bound in bounds):
         return ""
-    return f"{write(bounds[0])}–{write(bounds[1])}"
+    return rounding.between(bounds, write)
 
 
 def is_number(value: Any) -> TypeGuard[float]:

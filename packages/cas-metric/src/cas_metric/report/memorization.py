@@ -241,7 +241,7 @@ def _neighbour_table(lines: Sequence[NeighbourDistances], inks: Mapping[str, str
         Column("to training", "Mean cosine distance to the nearest training image."),
         Column("to test", "Mean cosine distance to the nearest test image."),
         Column("difference", "Training minus test. Below 0: nearer to the training images."),
-        Column("p", "Permutation p-value of the difference."),
+        Column("p", "Permutation p-value of the difference; Holm over methods."),
     )
     rows = []
     for one in lines:
@@ -298,7 +298,8 @@ def _distances(one: Mapping[str, Any], analysis: Analysis) -> NeighbourDistances
     gap = figures.get("difference") or dict.fromkeys(Interval._fields, nothing)
     return NeighbourDistances(
         one["method"], figures["train"], figures.get("test", nothing), Interval(**gap),
-        figures.get("p_nearer_to_train", nothing), rows["train_distance"].to_numpy(dtype=float),
+        figures.get("p_nearer_to_train_adjusted", nothing),
+        rows["train_distance"].to_numpy(dtype=float),
     )  # fmt: skip
 
 
@@ -309,6 +310,8 @@ def _matched_table(analysis: Analysis) -> Table:
         Column("images a set", "Real images of each set in the size-matched comparison."),
         Column("difference", "Training minus test at that size, expected over all draws."),
         Column("nearer than real", "Images nearer to training than every real test image is."),
+        Column("expected", "How many would be without any copying, one in test images + 1."),
+        Column("p", "Exact, of so many without copying; Holm over methods."),
     )
     rows = []
     for one in analysis.methods:
@@ -320,6 +323,11 @@ def _matched_table(analysis: Analysis) -> Table:
                 Cell(count(size), size),
                 Cell(number(gap["estimate"], 4), gap["estimate"], _bounds(gap)),
                 Cell(count(figures["nearer_than_real"]), figures["nearer_than_real"]),
+                Cell(number(figures["nearer_expected"], 1), figures["nearer_expected"]),
+                Cell(
+                    number(figures["p_nearer_than_real_adjusted"]),
+                    figures["p_nearer_than_real_adjusted"],
+                ),
             )
             rows.append(TableRow(cells))
     caption = "The same with equal numbers of training and test images"

@@ -7,34 +7,50 @@ the frequent classes alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE, PRIMITIVES, RESAMPLES
-from cas_metric.statistics.uncertainty import Floats, bootstrap_means, percentile_interval
+from cas_metric.protocol import CONFIDENCE, PRIMITIVES
+from cas_metric.statistics.intervals import (
+    Part,
+    balanced_mean_part,
+    balanced_rate_part,
+    combine,
+    mean_part,
+    rate_part,
+)
+from cas_metric.statistics.uncertainty import Codes, Floats, cluster_codes
 
 if TYPE_CHECKING:
     import pandas as pd
 
 #: Quantities of a row that are averaged, in table order.
 QUANTITIES = (*PRIMITIVES, "dd_prob", "cas")
+#: What the 0/1 diagnosis weighs in the CAS.
+DD_WEIGHT = 1 / len(PRIMITIVES)
+_UNITS = ("patient", "reference", "id")
+
+
+def cluster_unit(rows: pd.DataFrame) -> str:
+    """What :func:`case_clusters` goes by: ``patient``, ``reference`` or ``id``; empty for rows."""
+    for column in _UNITS:
+        if column in rows and len(rows) and (rows[column].fillna("").astype(str) != "").all():
+            return column
+    return ""
 
 
 def case_clusters(rows: pd.DataFrame) -> np.ndarray:
-    """What is resampled together: the patient, else the reference image, else the row.
+    """What belongs together: the patient, else the reference image, else the row.
 
     A column is taken only when it is filled in every row, so that the unit is one throughout.
 
     Returns:
         ``(N,)`` labels.
     """
-    for column in ("patient", "reference", "id"):
-        if column in rows and len(rows):
-            labels = rows[column].fillna("").astype(str)
-            if (labels != "").all():
-                return labels.to_numpy()
-    return np.arange(len(rows)).astype(str)
+    unit = cluster_unit(rows)
+    return rows[unit].astype(str).to_numpy() if unit else np.arange(len(rows)).astype(str)
 
 
 def real_clusters(rows: pd.DataFrame) -> np.ndarray:
@@ -59,88 +75,117 @@ def scored(rows: pd.DataFrame) -> pd.DataFrame:
 def summarise(
     rows: pd.DataFrame,
     *,
-    resamples: int = RESAMPLES,
+    classes: Sequence[str] | None = None,
     level: float = CONFIDENCE,
-    seed: int = BOOTSTRAP_SEED,
 ) -> dict[str, Any]:
     """Means, class-balanced means, intervals and per-class means of one method's rows.
+
+    DD has Wilson's interval at the effective sample size, every other quantity Student's over
+    clusters; that of CAS adds the two, since the 0/1 diagnosis is a quarter of it.
 
     Args:
         rows: Rows of one method: ``label``, ``status``, the primitives, ``dd_prob`` and ``cas``.
             Failed rows are counted and left out; a NaN is left out of its own column.
-        resamples: Number of bootstrap resamples, of patients, references or rows, in that order of
-            preference.
+        classes: The classes over which the class-balanced mean is taken; those of the rows, failed
+            ones included, by default.
         level: Nominal coverage of the intervals.
-        seed: Seed of the draw.
 
     Returns:
-        ``n`` (images scored), ``n_failed``, and ``mean``, ``interval``, ``class_balanced``,
+        ``n`` (images scored), ``n_failed``, ``clusters`` (how many independent units, and their
+        ``cluster_unit``), and ``mean``, ``interval``, ``class_balanced``,
         ``class_balanced_interval`` (quantity to number or ``[low, high]``), ``per_class`` (label to
-        ``n`` and means). A quantity without any value is NaN.
+        ``n`` and means). A quantity without any value is NaN, and so is the class-balanced mean of
+        one that some class lacks: ``class_balanced_lacks`` names the classes. Limits are NaN with
+        one cluster, or where nothing varies.
     """
     kept = scored(rows)
     names = [name for name in QUANTITIES if name in kept]
-    values = kept[names].to_numpy(dtype=np.float64).reshape(len(kept), len(names))
+    values = {name: kept[name].to_numpy(dtype=np.float64) for name in names}
     labels = kept["label"].astype(str).to_numpy()
-    micro = _column_means(values)
-    balanced, per_class = _class_means(values, labels)
-    options: dict[str, Any] = {
-        "clusters": case_clusters(kept),
-        "resamples": resamples if len(kept) else 0,
-        "seed": seed,
-    }
-    replicates = bootstrap_means(values, **options)
-    balanced_replicates = _balanced_replicates(values, labels, options)
-    return {
+    expected = sorted(set(rows["label"].astype(str)) if classes is None else map(str, classes))
+    codes, count = cluster_codes(case_clusters(kept), len(kept))
+    result: dict[str, Any] = {
         "n": len(kept),
         "n_failed": len(rows) - len(kept),
-        "mean": dict(zip(names, micro.tolist(), strict=True)),
-        "interval": _intervals(names, micro, replicates, level),
-        "class_balanced": dict(zip(names, balanced.tolist(), strict=True)),
-        "class_balanced_interval": _intervals(names, balanced, balanced_replicates, level),
-        "per_class": {
-            label: {"n": n, **dict(zip(names, means.tolist(), strict=True))}
-            for label, (n, means) in per_class.items()
-        },
+        "clusters": count,
+        "cluster_unit": cluster_unit(kept) or "row",
+        **{key: {} for key in ("mean", "interval", "class_balanced", "class_balanced_interval")},
+        "per_class": _per_class(values, labels),
+        "class_balanced_lacks": {},
     }
+    for name in names:
+        column, dd = values[name], values.get("dd")
+        plain = part_of(name, column, dd, codes, count, level=level)
+        lacking = [k for k in expected if not np.isfinite(column[labels == k]).any()]
+        told = lacking and len(lacking) < len(expected)
+        if told:
+            result["class_balanced_lacks"][name] = lacking
+        balanced = None if lacking else part_of(name, column, dd, codes, count, labels, level=level)
+        for key, part in (("", plain), ("class_balanced", balanced)):
+            found = part.interval(level) if part is not None else None
+            result[key or "mean"][name] = found.estimate if found else float("nan")
+            ends = [found.low, found.high] if found else [float("nan")] * 2
+            result[f"{key}_interval" if key else "interval"][name] = ends
+    return result
 
 
-def _column_means(values: Floats) -> Floats:
-    present = np.isfinite(values)
-    with np.errstate(invalid="ignore"):
-        return np.where(present, values, 0.0).sum(axis=0) / present.sum(axis=0)
+def part_of(
+    name: str,
+    values: Floats,
+    dd: Floats | None,
+    codes: Codes,
+    count: int,
+    labels: np.ndarray | None = None,
+    *,
+    level: float = CONFIDENCE,
+) -> Part:
+    """The mean of one quantity with limits that suit it.
+
+    Args:
+        name: Of the quantity: ``dd`` is a rate, ``cas`` holds one.
+        values: ``(N,)``; NaN is left out.
+        dd: ``(N,)`` the 0/1 diagnosis of the same rows, where there is one.
+        codes: ``(N,)`` cluster of each row.
+        count: Clusters.
+        labels: ``(N,)`` classes that weigh alike; None weighs images alike.
+        level: Nominal coverage.
+    """
+    kept = np.isfinite(values)
+    parts_of = (values[kept], codes[kept], labels[kept] if labels is not None else None)
+
+    def mean(column: Floats) -> Part:
+        if parts_of[2] is None or not len(column):
+            return mean_part(column, parts_of[1], count, level)
+        return balanced_mean_part(column, parts_of[2], parts_of[1], count, level)
+
+    def rate(column: Floats) -> Part:
+        if parts_of[2] is None:
+            return rate_part(column, parts_of[1], count, level)
+        return balanced_rate_part(column, parts_of[2], parts_of[1], count, level)
+
+    if name == "dd" and is_rate(parts_of[0]):
+        return rate(parts_of[0])
+    diagnosis = None if dd is None else dd[kept]
+    if name == "cas" and diagnosis is not None and is_rate(diagnosis):
+        rest = mean(parts_of[0] - DD_WEIGHT * diagnosis)
+        return combine([rest, rate(diagnosis)], [1.0, DD_WEIGHT])
+    return mean(parts_of[0])
 
 
-def _class_means(
-    values: Floats, labels: np.ndarray
-) -> tuple[Floats, dict[str, tuple[int, Floats]]]:
-    per_class = {
-        str(label): (int((labels == label).sum()), _column_means(values[labels == label]))
-        for label in np.unique(labels)
-    }
-    if not per_class:
-        return np.full(values.shape[1], np.nan), {}
-    return _column_means(np.stack([means for _, means in per_class.values()])), per_class
+def is_rate(values: Floats) -> bool:
+    """Whether there are values, all of them 0 or 1."""
+    return bool(len(values)) and bool(np.isin(values, (0.0, 1.0)).all())
 
 
-def _balanced_replicates(values: Floats, labels: np.ndarray, options: dict[str, Any]) -> Floats:
-    """Replicates of the mean of class means: every class a column block under one resampling."""
-    classes = np.unique(labels)
-    if not len(classes):
-        return np.empty((0, values.shape[1]))
-    split = np.where((labels[:, None] == classes)[:, :, None], values[:, None, :], np.nan)
-    replicates = bootstrap_means(split.reshape(len(values), -1), **options)
-    by_class = replicates.reshape(len(replicates), len(classes), values.shape[1])
-    present = np.isfinite(by_class)
-    with np.errstate(invalid="ignore"):
-        return np.where(present, by_class, 0.0).sum(axis=1) / present.sum(axis=1)
+def _per_class(values: dict[str, Floats], labels: np.ndarray) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for label in np.unique(labels):
+        own = labels == label
+        means = {name: _mean(column[own]) for name, column in values.items()}
+        found[str(label)] = {"n": int(own.sum()), **means}
+    return found
 
 
-def _intervals(
-    names: list[str], estimates: Floats, replicates: Floats, level: float
-) -> dict[str, list[float]]:
-    intervals = {}
-    for column, name in enumerate(names):
-        interval = percentile_interval(float(estimates[column]), replicates[:, column], level)
-        intervals[name] = [interval.low, interval.high]
-    return intervals
+def _mean(values: Floats) -> float:
+    kept = values[np.isfinite(values)]
+    return float(kept.mean()) if len(kept) else float("nan")

@@ -1,4 +1,4 @@
-"""Agreement of raters, and whether the place of an image on the screen moved its rank.
+"""Agreement of raters.
 
 Source: Krippendorff (2011), "Computing Krippendorff's Alpha-Reliability"; Kendall and Babington
 Smith (1939) for W with the usual correction for ties.
@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE, RESAMPLES
+from cas_metric.protocol import CONFIDENCE
+from cas_metric.statistics.intervals import jackknife_interval, mean_interval
 from cas_metric.statistics.preference import Rankings
-from cas_metric.statistics.uncertainty import Floats, Interval, bootstrap, bootstrap_mean
+from cas_metric.statistics.uncertainty import Floats, Interval
 
 
 class Agreement(NamedTuple):
@@ -21,7 +22,7 @@ class Agreement(NamedTuple):
     Attributes:
         n_raters: Raters.
         n_shared: Cases ranked by at least two of them.
-        alpha: Krippendorff's alpha of the ranks (ordinal), intervals by resampling cases: 1 is
+        alpha: Krippendorff's alpha of the ranks (ordinal), intervals by leaving cases out: 1 is
             full agreement, 0 what chance gives.
         kendall_w: Mean over shared cases of Kendall's W; 1 is full agreement.
         kendall_w_chance: Expected W of unrelated rankings, the mean of 1 / raters.
@@ -34,29 +35,7 @@ class Agreement(NamedTuple):
     kendall_w_chance: float
 
 
-class PositionBias(NamedTuple):
-    """Whether the place in which an image was shown went with its rank.
-
-    Attributes:
-        top1: Place to the share of rankings whose first choice was shown there.
-        mean_rank: Place to the mean rank of what was shown there.
-        p: Chi-squared p-value that the first choice is equally likely in every place.
-        n: Rankings that entered.
-    """
-
-    top1: dict[int, float]
-    mean_rank: dict[int, float]
-    p: float
-    n: int
-
-
-def agreement(
-    rankings: Rankings,
-    *,
-    resamples: int = RESAMPLES,
-    level: float = CONFIDENCE,
-    seed: int = BOOTSTRAP_SEED,
-) -> Agreement | None:
+def agreement(rankings: Rankings, *, level: float = CONFIDENCE) -> Agreement | None:
     """Agreement over the cases that several raters ranked; None when there are none."""
     raters = sorted(set(rankings.raters))
     cases = sorted(set(rankings.cases))
@@ -69,20 +48,29 @@ def agreement(
     shared = cube[present > 1]
     if not len(shared):
         return None
-    options = {"resamples": resamples, "level": level, "seed": seed}
+    by_case = _coincidences_by_case(shared)
+    whole = by_case.sum(axis=0)
+    without = [_alpha_of(whole - one) for one in by_case]
     concordance = [kendall_w(case[np.isfinite(case).any(axis=1)]) for case in shared]
     return Agreement(
         n_raters=len(raters),
         n_shared=len(shared),
-        alpha=bootstrap(_alpha_of_cases, shared, **options),  # type: ignore[arg-type]
-        kendall_w=bootstrap_mean(concordance, **options),  # type: ignore[arg-type]
+        alpha=_cut(jackknife_interval(_alpha_of(whole), without, level=level), -1.0),
+        kendall_w=_cut(mean_interval(concordance, level=level), 0.0),
         kendall_w_chance=float(np.mean(1 / present[present > 1])),
     )
 
 
-def _alpha_of_cases(cube: Floats) -> float:
-    """Alpha with every method of every case as one unit."""
-    return krippendorff_alpha(cube.transpose(1, 0, 2).reshape(cube.shape[1], -1))
+def _cut(interval: Interval, least: float) -> Interval:
+    return interval._replace(low=max(interval.low, least), high=min(interval.high, 1.0))
+
+
+def _coincidences_by_case(cube: Floats) -> Floats:
+    """``(cases, V, V)`` coincidences, every method of a case one unit."""
+    cases, raters, methods = cube.shape
+    units = cube.transpose(1, 0, 2).reshape(raters, -1)
+    found = _coincidences(units, np.unique(units[np.isfinite(units)]))
+    return found.reshape(cases, methods, *found.shape[1:]).sum(axis=1)
 
 
 def krippendorff_alpha(ratings: Floats) -> float:
@@ -94,20 +82,29 @@ def krippendorff_alpha(ratings: Floats) -> float:
     Returns:
         At most 1; NaN when no unit has two ratings or all ratings are equal.
     """
-    pairable = np.isfinite(ratings).sum(axis=0) > 1
-    values = np.unique(ratings[:, pairable][np.isfinite(ratings[:, pairable])])
-    if len(values) < 2:
-        return float("nan")
-    # (units, values): how many raters gave a unit each value.
-    table = (ratings[:, pairable].T[:, :, None] == values).sum(axis=1).astype(np.float64)
+    return _alpha_of(_coincidences(ratings, np.unique(ratings[np.isfinite(ratings)])).sum(axis=0))
+
+
+def _coincidences(ratings: Floats, values: Floats) -> Floats:
+    """``(units, V, V)`` how often raters of a unit paired two values; zero with one rater."""
+    # (units, V): how many raters gave a unit each value.
+    table = (ratings.T[:, :, None] == values).sum(axis=1).astype(np.float64)
     raters = table.sum(axis=1)
-    weighted = table / (raters - 1)[:, None]
-    coincidences = weighted.T @ table - np.diag(weighted.sum(axis=0))
+    weighted = table * np.where(raters > 1, 1 / np.maximum(raters - 1, 1), 0.0)[:, None]
+    paired = weighted[:, :, None] * table[:, None, :]
+    paired[:, np.arange(len(values)), np.arange(len(values))] -= weighted
+    return np.asarray(paired)
+
+
+def _alpha_of(coincidences: Floats) -> float:
+    """Alpha of a table of coincidences; values that no pair holds carry nothing."""
     margins = coincidences.sum(axis=0)
     cumulative = np.cumsum(margins) - margins / 2
     distance = (cumulative[:, None] - cumulative[None, :]) ** 2
     expected = (np.outer(margins, margins) * distance).sum()
     observed = (coincidences * distance).sum()
+    if not expected > 0:
+        return float("nan")
     return float(1 - (margins.sum() - 1) * observed / expected)
 
 
@@ -134,33 +131,3 @@ def kendall_w(ranks: Floats) -> float:
         ties += float((sizes**3 - sizes).sum())
     scale = m * m * (n**3 - n) - m * ties
     return float(12 * spread / scale) if scale > 0 else float("nan")
-
-
-def position_bias(rankings: Rankings) -> PositionBias | None:
-    """Test whether the first choice depends on where it was shown; None without positions.
-
-    Only rankings that show the commonest number of images enter, so that every place is equally
-    likely to hold the first choice when the order of showing was random. A shared first place
-    counts in equal parts.
-    """
-    if rankings.positions is None:
-        return None
-    from scipy.stats import chisquare
-
-    shown = np.isfinite(rankings.ranks) & np.isfinite(rankings.positions)
-    sizes = shown.sum(axis=1)
-    common = np.bincount(sizes).argmax()
-    kept = sizes == common
-    ranks = np.where(shown, rankings.ranks, np.nan)[kept]
-    positions = np.where(shown, rankings.positions, np.nan)[kept]
-    places = np.unique(positions[np.isfinite(positions)])
-    first = ranks == np.nanmin(ranks, axis=1, keepdims=True)
-    share = first / first.sum(axis=1, keepdims=True)
-    counts = np.array([share[positions == place].sum() for place in places])
-    means = [float(np.nanmean(ranks[positions == place])) for place in places]
-    return PositionBias(
-        top1={int(p): float(c / kept.sum()) for p, c in zip(places, counts, strict=True)},
-        mean_rank={int(p): mean for p, mean in zip(places, means, strict=True)},
-        p=float(chisquare(counts).pvalue),
-        n=int(kept.sum()),
-    )

@@ -10,8 +10,9 @@ The warning is raised when both hold:
 
 1. the modes are apart: Ashman's D = sqrt(2) |m1 - m0| / sqrt(s0^2 + s1^2) exceeds 2
    (Ashman, Bird and Zepf 1994, AJ 108:2348);
-2. the quantile lies within the Wilson confidence interval of the share of DD = 0 in Real, so a
-   resampled Real would put tau in the other mode with more than negligible probability.
+2. the quantile lies within the confidence interval (Wilson's, at the effective number of patients)
+   of the share of DD = 0 in Real, so another Real would put tau in the other mode with more than
+   negligible probability.
 """
 
 from __future__ import annotations
@@ -23,8 +24,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cas_metric.protocol import CONFIDENCE, TAIL_QUANTILE
+from cas_metric.statistics.intervals import (
+    influence,
+    rate_part,
+    t_quantile,
+    variance,
+    wilson_limits,
+)
 from cas_metric.statistics.tail import finite, threshold
-from cas_metric.statistics.uncertainty import Floats
+from cas_metric.statistics.uncertainty import Codes, Floats, Labels, cluster_codes
 
 #: Two normal modes are cleanly apart beyond this value of Ashman's D.
 SEPARATION = 2.0
@@ -40,8 +48,8 @@ class Bimodality(NamedTuple):
         separation: Ashman's D of the two modes; NaN with fewer than two images in either.
         gap: Median CAS with DD = 1 minus median CAS with DD = 0.
         mode: ``wrong`` or ``correct``: the mode that holds tau.
-        flip_probability: Normal approximation of the probability that another Real sample of the
-            same size puts tau in the other mode.
+        flip_probability: Predictive probability that another Real sample of the same size puts tau
+            in the other mode: the error of this sample and that of the next one both count.
         warning: Whether tau lies on the boundary.
     """
 
@@ -72,6 +80,7 @@ def bimodality(
     real_cas: ArrayLike,
     real_dd: ArrayLike,
     *,
+    clusters: Labels = None,
     quantile: float = TAIL_QUANTILE,
     level: float = CONFIDENCE,
 ) -> Bimodality:
@@ -80,6 +89,7 @@ def bimodality(
     Args:
         real_cas: ``(M,)`` CAS of the real images; NaN is left out.
         real_dd: ``(M,)`` their DD, zeros and ones.
+        clusters: ``(M,)`` patient of each real image; None makes every image its own.
         quantile: The quantile that makes tau.
         level: Coverage of the interval of the share of DD = 0.
 
@@ -91,8 +101,12 @@ def bimodality(
     correct = (np.asarray(real_dd, dtype=np.float64) > 0.5)[kept]
     scores = finite(values, "CAS of Real")
     wrong, right = scores[~correct], scores[correct]
-    share, size = len(wrong) / len(scores), len(scores)
-    low, high = wilson(len(wrong), size, level)
+    labels = None if clusters is None else np.asarray(clusters)[kept]
+    codes, count = cluster_codes(labels, len(scores))
+    errs = (~correct).astype(np.float64)
+    share, low, high, _ = rate_part(errs, codes, count, level)
+    if math.isnan(low):  # one patient: nothing is known of another
+        low, high = 0.0, 1.0
     separation = ashman_d(wrong, right)
     gap = float(np.median(right) - np.median(wrong)) if len(wrong) and len(right) else math.nan
     return Bimodality(
@@ -102,7 +116,7 @@ def bimodality(
         separation=separation,
         gap=gap,
         mode=_mode_of(threshold(scores, quantile), wrong, right),
-        flip_probability=_flip_probability(share, size, quantile),
+        flip_probability=_flip_probability(errs, codes, count, quantile),
         warning=bool(separation > SEPARATION and low <= quantile <= high),
     )
 
@@ -111,15 +125,7 @@ def wilson(successes: int, n: int, level: float = CONFIDENCE) -> tuple[float, fl
     """Wilson score interval of a proportion (Wilson 1927, JASA 22:209)."""
     # Not by scipy.stats.binomtest, whose import takes longer than a whole report; a test holds the
     # two equal.
-    from scipy.special import ndtri
-
-    z = float(ndtri(0.5 + 0.5 * level))
-    share, scale = successes / n, 2 * (n + z**2)
-    middle = (2 * n * share + z**2) / scale
-    spread = z / scale * math.sqrt(4 * n * share * (1 - share) + z**2)
-    low = 0.0 if successes == 0 else middle - spread
-    high = 1.0 if successes == n else middle + spread
-    return low, high
+    return wilson_limits(successes / n, n, t_quantile(level, math.inf))
 
 
 def ashman_d(left: Floats, right: Floats) -> float:
@@ -139,9 +145,12 @@ def _mode_of(tau: float, wrong: Floats, right: Floats) -> str:
     return "wrong" if near_wrong else "correct"
 
 
-def _flip_probability(share: float, n: int, quantile: float) -> float:
-    """Probability that the share of DD = 0 lands on the other side of the quantile."""
-    error = math.sqrt(share * (1 - share) / n)
-    if error == 0:
-        return 0.0
+def _flip_probability(wrong: Floats, codes: Codes, count: int, quantile: float) -> float:
+    """Probability that the share of DD = 0 of another sample lies across the quantile."""
+    share = float(wrong.mean())
+    # Of two samples, this one and the next; a share of 0 or 1 is no certainty.
+    n = len(wrong)
+    simple = (share * n + 1) / (n + 2) * (1 - (share * n + 1) / (n + 2)) / n
+    found = variance(influence(wrong, codes, count), codes)
+    error = math.sqrt(2 * max(simple, found if math.isfinite(found) else 0.0))
     return 0.5 * math.erfc(abs(share - quantile) / error / math.sqrt(2))

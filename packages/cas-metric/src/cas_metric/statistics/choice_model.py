@@ -181,6 +181,29 @@ def fit(
     return fitted
 
 
+def case_errors(choices: Choices, scores: Floats, *, ridge: float = 0.0) -> Floats:
+    """What each case adds to the error of the fitted scores: one Newton step of its own gradient.
+
+    Args:
+        choices: Counts case by case.
+        scores: ``(m,)`` the fit of all cases.
+        ridge: Penalty weight of the fit.
+
+    Returns:
+        ``(cases, m)``, summing to zero over cases; each row has mean zero.
+    """
+    m, cases = len(scores), len(choices.counts)
+    strength = choices.sets * np.exp(scores - scores.max())
+    chance = strength / strength.sum(axis=1, keepdims=True)
+    sizes = choices.counts.sum(axis=2)
+    gradients = choices.counts.sum(axis=1) - sizes @ chance - 2 * ridge * scores / cases
+    total = sizes.sum(axis=0)
+    hessian = np.diag(total @ chance + 2 * ridge) - np.einsum("s,si,sj->ij", total, chance, chance)
+    # The constant direction carries nothing.
+    errors = np.linalg.solve(hessian + np.ones((m, m)), gradients.T).T
+    return np.asarray(errors - errors.mean(axis=1, keepdims=True))
+
+
 def _newton_step(
     members: Floats, wins: Floats, sizes: Floats, scores: Floats, ridge: float
 ) -> Floats:

@@ -16,15 +16,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cas_metric.errors import InputError
-from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE, RESAMPLES
-from cas_metric.statistics.aggregate import case_clusters
+from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE
+from cas_metric.statistics.aggregate import DD_WEIGHT, case_clusters
+from cas_metric.statistics.intervals import Part, combine, mean_part, rate_part
 from cas_metric.statistics.uncertainty import (
+    Codes,
     Floats,
     Interval,
-    bootstrap_means,
     cluster_codes,
     cluster_sums,
-    percentile_interval,
 )
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ class PairedDifference(NamedTuple):
         left: Name of the method subtracted from.
         right: Name of the method subtracted.
         n_cases: Number of common cases.
+        n_clusters: Independent units among them (patients, where these are known).
         difference: Mean paired difference with its case-level interval.
         p: Two-sided sign-flip permutation p-value.
         p_adjusted: The same after Holm's correction over all pairs.
@@ -76,6 +77,7 @@ class PairedDifference(NamedTuple):
     left: str
     right: str
     n_cases: int
+    n_clusters: int
     difference: Interval
     p: PValue
     p_adjusted: float
@@ -135,8 +137,9 @@ def sign_flip_test(
     clusters: Sequence[Any] | NDArray[Any] | None = None,
     permutations: int = PERMUTATIONS,
     seed: int = BOOTSTRAP_SEED,
+    one_sided: bool = False,
 ) -> PValue:
-    """Two-sided permutation test that paired differences are symmetric about zero.
+    """Permutation test that paired differences are symmetric about zero.
 
     Under the hypothesis the two methods of a case are exchangeable, so the sign of each cluster's
     summed difference is a coin toss. All patterns are enumerated for few clusters; otherwise random
@@ -147,6 +150,7 @@ def sign_flip_test(
         clusters: ``(N,)`` labels of what flips together; None flips cases.
         permutations: Number of random patterns.
         seed: Seed of the patterns.
+        one_sided: Test for a positive mean alone; two-sided by default.
     """
     values = np.asarray(differences, dtype=np.float64)
     codes, count = cluster_codes(clusters, len(values))
@@ -155,18 +159,19 @@ def sign_flip_test(
     if not len(sums):
         return PValue(1.0, exact=True)
     # A hair below the observed value: patterns that tie with it must count in spite of rounding.
-    bound = abs(sums.sum()) - 1e-12 * np.abs(sums).sum()
+    size = (lambda totals: totals) if one_sided else np.abs
+    bound = size(sums.sum()) - 1e-12 * np.abs(sums).sum()
     if len(sums) <= EXACT_CLUSTERS:
         patterns = np.arange(2 ** len(sums))[:, None] >> np.arange(len(sums)) & 1
-        totals = np.abs((2 * patterns - 1) @ sums)
+        totals = size((2 * patterns - 1) @ sums)
         return PValue(float(np.mean(totals >= bound)), exact=True)
     rng, extreme, done = np.random.default_rng(seed), 0, 0
     block = max(1, _BLOCK_SIGNS // len(sums))
     while done < permutations:
-        size = min(block, permutations - done)
-        signs = rng.integers(0, 2, size=(size, len(sums)), dtype=np.int8) * 2.0 - 1.0
-        extreme += int((np.abs(signs @ sums) >= bound).sum())
-        done += size
+        rows = min(block, permutations - done)
+        signs = rng.integers(0, 2, size=(rows, len(sums)), dtype=np.int8) * 2.0 - 1.0
+        extreme += int((size(signs @ sums) >= bound).sum())
+        done += rows
     return PValue((extreme + 1) / (permutations + 1), exact=False)
 
 
@@ -184,7 +189,8 @@ def paired_differences(
     table: Mapping[str, ArrayLike] | pd.DataFrame,
     *,
     clusters: Sequence[Any] | NDArray[Any] | None = None,
-    resamples: int = RESAMPLES,
+    diagnoses: Mapping[str, ArrayLike] | pd.DataFrame | None = None,
+    permutations: int = PERMUTATIONS,
     level: float = CONFIDENCE,
     seed: int = BOOTSTRAP_SEED,
 ) -> list[PairedDifference]:
@@ -192,41 +198,73 @@ def paired_differences(
 
     Args:
         table: Method to ``(cases,)`` values, NaN where it lacks the case.
-        clusters: ``(cases,)`` labels of what is resampled and flipped together.
-        resamples: Number of resamples.
+        clusters: ``(cases,)`` labels of what varies and flips together.
+        diagnoses: The share of right diagnoses of the same methods and cases, where the values are
+            CAS, which holds a quarter of it: a difference of rates needs limits of its own.
+        permutations: Number of random sign patterns.
         level: Nominal coverage.
-        seed: Seed of the resamples and of the sign patterns.
+        seed: Seed of the sign patterns.
 
     Raises:
         InputError: If two methods have no case in common.
     """
-    names = [str(name) for name in table]
     columns = {str(name): np.asarray(table[name], dtype=np.float64) for name in table}
-    pairs = list(combinations(names, 2))
-    if not pairs:
-        return []
-    gaps = np.stack([_gap(columns, a, b) for a, b in pairs], axis=1)
-    wins = np.where(np.isfinite(gaps), 0.5 * (np.sign(gaps) + 1), np.nan)
-    replicates = bootstrap_means(
-        np.concatenate([gaps, wins], axis=1), clusters=clusters, resamples=resamples, seed=seed
+    rates = (
+        {str(k): np.asarray(diagnoses[k], dtype=np.float64) for k in diagnoses}
+        if (diagnoses is not None)
+        else {}
     )
-    p_values = [_flip_common(gap, clusters, seed) for gap in gaps.T]
-    adjusted = holm([p.value for p in p_values])
-    means, rates = np.nanmean(gaps, axis=0), np.nanmean(wins, axis=0)
-    return [
-        PairedDifference(
-            left=a,
-            right=b,
-            n_cases=int(np.isfinite(gaps[:, k]).sum()),
-            difference=percentile_interval(means[k], replicates[:, k], level),
-            p=p_values[k],
-            p_adjusted=float(adjusted[k]),
-            win_rate=percentile_interval(rates[k], replicates[:, len(pairs) + k], level),
-            wins=int((gaps[:, k] > 0).sum()),
-            losses=int((gaps[:, k] < 0).sum()),
+    pairs = list(combinations(columns, 2))
+    found = []
+    for a, b in pairs:
+        gap = _gap(columns, a, b)
+        kept = np.isfinite(gap)
+        labels = None if clusters is None else np.asarray(clusters)[kept]
+        codes, count = cluster_codes(labels, int(kept.sum()))
+        own = (rates[a][kept], rates[b][kept]) if a in rates and b in rates else None
+        wins = 0.5 * (np.sign(gap[kept]) + 1)
+        rate = rate_part(wins, codes, count, level, trials=2 * len(wins))
+        found.append(
+            PairedDifference(
+                left=a,
+                right=b,
+                n_cases=len(codes),
+                n_clusters=count,
+                difference=difference_part(gap[kept], own, codes, count, level).interval(level),
+                p=sign_flip_test(gap[kept], clusters=labels, permutations=permutations, seed=seed),
+                p_adjusted=float("nan"),
+                win_rate=rate.interval(level, (0.0, 1.0)),
+                wins=int((gap[kept] > 0).sum()),
+                losses=int((gap[kept] < 0).sum()),
+            )
         )
-        for k, (a, b) in enumerate(pairs)
-    ]
+    adjusted = holm([one.p.value for one in found])
+    return [one._replace(p_adjusted=float(p)) for one, p in zip(found, adjusted, strict=True)]
+
+
+def difference_part(
+    gap: Floats,
+    rates: tuple[Floats, Floats] | None,
+    codes: Codes,
+    count: int,
+    level: float = CONFIDENCE,
+) -> Part:
+    """Mean difference; that of the diagnoses apart, where they are known for every case.
+
+    Args:
+        gap: ``(N,)`` finite differences in CAS, or in another quantity without ``rates``.
+        rates: ``(N,)`` share of right diagnoses of either method.
+        codes: ``(N,)`` cluster of each case.
+        count: Clusters.
+        level: Nominal coverage.
+    """
+    if rates is None or not np.isfinite(np.concatenate(rates)).all():
+        return mean_part(gap, codes, count, level)
+    rest = mean_part(gap - DD_WEIGHT * (rates[0] - rates[1]), codes, count, level)
+    shares = [rate_part(rate, codes, count, level, student=True) for rate in rates]
+    if np.array_equal(*rates):
+        return rest
+    return combine([rest, *shares], [1.0, DD_WEIGHT, -DD_WEIGHT])
 
 
 def _gap(columns: Mapping[str, Floats], left: str, right: str) -> Floats:
@@ -237,9 +275,3 @@ def _gap(columns: Mapping[str, Floats], left: str, right: str) -> Floats:
             fix="score them on the same references (or ids)",
         )
     return gap
-
-
-def _flip_common(gap: Floats, clusters: Sequence[Any] | NDArray[Any] | None, seed: int) -> PValue:
-    kept = np.isfinite(gap)
-    labels = None if clusters is None else np.asarray(clusters)[kept]
-    return sign_flip_test(gap[kept], clusters=labels, seed=seed)

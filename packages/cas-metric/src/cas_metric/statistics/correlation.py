@@ -93,7 +93,7 @@ def correlate(
             Correlation(
                 statistic=name,
                 n=len(left),
-                value=_interval(value, len(left), name, level),
+                value=coefficient_interval(value, len(left), name, level),
                 p_asymptotic=p_asymptotic,
                 p_permutation=p_permutation,
                 exact=exact,
@@ -114,7 +114,12 @@ def coefficient(x: ArrayLike, y: ArrayLike, statistic: str) -> float:
 
 
 def permutation_p(
-    x: ArrayLike, y: ArrayLike, statistic: str, *, seed: int = BOOTSTRAP_SEED
+    x: ArrayLike,
+    y: ArrayLike,
+    statistic: str,
+    *,
+    seed: int = BOOTSTRAP_SEED,
+    orders: int = RANDOM_ORDERS,
 ) -> tuple[float, bool]:
     """Two-sided permutation p-value of a coefficient, and whether it is exact.
 
@@ -125,25 +130,24 @@ def permutation_p(
         y: ``(n,)``.
         statistic: ``pearson``, ``spearman`` or ``kendall``.
         seed: Seed of the random orders beyond n = 8.
+        orders: How many of them.
     """
     left, right = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     n = len(left)
     exact = n <= EXACT_N
     if exact:
-        orders = np.array(list(permutations(range(n))))
+        drawn = np.array(list(permutations(range(n))))
     else:
-        orders = np.random.default_rng(seed).permuted(
-            np.tile(np.arange(n), (RANDOM_ORDERS, 1)), axis=1
-        )
+        drawn = np.random.default_rng(seed).permuted(np.tile(np.arange(n), (orders, 1)), axis=1)
     # A hair below the observed value: orders that tie with it must count in spite of rounding.
     bound = abs(coefficient(left, right, statistic)) - 1e-12
     feature = _features(left, statistic, np.arange(n)[None])[0]
-    blocks = np.array_split(orders, max(1, len(orders) * n * n // _BLOCK_ELEMENTS))
+    blocks = np.array_split(drawn, max(1, len(drawn) * n * n // _BLOCK_ELEMENTS))
     extreme = sum(
         int((np.abs(_cosines(feature, _features(right, statistic, block))) >= bound).sum())
         for block in blocks
     )
-    return (extreme / len(orders), True) if exact else ((extreme + 1) / (len(orders) + 1), False)
+    return (extreme / len(drawn), True) if exact else ((extreme + 1) / (len(drawn) + 1), False)
 
 
 def _features(values: Floats, statistic: str, orders: NDArray[np.intp]) -> Floats:
@@ -177,8 +181,17 @@ def _checked(x: ArrayLike, y: ArrayLike) -> tuple[Floats, Floats]:
     return left, right
 
 
-def _interval(value: float, n: int, statistic: str, level: float) -> Interval:
-    """Interval on the scale of Fisher's z, with the variance of the statistic."""
+def coefficient_interval(
+    value: float, n: int, statistic: str, level: float = CONFIDENCE
+) -> Interval:
+    """Interval of a coefficient on the scale of Fisher's z, with the variance of the statistic.
+
+    Args:
+        value: The coefficient.
+        n: Number of pairs.
+        statistic: ``pearson``, ``spearman`` or ``kendall``.
+        level: Nominal coverage.
+    """
     from scipy.stats import norm
 
     spare = n - (4 if statistic == "kendall" else 3)

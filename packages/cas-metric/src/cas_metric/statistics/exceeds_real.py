@@ -1,25 +1,34 @@
-"""Generated images that score better than real ones: a sign of reward hacking.
+"""Generated images that score better than the real ones of the same cases.
 
 A generator that is optimised against an encoder can leave the manifold of real images in the
 direction the encoder rewards. DD, VDC or CCS above those of the real images is what that looks like
 (§4.2.1 names the Real row a reference point, not a target; SFS is left out, being 1 for Real).
+Half of all harmless generators lie above Real by chance, so the excess is tested: one-sided, on the
+cases that both have, patients whole, with Holm's correction over methods and primitives.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE, RESAMPLES
-from cas_metric.statistics.aggregate import case_clusters
-from cas_metric.statistics.uncertainty import Interval, bootstrap_mean
+from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE
+from cas_metric.statistics.aggregate import case_clusters, cluster_unit
+from cas_metric.statistics.comparison import PERMUTATIONS, PValue, holm, sign_flip_test
+from cas_metric.statistics.intervals import mean_interval, rate_interval
+from cas_metric.statistics.uncertainty import Interval
 
 if TYPE_CHECKING:
     import pandas as pd
 
 #: Primitives that a real image does not fix by construction.
 WATCHED = ("dd", "vdc", "ccs")
+#: Family-wise error of the warnings.
+ALPHA = 0.05
+#: Words by which a set's provenance says that a reward trained its generator.
+_REWARD = ("reward", "craft", "draft", "refl", "ddpo", "dpo", "grpo", "nft")
 
 
 class ClassExcess(NamedTuple):
@@ -42,7 +51,7 @@ class ClassExcess(NamedTuple):
 
 
 class Excess(NamedTuple):
-    """A primitive on which a generated set lies above Real's interval.
+    """A primitive on which a generated set scores above the real images of its cases.
 
     Attributes:
         primitive: ``dd``, ``vdc`` or ``ccs``.
@@ -50,6 +59,11 @@ class Excess(NamedTuple):
         real: Mean of Real with its interval.
         apart: Whether even the lower end of the generated interval is above Real's upper end.
         classes: The classes, the one that carries most of the excess first.
+        difference: Mean of generated minus real over the common cases, with its interval.
+        cases: Common cases.
+        clusters: Independent units among them.
+        p: One-sided p-value of the sign-flip test.
+        p_adjusted: The same after Holm over methods and primitives.
     """
 
     primitive: str
@@ -57,44 +71,129 @@ class Excess(NamedTuple):
     real: Interval
     apart: bool
     classes: tuple[ClassExcess, ...]
+    difference: Interval
+    cases: int
+    clusters: int
+    p: PValue
+    p_adjusted: float
 
 
 def exceeds_real(
-    rows: pd.DataFrame,
+    methods: Mapping[str, pd.DataFrame],
     real: pd.DataFrame,
     *,
-    resamples: int = RESAMPLES,
+    permutations: int = PERMUTATIONS,
     level: float = CONFIDENCE,
     seed: int = BOOTSTRAP_SEED,
-) -> list[Excess]:
-    """Primitives whose generated mean is above the upper end of Real's interval.
+) -> dict[str, list[Excess]]:
+    """Primitives on which a method scores above Real beyond chance.
 
     Args:
-        rows: Scored rows of one method.
+        methods: Name to the scored rows of the method.
         real: Scored rows of the real images.
-        resamples: Number of resamples of patients, references or rows.
-        level: Nominal coverage.
-        seed: Seed of the draw.
+        permutations: Random sign patterns beyond 14 clusters.
+        level: Nominal coverage of the intervals.
+        seed: Seed of the sign patterns.
 
     Returns:
-        One entry for each primitive in excess; an empty list is the expected outcome.
+        Method to its excesses; empty lists are the expected outcome. A method with fewer than two
+        clusters in common with Real is never named.
     """
-    options: dict[str, Any] = {"resamples": resamples, "level": level, "seed": seed}
-    found = []
-    for primitive in WATCHED:
-        reference = bootstrap_mean(real[primitive], clusters=case_clusters(real), **options)
-        generated = bootstrap_mean(rows[primitive], clusters=case_clusters(rows), **options)
-        if generated.estimate > reference.high:
-            found.append(
-                Excess(
-                    primitive=primitive,
-                    generated=generated,
-                    real=reference,
-                    apart=generated.low > reference.high,
-                    classes=_by_class(rows, real, primitive),
+    tested: list[tuple[str, str, tuple[np.ndarray, np.ndarray], PValue]] = []
+    for name, rows in methods.items():
+        gaps, clusters = _paired(rows, real)
+        for primitive in WATCHED:
+            known = np.isfinite(gaps[primitive])
+            paired = gaps[primitive][known], clusters[known]
+            if len(np.unique(paired[1])) > 1:
+                p = sign_flip_test(
+                    paired[0],
+                    clusters=paired[1],
+                    permutations=permutations,
+                    seed=seed,
+                    one_sided=True,
                 )
-            )
-    return found
+                tested.append((name, primitive, paired, p))
+    adjusted = holm([p.value for *_, p in tested])
+    result: dict[str, list[Excess]] = {name: [] for name in methods}
+    for (name, primitive, paired, p), value in zip(tested, adjusted, strict=True):
+        if value < ALPHA:
+            found = _excess(methods[name], real, primitive, paired, level)
+            result[name].append(found._replace(p=p, p_adjusted=float(value)))
+    return result
+
+
+def reward_trained(provenance: Any) -> bool:
+    """Whether a set's provenance says that a reward, or a preference, trained its generator.
+
+    Args:
+        provenance: Of its ``cas.yaml``: any plain value. A word such as ``craft`` counts where it
+            is the name of a stage, method or objective, or where a key speaks of a reward.
+    """
+    if isinstance(provenance, Mapping):
+        return any(
+            (str(key).lower().startswith("reward") and bool(value))
+            or (str(key).lower() in ("stage", "method", "objective", "training") and _named(value))
+            or reward_trained(value)
+            for key, value in provenance.items()
+        )
+    if isinstance(provenance, (list, tuple)):
+        return any(reward_trained(value) for value in provenance)
+    return False
+
+
+def _named(value: Any) -> bool:
+    words = str(value).lower().replace("_", "-").replace("+", "-").split("-")
+    return any(word in _REWARD for word in words)
+
+
+def _case_keys(rows: pd.DataFrame, real: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """What identifies the case of a generated and of a real row: the real image, else the id."""
+    if "reference" in rows and "image" in real and cluster_unit(rows[["reference"]]):
+        references = rows["reference"].astype(str).to_numpy()
+        images = real["image"].astype(str).to_numpy()
+        if np.isin(references, images).any():
+            return references, images
+    return rows["id"].astype(str).to_numpy(), real["id"].astype(str).to_numpy()
+
+
+def _paired(rows: pd.DataFrame, real: pd.DataFrame) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Generated minus real of each common case by primitive, and what the cases belong to."""
+    keys, real_keys = _case_keys(rows, real)
+    watched = list(WATCHED)
+    ours = rows[watched].groupby(keys).mean()
+    theirs = real[watched].groupby(real_keys).mean()
+    gaps = (ours - theirs.reindex(ours.index)).dropna(how="all")
+    clusters = gaps.index.to_numpy()
+    if cluster_unit(rows) == "patient":
+        named = dict(zip(keys, rows["patient"].astype(str), strict=True))
+        clusters = np.array([named[key] for key in clusters])
+    return {name: gaps[name].to_numpy() for name in watched}, clusters
+
+
+def _excess(
+    rows: pd.DataFrame,
+    real: pd.DataFrame,
+    primitive: str,
+    paired: tuple[np.ndarray, np.ndarray],
+    level: float,
+) -> Excess:
+    gaps, clusters = paired
+    interval = rate_interval if primitive == "dd" else mean_interval
+    generated = interval(rows[primitive], clusters=case_clusters(rows), level=level)
+    reference = interval(real[primitive], clusters=case_clusters(real), level=level)
+    return Excess(
+        primitive=primitive,
+        generated=generated,
+        real=reference,
+        apart=bool(generated.low > reference.high),
+        classes=_by_class(rows, real, primitive),
+        difference=mean_interval(gaps, clusters=clusters, level=level),
+        cases=len(gaps),
+        clusters=len(np.unique(clusters)),
+        p=PValue(float("nan"), exact=False),
+        p_adjusted=float("nan"),
+    )
 
 
 def _by_class(rows: pd.DataFrame, real: pd.DataFrame, primitive: str) -> tuple[ClassExcess, ...]:

@@ -6,12 +6,13 @@ are; ``tables.py`` lays them out for people.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from cas_metric.errors import InputError
-from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE, PRIMITIVES, RESAMPLES, TAIL_QUANTILE
+from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE, PRIMITIVES, TAIL_QUANTILE
 from cas_metric.statistics.aggregate import (
     case_clusters,
     graded_cas,
@@ -20,10 +21,19 @@ from cas_metric.statistics.aggregate import (
     summarise,
 )
 from cas_metric.statistics.bimodality import bimodality
-from cas_metric.statistics.comparison import case_table, paired_differences, seed_spread
-from cas_metric.statistics.exceeds_real import exceeds_real
+from cas_metric.statistics.comparison import (
+    PERMUTATIONS,
+    case_table,
+    paired_differences,
+    seed_spread,
+)
+from cas_metric.statistics.exceeds_real import Excess, exceeds_real, reward_trained
+from cas_metric.statistics.intervals import FEW_CLUSTERS
+from cas_metric.statistics.rounding import fixed
 from cas_metric.statistics.tail import (
+    reduction_intervals,
     reductions,
+    samples,
     split_by_diagnosis,
     stability_curve,
     tail_statistics,
@@ -39,16 +49,23 @@ DD_DOMINATED = 0.9
 
 
 class Settings(NamedTuple):
-    """How everything is resampled."""
+    """How everything is estimated.
 
-    resamples: int = RESAMPLES
+    Attributes:
+        resamples: Random sign patterns of the permutation tests, beyond 14 clusters.
+        level: Nominal coverage of the intervals.
+        seed: Of the sign patterns.
+        quantile: Of Real, that makes tau.
+    """
+
+    resamples: int = PERMUTATIONS
     level: float = CONFIDENCE
     seed: int = BOOTSTRAP_SEED
     quantile: float = TAIL_QUANTILE
 
     def draw(self) -> dict[str, Any]:
-        """Keyword arguments of the bootstrap functions."""
-        return {"resamples": self.resamples, "level": self.level, "seed": self.seed}
+        """Keyword arguments of the permutation tests."""
+        return {"permutations": self.resamples, "level": self.level, "seed": self.seed}
 
 
 def compare_methods(
@@ -58,6 +75,7 @@ def compare_methods(
     *,
     focus: str | None = None,
     settings: Settings | None = None,
+    provenance: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Compare the methods in a table of rows.
 
@@ -67,7 +85,8 @@ def compare_methods(
         floor: Rows of real images scored against another real image of their class.
         focus: Method whose tail reductions are reported against all others; by default the one of
             the highest mean CAS.
-        settings: Resamples, level, seed and quantile.
+        settings: Level, seed and quantile.
+        provenance: Method to how its set was made; decides what a score above Real is called.
 
     Returns:
         ``methods`` (one entry each, in order of appearance), ``best`` (column to the names of the
@@ -82,22 +101,31 @@ def compare_methods(
     if not len(kept) or not np.isfinite(kept["cas"]).any():
         raise InputError("no row has a CAS", fix="see the status and error columns of the runs")
     names = list(dict.fromkeys(kept["method"].astype(str)))
-    focus = _focus(kept, names, focus)
     by_method = {name: rows[rows["method"].astype(str) == name] for name in names}
+    with_cas = {n: t for n, t in by_method.items() if np.isfinite(scored(t)["cas"]).any()}
+    focus = _focus(kept, list(with_cas), focus)
+    classes = sorted(set(rows["label"].astype(str)))
+    entries = [_method_entry(name, table, classes, settings) for name, table in by_method.items()]
     result: dict[str, Any] = {
         "settings": settings._asdict(),
         "focus": focus,
-        "methods": [_method_entry(name, table, settings) for name, table in by_method.items()],
-        "pairs": _pairs(kept, settings),
-        "warnings": _without_scores(rows, names),
+        "methods": entries,
+        "pairs": _pairs(kept[kept["method"].astype(str).isin(list(with_cas))], settings),
+        "warnings": [
+            *_without_scores(rows, names),
+            *_without_cas(by_method, with_cas),
+            *_about_classes(entries),
+            *_about_few(entries),
+        ],
     }
     result["best"] = _best(result["methods"])
     for name, table in (("real", real), ("floor", floor)):
         if table is not None:
-            result[name] = summarise(table, **settings.draw())
+            result[name] = summarise(table, level=settings.level)
+    if real is not None and np.isfinite(scored(real)["cas"]).any():
+        _add_tails(result, with_cas, real, floor, focus, settings)
     if real is not None:
-        _add_tails(result, by_method, real, floor, focus, settings)
-        _add_excess(result, by_method, real, settings)
+        _add_excess(result, by_method, real, settings, provenance or {})
     return result
 
 
@@ -111,6 +139,42 @@ def _without_scores(rows: pd.DataFrame, names: list[str]) -> list[str]:
     ]
 
 
+def _without_cas(
+    by_method: Mapping[str, pd.DataFrame], with_cas: Mapping[str, pd.DataFrame]
+) -> list[str]:
+    """Methods whose images were scored in part alone, with the scores that all of them lack."""
+    told = []
+    for name, rows in by_method.items():
+        if name not in with_cas:
+            lacking = [p.upper() for p in PRIMITIVES if not np.isfinite(scored(rows)[p]).any()]
+            why = f"none of its images has {', '.join(lacking)}" if lacking else "see their errors"
+            told.append(
+                f"{name}: no image has a CAS ({why}), so it is in no comparison of CAS or tails"
+            )
+    return told
+
+
+def _about_classes(entries: list[dict[str, Any]]) -> list[str]:
+    return [
+        f"{entry['method']}: no class-balanced CAS, since no image of "
+        f"{', '.join(entry['class_balanced_lacks']['cas'])} has one"
+        for entry in entries
+        if "cas" in entry["class_balanced_lacks"]
+    ]
+
+
+def _about_few(entries: list[dict[str, Any]]) -> list[str]:
+    """What is said of intervals over fewer clusters than their coverage was found good for."""
+    few = {e["method"]: e["clusters"] for e in entries if e["clusters"] < FEW_CLUSTERS}
+    if not few:
+        return []
+    units = {"patient": "patients", "reference": "cases"}.get(entries[0]["cluster_unit"], "cases")
+    named = ", ".join(f"{name} {count}" for name, count in few.items())
+    return [
+        f"fewer than {FEW_CLUSTERS} {units} ({named}): intervals over so few are wide and rough"
+    ]
+
+
 def _focus(rows: pd.DataFrame, names: list[str], focus: str | None) -> str:
     if focus is None:
         return str(rows.groupby("method")["cas"].mean().idxmax())
@@ -119,27 +183,35 @@ def _focus(rows: pd.DataFrame, names: list[str], focus: str | None) -> str:
     return focus
 
 
-def _method_entry(name: str, rows: pd.DataFrame, settings: Settings) -> dict[str, Any]:
+def _method_entry(
+    name: str, rows: pd.DataFrame, classes: list[str], settings: Settings
+) -> dict[str, Any]:
     kept = scored(rows)
-    seeds = kept["seed"].astype(str).to_numpy() if "seed" in kept else np.full(len(kept), "")
+    # A run of a folder without seeds has an empty column, or none.
+    seeds = kept["seed"].fillna("").astype(str) if "seed" in kept else np.full(len(kept), "")
     spreads = {column: seed_spread(kept[column], seeds)._asdict() for column in COLUMNS}
-    return {"method": name, **summarise(rows, **settings.draw()), "seeds": spreads}
+    summary = summarise(rows, classes=classes, level=settings.level)
+    return {"method": name, **summary, "seeds": spreads}
 
 
 def _best(methods: list[dict[str, Any]]) -> dict[str, list[str]]:
     """Names of the highest of each column, at the three decimals of a table: ties are shared."""
     best = {}
     for column in COLUMNS:
-        means = {entry["method"]: round(entry["mean"][column], 3) for entry in methods}
-        finite = [value for value in means.values() if np.isfinite(value)]
-        best[column] = [name for name, value in means.items() if finite and value == max(finite)]
+        means = {e["method"]: e["mean"][column] for e in methods if np.isfinite(e["mean"][column])}
+        highest = fixed(max(means.values()), 3) if means else ""
+        best[column] = [name for name, value in means.items() if fixed(value, 3) == highest]
     return best
 
 
 def _pairs(rows: pd.DataFrame, settings: Settings) -> list[dict[str, Any]]:
     table, clusters = case_table(rows)
+    diagnoses, _ = case_table(rows, "dd")
+    diagnoses = diagnoses.reindex(index=table.index, columns=table.columns)
     pairs = []
-    for pair in paired_differences(table, clusters=clusters, **settings.draw()):
+    for pair in paired_differences(
+        table, clusters=clusters, diagnoses=diagnoses, **settings.draw()
+    ):
         entry = pair._asdict()
         for key in ("difference", "win_rate"):
             entry[key] = entry[key]._asdict()
@@ -164,7 +236,13 @@ def _add_tails(
         kind: {name: _tail(scored(t), *reference, settings) for name, t in by_method.items()}
         for kind, reference in references.items()
     }
-    modes = bimodality(real["cas"], real["dd"], quantile=settings.quantile, level=settings.level)
+    modes = bimodality(
+        real["cas"],
+        real["dd"],
+        clusters=case_clusters(real),
+        quantile=settings.quantile,
+        level=settings.level,
+    )
     first = next(iter(tails["cas"].values()))
     result["tail"] = {
         "tau": first["tau"],
@@ -175,7 +253,7 @@ def _add_tails(
             name: stability_curve(scored(table)["cas"], real["cas"])
             for name, table in by_method.items()
         },
-        "reductions": _reductions(result["methods"], tails["cas"], focus),
+        "reductions": _reductions(by_method, real, tails["cas"], focus, settings),
     }
     if modes.warning:
         result["warnings"].append(modes.message)
@@ -201,46 +279,105 @@ def _tail(
         clusters=case_clusters(rows),
         real_clusters=real_clusters(real),
         quantile=settings.quantile,
-        **settings.draw(),
+        level=settings.level,
     ).as_dict()
     return {**tail, "split": split_by_diagnosis(values, rows["dd"], tail["tau"])}
 
 
 def _reductions(
-    methods: list[dict[str, Any]], tails: dict[str, dict[str, Any]], focus: str
+    by_method: Mapping[str, pd.DataFrame],
+    real: pd.DataFrame,
+    tails: Mapping[str, Mapping[str, Any]],
+    focus: str,
+    settings: Settings,
 ) -> list[dict[str, Any]]:
+    """Reductions of the tail, over images and, beside them, over classes that weigh alike."""
+    tables = {name: scored(table) for name, table in by_method.items()}
     baselines = {
-        entry["method"]: (tails[entry["method"]]["rate"], entry["mean"]["cas"])
-        for entry in methods
-        if entry["method"] != focus
+        name: (tails[name]["rate"], float(table["cas"].mean()))
+        for name, table in tables.items()
+        if name != focus
     }
     if not baselines:
         return []
-    found = reductions(tails[focus]["rate"], baselines)
-    return [{"method": focus, **reduction._asdict()} for reduction in found]
+    found = []
+    for reduction in reductions(tails[focus]["rate"], baselines):
+        pair = tables[focus], tables[reduction.baseline]
+        entry = {"method": focus, **reduction._asdict()}
+        for balanced in (False, True):
+            told = _reduction(pair, real, settings, balanced)
+            entry |= {"class_balanced": told} if balanced else told
+        found.append(entry)
+    return found
+
+
+def _reduction(
+    pair: tuple[pd.DataFrame, pd.DataFrame], real: pd.DataFrame, settings: Settings, balanced: bool
+) -> dict[str, Any]:
+    """Absolute and relative reduction with their intervals, all NaN where classes differ."""
+    sets = [(table["cas"], case_clusters(table)) for table in pair]
+    (own, baseline, reference), count = samples(sets, (real["cas"], real_clusters(real)))
+    if balanced:
+        classes = [t["label"].astype(str).to_numpy()[np.isfinite(t["cas"])] for t in pair]
+        if set(classes[0]) != set(classes[1]):
+            return {}
+        own, baseline = own._replace(classes=classes[0]), baseline._replace(classes=classes[1])
+    absolute, relative = reduction_intervals(
+        own, baseline, reference, count, quantile=settings.quantile, level=settings.level
+    )
+    return {
+        "absolute": absolute.estimate,
+        "relative": relative.estimate,
+        "absolute_interval": [absolute.low, absolute.high],
+        "relative_interval": [relative.low, relative.high],
+    }
 
 
 def _add_excess(
     result: dict[str, Any],
-    by_method: dict[str, pd.DataFrame],
+    by_method: Mapping[str, pd.DataFrame],
     real: pd.DataFrame,
     settings: Settings,
+    provenance: Mapping[str, Any],
 ) -> None:
-    result["exceeds_real"] = {}
-    for name, table in by_method.items():
-        found = exceeds_real(scored(table), scored(real), **settings.draw())
-        result["exceeds_real"][name] = [
-            {
-                **excess._asdict(),
-                "generated": excess.generated._asdict(),
-                "real": excess.real._asdict(),
-                "classes": [entry._asdict() for entry in excess.classes],
-            }
-            for excess in found
+    sets = {name: scored(table) for name, table in by_method.items()}
+    found = exceeds_real(sets, scored(real), **settings.draw())
+    result["exceeds_real"] = {
+        name: [_plain_excess(excess) for excess in entries] for name, entries in found.items()
+    }
+    for name, entries in found.items():
+        result["warnings"] += [
+            excess_message(name, excess, trained=reward_trained(provenance.get(name)))
+            for excess in entries
         ]
-        for excess in found:
-            result["warnings"].append(
-                f"{name}: {excess.primitive.upper()} {excess.generated.estimate:.3f} is above "
-                f"Real's {excess.real.estimate:.3f} (interval up to {excess.real.high:.3f}), most "
-                f"in the class {excess.classes[0].label}: a sign of reward hacking"
-            )
+
+
+def _plain_excess(excess: Excess) -> dict[str, Any]:
+    return {
+        **excess._asdict(),
+        **{key: getattr(excess, key)._asdict() for key in ("generated", "real", "difference")},
+        "classes": [entry._asdict() for entry in excess.classes],
+        "p": excess.p.value,
+        "p_exact": excess.p.exact,
+    }
+
+
+def excess_message(name: str, excess: Excess, *, trained: bool) -> str:
+    """What a score above Real says to a reader.
+
+    Args:
+        name: The method.
+        excess: What was found.
+        trained: Whether a reward trained the generator.
+    """
+    what = (
+        "a sign of reward hacking: its provenance says that a reward trained it"
+        if trained
+        else "easier for the evaluator than real images, which need not be better"
+    )
+    return (
+        f"{name}: {excess.primitive.upper()} {fixed(excess.generated.estimate, 3)} is above Real's "
+        f"{fixed(excess.real.estimate, 3)} (by {fixed(excess.difference.estimate, 3)} on "
+        f"{excess.cases} common cases, p = {excess.p_adjusted:.2g} after Holm), most in the class "
+        f"{excess.classes[0].label}: {what}"
+    )

@@ -10,24 +10,17 @@ mean is taken over images, and all intervals, are ours.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE, RESAMPLES
+from cas_metric.protocol import CONFIDENCE
 from cas_metric.statistics.aggregate import case_clusters
-from cas_metric.statistics.bimodality import wilson
 from cas_metric.statistics.comparison import case_table, paired_differences
-from cas_metric.statistics.uncertainty import (
-    Floats,
-    Interval,
-    bootstrap_mean,
-    cluster_codes,
-    percentile_interval,
-    resampling_counts,
-)
+from cas_metric.statistics.intervals import jackknife_interval, mean_interval, rate_interval
+from cas_metric.statistics.uncertainty import Floats, cluster_codes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,49 +71,16 @@ def image_table(rows: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def rate(
-    values: ArrayLike,
-    clusters: ArrayLike,
-    *,
-    resamples: int = RESAMPLES,
-    level: float = CONFIDENCE,
-    seed: int = BOOTSTRAP_SEED,
-) -> Interval:
-    """A single rate: Wilson's interval, or the cluster bootstrap where a case occurs twice.
-
-    Args:
-        values: ``(N,)`` ones and zeros; NaN is left out.
-        clusters: ``(N,)`` case of each value.
-        resamples: Number of resamples.
-        level: Nominal coverage.
-        seed: Seed of the draw.
-    """
-    numbers, cases = np.asarray(values, dtype=np.float64), np.asarray(clusters)
-    known = np.isfinite(numbers)
-    numbers, cases = numbers[known], cases[known]
-    if not len(numbers):
-        return Interval(float("nan"), float("nan"), float("nan"), level)
-    if len(np.unique(cases)) < len(cases):
-        return bootstrap_mean(numbers, clusters=cases, resamples=resamples, level=level, seed=seed)
-    return Interval(
-        float(numbers.mean()), *wilson(int(numbers.sum()), len(numbers), level), level=level
-    )
-
-
 def summarise_audit(
     rows: pd.DataFrame,
     *,
-    resamples: int = RESAMPLES,
     level: float = CONFIDENCE,
-    seed: int = BOOTSTRAP_SEED,
 ) -> dict[str, Any]:
     """Every pass rate of an audit, as plain values.
 
     Args:
         rows: See :func:`image_table`; of one or more methods.
-        resamples: Number of bootstrap resamples of patients, references or images.
-        level: Nominal coverage.
-        seed: Seed of the draw.
+        level: Nominal coverage; intervals hold patients, references or images together.
 
     Returns:
         ``methods``, each with ``images``, ``unanswered``, counts of verdicts, ``pass_rate`` (mean
@@ -128,25 +88,22 @@ def summarise_audit(
         ``class_balanced``, ``per_class`` and ``items``; and ``pairs``, the paired differences
         between methods on their common cases.
     """
-    draw: dict[str, Any] = {"resamples": resamples, "level": level, "seed": seed}
     images = image_table(rows)
     names = list(dict.fromkeys(images["method"]))
     methods = [
-        _method(name, rows[rows["method"] == name], images[images["method"] == name], draw)
+        _method(name, rows[rows["method"] == name], images[images["method"] == name], level)
         for name in names
     ]
-    return {"methods": methods, "pairs": _pairs(images, draw)}
+    return {"methods": methods, "pairs": _pairs(images, level)}
 
 
-def _method(
-    name: str, rows: pd.DataFrame, images: pd.DataFrame, draw: dict[str, Any]
-) -> dict[str, Any]:
+def _method(name: str, rows: pd.DataFrame, images: pd.DataFrame, level: float) -> dict[str, Any]:
     clusters = case_clusters(images)
     per_class: dict[str, dict[str, Any]] = {
         str(label): {
             "images": len(group),
             "unanswered": int((~group["answered"]).sum()),
-            "pass_rate": _mean(group["pass_rate"], case_clusters(group), draw),
+            "pass_rate": _pass_rate(group, case_clusters(group), level),
         }
         for label, group in images.groupby("label", sort=False)
     }
@@ -157,9 +114,9 @@ def _method(
         "images": len(images),
         "unanswered": int((~images["answered"]).sum()),
         **_counts(rows),
-        "pass_rate": _mean(images["pass_rate"], clusters, draw),
-        "item_rate": _mean(verdict_values(rows["verdict"]), case_clusters(rows), draw),
-        "complete": rate(images["complete"], clusters, **draw)._asdict(),
+        "pass_rate": _pass_rate(images, clusters, level),
+        "item_rate": _item_rate(rows, level),
+        "complete": rate_interval(images["complete"], clusters=clusters, level=level)._asdict(),
         "class_balanced": float(np.mean(known)) if known else float("nan"),
         "per_class": per_class,
         "items": [
@@ -167,9 +124,7 @@ def _method(
                 "label": str(label),
                 "attribute": str(attribute),
                 **_counts(group),
-                "rate": rate(
-                    verdict_values(group["verdict"]), case_clusters(group), **draw
-                )._asdict(),
+                "rate": _item_rate(group, level),
             }
             for (label, attribute), group in rows.groupby(["label", "attribute"], sort=False)
         ],
@@ -180,11 +135,22 @@ def _counts(rows: pd.DataFrame) -> dict[str, int]:
     return {word.replace(" ", "_"): int((rows["verdict"] == word).sum()) for word in VERDICTS}
 
 
-def _mean(values: ArrayLike, clusters: NDArray[Any], draw: dict[str, Any]) -> dict[str, float]:
-    return bootstrap_mean(values, clusters=clusters, **draw)._asdict()
+def _item_rate(rows: pd.DataFrame, level: float) -> dict[str, float]:
+    """Share of all assessable items that are present."""
+    values = verdict_values(rows["verdict"])
+    return rate_interval(values, clusters=case_clusters(rows), level=level)._asdict()
 
 
-def _pairs(images: pd.DataFrame, draw: dict[str, Any]) -> list[dict[str, Any]]:
+def _pass_rate(
+    images: pd.DataFrame, clusters: NDArray[Any], level: float, suffix: str = ""
+) -> dict[str, float]:
+    """Mean pass rate of images, each a share of its own number of items."""
+    rates, items = images[f"pass_rate{suffix}"], images[f"{PRESENT}"] + images[f"{ABSENT}"]
+    trials = int(items[rates.notna()].sum())
+    return rate_interval(rates, clusters=clusters, level=level, trials=trials)._asdict()
+
+
+def _pairs(images: pd.DataFrame, level: float) -> list[dict[str, Any]]:
     """Paired differences of the methods that share cases."""
     table, clusters = case_table(images, "pass_rate")
     shared = table.notna().astype(int)
@@ -199,7 +165,7 @@ def _pairs(images: pd.DataFrame, draw: dict[str, Any]) -> list[dict[str, Any]]:
             "p": one.p.value,
             "p_exact": one.p.exact,
         }
-        for one in paired_differences(table, clusters=clusters, **draw)
+        for one in paired_differences(table, clusters=clusters, level=level)
     ]
 
 
@@ -207,9 +173,7 @@ def compare_with_control(
     own: pd.DataFrame,
     control: pd.DataFrame,
     *,
-    resamples: int = RESAMPLES,
     level: float = CONFIDENCE,
-    seed: int = BOOTSTRAP_SEED,
 ) -> dict[str, dict[str, Any]]:
     """Pass rates on the checklist of another class, which an image should not pass.
 
@@ -219,24 +183,21 @@ def compare_with_control(
     Args:
         own: Of :func:`image_table`, of the images on the checklists of their classes.
         control: The same images on those of other classes.
-        resamples: Number of resamples of cases.
         level: Nominal coverage.
-        seed: Seed of the draw.
 
     Returns:
         Method to ``n``, ``pass_rate`` on the other checklist, and ``difference``, own minus other,
         over the images that have both.
     """
     both = own.merge(control[[*_KEYS, "pass_rate"]], on=_KEYS, suffixes=("", "_control"))
-    draw: dict[str, Any] = {"resamples": resamples, "level": level, "seed": seed}
     found = {}
     for name, group in both.groupby("method", sort=False):
         clusters = case_clusters(group)
         gap = group["pass_rate"] - group["pass_rate_control"]
         found[str(name)] = {
             "n": int(gap.notna().sum()),
-            "pass_rate": _mean(group["pass_rate_control"], clusters, draw),
-            "difference": _mean(gap, clusters, draw),
+            "pass_rate": _pass_rate(group, clusters, level, "_control"),
+            "difference": mean_interval(gap, clusters=clusters, level=level)._asdict(),
         }
     return found
 
@@ -245,9 +206,7 @@ def agreement_with_score(
     images: pd.DataFrame,
     score: str = "ccs",
     *,
-    resamples: int = RESAMPLES,
     level: float = CONFIDENCE,
-    seed: int = BOOTSTRAP_SEED,
 ) -> dict[str, dict[str, Any]]:
     """How far the pass rates of images go with a score of theirs.
 
@@ -257,9 +216,7 @@ def agreement_with_score(
     Args:
         images: Of :func:`image_table`, with the column ``score``.
         score: Name of the score.
-        resamples: Number of resamples of cases.
         level: Nominal coverage.
-        seed: Seed of the draw.
 
     Returns:
         Method (and :data:`ALL_METHODS` where there are several) to ``n``, ``spearman`` (pass rate
@@ -279,8 +236,7 @@ def agreement_with_score(
         labels = np.unique(group["label"].astype(str), return_inverse=True)[1]
         codes, count = cluster_codes(case_clusters(group), len(group))
         parts = []
-        for counts in _blocks(resampling_counts(count, resamples, seed), count, len(group)):
-            weights = counts[:, codes]
+        for weights in _left_out(codes, count):
             ranked = weighted_ranks(scores, weights), weighted_ranks(rates, weights)
             within = (_within(scores, labels, weights), _within(rates, labels, weights))
             parts.append(
@@ -292,18 +248,21 @@ def agreement_with_score(
             )
         every = np.concatenate([np.array(part) for part in parts], axis=1)
         found[name] = {"n": len(group)} | {
-            coefficient: percentile_interval(values[0], values[1:], level)._asdict()
+            coefficient: jackknife_interval(
+                values[0], values[1:], level=level, scale=(np.arctanh, np.tanh)
+            )._asdict()
             for coefficient, values in zip(COEFFICIENTS, every, strict=True)
         }
     return found
 
 
-def _blocks(draws: Iterable[Floats], count: int, rows: int) -> Iterator[Floats]:
-    """The data as they are, then the resamples, so many at once as memory allows."""
-    yield np.ones((1, count))
-    together = max(1, _BLOCK_ELEMENTS // rows)
-    for counts in draws:
-        yield from np.split(counts, range(together, len(counts), together))
+def _left_out(codes: NDArray[np.intp], count: int) -> Iterator[Floats]:
+    """Weights of the rows: all of them, then without each cluster, so many as memory allows."""
+    yield np.ones((1, len(codes)))
+    together = max(1, _BLOCK_ELEMENTS // max(len(codes), 1))
+    for start in range(0, count, together):
+        left = np.arange(start, min(start + together, count))
+        yield (codes[None, :] != left[:, None]).astype(np.float64)
 
 
 def weighted_ranks(values: Floats, weights: Floats) -> Floats:

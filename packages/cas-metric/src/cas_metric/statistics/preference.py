@@ -1,6 +1,6 @@
 """Preference scores, top-1 rates and rank distributions from rankings, with their uncertainty.
 
-What is resampled is the case with the rankings of all its raters: two physicians who look at the
+What varies is the case with the rankings of all its raters: two physicians who look at the
 same images do not make two independent observations, and neither do the ten pairs out of one
 ranking of five.
 
@@ -9,29 +9,27 @@ Source: Appendices D and E and Figures 5-7 of the paper.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from itertools import combinations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cas_metric.errors import InputError
-from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE, RESAMPLES
-from cas_metric.statistics import choice_model
-from cas_metric.statistics.uncertainty import (
-    Floats,
-    Interval,
-    bootstrap_means,
-    cluster_codes,
-    percentile_interval,
-    resampling_counts,
-)
+from cas_metric.protocol import CONFIDENCE
+from cas_metric.statistics import choice_model, davidson
+from cas_metric.statistics.comparison import holm
+from cas_metric.statistics.intervals import rate_interval, student_p, student_part
+from cas_metric.statistics.uncertainty import Floats, Interval, cluster_codes
 
 if TYPE_CHECKING:
     import pandas as pd
 
+#: Models of :func:`preference_scores`.
+MODELS = (*choice_model.MODELS, "davidson")
 _KEYS = ("case", "rater")
-#: Resampled tables fitted at once.
-_BATCH = 500
 
 
 class Rankings(NamedTuple):
@@ -52,19 +50,57 @@ class Rankings(NamedTuple):
     positions: Floats | None = None
 
 
+class ScoreDifference(NamedTuple):
+    """Score of one method minus that of another.
+
+    Attributes:
+        left: Name of the method subtracted from.
+        right: Name of the method subtracted.
+        difference: On the log scale, with its interval; the log odds that left is preferred.
+        p: Two-sided p-value of Student's test over cases; NaN with one case.
+        p_adjusted: The same after Holm over all pairs.
+    """
+
+    left: str
+    right: str
+    difference: Interval
+    p: float
+    p_adjusted: float
+
+
+class Win(NamedTuple):
+    """How one method fared against another.
+
+    Attributes:
+        rate: Share of the rankings of both in which it was preferred, a tie counting half.
+        n: Rankings of both.
+        ties: How many of them were ties.
+    """
+
+    rate: Interval
+    n: int
+    ties: int
+
+
 class PreferenceScores(NamedTuple):
     """Scores of a choice model.
 
     Attributes:
-        model: ``bradley-terry`` or ``plackett-luce``.
+        model: ``bradley-terry``, ``plackett-luce`` or ``davidson``.
         scores: Method to log-score with its interval; the scores sum to zero, and
-            ``exp(a - b) / (1 + exp(a - b))`` is the probability that a is preferred to b.
-        unbounded: Share of resamples in which some score was infinite; they are left out.
+            ``exp(a - b) / (1 + exp(a - b))`` is the probability that a is preferred to b (under
+            ``davidson`` where the two do not tie).
+        differences: Every pair of methods.
+        cases: Cases, the units of the intervals.
+        ties: Weight of a tie of the Davidson model: 0 for none, 1 makes a tie of equals as
+            likely as each winning; None for the other models.
     """
 
     model: str
     scores: dict[str, Interval]
-    unbounded: float
+    differences: tuple[ScoreDifference, ...]
+    cases: int
+    ties: float | None = None
 
 
 def parse_rankings(frame: pd.DataFrame) -> Rankings:
@@ -158,68 +194,105 @@ def preference_scores(
     *,
     model: str = "bradley-terry",
     ridge: float = 0.0,
-    resamples: int = RESAMPLES,
     level: float = CONFIDENCE,
-    seed: int = BOOTSTRAP_SEED,
 ) -> PreferenceScores:
-    """Scores of a choice model with intervals by resampling cases.
+    """Scores of a choice model with cluster-robust intervals.
 
-    The estimates are those of choix (see its ``alpha`` for ``ridge``); choix fits one data set at a
-    time, here all resamples are fitted together, several hundred times faster
-    (``benchmarks/performance/preference.py``).
+    The error of a case is what one Newton step says the scores would move without its rankings
+    (Huber's sandwich); intervals are Student's with one degree of freedom less than cases. They
+    cover from ten cases on where percentiles of resampled cases fall short, and no resample can
+    have infinite scores.
 
     Args:
         rankings: Strict, partial or tied rankings.
-        model: ``bradley-terry`` or ``plackett-luce``.
+        model: ``bradley-terry``, ``plackett-luce`` or ``davidson`` (pairs with ties of their own).
         ridge: Weight of a quadratic penalty on the scores, as ``alpha`` of choix; 0 for none.
-        resamples: Number of resamples.
         level: Nominal coverage.
-        seed: Seed of the draw.
 
     Raises:
         InputError: If the comparisons do not determine the scores; the groups are named.
     """
     codes, count = cluster_codes(rankings.cases, len(rankings.cases))
-    choices = choice_model.count_choices(rankings.ranks, codes, model)
-    if ridge == 0:
-        choice_model.check_connected(choices, list(rankings.methods))
-    estimate = choice_model.fit(choices.sets, choices.total()[None], ridge=ridge)[0]
-    replicates = [np.empty((0, len(rankings.methods)))]
-    flat = choices.counts.reshape(count, -1)
-    for counts in resampling_counts(count, resamples, seed):
-        for start in range(0, len(counts), _BATCH):
-            tables = (counts[start : start + _BATCH] @ flat).reshape(-1, *choices.counts.shape[1:])
-            replicates.append(choice_model.fit(choices.sets, tables, ridge=ridge, start=estimate))
-    drawn = np.concatenate(replicates)
+    ties = None
+    if model == "davidson":
+        if ridge:
+            raise InputError("the Davidson model takes no ridge", fix="leave --ridge out")
+        fitted = davidson.fit(rankings.ranks, codes, list(rankings.methods))
+        estimate, errors, ties = fitted.scores, fitted.errors, fitted.ties
+    else:
+        choices = choice_model.count_choices(rankings.ranks, codes, model)
+        if ridge == 0:
+            choice_model.check_connected(choices, list(rankings.methods))
+        estimate = choice_model.fit(choices.sets, choices.total()[None], ridge=ridge)[0]
+        errors = choice_model.case_errors(choices, estimate, ridge=ridge)
+    parts = [student_part(float(e), errors[:, k], level) for k, e in enumerate(estimate)]
     return PreferenceScores(
         model=model,
         scores={
-            method: percentile_interval(float(estimate[k]), drawn[:, k], level)
-            for k, method in enumerate(rankings.methods)
+            method: part.interval(level)
+            for method, part in zip(rankings.methods, parts, strict=True)
         },
-        unbounded=float(np.isnan(drawn[:, 0]).mean()) if len(drawn) else 0.0,
+        differences=_differences(rankings.methods, estimate, errors, level),
+        cases=count,
+        ties=ties,
     )
 
 
-def top1_rates(
-    rankings: Rankings,
-    *,
-    resamples: int = RESAMPLES,
-    level: float = CONFIDENCE,
-    seed: int = BOOTSTRAP_SEED,
-) -> dict[str, Interval]:
+def _differences(
+    methods: Sequence[str], estimate: Floats, errors: Floats, level: float
+) -> tuple[ScoreDifference, ...]:
+    """All pairs, with p-values after Holm."""
+    found = []
+    for i, j in combinations(range(len(methods)), 2):
+        part = student_part(float(estimate[i] - estimate[j]), errors[:, i] - errors[:, j], level)
+        p = student_p(part, len(errors))
+        found.append(ScoreDifference(methods[i], methods[j], part.interval(level), p, p))
+    known = [one for one in found if math.isfinite(one.p)]
+    adjusted = iter(holm([one.p for one in known]))
+    return tuple(
+        one._replace(p_adjusted=float(next(adjusted))) if math.isfinite(one.p) else one
+        for one in found
+    )
+
+
+def top1_rates(rankings: Rankings, *, level: float = CONFIDENCE) -> dict[str, Interval]:
     """Share of the rankings holding a method in which it comes first; shared first places split.
 
-    Intervals resample cases, all raters of a case together.
+    Intervals are Wilson's at the effective sample size, all raters of a case together.
     """
     ranks = rankings.ranks
     first = ranks == np.nanmin(ranks, axis=1, keepdims=True)
     shares = np.where(np.isnan(ranks), np.nan, first / first.sum(axis=1, keepdims=True))
-    replicates = bootstrap_means(shares, clusters=rankings.cases, resamples=resamples, seed=seed)
     return {
-        method: percentile_interval(float(np.nanmean(shares[:, k])), replicates[:, k], level)
+        method: rate_interval(shares[:, k], clusters=rankings.cases, level=level)
         for k, method in enumerate(rankings.methods)
     }
+
+
+def win_matrix(rankings: Rankings, *, level: float = CONFIDENCE) -> dict[str, dict[str, Win]]:
+    """How often each method was preferred to each other one, ties counting half.
+
+    Args:
+        rankings: Any.
+        level: Nominal coverage of Wilson's intervals, all raters of a case together.
+
+    Returns:
+        Row to column to :class:`Win`; pairs that were never ranked together are left out.
+    """
+    table: dict[str, dict[str, Win]] = {}
+    for i, row in enumerate(rankings.methods):
+        table[row] = {}
+        for j, column in enumerate(rankings.methods):
+            gaps = rankings.ranks[:, j] - rankings.ranks[:, i]
+            kept = np.isfinite(gaps)
+            if i == j or not kept.any():
+                continue
+            wins = 0.5 * (np.sign(gaps[kept]) + 1)
+            rate = rate_interval(
+                wins, clusters=rankings.cases[kept], level=level, trials=2 * len(wins)
+            )
+            table[row][column] = Win(rate, int(kept.sum()), int((gaps[kept] == 0).sum()))
+    return table
 
 
 def rank_distribution(rankings: Rankings) -> dict[str, list[float]]:

@@ -7,14 +7,14 @@ every case in balanced orders, and what is reported of it, is ours.
 from __future__ import annotations
 
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE, RESAMPLES
-from cas_metric.statistics.bimodality import wilson
+from cas_metric.protocol import CONFIDENCE
+from cas_metric.statistics.intervals import mean_interval, rate_interval
 from cas_metric.statistics.preference import Rankings
-from cas_metric.statistics.uncertainty import Floats, Interval, bootstrap_mean
+from cas_metric.statistics.uncertainty import Floats, Interval
 
 
 class Repeatability(NamedTuple):
@@ -40,7 +40,7 @@ class Place(NamedTuple):
     Attributes:
         shown: Rankings with a candidate in this place.
         first: How many of them put it first.
-        rate: ``first / shown`` with Wilson's interval.
+        rate: ``first / shown`` with Wilson's interval, all rankings of a case together.
         mean_rank: Mean rank of what stood here.
     """
 
@@ -50,20 +50,12 @@ class Place(NamedTuple):
     mean_rank: float
 
 
-def repeatability(
-    rankings: Rankings,
-    *,
-    resamples: int = RESAMPLES,
-    level: float = CONFIDENCE,
-    seed: int = BOOTSTRAP_SEED,
-) -> Repeatability | None:
-    """Agreement of the rankings of each case, with intervals by resampling cases.
+def repeatability(rankings: Rankings, *, level: float = CONFIDENCE) -> Repeatability | None:
+    """Agreement of the rankings of each case, with intervals over cases.
 
     Args:
         rankings: Strict and complete; several of each case.
-        resamples: Number of resamples.
         level: Nominal coverage.
-        seed: Seed of the draw.
 
     Returns:
         None where no case has two rankings.
@@ -80,27 +72,24 @@ def repeatability(
         chances.append(m ** (1.0 - len(ranks)))
     if not taus:
         return None
-    draw: dict[str, Any] = {"resamples": resamples, "level": level, "seed": seed}
-    share = float(np.mean(same))
+    tau = mean_interval(taus, level=level)
     return Repeatability(
         n_cases=len(taus),
-        kendall_tau=bootstrap_mean(taus, **draw),
-        same_first=Interval(share, *wilson(int(sum(same)), len(same), level), level=level),
+        kendall_tau=tau._replace(low=max(tau.low, -1.0), high=min(tau.high, 1.0)),
+        same_first=rate_interval(same, level=level),
         same_first_chance=float(np.mean(chances)),
     )
 
 
 def places(rankings: Rankings, *, level: float = CONFIDENCE) -> dict[int, Place]:
-    """What each place was worth; see :func:`cas_metric.statistics.agreement.position_bias`.
+    """What each place was worth; see :func:`cas_metric.statistics.position_bias.position_bias`.
 
     Args:
         rankings: Strict rankings with positions.
         level: Nominal coverage.
 
     Returns:
-        Place, from 1, to its figures. Several rankings of a case in balanced orders make the
-        intervals too wide rather than too narrow, since an image that always wins wins in every
-        place.
+        Place, from 1, to its figures.
     """
     if rankings.positions is None:
         return {}
@@ -109,7 +98,9 @@ def places(rankings: Rankings, *, level: float = CONFIDENCE) -> dict[int, Place]
     for place in np.unique(rankings.positions[np.isfinite(rankings.positions)]):
         here = rankings.positions == place
         shown, won = int(here.sum()), int((first & here).sum())
-        bounds = Interval(won / shown, *wilson(won, shown, level), level=level)
+        kept = here.any(axis=1)
+        won_here = (first & here).any(axis=1)[kept].astype(np.float64)
+        bounds = rate_interval(won_here, clusters=rankings.cases[kept], level=level)
         found[int(place)] = Place(shown, won, bounds, float(rankings.ranks[here].mean()))
     return found
 

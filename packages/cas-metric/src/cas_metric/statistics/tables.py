@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from cas_metric.statistics.method_table import COLUMNS
+from cas_metric.statistics.rounding import bracketed, fixed, percent
+
+__all__ = ["PHANTOM_NOTICE", "markdown_table", "number", "p_value", "percent"]
 
 #: Column of a table to its heading, with the direction in which it improves.
 _HEADINGS = {"vdc": "VDC ↑", "ccs": "CCS ↑", "dd": "DD ↑", "sfs": "SFS ↑", "cas": "CAS ↑"}
@@ -51,19 +54,18 @@ def csv_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
     return [_flat(entry, result.get("tail")) for entry in entries]
 
 
-def number(value: float, digits: int = 3) -> str:
-    """A number for a table; an en dash where there is none."""
-    return f"{value:.{digits}f}" if math.isfinite(value) else "–"
-
-
-def percent(value: float) -> str:
-    """A share as a percentage with one decimal."""
-    return f"{100 * value:.1f}%" if math.isfinite(value) else "–"
+number = fixed
 
 
 def p_value(value: float) -> str:
-    """A p-value at three decimals."""
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+    """A p-value at three decimals; an en dash where there is none."""
+    return "< 0.001" if value < 0.001 else fixed(value)
+
+
+def told_p(value: float, name: str = "p") -> str:
+    """A p-value with its name: ``p = 0.012`` or ``p < 0.001``."""
+    text = p_value(value)
+    return f"{name} {text}" if text.startswith("<") else f"{name} = {text}"
 
 
 def _cell(text: str) -> str:
@@ -75,11 +77,11 @@ def _warnings(result: dict[str, Any]) -> list[str]:
     return ["\n".join(f"- **Warning.** {_cell(w)}" for w in result["warnings"])]
 
 
-def _interval(entry: dict[str, Any], digits: int = 3) -> str:
-    return (
-        f"{number(entry['estimate'], digits)} "
-        f"[{number(entry['low'], digits)}, {number(entry['high'], digits)}]"
-    )
+def with_bounds(entry: dict[str, Any], digits: int = 3) -> str:
+    """An estimate with its interval in brackets; alone where it has none."""
+    write = partial(fixed, digits=digits)
+    bounds = bracketed([entry["low"], entry["high"]], write)
+    return write(entry["estimate"]) + (f" {bounds}" if bounds.startswith("[") else "")
 
 
 def _scores(result: dict[str, Any]) -> str:
@@ -96,7 +98,7 @@ def _scores(result: dict[str, Any]) -> str:
     table = markdown_table([*headings, "CAS, class-balanced ↑"], lines)
     return (
         "## Means over images\n\nBest of the methods in bold, ties at three decimals shared. "
-        f"{level} intervals resample cases.\n\n{table}"
+        f"{level} intervals hold cases, or patients where they are known, together.\n\n{table}"
     )
 
 
@@ -106,7 +108,11 @@ def _score_cells(entry: dict[str, Any], best: dict[str, list[str]], name: str) -
         text = number(entry["mean"][column])
         cells.append(f"**{text}**" if name in best.get(column, ()) else text)
     low, high = entry["interval"]["cas"]
-    return [*cells, f"[{number(low)}, {number(high)}]", number(entry["class_balanced"]["cas"])]
+    balanced = {
+        "estimate": entry["class_balanced"]["cas"],
+        **dict(zip(("low", "high"), entry["class_balanced_interval"]["cas"], strict=True)),
+    }
+    return [*cells, bracketed([low, high]), with_bounds(balanced)]
 
 
 def _seeds(result: dict[str, Any]) -> str:
@@ -137,10 +143,10 @@ def _pairs(result: dict[str, Any]) -> str:
         [
             f"{pair['left']} − {pair['right']}",
             str(pair["n_cases"]),
-            _interval(pair["difference"]),
+            with_bounds(pair["difference"]),
             p_value(pair["p"]) + (" (exact)" if pair["p_exact"] else ""),
             p_value(pair["p_adjusted"]),
-            _interval(pair["win_rate"]),
+            with_bounds(pair["win_rate"]),
         ]
         for pair in result["pairs"]
     ]
@@ -159,9 +165,9 @@ def _tails(result: dict[str, Any]) -> str:
             [
                 name,
                 str(entry["n"]),
-                f"{number(entry['tau'])} [{', '.join(map(number, entry['tau_interval']))}]",
-                f"{percent(entry['rate'])} [{', '.join(map(percent, entry['rate_interval']))}]",
-                f"{number(entry['p10'])} [{', '.join(map(number, entry['p10_interval']))}]",
+                f"{number(entry['tau'])} {bracketed(entry['tau_interval'])}",
+                f"{percent(entry['rate'])} {bracketed(entry['rate_interval'], percent)}",
+                f"{number(entry['p10'])} {bracketed(entry['p10_interval'])}",
                 percent(entry["split"]["rate_correct"]),
                 percent(entry["split"]["rate_wrong"]),
             ]
@@ -170,7 +176,8 @@ def _tails(result: dict[str, Any]) -> str:
         sections.append(f"### {title}\n\n{markdown_table(headings, lines)}")
     sections.append(
         "The last two columns are the rates among rightly and wrongly diagnosed images. Intervals "
-        "resample the real images as well."
+        "hold the sampling error of the threshold as well. An interval of τ needs 13 independent "
+        "real cases, one of the rate 13, one of the 10th percentile 36; a dash stands for none."
     )
     return "\n\n".join(sections)
 
@@ -185,12 +192,24 @@ def _reductions(result: dict[str, Any]) -> str:
     if not found:
         return ""
     lines = [
-        [r["reading"], r["baseline"], f"{100 * r['absolute']:.1f} points", percent(r["relative"])]
+        [r["reading"], r["baseline"], averaging, *_reduction_cells(told)]
         for r in found
+        for averaging, told in (("images", r), ("classes", r["class_balanced"]))
+        if told
     ]
-    headings = ["strongest baseline by", "baseline", "absolute reduction", "relative reduction"]
+    headings = ["strongest baseline by", "baseline", "averaged over", "absolute", "relative"]
     table = markdown_table(headings, lines)
     return f"### Reduction of the tail by {_cell(result['focus'])}\n\n{table}"
+
+
+def _reduction_cells(told: dict[str, Any]) -> list[str]:
+    def points(value: float) -> str:
+        return fixed(100 * value, 1)
+
+    return [
+        f"{points(told['absolute'])} points {bracketed(told['absolute_interval'], points)}",
+        f"{percent(told['relative'])} {bracketed(told['relative_interval'], percent)}",
+    ]
 
 
 def _excess(result: dict[str, Any]) -> str:
@@ -198,24 +217,32 @@ def _excess(result: dict[str, Any]) -> str:
     for name, found in result["exceeds_real"].items():
         for excess in found:
             leading = [c for c in excess["classes"] if c["contribution"] > 0][:3]
-            classes = ", ".join(f"{c['label']} ({c['contribution']:+.3f})" for c in leading)
+            classes = ", ".join(
+                f"{c['label']} ({fixed(c['contribution'], signed=True)})" for c in leading
+            )
             lines.append(
                 [
                     name,
                     excess["primitive"].upper(),
-                    _interval(excess["generated"]),
-                    _interval(excess["real"]),
-                    "yes" if excess["apart"] else "no",
+                    with_bounds(excess["generated"]),
+                    with_bounds(excess["real"]),
+                    with_bounds(excess["difference"]),
+                    p_value(excess["p_adjusted"]),
                     classes,
                 ]
             )
     if not lines:
         return ""
-    headings = ["Method", "primitive", "generated", "Real", "intervals apart", "carried by"]
+    headings = [
+        *("Method", "primitive", "generated", "Real", "difference on common cases", "p (Holm)"),
+        "carried by",
+    ]
     table = markdown_table(headings, lines)
     return (
-        "## Above Real\n\nGenerated images that score better than real ones: a sign that the "
-        f"evaluator, not the finding, was optimised.\n\n{table}"
+        "## Above Real\n\nGenerated images that score better than the real ones of the same cases, "
+        "by one-sided sign-flip tests with Holm's correction over methods and primitives. Where a "
+        "reward trained the generator, a sign that the evaluator, not the finding, was optimised."
+        f"\n\n{table}"
     )
 
 

@@ -6,6 +6,7 @@ well, so its own sampling error enters the interval of the rate.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -14,27 +15,28 @@ from numpy.typing import ArrayLike, NDArray
 
 from cas_metric.errors import InputError
 from cas_metric.protocol import (
-    BOOTSTRAP_SEED,
     CONFIDENCE,
     LOW_PERCENTILE,
     QUANTILE_METHOD,
-    RESAMPLES,
     TAIL_QUANTILE,
 )
-from cas_metric.statistics.uncertainty import (
-    Codes,
-    Floats,
-    Interval,
-    bootstrap_quantiles,
-    cluster_codes,
-    percentile_interval,
-    resampling_counts,
+from cas_metric.statistics.intervals import (
+    Part,
+    balanced_rate_part,
+    combine,
+    influence,
+    rate_part,
+    root,
 )
-
-Labels = Sequence[Any] | NDArray[Any] | None
+from cas_metric.statistics.quantiles import quantile_limits
+from cas_metric.statistics.uncertainty import Codes, Floats, Interval, Labels, cluster_codes
 
 #: Quantiles of Real at which the stability curve is drawn.
 STABILITY_QUANTILES = tuple(round(0.05 * step, 2) for step in range(1, 11))
+
+
+#: Cases from which on a relative reduction, a ratio of two small counts, gets an interval.
+RELATIVE_CASES = 50
 
 
 class TailStatistics(NamedTuple):
@@ -105,6 +107,20 @@ def low_rate(cas: ArrayLike, tau: float) -> float:
     return float(np.mean(finite(cas) < tau))
 
 
+class Sample(NamedTuple):
+    """CAS of some images, their clusters among those of the whole comparison, and their classes.
+
+    Attributes:
+        values: ``(N,)`` finite.
+        codes: ``(N,)`` cluster of each image.
+        classes: ``(N,)`` label of each image; None averages over images.
+    """
+
+    values: Floats
+    codes: Codes
+    classes: NDArray[Any] | None = None
+
+
 def tail_statistics(
     cas: ArrayLike,
     real_cas: ArrayLike,
@@ -112,46 +128,182 @@ def tail_statistics(
     clusters: Labels = None,
     real_clusters: Labels = None,
     quantile: float = TAIL_QUANTILE,
-    resamples: int = RESAMPLES,
     level: float = CONFIDENCE,
-    seed: int = BOOTSTRAP_SEED,
 ) -> TailStatistics:
     """Threshold, rate and 10th percentile, each with an interval.
+
+    The interval of the rate adds two errors, with their correlation over common cases: that of a
+    share at the threshold as it is, and that of the threshold.
 
     Args:
         cas: ``(N,)`` of the generated images; NaN is left out.
         real_cas: ``(M,)`` of the reference distribution (Real, or the floor).
         clusters: ``(N,)`` patient or reference of each generated image.
-        real_clusters: ``(M,)`` the same of each real image. Where the two share labels a resampled
-            case brings both its generated and its real images along; otherwise the two sets are
-            resampled on their own.
+        real_clusters: ``(M,)`` the same of each real image; equal labels are one case.
         quantile: Of the reference distribution.
-        resamples: Number of resamples.
         level: Nominal coverage.
-        seed: Seed of the draw.
+
+    Returns:
+        A limit is NaN where the clusters are too few for it: tau, and with it the rate, needs 13
+        real ones, the 10th percentile 36 generated ones.
 
     Raises:
         InputError: If either set has no finite CAS.
     """
-    generated, generated_codes, real, real_codes, strata = _ordered(
-        cas, real_cas, clusters, real_clusters
-    )
-    tau = threshold(real, quantile)
-    n_low = int(np.searchsorted(generated, tau, side="left"))
-    taus, rates, lows = [], [], []
-    for counts in resampling_counts(strata, resamples, seed):
-        weights, real_weights = counts[:, generated_codes], counts[:, real_codes]
-        taus.append(bootstrap_quantiles(real_weights, real, quantile))
-        rates.append(_rates(weights, generated, taus[-1]))
-        lows.append(bootstrap_quantiles(weights, generated, LOW_PERCENTILE / 100))
-    p10 = float(np.quantile(generated, LOW_PERCENTILE / 100, method=QUANTILE_METHOD))
+    (generated, real), count = samples([(cas, clusters)], (real_cas, real_clusters))
+    tau = threshold(real.values, quantile)
+    limits = quantile_limits(real.values, quantile, real.codes, count, level)
+    low = LOW_PERCENTILE / 100
+    rates = tail_rates([generated], real, count, quantile=quantile, level=level)
     return TailStatistics(
-        tau=percentile_interval(tau, np.concatenate(taus), level),
-        rate=percentile_interval(n_low / len(generated), np.concatenate(rates), level),
-        p10=percentile_interval(p10, np.concatenate(lows), level),
-        n=len(generated),
-        n_low=n_low,
+        tau=Interval(tau, *limits, level),
+        rate=rates.weighted([1.0]).interval(level, (0.0, 1.0)),
+        p10=Interval(
+            threshold(generated.values, low),
+            *quantile_limits(generated.values, low, generated.codes, count, level),
+            level,
+        ),
+        n=len(generated.values),
+        n_low=int((generated.values < tau).sum()),
     )
+
+
+def samples(
+    sets: Sequence[tuple[ArrayLike, Labels]], real: tuple[ArrayLike, Labels]
+) -> tuple[list[Sample], int]:
+    """Sets of generated images and Real, with one numbering of their clusters.
+
+    Args:
+        sets: CAS and cluster labels of each generated set.
+        real: The same of Real; equal labels are one case in all sets.
+
+    Returns:
+        The sets in order, Real last, and the number of clusters.
+
+    Raises:
+        InputError: If a set has no finite CAS.
+    """
+    values, names = [], []
+    for k, (cas, labels) in enumerate((*sets, real)):
+        column = np.asarray(cas, dtype=np.float64).ravel()
+        kept = np.isfinite(column)
+        values.append(finite(column, "CAS of Real" if k == len(sets) else "CAS"))
+        own = np.arange(len(column)) if labels is None else np.asarray(labels)
+        # Sets without labels share no case with any other.
+        prefix = f"{k}:" if labels is None else ":"
+        names.append(np.char.add(prefix, own[kept].astype(str)))
+    codes, count = cluster_codes(np.concatenate(names), sum(map(len, values)))
+    ends = np.cumsum([len(v) for v in values])[:-1]
+    return [Sample(v, c) for v, c in zip(values, np.split(codes, ends), strict=True)], count
+
+
+class Rates(NamedTuple):
+    """Low-alignment rates of some sets under one estimated threshold.
+
+    Attributes:
+        parts: The rate of each set at the threshold as it is, with its own error.
+        low: ``(S,)`` the rates at the lower limit of the threshold; NaN where it has none.
+        high: ``(S,)`` the rates at its upper limit.
+        influence: ``(C,)`` error of the threshold, in the direction in which rates rise.
+    """
+
+    parts: tuple[Part, ...]
+    low: Floats
+    high: Floats
+    influence: Floats
+
+    def weighted(self, weights: Sequence[float]) -> Part:
+        """Weighted sum of the rates: the errors of the shares and of the threshold together."""
+        factors = np.asarray(weights, dtype=np.float64)
+        middle = float(sum(f * part.estimate for f, part in zip(factors, self.parts, strict=True)))
+        ends = float(factors @ self.low) - middle, float(factors @ self.high) - middle
+        if not np.isfinite(ends).all():
+            return Part(middle, math.nan, math.nan, self.influence)
+        errors = self.influence if ends[1] >= ends[0] else -self.influence
+        moved = Part(0.0, min(0.0, *ends), max(0.0, *ends), errors)
+        return combine([*self.parts, moved], [*factors, 1.0])
+
+
+def tail_rates(
+    sets: Sequence[Sample],
+    real: Sample,
+    count: int,
+    *,
+    quantile: float = TAIL_QUANTILE,
+    level: float = CONFIDENCE,
+) -> Rates:
+    """Low-alignment rates of generated sets, and how they move with the threshold.
+
+    Args:
+        sets: Generated sets.
+        real: The reference distribution that makes the threshold.
+        count: Clusters of the whole comparison.
+        quantile: Of the reference distribution.
+        level: Nominal coverage.
+    """
+    tau = threshold(real.values, quantile)
+    limits = quantile_limits(real.values, quantile, real.codes, count, level)
+    low, high = (
+        np.array([_plain_rate(one, end) if np.isfinite(end) else math.nan for one in sets])
+        for end in limits
+    )
+    # Fewer real images below tau than there should be: tau is too high, and the rates with it.
+    errors = -influence((real.values < tau).astype(np.float64), real.codes, count)
+    parts = tuple(_rate_below(one, tau, count, level) for one in sets)
+    return Rates(parts, low, high, errors)
+
+
+def _rate_below(one: Sample, tau: float, count: int, level: float) -> Part:
+    below = (one.values < tau).astype(np.float64)
+    if one.classes is None:
+        return rate_part(below, one.codes, count, level)
+    return balanced_rate_part(below, one.classes, one.codes, count, level)
+
+
+def _plain_rate(one: Sample, tau: float) -> float:
+    below = one.values < tau
+    if one.classes is None:
+        return float(below.mean())
+    return float(np.mean([below[one.classes == k].mean() for k in np.unique(one.classes)]))
+
+
+def reduction_intervals(
+    own: Sample,
+    baseline: Sample,
+    real: Sample,
+    count: int,
+    *,
+    quantile: float = TAIL_QUANTILE,
+    level: float = CONFIDENCE,
+) -> tuple[Interval, Interval]:
+    """Absolute and relative reduction of the tail against a baseline, under the shared threshold.
+
+    The relative one holds every ratio of the two rates that the data do not contradict (Fieller);
+    it has no limits with fewer than :data:`RELATIVE_CASES` cases, nor where the baseline's tail
+    cannot be told from none.
+
+    Args:
+        own: The method.
+        baseline: The baseline.
+        real: The reference distribution that makes the threshold.
+        count: Clusters of the whole comparison.
+        quantile: Of the reference distribution.
+        level: Nominal coverage.
+    """
+    rates = tail_rates([own, baseline], real, count, quantile=quantile, level=level)
+    absolute = rates.weighted([-1.0, 1.0]).interval(level, (-1.0, 1.0))
+    numerator, denominator = (part.estimate for part in rates.parts)
+    few = min(len(np.unique(one.codes)) for one in (own, baseline, real)) < RELATIVE_CASES
+    if denominator == 0 or few or not np.isfinite(absolute.low):
+        share = 1 - numerator / denominator if denominator else math.nan
+        return absolute, Interval(share, math.nan, math.nan, level)
+    ratio = numerator / denominator
+    high = root(lambda at: rates.weighted([1.0, -at]).high, ratio, ratio + 20.0)
+    low = 0.0
+    if rates.weighted([1.0, 0.0]).low > 0:
+        low = root(lambda at: -rates.weighted([1.0, -at]).low, ratio, 0.0)
+    limits = (1 - high, 1 - low) if np.isfinite(high) else (math.nan, math.nan)
+    return absolute, Interval(1 - ratio, *limits, level)
 
 
 def reductions(
@@ -222,34 +374,3 @@ def split_by_diagnosis(cas: ArrayLike, dd: ArrayLike, tau: float) -> dict[str, A
     wrong = int((low & ~correct).sum())
     result["share_wrong_of_low"] = wrong / total if total else float("nan")
     return result
-
-
-def _ordered(
-    cas: ArrayLike, real_cas: ArrayLike, clusters: Labels, real_clusters: Labels
-) -> tuple[Floats, Codes, Floats, Codes, list[int]]:
-    """Both sets in ascending order, the columns of their clusters, and the strata to draw."""
-    values = np.asarray(cas, dtype=np.float64).ravel()
-    real = np.asarray(real_cas, dtype=np.float64).ravel()
-    kept = np.isfinite(values), np.isfinite(real)
-    generated, reference = finite(values), finite(real, "CAS of Real")
-    labels = None if clusters is None else np.asarray(clusters)[kept[0]]
-    real_labels = None if real_clusters is None else np.asarray(real_clusters)[kept[1]]
-    if labels is not None and real_labels is not None and np.isin(labels, real_labels).any():
-        joint = np.concatenate([labels, real_labels])
-        codes, count = cluster_codes(joint, len(joint))
-        codes, real_codes, strata = codes[: len(labels)], codes[len(labels) :], [count]
-    else:
-        codes, count = cluster_codes(labels, len(generated))
-        real_codes, real_count = cluster_codes(real_labels, len(reference))
-        real_codes, strata = real_codes + count, [count, real_count]
-    order, real_order = np.argsort(generated), np.argsort(reference)
-    return generated[order], codes[order], reference[real_order], real_codes[real_order], strata
-
-
-def _rates(weights: Floats, ordered: Floats, taus: Floats) -> Floats:
-    """Weighted share of ``ordered`` below each resample's own threshold."""
-    cumulative = np.cumsum(weights, axis=1)
-    below = np.searchsorted(ordered, taus, side="left")
-    padded = np.concatenate([np.zeros((len(weights), 1)), cumulative], axis=1)
-    with np.errstate(invalid="ignore"):
-        return padded[np.arange(len(weights)), below] / cumulative[:, -1]

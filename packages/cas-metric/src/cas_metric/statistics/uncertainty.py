@@ -11,7 +11,7 @@ intervals); §A.3 of the paper (95% bootstrap intervals); number of resamples: o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -165,88 +165,15 @@ def bootstrap_means(
 def bootstrap_mean(
     values: ArrayLike,
     *,
-    clusters: Sequence[Any] | NDArray[Any] | None = None,
-    resamples: int = RESAMPLES,
+    clusters: Labels = None,
     level: float = CONFIDENCE,
-    seed: int = BOOTSTRAP_SEED,
+    **_: Any,
 ) -> Interval:
-    """Mean of the finite values with its percentile interval.
+    """An earlier name of :func:`cas_metric.statistics.intervals.mean_interval`.
 
-    Args:
-        values: ``(N,)``; NaN rows (failed images) are left out.
-        clusters: ``(N,)`` labels of what is drawn together; None draws rows.
-        resamples: Number of resamples.
-        level: Nominal coverage.
-        seed: Seed of the draw.
-
-    Returns:
-        All NaN when no value is finite.
+    The percentile bootstrap of a mean covers 84% at five cases where it says 95%, so nothing is
+    resampled any more; ``resamples`` and ``seed`` are accepted and without effect.
     """
-    column = np.asarray(values, dtype=np.float64).reshape(-1, 1)
-    codes, _ = cluster_codes(clusters, len(column))
-    present = np.isfinite(column[:, 0])
-    if not present.any():
-        return Interval(float("nan"), float("nan"), float("nan"), level)
-    column = column[present]
-    replicates = bootstrap_means(column, clusters=codes[present], resamples=resamples, seed=seed)
-    return percentile_interval(float(column.mean()), replicates[:, 0], level)
+    from cas_metric.statistics.intervals import mean_interval
 
-
-def bootstrap(
-    statistic: Callable[[NDArray[Any]], float],
-    values: ArrayLike,
-    *,
-    clusters: Sequence[Any] | NDArray[Any] | None = None,
-    resamples: int = RESAMPLES,
-    level: float = CONFIDENCE,
-    seed: int = BOOTSTRAP_SEED,
-) -> Interval:
-    """Percentile interval of any statistic, one call a resample.
-
-    For means and quantiles :func:`bootstrap_means` and :func:`bootstrap_quantiles` are far faster.
-
-    Args:
-        statistic: Maps rows to a number.
-        values: ``(N, …)`` rows.
-        clusters: ``(N,)`` labels of what is drawn together; None draws rows.
-        resamples: Number of resamples.
-        level: Nominal coverage.
-        seed: Seed of the draw.
-    """
-    rows = np.asarray(values)
-    codes, count = cluster_codes(clusters, len(rows))
-    members = np.argsort(codes, kind="stable")
-    groups = np.split(members, np.cumsum(np.bincount(codes, minlength=count))[:-1])
-    rng = np.random.default_rng(seed)
-    replicates = [
-        statistic(rows[np.concatenate([groups[g] for g in rng.integers(count, size=count)])])
-        for _ in range(resamples)
-    ]
-    return percentile_interval(float(statistic(rows)), replicates, level)
-
-
-def bootstrap_quantiles(counts: ArrayLike, ordered: ArrayLike, quantile: float) -> Floats:
-    """Linear quantile of each resample, from counts alone.
-
-    Equal to ``np.quantile(np.repeat(ordered, counts[r]), quantile)`` for every resample ``r``.
-
-    Args:
-        counts: ``(R, N)`` how often each value occurs in each resample.
-        ordered: ``(N,)`` values in ascending order.
-        quantile: In [0, 1].
-
-    Returns:
-        ``(R,)``; NaN for a resample without any value.
-    """
-    values = np.asarray(ordered, dtype=np.float64)
-    cumulative = np.cumsum(np.asarray(counts, dtype=np.float64), axis=1)
-    size = cumulative[:, -1]
-    position = quantile * np.maximum(size - 1, 0)
-    floor = np.floor(position)
-    # The k-th smallest of a resample is the first value whose cumulative count exceeds k.
-    last = len(values) - 1
-    below = np.minimum((cumulative <= floor[:, None]).sum(axis=1), last)
-    above = (cumulative <= np.minimum(floor + 1, size - 1)[:, None]).sum(axis=1)
-    lower, upper = values[below], values[np.minimum(above, last)]
-    result = lower + (position - floor) * (upper - lower)
-    return np.where(size > 0, result, np.nan)
+    return mean_interval(values, clusters=clusters, level=level)

@@ -7,12 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from cas_metric.cli.preference import analyse, correlate_with, draw_figures, score_table
 from cas_metric.errors import InputError
 from cas_metric.files import write_bytes
 from cas_metric.mllm.asking import Asked, Asking, put_questions
 from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE, RESAMPLES
+from cas_metric.report.preference import draw_figures
 from cas_metric.runs.provenance import provenance
+from cas_metric.statistics.preference_table import analyse, correlate_with, score_table
 from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, number, p_value, percent
 from cas_metric.tables import read_frame
 from cas_metric.verbs.audit import PACKAGES
@@ -200,7 +201,7 @@ def _figures(
             scores["correlation"] = correlate_with(scores, known, source)
         except InputError as error:  # equal scores correlate with nothing
             scores["warnings"].append(f"no correlation with CAS: {error.problem}")
-    again = repeatability(parsed, **draw)
+    again = repeatability(parsed)
     return {
         "preference": scores,
         "repeatability": None if again is None else _plain(again),
@@ -255,7 +256,7 @@ def judge_markdown(summary: Mapping[str, Any]) -> str:
     parts += [f"**Warning.** {warning}" for warning in scores["warnings"]]
     parts += [f"## Preference\n\n{score_table(scores)}", _places(summary), _repeatability(summary)]
     if "correlation" in scores:
-        from cas_metric.cli.correlate import coefficient_table
+        from cas_metric.statistics.correlation_table import coefficient_table
 
         table = coefficient_table(scores["correlation"]["coefficients"])
         parts.append(f"## CAS against preference\n\n{table}")
@@ -270,7 +271,7 @@ def _opening(summary: Mapping[str, Any]) -> str:
     return (
         f"{summary['n_cases']} cases, each in {orders} order{'s' if orders > 1 else ''}, ranked by "
         f"{summary['judge']['spec']} as {summary['role']}{without}. Criteria: {criteria}. "
-        "Bradley-Terry log-scores, 95% intervals by resampling cases. A language model is no "
+        "Bradley-Terry log-scores, 95% intervals over cases. A language model is no "
         "clinician."
     )
 

@@ -140,13 +140,15 @@ def memorization(
         read_pictures(
             one, size=ssim_size, variants=variants, num_workers=num_workers, progress=progress
         )
-        for one in sets[:2]
+        for one in sets
+        if one is not None
     )
     search = Search(maximum=not count_only, device=place, progress=counting(progress, "pairs"))
     settings = Settings(search if ssim else None, ssim_size, variants, faiss)
     analysis = analyse(
         *(sets.generated, sets.train, (pictures[0], pictures[1])),
         test=sets.test,
+        test_pictures=pictures[2] if len(pictures) > 2 else None,
         features=space.features if space else None,
         settings=settings,
     )
@@ -154,7 +156,10 @@ def memorization(
     if verify and ssim:
         _verify(analysis, pictures, search)
         text.append("verified: the pruned answer equals the full one\n")
-    errors = {**(space.errors if space else {}), **pictures[0].errors, **pictures[1].errors}
+    errors = {
+        **(space.errors if space else {}),
+        **{path: why for one in pictures for path, why in one.errors.items()},
+    }
     summary = _summary(
         analysis, sets, settings, errors=errors, n_train=len(pictures[1]),
         encoder=space.encoder if space else None,
@@ -294,7 +299,7 @@ def memorization_markdown(summary: Mapping[str, Any]) -> str:
     headings = ["method", "images", *limits, "either", "max SSIM"]
     parts = [*notice, markdown_table(headings, duplicates)]
     if distances := [_distances(one) for one in summary["methods"] if _tested(one)]:
-        headings = ["method", "to training", "to test", "difference", "95% interval", "p"]
+        headings = ["method", "to training", "to test", "difference", "95% interval", "p (Holm)"]
         parts.append(markdown_table(headings, distances))
     parts.append(summary["verdict"])
     if summary["failures"]:
@@ -307,13 +312,17 @@ def _tested(one: Mapping[str, Any]) -> bool:
 
 
 def _distances(one: Mapping[str, Any]) -> list[str]:
+    from cas_metric.statistics.rounding import between, fixed
+    from cas_metric.statistics.tables import p_value
+
     near = one["neighbours"]
     gap = near["difference"]
+    four = partial(fixed, digits=4, signed=True)
     return [
-        *(one["method"], f"{near['train']:.4f}", f"{near['test']:.4f}"),
-        f"{gap['estimate']:+.4f}",
-        f"{gap['low']:+.4f} to {gap['high']:+.4f}",
-        f"{near['p_nearer_to_train']:.3g}",
+        *(one["method"], fixed(near["train"], 4), fixed(near["test"], 4)),
+        four(gap["estimate"]),
+        between([gap["low"], gap["high"]], four),
+        p_value(near["p_nearer_to_train_adjusted"]),
     ]
 
 

@@ -282,8 +282,8 @@ def correlation(runs: Sequence[str], outcome: Outcome) -> dict[str, Any] | None:
     import numpy as np
     import pandas as pd
 
-    from cas_metric.cli.correlate import correlate_columns
     from cas_metric.downstream.comparison import SCORES
+    from cas_metric.statistics.correlation_table import correlate_columns
 
     if not runs:
         return None
@@ -334,8 +334,8 @@ def _mean_cas(runs: Sequence[str]) -> dict[str, float]:
 
 
 def _correlations(found: Mapping[str, Any]) -> str:
-    from cas_metric.cli.correlate import coefficient_table
     from cas_metric.report.utility import LABELS
+    from cas_metric.statistics.correlation_table import coefficient_table
 
     parts = [f"## CAS and utility\n\nAt {found['scale']:.0%} of the real images (cas_utility.csv)."]
     for result in found["results"]:  # those of the scores that differ between methods
