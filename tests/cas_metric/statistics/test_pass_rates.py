@@ -84,7 +84,7 @@ def test_rates_lie_within_their_intervals_and_do_not_hang_on_the_order(verdicts,
     for name in ("pass_rate", "item_rate", "complete"):
         one = found[name]
         alone = np.isnan(one["low"])  # nothing is said of one image
-            assert alone or one["low"] <= one["estimate"] <= one["high"]
+        assert alone or one["low"] <= one["estimate"] <= one["high"]
         assert one["estimate"] == pytest.approx(other[name]["estimate"], nan_ok=True)
     assert found["present"] == sum(words.count(PRESENT) for words in verdicts)
 

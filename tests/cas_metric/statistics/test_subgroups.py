@@ -93,7 +93,10 @@ def test_small_groups_are_named_and_not_compared():
 
 def test_failures_are_a_quantity_of_their_own():
     rows, table = scores(np.random.default_rng(5), 60)
-    rows.loc[table["sex"].eq("m") & (np.arange(120) % 3 == 0), ["cas", "status"]] = [np.nan, "failed"]
+    rows.loc[table["sex"].eq("m") & (np.arange(120) % 3 == 0), ["cas", "status"]] = [
+        np.nan,
+        "failed",
+    ]
     gaps = gaps_of(rows, table[["sex"]])
     failures = gaps[gaps["quantity"] == "failure_rate"].iloc[0]
     assert failures["gap"] == pytest.approx(-1 / 3)

@@ -85,8 +85,8 @@ def _guard(output: str) -> Any:
             raise Refused(f"it tried {event}")
         if event == "open":
             path, mode, flags = (*arguments, None, None)[:3]
-            writes = isinstance(flags, int) and flags & _WRITING
-            writes = writes or (isinstance(mode, str) and set(mode) & set("wax+"))
+            writes = isinstance(flags, int) and bool(flags & _WRITING)
+            writes = writes or (isinstance(mode, str) and bool(set(mode) & set("wax+")))
             if writes and str(path) not in (output, os.devnull):
                 raise Refused(f"it tried to write {path}")
 

@@ -52,7 +52,9 @@ class ImageSet(NamedTuple):
     def take(self, kept: NDArray[np.bool_]) -> ImageSet:
         """The images that are kept."""
         return ImageSet(
-            *(part[kept] for part in self[:3]),
+            self.features[kept],
+            self.labels[kept],
+            self.clusters[kept],
             {name: column[kept] for name, column in self.groups.items()},
         )
 

@@ -17,7 +17,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 
@@ -59,13 +59,15 @@ def open_space(spec: str, *, device: str, offline: bool) -> Encoder | None:
         MissingDependency: Inception without torch-fidelity.
     """
     if spec.startswith(INCEPTION):
-        return Inception(Path(spec.removeprefix(INCEPTION)).expanduser(), device)
+        path = Path(spec.removeprefix(INCEPTION)).expanduser()
+        return cast("Encoder", Inception(path, device))  # of images alone
     name, _, own = spec.partition(":")
     if name != CHEXGENBENCH:
         return None
     from cas_metric.encoders import open_encoder
 
-    return Resized(open_encoder(own or "rad-dino", device=device, offline=offline, raw=True))
+    opened = open_encoder(own or "rad-dino", device=device, offline=offline, raw=True)
+    return cast("Encoder", Resized(opened))
 
 
 class _ImagesOnly:

@@ -63,7 +63,9 @@ class Patches:
         from cas_metric.encoders.preprocessing import normalisation
 
         side, most = self.processor.patch_size, self.processor.max_num_patches
-        height, width = get_image_size_for_max_num_patches(*images.shape[-2:], side, most)
+        height, width = get_image_size_for_max_num_patches(
+            images.shape[-2], images.shape[-1], side, most
+        )
         resized = F.interpolate(
             images.float(), (height, width), mode="bilinear", align_corners=False, antialias=True
         )

@@ -185,8 +185,8 @@ def _against_p(table: Intervals, row: IntervalRow, p: Stated) -> Finding:
         else f"p {'below' if below else 'not below'} {alpha:g}, interval says otherwise"
     )
     verdict = "holds" if agrees else "mismatch"
-    exact = normal and not p.relation and p.value > 0
-    if agrees and exact and abs(math.log10(p.value / normal)) > 1:
+    exact = not p.relation and p.value > 0
+    if agrees and exact and normal and abs(math.log10(p.value / normal)) > 1:
         verdict = "weak"
         note = "ten times off the normal p-value of such an interval: another test, or few runs"
     shown = "skew interval" if normal is None else f"normal p {normal:.2g}"
