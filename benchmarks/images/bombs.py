@@ -145,7 +145,13 @@ def _nifti(dtype: str) -> Writer:
     return write
 
 
+def _strip(path: Path, side: int) -> None:
+    """As many pixels, one side 32 times the other: what is resized is larger than the file."""
+    Image.new("RGB", (4 * side, side // 8)).save(path)
+
+
 BOMBS: Final[dict[str, Writer]] = {
+    "strip.png": _strip,
     "grey1.png": _png(1, 0),
     "grey8.png": _png(8, 0),
     "grey8-key.png": _png(8, 0, _chunk(b"tRNS", b"\0\0")),
