@@ -25,7 +25,7 @@ to it where the text tower sees its padding. A directory with ``open_clip_config
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
@@ -69,8 +69,6 @@ class Encoder(Protocol):
         dtype: Of weights and activations, one of :data:`DTYPES`.
         text_policy: How texts beyond the limit are treated, one of ``protocol.TEXT_POLICIES``.
         device: Where the model lives, as torch names it (``cpu``, ``cuda``, ``cuda:1``, …).
-        device_description: The same for people, with the name of a GPU.
-        files: sha256 of the files that it was made from, by name.
     """
 
     name: str
@@ -82,8 +80,6 @@ class Encoder(Protocol):
     dtype: str
     text_policy: str
     device: str
-    device_description: str
-    files: Mapping[str, str]
 
     def preprocess(self, images: Tensor) -> Tensor:
         """``(B, 3, H, W)`` in [0, 1] to ``(B, 3, S, S)`` model input, differentiable."""

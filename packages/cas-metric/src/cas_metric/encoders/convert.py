@@ -11,12 +11,15 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cas_metric.encoders.unpickling import REFUSED
 from cas_metric.encoders.weights import digest_file
 from cas_metric.errors import CasError, InputError, MissingDependency
 from cas_metric.files import to_json, write_bytes
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: Suffixes of pickled weights.
 PICKLES: Final = (".bin", ".pt", ".pth", ".ckpt")
@@ -88,6 +91,20 @@ def convert(source: Path, to: Path, *, architecture: str | None = None) -> Conve
     )
     write_bytes(to / RECORD, to_json({**asdict(done), "directory": to.name}).encode())
     return done
+
+
+def tensors_of(source: Path) -> dict[str, Tensor]:
+    """Named tensors of one pickled file, read apart as :func:`convert` reads.
+
+    Raises:
+        InputError: It wants more than tensors, or is damaged.
+    """
+    from safetensors.torch import load_file
+
+    with tempfile.TemporaryDirectory(prefix="cas-tensors-") as folder:
+        weights = Path(folder) / "tensors.safetensors"
+        _read_apart([source], weights)
+        return load_file(weights)
 
 
 def _pickles(source: Path) -> list[Path]:

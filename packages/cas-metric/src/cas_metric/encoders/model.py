@@ -44,7 +44,12 @@ class Towers:
 
 
 class ModelEncoder:
-    """The :class:`Encoder` that every family is loaded as."""
+    """The :class:`~cas_metric.encoders.Encoder` that every family is loaded as.
+
+    Attributes:
+        files: sha256 of the files that it was made from, by name.
+        device_description: ``device`` for people, with the name of a GPU.
+    """
 
     def __init__(
         self,

@@ -12,9 +12,6 @@ distance is the FD-DINOv2 of Stein et al. (2023).
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -36,13 +33,6 @@ _HOW: Final = (
     "weights-inception-2015-12-05-6726825d.pth as torch-fidelity publishes it, or "
     "pt_inception-2015-12-05-6726825d.pth as pytorch-fid does; .safetensors with the same names"
 )
-#: A pickle is opened in a process of its own, without code execution, and comes back as tensors.
-_CONVERT: Final = """
-import sys, torch
-from safetensors.torch import save_file
-state = torch.load(sys.argv[1], map_location="cpu", weights_only=True)
-save_file({name: value.contiguous() for name, value in state.items()}, sys.argv[2])
-"""
 
 
 def open_space(spec: str, *, device: str, offline: bool) -> Encoder | None:
@@ -217,18 +207,11 @@ def _state(path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    from cas_metric.encoders.convert import tensors_of
+
     if not path.is_file():
         raise ModelUnavailable(f"{path}: no such file", fix=f"give {_HOW}")
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        with tempfile.TemporaryDirectory() as folder:
-            target = Path(folder, "weights.safetensors")
-            command = [sys.executable, "-c", _CONVERT, str(path.resolve()), str(target)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-            if done.returncode:
-                cause = (done.stderr.strip().splitlines() or [""])[-1]
-                raise InputError(f"{path}: no file of weights: {cause}", fix=f"give {_HOW}")
-            return load_file(target)
+        return load_file(path) if path.suffix == ".safetensors" else tensors_of(path)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: not a readable file of weights: {error}", fix=_HOW) from error
