@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,43 +18,9 @@ from craft_trainer.bases.base import family_of
 from craft_trainer.config.schema import parse_config, to_yaml
 from craft_trainer.config.stage import method_names, stage_class
 
-#: One file: settings, costs and loss of a method of one's own.
-METHOD = '''
-"""Denoising with the absolute error."""
-
-from __future__ import annotations
-
-from typing import Literal
-
-from pydantic import NonNegativeFloat
-
-from craft_trainer.config.stage import TrainedStage
-from craft_trainer.methods.base import Loss, Method
-
-
-class AbsoluteStage(TrainedStage):
-    method: Literal["absolute"]
-    weight: NonNegativeFloat = 1.0
-    title = "Absolute error"
-
-    def build(self, setup):
-        return Absolute(setup.model, setup.model.forward_process(setup.latent), self.weight)
-
-
-class Absolute(Method):
-    def __init__(self, model, forward, weight):
-        self.model, self.forward, self.weight = model, forward, weight
-
-    def loss(self, batch, step):
-        from craft_trainer.methods.denoising import conditions_of, corrupt, latents_of
-
-        latents = latents_of(batch, "a-stream-of-its-own", batch.moments, self.model)
-        mixed = corrupt(batch, latents, self.forward)
-        conditions = conditions_of(batch, self.model)
-        predicted = self.model.denoise(mixed.noisy, mixed.timesteps, conditions)
-        error = self.weight * (predicted - mixed.target).abs().mean()
-        return Loss(error, {"loss/diffusion": error.detach()})
-'''
+PAGE = Path(__file__).parents[3] / "docs" / "architecture" / "craft-trainer.md"
+#: One file: settings, costs and loss of a method of one's own, as the documentation prints it.
+(METHOD,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
 BASE = '''
 """A family of base models of one's own."""
 
@@ -93,7 +60,7 @@ def another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_a_method_of_another_package_trains_by_its_name(
     settings: Any, another: Path, tmp_path: Path
 ) -> None:
-    stage = {"method": "absolute", "steps": 2, "weight": 0.5}
+    stage = {"method": "absolute", "steps": 2}
     file = tmp_path / "config.yaml"
     file.write_text(to_yaml(settings(stage)))
     search = os.pathsep.join([str(another), os.environ.get("PYTHONPATH", "")])
@@ -119,8 +86,8 @@ def test_a_method_of_another_package_trains_by_its_name(
 
 def test_mistakes_are_told_as_of_any_method(settings: Any, another: Path) -> None:
     assert "absolute" in list(method_names())
-    with pytest.raises(InputError, match=r"unknown key 'stages\.0\.wieght'\n.*'weight'"):
-        settings({"method": "absolute", "steps": 1, "wieght": 1})
+    with pytest.raises(InputError, match=r"unknown key 'stages\.0\.stesp'\n.*'steps'"):
+        settings({"method": "absolute", "steps": 1, "stesp": 1})
     with pytest.raises(InputError, match=r"entry point 'broken' of .* is no Stage"):
         stage_class("broken")
 
