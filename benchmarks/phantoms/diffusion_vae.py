@@ -52,11 +52,18 @@ def differences(images: Tensor) -> tuple[Tensor, Tensor]:
     return images[..., 1:] - images[..., :-1], images[..., 1:, :] - images[..., :-1, :]
 
 
-def reconstruction_loss(images: Tensor, rebuilt: Tensor) -> Tensor:
-    """Mean absolute error of pixels at every scale and of their differences."""
-    error = sum(F.avg_pool2d(rebuilt - images, side).abs().mean() for side in SCALES)
+def reconstruction_loss(images: Tensor, rebuilt: Tensor, colour: float = 0.0) -> Tensor:
+    """Mean absolute error of pixels at every scale and of their differences.
+
+    ``colour`` weights that of what is left of the pixels without their brightness: a purple and a
+    grey lesion differ little in the mean over three channels.
+    """
+    error = rebuilt - images
+    tint = error - error.mean(dim=1, keepdim=True)
+    total = sum(F.avg_pool2d(error, side).abs().mean() for side in SCALES)
+    total = total + colour * sum(F.avg_pool2d(tint, side).abs().mean() for side in SCALES)
     pairs = zip(differences(images), differences(rebuilt), strict=True)
-    return error + DIFFERENCES * sum((left - right).abs().mean() for left, right in pairs)
+    return total + DIFFERENCES * sum((left - right).abs().mean() for left, right in pairs)
 
 
 class Perceptual:
@@ -111,7 +118,7 @@ def train(pictures: Pictures, out: Path, options: argparse.Namespace) -> None:
             posterior.mean.shape, generator=torch.Generator().manual_seed(int(rng.integers(2**62)))
         )
         rebuilt = vae.decode(posterior.mean + posterior.std * noise.to(device)).sample
-        error = reconstruction_loss(images, rebuilt)
+        error = reconstruction_loss(images, rebuilt, options.colour)
         divergence = posterior.kl().mean() / posterior.mean[0].numel()
         terms = {"pixels": error, "kl": divergence}
         total = error + DIVERGENCE * divergence
@@ -141,6 +148,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--hold", type=float, default=0.0, help="share of steps at that rate")
     parser.add_argument("--start", type=Path, help="folder of another autoencoder")
+    parser.add_argument("--colour", type=float, default=0.0, help="weight of that term")
     parser.add_argument("--perceptual", type=float, default=0.0, help="weight of that term")
     add_machine(parser)
 

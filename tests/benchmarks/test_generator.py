@@ -52,6 +52,17 @@ def test_toy_base_is_drawn_with(tmp_path: Path) -> None:
     assert torch.isfinite(images).all()
 
 
+def test_colour_term_sees_tint_and_not_brightness() -> None:
+    grey = torch.zeros(1, 3, 8, 8)
+    brighter, tinted = grey + 0.3, grey + torch.tensor([0.3, 0.0, -0.3]).view(1, 3, 1, 1)
+    plain, weighted = (
+        [diffusion_vae.reconstruction_loss(grey, other, colour) for other in (brighter, tinted)]
+        for colour in (0.0, 2.0)
+    )
+    assert torch.allclose(weighted[0], plain[0])
+    assert torch.allclose(weighted[1], 3 * plain[1])
+
+
 def test_pictures_are_those_of_the_training_parts() -> None:
     chest, skin = (training_pictures(WORLDS[name], pictures()) for name in ("chest", "skin"))
     assert (len(chest.images), len(skin.images)) == (8, 32)
