@@ -75,7 +75,9 @@ def load(directory: Path, config: dict[str, Any]) -> Towers:
         text=None,
         dim=model.num_features * (1 if model.global_pool else 2),
         preprocessing=_preprocessing(timm, stated, arguments),
-        pooling=model.global_pool or "cls token and mean of the patches",
+        # Of convolutional networks it is a module, which knows its name.
+        pooling=getattr(model.global_pool, "pool_type", model.global_pool)
+        or "cls token and mean of the patches",
         content=content_digest(directory),
     )
 
