@@ -1,10 +1,12 @@
 """The torchmetrics face: the same numbers as the primitives, one row an image."""
 
 import importlib.util
+import pickle
 import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from tests.support.clinical_crops import CLASSES, Folders, read_metadata
@@ -235,3 +237,15 @@ def test_names_do_for_encoder_domain_and_probe(
     )
     named.update(**_part(batch, 0, 2))
     assert len(named.rows()) == 2
+
+
+def test_a_pickled_metric_goes_on_where_it_was(
+    metric: ClinicalAlignmentScore, batch: dict, tmp_path: Path
+) -> None:
+    metric.update(**_part(batch, 0, 5))
+    (tmp_path / "metric.pickle").write_bytes(pickle.dumps(metric))
+    again = pickle.loads((tmp_path / "metric.pickle").read_bytes())
+    for one in (metric, again):
+        one.update(**_part(batch, 5, 12))
+    pd.testing.assert_frame_equal(again.rows(), metric.rows())
+    assert metric.clone().encoder is metric.encoder

@@ -61,7 +61,19 @@ def load_encoder(
 
     options = LoadOptions(find_device(device).name, dtype, text_policy, compile)
     found = _locate(spec, revision, offline)
-    return ModelEncoder(found.name, found.revision, found.load(), options, found.digests())
+    encoder = ModelEncoder(found.name, found.revision, found.load(), options, found.digests())
+    local = found.revision == "local" and Path(spec).expanduser().exists()
+    place = Path(spec).expanduser().absolute() if local else spec
+    encoder.again = partial(
+        *(load_encoder, place),
+        device=device,
+        dtype=dtype,
+        offline=offline,
+        revision=revision,
+        text_policy=text_policy,
+        compile=compile,
+    )
+    return encoder
 
 
 def open_encoder(

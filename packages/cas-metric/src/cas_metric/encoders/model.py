@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -46,10 +47,24 @@ class Towers:
 class ModelEncoder:
     """The :class:`~cas_metric.encoders.Encoder` that every family is loaded as.
 
+    It never changes, so copies share it. It is pickled by what it was loaded from: the weights are
+    read again where it is unpickled.
+
     Attributes:
         files: sha256 of the files that it was made from, by name.
         device_description: ``device`` for people, with the name of a GPU.
     """
+
+    #: Loads it again; set by :func:`cas_metric.encoders.load_encoder`.
+    again: partial[ModelEncoder] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.again is None:
+            raise TypeError(f"the encoder {self.name!r} was not loaded by name: it has no pickle")
+        return self.again, ()
+
+    def __deepcopy__(self, memo: object) -> ModelEncoder:
+        return self
 
     def __init__(
         self,
