@@ -167,7 +167,7 @@ def rate_part(
     found = variance(errors, codes)
     effective = n * simple / found if found > _ROUNDING**2 and simple > 0 else math.sqrt(fewest * n)
     effective = min(max(effective, fewest), _MOST * max(trials, n))
-    plain = clusters == n and trials <= n and not student
+    plain = clusters == n and not student and bool(np.isin(values, (0.0, 1.0)).all())
     z = t_quantile(level, math.inf if plain else degrees(codes))
     return Part(share, *wilson_limits(share, effective, z), errors)
 
