@@ -112,7 +112,7 @@ def test_an_embedding_is_that_of_the_windowed_pixels(
     found = embed_image_files([path] * 3, siglip, cache, windows=windows, batch_size=4)
     assert found.embedded == 3
     assert found.steps == (
-        ("16-bit scaled by 1/65535",),
+        ("16-bit scaled by 1/65535", "faint: all pixels between 2 and 10 of 255"),
         ("window 800 to 1400",),
         ("window 0 to 4000",),
     )
