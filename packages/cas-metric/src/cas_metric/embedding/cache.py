@@ -47,7 +47,7 @@ _FIRST_MAP: Final = 64 << 20
 _HEADER: Final = struct.Struct("<IIBI")
 
 #: Packages that decode and resize images.
-_PIXELS: Final = ("pillow", "pydicom", "nibabel", "numpy")
+_PIXELS: Final = ("pillow", "torchvision", "tifffile", "pydicom", "nibabel", "numpy")
 
 Kind = Literal["image", "text"]
 

@@ -65,7 +65,8 @@ def load_encoder(
     local = found.revision == "local" and Path(spec).expanduser().exists()
     place = Path(spec).expanduser().absolute() if local else spec
     encoder.again = partial(
-        *(load_encoder, place),
+        load_encoder,
+        place,
         device=device,
         dtype=dtype,
         offline=offline,
