@@ -11,6 +11,8 @@ from rich.text import Text
 
 from cas_metric.cli.common import console_out
 from cas_metric.protocol import CUSTOM, PRIMITIVES
+from cas_metric.statistics.intervals import FEW_CLUSTERS
+from cas_metric.statistics.rounding import between, fixed
 
 _COLUMNS: Final = (*PRIMITIVES, "cas")
 #: Width where there is no terminal to ask.
@@ -59,12 +61,14 @@ def _cells(one: Mapping[str, Any], tail: Mapping[str, Any] | None) -> list[str]:
 def _with_interval(mean: float, low: float, high: float) -> str:
     if mean is None or mean != mean:
         return "-"
-    return f"{mean:.3f}\n{low:.3f}–{high:.3f}" if low == low else f"{mean:.3f}\n"
+    return f"{fixed(mean)}\n{between([low, high])}"
 
 
 def _lines(summary: Mapping[str, Any]) -> Iterator[str]:
     """Everything that must be known beside the table, a line each."""
-    yield "Means, 95% bootstrap intervals below. Floor: against another real image of the class."
+    if few := [m["clusters"] for m in summary["methods"] if m.get("clusters", 10) < FEW_CLUSTERS]:
+        yield f"The intervals rest on as few as {min(few)} independent cases: wide, and rough."
+    yield "Means, 95% intervals below. Floor: against another real image of the class."
     if summary["tau"] is not None:
         yield f"tau = {summary['tau']:.3f}, the 25th percentile of the real images' CAS"
     for one in summary["methods"]:
