@@ -15,7 +15,7 @@ NOTEBOOK = ROOT / "docs" / "notebooks" / "three-cells.ipynb"
 
 
 def test_three_cells_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    draw_world(tmp_path / "demo", "chexpert", 12, 0)
+    draw_world(tmp_path / "demo", "chexpert", 8, 0)
     monkeypatch.setenv("CAS_CACHE", str(tmp_path / "cache"))
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
