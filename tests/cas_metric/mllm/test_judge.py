@@ -225,7 +225,7 @@ def test_a_judge_that_always_prefers_the_first_is_exposed_and_moves_no_score(tmp
     assert [found[k].first for k in (1, 2, 3)] == [18, 0, 0]
     assert found[1].rate.low > 0.8
     assert found[2].rate.high < 0.2
-    assert position_bias(parsed).p < 1e-6
+    assert position_bias(parsed).p < 1e-3  # as small as 2,000 exchanges can say
     assert repeatability(parsed).same_first.estimate == 0.0
     # Cyclic shifts of one order: two of three pairs of methods keep their order in any two.
     assert repeatability(parsed).kendall_tau.estimate < 0.5

@@ -34,7 +34,7 @@ class PositionBias(NamedTuple):
         top1: Place to the share of rankings whose first choice was shown there.
         mean_rank: Place to the mean rank of what was shown there.
         p: Randomisation p-value that the first choice does not depend on the place; NaN where the
-            orders are confounded or cannot be exchanged.
+            orders are confounded.
         n: Rankings that entered.
         cases: Cases that they are of.
         confounded: Methods that stood in one place nearly always: their worth and that of the
@@ -116,8 +116,6 @@ def _p_value(
     )
     # What each place is expected to win with these methods and these orders.
     expected = drawn.mean(axis=0)
-    if not (drawn.std(axis=0) > 1e-9).any():
-        return math.nan
     scale = np.maximum(expected, 1e-9)
     observed = (((_counts(share, orders[None], places)[0] - expected) ** 2) / scale).sum()
     statistics = (((drawn - expected) ** 2) / scale).sum(axis=1)

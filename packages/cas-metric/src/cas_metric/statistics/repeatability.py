@@ -6,8 +6,9 @@ every case in balanced orders, and what is reported of it, is ours.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,7 +41,7 @@ class Place(NamedTuple):
     Attributes:
         shown: Rankings with a candidate in this place.
         first: How many of them put it first.
-        rate: ``first / shown`` with Wilson's interval, all rankings of a case together.
+        rate: ``first / shown`` with Wilson's interval, rankings of a case in one order together.
         mean_rank: Mean rank of what stood here.
     """
 
@@ -94,15 +95,23 @@ def places(rankings: Rankings, *, level: float = CONFIDENCE) -> dict[int, Place]
     if rankings.positions is None:
         return {}
     first = rankings.ranks == np.nanmin(rankings.ranks, axis=1, keepdims=True)
+    # Raters who saw one order of a case are one witness; another order of it is another.
+    orders = np.array([f"{case} {order.tolist()}" for case, order in _shown(rankings)])
     found = {}
     for place in np.unique(rankings.positions[np.isfinite(rankings.positions)]):
         here = rankings.positions == place
         shown, won = int(here.sum()), int((first & here).sum())
         kept = here.any(axis=1)
         won_here = (first & here).any(axis=1)[kept].astype(np.float64)
-        bounds = rate_interval(won_here, clusters=rankings.cases[kept], level=level)
+        bounds = rate_interval(won_here, clusters=orders[kept], level=level)
         found[int(place)] = Place(shown, won, bounds, float(rankings.ranks[here].mean()))
     return found
+
+
+def _shown(rankings: Rankings) -> Iterator[tuple[Any, Floats]]:
+    """Case and order of each ranking."""
+    assert rankings.positions is not None
+    return zip(rankings.cases, rankings.positions, strict=True)
 
 
 def shown_counts(rankings: Rankings) -> dict[str, list[int]]:
