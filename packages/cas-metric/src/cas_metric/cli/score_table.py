@@ -16,7 +16,7 @@ from cas_metric.statistics.rounding import between, fixed
 
 _COLUMNS: Final = (*PRIMITIVES, "cas")
 #: Width where there is no terminal to ask.
-_WIDTH: Final = 100
+_WIDTH: Final = 112
 
 
 def print_summary(summary: Mapping[str, Any], folder: Path) -> None:
@@ -36,7 +36,7 @@ def print_summary(summary: Mapping[str, Any], folder: Path) -> None:
 
 def _table(summary: Mapping[str, Any]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("method", overflow="fold")
+    table.add_column("method", overflow="fold", min_width=8)
     for name in _COLUMNS:
         table.add_column(name.upper(), justify="right", no_wrap=True)
     table.add_column("below tau", justify="right", no_wrap=True)
