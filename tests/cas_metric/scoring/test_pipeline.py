@@ -15,7 +15,7 @@ from tests.support.clinical_crops import Folders, read_metadata, write_folders, 
 from cas_metric import primitives, protocol
 from cas_metric.domains import load_domain
 from cas_metric.embedding.cache import EmbeddingCache
-from cas_metric.encoders import Encoder
+from cas_metric.encoders import Encoder, list_encoders
 from cas_metric.errors import InputError, PreflightError, TooManyFailures
 from cas_metric.images import load_image
 from cas_metric.manifest import read_manifest
@@ -78,7 +78,7 @@ def test_rows_are_the_primitives_of_embeddings_made_by_hand(
 
 
 def test_columns_order_and_status(scores: Scores) -> None:
-    assert list(scores.rows.columns) == [*COLUMNS, "prompt"]
+    assert list(scores.rows.columns) == [*COLUMNS, "prompt", "note"]
     assert scores.rows["id"].is_monotonic_increasing
     assert (scores.rows["status"] == "ok").all()
     assert (scores.rows["error"] == "").all()
@@ -283,6 +283,7 @@ def test_only_the_pinned_evaluator_in_float32_with_a_training_split_is_cas_v1(
         name = "google/siglip-so400m-patch14-384"
         revision = "9fdffc58afc957d1a03a25b10dba0329ab15c2a3"
         dtype, text_policy = "float32", "truncate"
+        files = dict(next(one for one in list_encoders() if one.alias == "siglip").sha256)
 
     def version(**changes: str) -> str:
         encoder = type("Encoder", (Pinned,), changes)()

@@ -26,6 +26,7 @@ import cas_metric
 from cas_metric.embedding.cache import EmbeddingCache
 from cas_metric.encoders import Encoder
 from cas_metric.errors import InputError
+from cas_metric.files import to_json
 from cas_metric.scoring.probe import Probe, fit
 
 
@@ -74,7 +75,7 @@ def test_a_run_shows_what_a_notebook_asks_for(
     assert run.report(tmp_path / "page.html").read_text() == run.to_html()
     again = cas_metric.Run.load(tmp_path / "run")
     pd.testing.assert_frame_equal(again.rows, run.rows)
-    assert again.summary["methods"] == json.loads(json.dumps(run.summary["methods"]))
+    assert again.summary["methods"] == json.loads(to_json(run.summary["methods"]))
 
 
 def test_frames_manifests_and_open_stores_do_as_well(

@@ -139,7 +139,7 @@ def test_k_of_t_is_the_whole_graph(families: Any, name: str, kind: str) -> None:
             nothing = model.denoise(latents, time, guidance.unconditional)
             told = nothing + 2.0 * (told - nothing)
         latents = sampler.step(told, time, latents, generator=generator).prev_sample
-    torch.testing.assert_close(ours, latents, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(ours, latents, atol=2e-5, rtol=1e-4)
     whole = gradient(latents)
     scale = float(whole.abs().max())
     torch.testing.assert_close(gradient(ours) / scale, whole / scale, atol=1e-4, rtol=1e-3)

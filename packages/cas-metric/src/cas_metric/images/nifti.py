@@ -99,7 +99,7 @@ def _open(path: Path) -> Any:
             raise ImageError(f"{path}: its pixels begin too far behind its header", fix=FIX)
     volume = nibabel.load(path)
     shape = getattr(volume, "shape", ())
-    if len(shape) < 3 or 0 in shape or set(shape[3:]) - {1}:
+    if len(shape) < 3 or min(shape) < 1 or set(shape[3:]) - {1}:
         raise ImageError(
             f"{path}: has shape {shape}, not three dimensions", fix="extract one volume first"
         )
