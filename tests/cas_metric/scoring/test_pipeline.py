@@ -285,15 +285,17 @@ def test_only_the_pinned_evaluator_in_float32_with_a_training_split_is_cas_v1(
         dtype, text_policy = "float32", "truncate"
         files = dict(next(one for one in list_encoders() if one.alias == "siglip").sha256)
 
-    def version(**changes: str) -> str:
+    def version(**changes: object) -> str:
         encoder = type("Encoder", (Pinned,), changes)()
         return protocol.version_of(conditions_of(scores.inputs, encoder, scores.judge))
 
     assert version() == protocol.VERSION
-    assert version(revision="main") == protocol.CUSTOM
+    assert version(revision="main") == protocol.VERSION  # the content decides, not a commit
+    assert version(files={}) == protocol.CUSTOM
     assert version(dtype="bfloat16") == protocol.CUSTOM
     assert version(text_policy="chunk-mean") == protocol.CUSTOM
-    assert version(name="someone/else") == protocol.CUSTOM
+    assert version(name="someone/else") == protocol.VERSION
+    assert version(name="someone/else", files={}) == protocol.CUSTOM
 
 
 def test_real_images_that_the_probe_was_fitted_on_are_reported(

@@ -197,8 +197,10 @@ def _exceeds_real(name: str, looks: Sequence[Look], real: Look, guards: Guards) 
     """DD, VDC or CCS lie above those of the real partners, the paired interval included."""
     now = looks[-1]
     for primitive in WATCHED:
-        excess = bootstrap_mean(np.subtract(now.scores[primitive], real.scores[primitive]))
-        if excess.low > 0:
+        gaps = np.subtract(now.scores[primitive], real.scores[primitive])
+        excess = bootstrap_mean(gaps)
+        # Without any spread there is no interval, and every case says the same.
+        if excess.low > 0 or (np.ptp(gaps) == 0 and excess.estimate > 0):
             value, reference = (float(np.mean(x.scores[primitive])) for x in (now, real))
             return Sign(
                 value,
