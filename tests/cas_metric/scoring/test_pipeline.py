@@ -283,7 +283,7 @@ def test_only_the_pinned_evaluator_in_float32_with_a_training_split_is_cas_v1(
         name = "google/siglip-so400m-patch14-384"
         revision = "9fdffc58afc957d1a03a25b10dba0329ab15c2a3"
         dtype, text_policy = "float32", "truncate"
-        files = dict(next(one for one in list_encoders() if one.alias == "siglip").sha256)
+        files = dict(next(one for one in list_encoders() if one.alias == "siglip").sha256)  # noqa: RUF012
 
     def version(**changes: object) -> str:
         encoder = type("Encoder", (Pinned,), changes)()

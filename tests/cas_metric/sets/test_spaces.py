@@ -59,7 +59,7 @@ def test_files_that_are_no_weights_are_refused(tmp_path, state):
         open_space(f"inception:{tmp_path / 'none.pth'}", device="cpu", offline=True)
     harmful = tmp_path / "harmful.pth"
     harmful.write_bytes(pickle.dumps({"weight": Harmful()}))
-    with pytest.raises(InputError, match="no file of weights|more than tensors or is damaged"):
+    with pytest.raises(InputError, match=r"no file of weights|more than tensors or is damaged"):
         open_space(f"inception:{harmful}", device="cpu", offline=True)
     other = tmp_path / "other.safetensors"
     save_file({"weight": torch.zeros(3)}, other)
