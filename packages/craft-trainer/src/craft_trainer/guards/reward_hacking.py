@@ -200,7 +200,7 @@ def _exceeds_real(name: str, looks: Sequence[Look], real: Look, guards: Guards) 
         gaps = np.subtract(now.scores[primitive], real.scores[primitive])
         excess = bootstrap_mean(gaps)
         # Without any spread there is no interval, and every case says the same.
-        if excess.low > 0 or (np.ptp(gaps) == 0 and excess.estimate > 0):
+        if excess.low > 0 or (np.ptp(gaps) < 1e-9 and excess.estimate > 0):
             value, reference = (float(np.mean(x.scores[primitive])) for x in (now, real))
             return Sign(
                 value,
