@@ -12,6 +12,7 @@ distance is the FD-DINOv2 of Stein et al. (2023).
 from __future__ import annotations
 
 import io
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -60,7 +61,7 @@ def open_space(spec: str, *, device: str, offline: bool) -> Encoder | None:
     return cast("Encoder", Resized(opened))
 
 
-class _ImagesOnly:
+class _ImagesOnly(ABC):
     """What an encoder without texts has in common with the others."""
 
     name: str
@@ -87,13 +88,13 @@ class _ImagesOnly:
         """Refused: these spaces measure, they do not reward."""
         raise InputError(f"{self.name} is for measuring, it has no differentiable preprocessing")
 
+    @abstractmethod
     def official_preprocess(self, images: Sequence[np.ndarray]) -> Tensor:
         """See :meth:`cas_metric.encoders.Encoder.official_preprocess`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def embed_pixels(self, inputs: Tensor) -> Tensor:
         """See :meth:`cas_metric.encoders.Encoder.embed_pixels`; not normalised."""
-        raise NotImplementedError
 
     def embed_images(self, images: Tensor) -> Tensor:
         """``(B, 3, H, W)`` in [0, 1], rounded to 8 bits, to ``(B, D)`` raw features."""

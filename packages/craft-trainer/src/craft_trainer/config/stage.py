@@ -8,6 +8,7 @@ point of the group ``craft_trainer.methods``.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
@@ -168,21 +169,21 @@ class TrainedStage(Stage):
         return self
 
     def attach(self, model: DiffusionModel, classes: Sequence[str]) -> None:
-        """Make tokens trainable, where the stage learns some; an adapter is the trainer's.
+        """Make tokens trainable; asked of a stage that ``learns`` tokens, no other defines it.
 
         Args:
             model: Extended in place.
             classes: Names of the classes that are learned from.
         """
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} learns tokens: it must say how, by `attach`")
 
+    @abstractmethod
     def build(self, setup: Setup) -> Method:
         """The method, ready to give the loss of a batch.
 
         Raises:
             InputError: The base model, the data or the critic do not suit it.
         """
-        raise NotImplementedError
 
     def forwards_per_image(self, differentiated: float, branches: int, steps: int) -> float:
         """See :meth:`Stage.forwards_per_image`; by default one differentiated prediction."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,7 +29,7 @@ class Loss(NamedTuple):
     logs: dict[str, Tensor]
 
 
-class Method:
+class Method(ABC):
     """A way of adapting the model. Loading, order, optimizer and checkpoints are the trainer's."""
 
     @property
@@ -36,9 +37,9 @@ class Method:
         """Encoder that gives rewards, where one does: it cannot be the held-out evaluator."""
         return None
 
+    @abstractmethod
     def loss(self, batch: Batch, step: int) -> Loss:
         """The loss of one batch; ``step`` is the optimizer step, counted from 0."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
