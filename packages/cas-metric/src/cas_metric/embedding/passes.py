@@ -31,7 +31,6 @@ from cas_metric.errors import CasError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import Tensor
 
     from cas_metric.encoders import Encoder
     from cas_metric.images import Window
@@ -180,7 +179,9 @@ def _fill(
     progress: Progress | None,
 ) -> dict[bytes, str]:
     """Decode and embed ``files``, by the key of their entries; the reasons of those that failed."""
-    model = _FixedBatches(encoder, batch_size or default_batch_size(encoder.device))
+    from cas_metric.embedding.batches import FixedBatches
+
+    model = FixedBatches(encoder, batch_size or default_batch_size(encoder.device))
     failed: dict[bytes, str] = {}
     decoded = ordered_map(
         lambda file: decode(*file, encoder),
@@ -273,52 +274,6 @@ def _lost(what: Sequence[str]) -> CasError:
         f"{len(what)} embeddings are in no cache, first that of {what[0]}",
         fix="run the same command again: it embeds what is missing",
     )
-
-
-class _FixedBatches:
-    """The image tower behind batches of one size, which is halved when memory runs out."""
-
-    def __init__(self, encoder: Encoder, size: int) -> None:
-        self.encoder = encoder
-        self.size = size
-
-    def embed(self, inputs: Sequence[Tensor]) -> NDArray[np.float32]:
-        """``(n, D)`` of ``n`` model inputs ``(3, S, S)``, any number of them."""
-        import torch
-        from accelerate.utils.memory import should_reduce_batch_size
-
-        while True:
-            try:
-                parts = [
-                    self._forward(inputs[start : start + self.size])
-                    for start in range(0, len(inputs), self.size)
-                ]
-            except RuntimeError as error:
-                full = isinstance(error, torch.OutOfMemoryError)
-                if not (full or should_reduce_batch_size(error)):
-                    raise
-                self._halve(error)
-            else:
-                empty = np.empty((0, self.encoder.dim), dtype=np.float32)
-                return np.concatenate([empty, *parts])
-
-    def _forward(self, inputs: Sequence[Tensor]) -> NDArray[np.float32]:
-        import torch
-
-        filled = torch.stack([*inputs, *[inputs[-1]] * (self.size - len(inputs))])
-        with torch.inference_mode():
-            return self.encoder.embed_pixels(filled)[: len(inputs)].cpu().numpy()
-
-    def _halve(self, error: RuntimeError) -> None:
-        from accelerate.utils.memory import clear_device_cache
-
-        if self.size == 1:
-            raise CasError(
-                f"{self.encoder.device} has no memory for a single image of this encoder",
-                fix="free memory, choose a smaller encoder, or --device cpu",
-            ) from error
-        self.size = (self.size + 1) // 2
-        clear_device_cache()
 
 
 class _Writer:
