@@ -136,7 +136,10 @@ def test_runs_of_other_images_are_not_replaced(
     ]
     refused = cas("score", other, folders.test, *options, "--out", "runs/generated")
     assert refused.code == 2
-    assert "holds a run of other images" in refused.err
+    assert "holds another run" in refused.err
+    for choice in (("--seed", "3"), ("--method", "sketch")):  # nor of another choice among them
+        assert cas("score", folders.generated, folders.test, *options, *choice).code == 0
+    assert len(list((tmp_path / "runs").iterdir())) == 4
 
 
 def test_a_probe_in_the_folder_of_the_run_survives_it(

@@ -47,5 +47,5 @@ def demo(
             out, domain=domain, images=images, seed=seed, progress=bar, notify=tell
         )
     if not as_json:
-        print_summary(run.summary, out / "run")
+        print_summary(run)
     finish(result, None, as_json=as_json)

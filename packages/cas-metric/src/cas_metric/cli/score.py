@@ -84,10 +84,8 @@ def score(
 ) -> None:
     """Score the images of a folder; the help text is :data:`HELP`."""
     from cas_metric.embedding.ranks import join, leave
-    from cas_metric.runs.place import default_folder
     from cas_metric.verbs.score import score as score_images
 
-    folder = out or default_folder(generated, real)
     try:
         with CountProgress("images") as bar:
             run = score_images(
@@ -112,7 +110,8 @@ def score(
                 batch_size=batch_size,
                 num_workers=num_workers,
                 cache=cache,
-                out=folder,
+                out=out,
+                below=None if out else "runs",
                 progress=bar,
                 notify=lambda line: console_err().print(line, markup=False, soft_wrap=True),
                 command=["cas", *sys.argv[1:]],
@@ -121,10 +120,10 @@ def score(
     finally:
         leave()
     if as_json:
-        emit_json({**run.summary, "run": str(folder)})
+        emit_json({**run.summary, "run": str(run.path)})
     else:
         from cas_metric.cli.score_table import print_summary
 
-        print_summary(run.summary, folder)
+        print_summary(run)
     if run.summary["failures"]:
         raise typer.Exit(EXIT_SOME_FAILED)

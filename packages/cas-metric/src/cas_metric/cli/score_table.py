@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.table import Table
 from rich.text import Text
@@ -14,14 +13,17 @@ from cas_metric.protocol import CUSTOM, PRIMITIVES
 from cas_metric.statistics.intervals import FEW_CLUSTERS
 from cas_metric.statistics.rounding import between, fixed
 
+if TYPE_CHECKING:
+    from cas_metric.runs.run import Run
+
 _COLUMNS: Final = (*PRIMITIVES, "cas")
 #: Width where there is no terminal to ask.
 _WIDTH: Final = 112
 
 
-def print_summary(summary: Mapping[str, Any], folder: Path) -> None:
+def print_summary(run: Run) -> None:
     """Print the table of means, what to know about it, and where the report is."""
-    console = console_out()
+    console, summary = console_out(), run.summary
     if not console.is_terminal:
         console.width = _WIDTH
     if summary["embedded_world"]:
@@ -31,7 +33,7 @@ def print_summary(summary: Mapping[str, Any], folder: Path) -> None:
     console.print(_table(summary))
     for line in _lines(summary):
         console.print(line, markup=False, soft_wrap=True)
-    console.print(f"report: {folder / 'report.html'}", markup=False, soft_wrap=True)
+    console.print(f"report: {run.path}/report.html", markup=False, soft_wrap=True)
 
 
 def _table(summary: Mapping[str, Any]) -> Table:

@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cas_metric.errors import InputError
-from cas_metric.runs.folder import FILES, SUMMARY
-
-#: Folder of the runs that nobody named a place for.
-RUNS = Path("runs")
+from cas_metric.runs.folder import FILES, PROBE, SUMMARY
 
 
 @dataclass(frozen=True)
@@ -25,33 +22,35 @@ class Origin:
     Attributes:
         generated: Absolute path of the generated images' folder or table; empty for a frame.
         real: The same of the real ones.
+        choice: Method, seed and encoder that were asked for, where the arguments name any.
         files: Every file that was read as a table, configuration or probe.
     """
 
     generated: str
     real: str
+    choice: Mapping[str, str]
     files: tuple[Path, ...] = ()
 
     @classmethod
-    def of(cls, generated: Any, real: Any, *, files: Iterable[Any] = ()) -> Origin:
+    def of(cls, generated: Any, real: Any, *, files: Iterable[Any] = (), **choice: Any) -> Origin:
         """The origin of a run over these arguments of :func:`cas_metric.score`."""
         one, other = _absolute(generated), _absolute(real)
         given = (one, other, *(_absolute(file) for file in files))
-        return cls(one, other, tuple(Path(p) for p in given if p and Path(p).is_file()))
+        chosen = {name: str(value) for name, value in choice.items() if value is not None}
+        return cls(one, other, chosen, tuple(Path(p) for p in given if p and Path(p).is_file()))
 
-    def as_dict(self) -> dict[str, str]:
+    def as_dict(self) -> dict[str, Any]:
         """For ``summary.json``."""
-        return {"generated": self.generated, "real": self.real}
+        return {"generated": self.generated, "real": self.real, **self.choice}
 
 
-def default_folder(generated: str | Path, real: str | Path) -> Path:
-    """A folder below ``runs/`` called after the images; another name where another run has it."""
-    own = {"generated": _absolute(generated), "real": _absolute(real)}
-    name = _name_of(Path(generated))
-    number, folder = 1, RUNS / name
-    while _origin_of(folder) not in (None, own):
+def own_folder(parent: Path, origin: Origin) -> Path:
+    """A folder below ``parent`` called after the images; another name where another run has it."""
+    name = _name_of(Path(origin.generated)) if origin.generated else "run"
+    number, folder = 1, parent / name
+    while _origin_of(folder) not in (None, origin.as_dict()):
         number += 1
-        folder = RUNS / f"{name}-{number}"
+        folder = parent / f"{name}-{number}"
     return folder
 
 
@@ -59,18 +58,17 @@ def claim(out: str | Path, origin: Origin) -> Path:
     """Make sure that the run can be written to ``out`` without loss, before anything is computed.
 
     Raises:
-        InputError: It cannot be written to, would replace the run of other images, or one of its
-            files was given as an input.
+        InputError: It cannot be written to, would replace another run, or one of its files was
+            given as an input.
     """
     folder = Path(out)
     earlier = _origin_of(folder)
     if earlier not in (None, origin.as_dict()):
+        told = ", ".join(f"{name} {value}" for name, value in earlier.items())
         raise InputError(
-            f"{folder} holds a run of other images: {earlier['generated']} against "
-            f"{earlier['real']}",
-            fix="choose another --out, or delete it first",
+            f"{folder} holds another run ({told})", fix="choose another --out, or delete it first"
         )
-    written = {(folder / name).resolve() for name in FILES if name != "probe.safetensors"}
+    written = {(folder / name).resolve() for name in FILES if name != PROBE}
     for path in origin.files:
         if path.resolve() in written:
             raise InputError(
@@ -87,12 +85,11 @@ def claim(out: str | Path, origin: Origin) -> Path:
     return folder
 
 
-def _origin_of(folder: Path) -> dict[str, str] | None:
+def _origin_of(folder: Path) -> dict[str, Any] | None:
     """What the run in a folder was made from; None where there is no run, or it does not say."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-        found = summary["provenance"]["origin"]
-        return {"generated": str(found["generated"]), "real": str(found["real"])}
+        return dict(summary["provenance"]["origin"])
     return None
 
 

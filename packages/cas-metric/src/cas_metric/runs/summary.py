@@ -98,7 +98,7 @@ def build_summary(
         "provenance": {
             "command": list(command),
             "origin": origin.as_dict() if origin is not None else None,
-            "device": str(encoder.device),
+            "device": getattr(encoder, "device_description", str(encoder.device)),
             "python": platform.python_version(),
             "platform": f"{platform.system()} {platform.machine()}",
             "versions": {name: installed(name) for name in PACKAGES},

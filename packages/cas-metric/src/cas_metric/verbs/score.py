@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from cas_metric.errors import InputError, RankStopped
 from cas_metric.files import cache_directory
 from cas_metric.manifest import FolderConfig, Manifest
 from cas_metric.manifest.sources import as_manifest
-from cas_metric.runs.place import Origin, claim
+from cas_metric.runs.place import Origin, claim, own_folder
 from cas_metric.runs.run import Run
 from cas_metric.runs.summary import build_summary
 from cas_metric.scoring.diagnosis import aligned
@@ -38,7 +39,7 @@ PHANTOM_EVALUATOR = "phantom-siglip"
 class EncoderChoice:
     """Which encoder, and how it is loaded; see :func:`~cas_metric.encoders.load_encoder`."""
 
-    spec: str | Path | Encoder | None
+    spec: str | Path | Encoder
     dtype: str
     text_policy: str
     device: str
@@ -46,14 +47,14 @@ class EncoderChoice:
     compile: bool
     verify: bool
 
-    def open(self, spec: str | Path | Encoder, dtype: str) -> Encoder:
-        """The encoder; one that was handed over is taken as it is."""
-        if not isinstance(spec, str | Path):
-            return spec
+    def open(self, dtype: str | None = None) -> Encoder:
+        """The encoder, also in another precision; one that was handed over is taken as it is."""
+        if not isinstance(self.spec, str | Path):
+            return self.spec
         return open_encoder(
-            spec,
+            self.spec,
             device=self.device,
-            dtype=dtype,
+            dtype=dtype or self.dtype,
             text_policy=self.text_policy,
             offline=self.offline,
             compile=self.compile,
@@ -85,6 +86,7 @@ def score(
     num_workers: int | None = None,
     cache: str | Path | EmbeddingCache | None = None,
     out: str | Path | None = None,
+    below: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
     notify: Callable[[str], None] | None = None,
     command: Sequence[str] = ("cas_metric.score",),
@@ -120,6 +122,8 @@ def score(
         cache: Store of embeddings or its directory, ``"none"`` for none; None takes the user's.
         out: Folder to save the run to; whether that is possible is known before anything is
             embedded.
+        below: In place of ``out``: a folder in which the run gets one of its own, called after the
+            images.
         progress: Told how many of the images that the cache lacks are done.
         notify: Told what a person should know before the work begins.
         command: How the run was started, for its provenance.
@@ -144,13 +148,15 @@ def score(
     notify = notify or (lambda _: None)
     read = _Reader(domain, train, probe, method, seed, unpaired, partial_train, allowed_roots)
     inputs, taught_by = ranks.main_first(lambda: read(generated, real))
-    origin = Origin.of(generated, real, files=[taught_by])
-    folder = ranks.main_first(lambda: claim(out, origin)) if out is not None else None
-    choice = EncoderChoice(
-        encoder, dtype, text_policy, ranks.device or device, offline, compile, cache == NO_CACHE
-    )
     spec = encoder if encoder is not None else _default_encoder(inputs, ranks, notify)
-    model = choice.open(spec, dtype)
+    named = spec if isinstance(spec, str | Path) else spec.name
+    origin = Origin.of(generated, real, files=[taught_by], method=method, seed=seed, encoder=named)
+    place = out if below is None else own_folder(Path(below), origin)
+    folder = ranks.main_first(lambda: claim(place, origin)) if place is not None else None
+    choice = EncoderChoice(
+        spec, dtype, text_policy, ranks.device or device, offline, compile, cache == NO_CACHE
+    )
+    model = choice.open()
     known = _known_probe(taught_by, model, inputs)
     if ranks.main:
         for line in (*_warnings(inputs, model), *unlabelled(inputs)):
@@ -162,7 +168,7 @@ def score(
             raise RankStopped(0)
         change = None
         if model.dtype != protocol.SCORE_DTYPE:
-            exact = lambda: choice.open(spec, protocol.SCORE_DTYPE)  # noqa: E731
+            exact = partial(choice.open, protocol.SCORE_DTYPE)
             change = precision_change(inputs, model, exact, store)
     summary = build_summary(
         scores,
