@@ -1,5 +1,5 @@
 # make demo   scores three sets of known quality and names the report it wrote
-# make test   the whole test suite
+# make test   the whole test suite; it starts Python often, so compiled modules are kept in any case
 # make lint   ruff (lint, format), mypy and the rules of who imports whom
 # make docs   the documentation as a site
 # make reproduce-phantoms   the paper's tables on the embedded world; QUICK=--quick for a smoke run
@@ -29,7 +29,7 @@ demo: $(STAMP)
 	$(BIN)/cas demo --out demo
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow and not network" $(PYTEST_ARGS)
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow and not network" $(PYTEST_ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
