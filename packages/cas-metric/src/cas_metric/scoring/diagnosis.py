@@ -84,12 +84,13 @@ def make_judge(
         real_groups: ``(M,)`` what must stay in one fold.
 
     Raises:
-        InputError: The probe was fitted on other classes, or the training split holds fewer than
-            two.
+        InputError: The probe was fitted on other classes.
     """
     if probe is None and inputs.train is not None and train is not None:
         labels = inputs.train["class_index"].to_numpy()
         rows = np.flatnonzero(np.isfinite(train).all(axis=1) & (labels >= 0))
+        if len(np.unique(labels[rows])) < 2:  # there were two classes before the files were read
+            return Judge("none", reason="training images of only one class could be read")
         probe = fit(train[rows], labels[rows], inputs.classes, fingerprint=encoder.fingerprint)
     if probe is not None:
         probe = aligned(probe, inputs.classes)
