@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import math
 import os
+import platform
 import tempfile
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
 from platformdirs import user_cache_path
 
 from cas_metric.errors import CasError, InputError
@@ -131,7 +134,12 @@ def write_together(contents: Mapping[Path, bytes], obsolete: Iterable[Path] = ()
 def _stage(path: Path, content: bytes) -> Path:
     """A file beside ``path`` with the content that it is to have."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    begins = f".{path.name}.{platform.node()}-"
+    for left in path.parent.glob(f"{glob.escape(begins)}*"):
+        process = left.name.removeprefix(begins).partition("-")[0]
+        if process.isdigit() and not psutil.pid_exists(int(process)):
+            left.unlink(missing_ok=True)  # it was killed before it could
+    handle, name = tempfile.mkstemp(prefix=f"{begins}{os.getpid()}-", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
