@@ -13,9 +13,9 @@ from scipy import stats
 from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE, RESAMPLES
 from cas_metric.sets.fidelity import frechet_distance
 from cas_metric.sets.kernels import kernel_distance
+from cas_metric.statistics.intervals import mean_interval
 from cas_metric.statistics.uncertainty import (
     Interval,
-    bootstrap_mean,
     percentile_interval,
     resampling_counts,
 )
@@ -59,7 +59,7 @@ def dose_response(rows: pd.DataFrame) -> pd.DataFrame:
             good, bad = paired(rows, failure, dose)
             for score in _present(rows):
                 gap = bad[score].to_numpy(float) - good[score].to_numpy(float)
-                entry = bootstrap_mean(gap)._asdict()
+                entry = mean_interval(gap)._asdict()
                 table.append(
                     {"failure": failure, "dose": dose, "score": score, "n": len(gap), **entry}
                 )

@@ -31,6 +31,9 @@ from cas_metric.cli.main import main as cas
 from cas_metric.encoders import load_encoder
 from cas_metric.verbs.demo import demo
 
+#: What the last attempt said.
+SAID = str(Path(tempfile.gettempdir()) / f"cas-kills-{os.getpid()}.txt")
+
 
 def digests(folder: Path) -> dict[str, str]:
     """sha256 of every file below a folder; of a summary without what times it."""
@@ -64,7 +67,8 @@ def attempt(arguments: list[str], ranks: int, patience: float | None, rng: rando
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
     if not left and any(codes):
-        raise SystemExit(f"the command failed by itself, with exit codes {codes}")
+        said = Path(SAID).read_text(encoding="utf-8")
+        raise SystemExit(f"the command failed by itself, with exit codes {codes}:\n{said}")
     return not left
 
 
@@ -75,9 +79,8 @@ def _start(arguments: list[str], rank: int, ranks: int, port: str) -> int:
     if ranks > 1:
         group = {"RANK": str(rank), "WORLD_SIZE": str(ranks)}
         os.environ |= {**group, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (1, 2):
-        os.dup2(nowhere, stream)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os.dup2(os.open(SAID, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
     sys.argv = ["cas", *arguments]
     try:
         cas()

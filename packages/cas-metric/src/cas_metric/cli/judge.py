@@ -88,7 +88,7 @@ def judge(
         ),
     ] = None,
     resamples: Annotated[
-        int, typer.Option(min=100, help="Bootstrap resamples of the cases.")
+        int, typer.Option(min=100, help="Random arrangements of the permutation tests.")
     ] = protocol.RESAMPLES,
     out: Annotated[
         Path | None,

@@ -22,7 +22,8 @@ from cas_metric.downstream.grid import REAL_ONLY, Cell
 from cas_metric.downstream.scores import Indices, accuracy, macro_f1, macro_f1_replicates
 from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE, RESAMPLES
 from cas_metric.statistics.comparison import holm, sign_flip_test
-from cas_metric.statistics.uncertainty import Interval, bootstrap_mean, percentile_interval
+from cas_metric.statistics.intervals import mean_interval
+from cas_metric.statistics.uncertainty import Interval, percentile_interval
 
 #: Scores of a classifier, columns of utility.csv.
 SCORES: Final = ("accuracy", "macro_f1")
@@ -182,7 +183,7 @@ def _image_test(
     shares = [np.mean([p == outcome.truth for p in found], axis=0) for found in (left, right)]
     gaps = shares[0] - shares[1]
     p = sign_flip_test(gaps, clusters=outcome.clusters)
-    difference = bootstrap_mean(gaps, clusters=outcome.clusters)
+    difference = mean_interval(gaps, clusters=outcome.clusters)
     return {"difference": difference._asdict(), "p": p.value, "p_exact": p.exact}
 
 

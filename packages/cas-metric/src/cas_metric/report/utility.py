@@ -135,8 +135,9 @@ def _tests(summary: Mapping[str, Any]) -> str:
     count = len(summary["seeds"])
     lead = (
         "Over seeds: paired t interval and test, and the exact sign-flip test, whose smallest "
-        f"p-value with {count} seeds is {2 / 2**count:.3g}. Over images: bootstrap interval and "
-        "sign-flip test of test images (patients, where known), each with its mean over seeds; "
+        f"p-value with {count} seeds is {2 / 2**count:.3g}. Over images: interval (of accuracy "
+        "Student's t, of macro-F1 a bootstrap) and sign-flip test of test images (patients, where "
+        "known), each with its mean over seeds; "
         "with one seed it is the exact McNemar test. The columns p (t) and, over images, p (sign "
         "flip) are corrected by Holm over all rows."
     )

@@ -1,12 +1,12 @@
-"""Bootstrap intervals whose unit is the case, not the image.
+"""Intervals, clusters, and resamples whose unit is the case, not the image.
 
 Images of one patient, or several samples made from one reference, are not independent: what is
 drawn with replacement is therefore a *cluster*, and all its rows come along. A resample is held as
-a vector of counts ("cluster 3 was drawn twice"), so that every mean of every method under every
-resample is one matrix product, and all methods see the same resamples.
+a vector of counts ("cluster 3 was drawn twice"), so that all methods see the same resamples.
 
-Source: Efron and Tibshirani, *An Introduction to the Bootstrap* (1993), ch. 8 and 13 (percentile
-intervals); §A.3 of the paper (95% bootstrap intervals); number of resamples: ours.
+Source: Efron and Tibshirani, *An Introduction to the Bootstrap* (1993), ch. 8 and 13. Means and
+rates have better intervals, see :mod:`cas_metric.statistics.intervals`; resampled are statistics
+that have no other, such as macro-F1.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cas_metric.errors import InputError
-from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE, RESAMPLES
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.intp]
@@ -125,55 +124,3 @@ def cluster_sums(values: Floats, codes: Codes, count: int) -> Floats:
     sums = np.zeros((count, values.shape[1]))
     np.add.at(sums, codes, values)
     return sums
-
-
-def bootstrap_means(
-    values: ArrayLike,
-    *,
-    clusters: Sequence[Any] | NDArray[Any] | None = None,
-    weights: ArrayLike | None = None,
-    resamples: int = RESAMPLES,
-    seed: int = BOOTSTRAP_SEED,
-) -> Floats:
-    """Bootstrap replicates of the mean of every column, all under the same resamples.
-
-    Args:
-        values: ``(N, M)``: N rows, M quantities (methods, primitives). NaN is left out of its
-            column alone.
-        clusters: ``(N,)`` labels of what is drawn together; None draws rows.
-        weights: ``(N,)`` weights of the rows in the mean; None weighs them alike.
-        resamples: Number of resamples R.
-        seed: Seed of the draw.
-
-    Returns:
-        ``(R, M)``; NaN where a resample holds no value of a column.
-    """
-    table = np.asarray(values, dtype=np.float64)
-    codes, count = cluster_codes(clusters, len(table))
-    present = np.isfinite(table)
-    row_weights = np.ones(len(table)) if weights is None else np.asarray(weights, dtype=np.float64)
-    mass = present * row_weights[:, None]
-    totals = cluster_sums(np.where(present, table, 0.0) * mass, codes, count)
-    masses = cluster_sums(mass, codes, count)
-    replicates = []
-    for counts in resampling_counts(count, resamples, seed):
-        with np.errstate(invalid="ignore"):
-            replicates.append((counts @ totals) / (counts @ masses))
-    return np.concatenate(replicates) if replicates else np.empty((0, table.shape[1]))
-
-
-def bootstrap_mean(
-    values: ArrayLike,
-    *,
-    clusters: Labels = None,
-    level: float = CONFIDENCE,
-    **_: Any,
-) -> Interval:
-    """An earlier name of :func:`cas_metric.statistics.intervals.mean_interval`.
-
-    The percentile bootstrap of a mean covers 84% at five cases where it says 95%, so nothing is
-    resampled any more; ``resamples`` and ``seed`` are accepted and without effect.
-    """
-    from cas_metric.statistics.intervals import mean_interval
-
-    return mean_interval(values, clusters=clusters, level=level)

@@ -116,7 +116,7 @@ def _lpips(
     """LPIPS of every prompt, averaged for each method; unreadable images go to ``failures``."""
     from cas_metric.images import load_image, to_tensor
     from cas_metric.sets.diversity import load_lpips, lpips_of_samples
-    from cas_metric.statistics.uncertainty import bootstrap_mean
+    from cas_metric.statistics.intervals import mean_interval
 
     groups = prompt_groups(manifest)
     network = load_lpips(backbone, offline=offline)
@@ -137,7 +137,7 @@ def _lpips(
     return {
         method: {
             "n_prompts": len(prompts),
-            "mean": bootstrap_mean(list(prompts.values()))._asdict(),
+            "mean": mean_interval(list(prompts.values()))._asdict(),
             "by_prompt": prompts,
         }
         for method, prompts in values.items()

@@ -60,7 +60,7 @@ def judge(
         draw_seed: Seed of the drawn cases and of the orders.
         cas: Table with ``method`` and ``cas`` to correlate; by default the mean CAS of the sources
             where all are runs.
-        resamples: Bootstrap resamples of the cases.
+        resamples: Random arrangements of the permutation tests.
         progress: Told after every answer.
 
     Returns:

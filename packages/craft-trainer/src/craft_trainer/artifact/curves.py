@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from cas_metric.protocol import PRIMITIVES
 from cas_metric.report.figures import STYLE
 from cas_metric.report.palette import REAL, ink
-from cas_metric.statistics.uncertainty import bootstrap_mean
+from cas_metric.statistics.intervals import mean_interval
 from craft_trainer.guards.reward_hacking import Look
 
 #: Steps that a curve is smoothed over, as a share of all.
@@ -66,7 +66,7 @@ def _rewards(axes: Axes, rows: Sequence[Mapping[str, Any]], names: Sequence[str]
 def _held_out(axes: Axes, looks: Sequence[Look], real: Look | None, best: int | None) -> None:
     axes.set_title("held-out CAS, 95% interval")
     steps = [look.step for look in looks]
-    intervals = [bootstrap_mean(look.scores["cas"]) for look in looks]
+    intervals = [mean_interval(look.scores["cas"]) for look in looks]
     style = ink(0)
     low, high = [one.low for one in intervals], [one.high for one in intervals]
     axes.fill_between(steps, low, high, color=style.light, alpha=0.15, linewidth=0)

@@ -25,8 +25,9 @@ from markupsafe import Markup
 from cas_metric.files import write_bytes
 from cas_metric.images import load_image, to_tensor
 from cas_metric.protocol import PRIMITIVES
+from cas_metric.statistics.intervals import mean_interval
 from cas_metric.statistics.tables import PHANTOM_NOTICE
-from cas_metric.statistics.uncertainty import Interval, bootstrap_mean
+from cas_metric.statistics.uncertainty import Interval
 from craft_trainer.artifact.curves import draw_curves
 from craft_trainer.artifact.usage import usage_of
 from craft_trainer.bases.base import TextTower
@@ -258,7 +259,7 @@ def _judgement(config: Config, watch: Watch, handed_on: Look | None) -> dict[str
 
 def change_of(before: Look, after: Look) -> Interval:
     """Mean change of CAS with its 95% interval, paired by prompt."""
-    return bootstrap_mean(np.subtract(after.scores["cas"], before.scores["cas"]))
+    return mean_interval(np.subtract(after.scores["cas"], before.scores["cas"]))
 
 
 def held_out_table(sides: Mapping[str, Look]) -> str:
@@ -269,7 +270,7 @@ def held_out_table(sides: Mapping[str, Look]) -> str:
     for title, look in sides.items():
         cells = []
         for name in names:
-            one = bootstrap_mean(look.scores[name])
+            one = mean_interval(look.scores[name])
             cells.append(f"{one.estimate:.3f} ({one.low:.3f} to {one.high:.3f})")
         lines.append(f"| {title} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

@@ -59,7 +59,7 @@ def demo(
         return
     console.print(held_out_table(found.looks), markup=False, soft_wrap=True)
     console.print(
-        f"CAS by {EVALUATOR} on {prompts} held-out prompts; means with 95% bootstrap intervals. "
+        f"CAS by {EVALUATOR} on {prompts} held-out prompts; means with 95% intervals. "
         f"Change, paired by prompt: {change.estimate:+.3f} ({change.low:+.3f} to "
         f"{change.high:+.3f}).",
         soft_wrap=True,

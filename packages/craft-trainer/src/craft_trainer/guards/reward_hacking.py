@@ -15,7 +15,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from cas_metric.statistics.exceeds_real import WATCHED
-from cas_metric.statistics.uncertainty import bootstrap_mean
+from cas_metric.statistics.intervals import mean_interval
 from craft_trainer.config.validation import Drift, Guard, Guards
 
 #: Guards on a statistic that must stay in its band: name to what it is called in a sentence.
@@ -134,7 +134,7 @@ def _divergence(name: str, looks: Sequence[Look], real: Look, guards: Guards) ->
     if now.reward is None or earlier.reward is None or now.reward <= earlier.reward:
         return None
     fall = np.subtract(looks[best].scores["cas"], now.scores["cas"])
-    interval = bootstrap_mean(fall)
+    interval = mean_interval(fall)
     if interval.estimate <= guards.divergence.drop or interval.low <= 0:
         return None
     return Sign(
@@ -198,7 +198,7 @@ def _exceeds_real(name: str, looks: Sequence[Look], real: Look, guards: Guards) 
     now = looks[-1]
     for primitive in WATCHED:
         gaps = np.subtract(now.scores[primitive], real.scores[primitive])
-        excess = bootstrap_mean(gaps)
+        excess = mean_interval(gaps)
         # Without any spread there is no interval, and every case says the same.
         if excess.low > 0 or (np.ptp(gaps) < 1e-9 and excess.estimate > 0):
             value, reference = (float(np.mean(x.scores[primitive])) for x in (now, real))
