@@ -25,11 +25,10 @@ import time
 from pathlib import Path
 
 import torch
+import transformers.models.siglip.modeling_siglip  # noqa: F401
 
 import cas_metric.verbs.score  # noqa: F401 - what is imported here, no attempt imports again
 from cas_metric.cli.main import main as cas
-from cas_metric.encoders import load_encoder
-from cas_metric.verbs.demo import demo
 
 #: What the last attempt said.
 SAID = str(Path(tempfile.gettempdir()) / f"cas-kills-{os.getpid()}.txt")
@@ -73,6 +72,7 @@ def attempt(arguments: list[str], ranks: int, patience: float | None, rng: rando
 
 
 def _start(arguments: list[str], rank: int, ranks: int, port: str) -> int:
+    # The parent never computes: a pool of threads would not survive the fork.
     pid = os.fork()
     if pid:
         return pid
@@ -103,9 +103,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="cas-kills-") as folder:
         root = Path(folder)
         os.environ["CAS_CACHE"] = str(root / "facts")
-        demo(root / "world", images=40)
+        made = ["demo", "--out", str(root / "world"), "--images", "40"]
+        assert attempt(made, 1, None, rng)
         shutil.rmtree(root / "world" / "run")
-        load_encoder("phantom-siglip")
         user = digests(root / "world")
         given = [str(root / "world" / part) for part in ("generated", "real/test")]
         out, cache = root / "out", root / "cache"
