@@ -354,3 +354,46 @@ def test_on_real_films_the_embedded_encoder_is_not_believed(tmp_path: Path) -> N
         allowed_roots=[films],
     )
     assert "only ever seen drawings" in run.summary["warnings"][0]
+
+
+# -- groups of patients -------------------------------------------------------------------------
+
+
+def test_groups_are_those_of_the_partner_and_change_no_score(
+    folders: Folders, siglip: Encoder, tmp_path: Path
+) -> None:
+    plain = _score(folders, siglip)
+    rows = read_metadata(folders.test)
+    for at, row in enumerate(rows):
+        row["sex"] = "fm"[at % 2]
+    write_metadata(folders.test, rows)
+    run = _score(folders, siglip, by=["sex", "label"], out=tmp_path / "run")
+    pd.testing.assert_frame_equal(run.rows.drop(columns="sex"), plain.rows)
+    sexes = {row["id"]: row["sex"] for row in rows}
+    assert run.rows["sex"].tolist() == [sexes[key] for key in run.rows["id"]]
+    groups = pd.DataFrame(run.summary["subgroups"]["methods"]["generated"]["groups"])
+    means = run.rows.groupby("sex")["cas"].mean()
+    found = groups[groups["attribute"] == "sex"].set_index("group")["cas"]
+    assert found.to_dict() == pytest.approx(means.to_dict())
+    assert run.summary["subgroups"]["real"]["Real"]["groups"]
+    assert "Groups of patients" in run.to_html()
+    compared = cas_metric.compare([tmp_path / "run"], by=["sex"])
+    again = pd.DataFrame(compared.summary["subgroups"]["generated"]["groups"]).set_index("group")
+    assert again["cas"].to_dict() == pytest.approx(means.to_dict())
+    assert "| sex | f |" in compared.text
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("age", "no column 'age'"), ("cas", "a run has a column of that name")]
+)
+def test_groups_that_cannot_be_had_are_an_error_before_any_model(
+    folders: Folders, name: str, words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        cas_metric.score(folders.generated, folders.test, encoder="no/model", by=[name])
+
+
+def test_runs_without_the_attribute_say_how_to_get_it(folders: Folders, siglip: Encoder) -> None:
+    with pytest.raises(InputError) as raised:
+        cas_metric.compare([_score(folders, siglip)], by=["sex"])
+    assert "--by sex" in raised.value.fix

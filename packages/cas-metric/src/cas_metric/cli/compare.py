@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cas_metric import protocol
+from cas_metric.cli import options as option
 from cas_metric.cli.results import finish
 from cas_metric.statistics.comparison import PERMUTATIONS
 
@@ -49,6 +50,7 @@ def compare(
             help="Method whose tail is held against all others; by default the best mean CAS."
         ),
     ] = None,
+    by: option.By = None,
     quantile: Annotated[
         float, typer.Option(min=0.01, max=0.99, help="Quantile of Real that makes tau.")
     ] = protocol.TAIL_QUANTILE,
@@ -65,6 +67,12 @@ def compare(
     from cas_metric.verbs import compare as verb
 
     result = verb.compare(
-        runs, real=real, method=method, quantile=quantile, resamples=resamples, seed=seed
+        runs,
+        real=real,
+        method=method,
+        by=option.names(by),
+        quantile=quantile,
+        resamples=resamples,
+        seed=seed,
     )
     finish(result, out, as_json=as_json)

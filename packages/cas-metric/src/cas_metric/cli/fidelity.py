@@ -86,7 +86,7 @@ def fidelity(
             *(generated, real),
             train=train,
             method=method,
-            by=[name.strip() for name in by.split(",") if name.strip()] if by else (),
+            by=option.names(by),
             encoder=encoder,
             neighbours=neighbours,
             frd=frd,

@@ -46,6 +46,15 @@ Method = Annotated[
         metavar="NAME",
     ),
 ]
+By = Annotated[
+    str | None,
+    typer.Option(
+        help="Columns whose groups are compared with each other, e.g. sex,age,site; numbers are "
+        "cut at quartiles. A generated image without such a column takes its reference's.",
+        rich_help_panel=INPUTS,
+        metavar="COLUMNS",
+    ),
+]
 Seed = Annotated[
     int | None,
     typer.Option(
@@ -182,3 +191,8 @@ Cache = Annotated[
         metavar="DIR",
     ),
 ]
+
+
+def names(listed: str | None) -> list[str]:
+    """What a comma separates."""
+    return [name.strip() for name in (listed or "").split(",") if name.strip()]

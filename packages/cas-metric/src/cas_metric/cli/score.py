@@ -45,6 +45,8 @@ EPILOG = """
 
 - `cas score gen.csv test.csv --encoder ./siglip-so400m --offline --json > summary.json`
 
+- `cas score gen/ real/ --by sex,age` also holds the groups of patients against each other
+
 - `accelerate launch --module cas_metric.cli.main score gen/ real/` gives every device its share
 
 **Exit codes**
@@ -65,6 +67,7 @@ def score(
     probe: option.Probe = None,
     method: option.Method = None,
     seed: option.Seed = None,
+    by: option.By = None,
     unpaired: option.Unpaired = False,
     partial_train: option.PartialTrain = False,
     allow_root: option.AllowRoot = None,
@@ -97,6 +100,7 @@ def score(
                 probe=probe,
                 method=method,
                 seed=seed,
+                by=option.names(by),
                 unpaired=unpaired,
                 partial_train=partial_train,
                 allowed_roots=allow_root or (),

@@ -31,6 +31,8 @@ def print_summary(run: Run) -> None:
     for warning in summary["warnings"]:
         console.print(f"Warning: {warning}.", markup=False, soft_wrap=True)
     console.print(_table(summary))
+    for name, one in _subgroups(summary):
+        console.print(f"\n{name}, by group:\n\n{one}\n", markup=False, soft_wrap=True)
     for line in _lines(summary):
         console.print(line, markup=False, soft_wrap=True)
     console.print(f"report: {run.path}/report.html", markup=False, soft_wrap=True)
@@ -107,6 +109,15 @@ def _lines(summary: Mapping[str, Any]) -> Iterator[str]:
         f"embedded {timing['images_embedded']} images, {timing['images_from_cache']} from cache, "
         f"in {timing['seconds']:.1f} s"
     )
+
+
+def _subgroups(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Name and tables of every method, and of the real images, whose groups were compared."""
+    for kind in ("methods", "real"):
+        for name, one in (summary["subgroups"].get(kind) or {}).items():
+            from cas_metric.statistics.subgroups import Subgroups, markdown
+
+            yield name, markdown(Subgroups.of(one))
 
 
 def _self_test_lines(found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

@@ -83,6 +83,10 @@ class Manifest:
         )
         return replace(self, rows=rows, extra=extra)
 
+    def __contains__(self, name: object) -> bool:
+        """Whether there is a column of that name."""
+        return name in self.rows or name in self.extra
+
     def column(self, name: str) -> pd.Series:
         """A column by its name: one of :data:`COLUMNS`, or a further one of the table.
 

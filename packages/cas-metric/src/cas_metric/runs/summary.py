@@ -88,6 +88,7 @@ def build_summary(
         "real": summarise(scores.real),
         "floor": summarise(scores.floor),
         "tau": _tau(scores.real),
+        "subgroups": _subgroups(scores),
         "missing": missing(scores),
         "text": _text(scores),
         "failures": list(scores.material.failures),
@@ -171,6 +172,21 @@ def _tail(rows: pd.DataFrame, real: pd.DataFrame) -> dict[str, Any] | None:
         real_clusters=case_clusters(real),
     )
     return statistics.as_dict()
+
+
+def _subgroups(scores: Scores) -> dict[str, dict[str, Any]]:
+    """By method, then of the real images: groups and gaps; empty where nothing is grouped."""
+    if not scores.inputs.by:
+        return {}
+    from cas_metric.statistics.subgroups import by_method
+
+    by, tau = scores.inputs.by, _tau(scores.real)
+    found = {"methods": by_method(scores.rows, by, tau=tau)}
+    if set(by) <= set(scores.real):
+        found["real"] = by_method(scores.real.assign(method="Real"), by, tau=tau)
+    return {
+        kind: {name: one.as_dict() for name, one in ones.items()} for kind, ones in found.items()
+    }
 
 
 def _blindness(scores: Scores, encoder: Encoder) -> list[str]:

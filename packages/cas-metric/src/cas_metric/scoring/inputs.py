@@ -8,6 +8,7 @@ the order of a manifest's rows has no influence on any result.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -44,6 +45,7 @@ class Inputs:
         roots: Folder of the images of ``generated``, ``real`` and ``train``.
         windows: Display window of the images of each, where its ``cas.yaml`` prescribes one.
         notes: What a person should know about how the tables were read.
+        by: Columns of attributes, such as sex, by which the images are to be grouped.
     """
 
     generated: pd.DataFrame
@@ -54,6 +56,7 @@ class Inputs:
     roots: dict[str, str]
     windows: dict[str, Window | None]
     notes: tuple[str, ...] = field(default=())
+    by: tuple[str, ...] = ()
 
     @property
     def paired(self) -> bool:
@@ -79,6 +82,7 @@ def prepare(
     train: Manifest | None = None,
     unpaired: bool = False,
     partial_train: bool = False,
+    by: Sequence[str] = (),
 ) -> Inputs:
     """Join and check the manifests.
 
@@ -92,6 +96,7 @@ def prepare(
         train: Real training split, for the probe.
         unpaired: Accept generated images without a partner; SFS and CAS then stay empty.
         partial_train: Accept a training split without images of some of the classes; their DD is 0.
+        by: Attributes to keep beside each image; a generated one without takes its partner's.
 
     Raises:
         PreflightError: Lists everything that is wrong.
@@ -115,9 +120,10 @@ def prepare(
     classes = domain.class_names if domain else _labels(real, *([train] if train else []))
     partners = real.rows["id"].to_numpy(dtype=object)[positions]
     partners[np.asarray(positions) < 0] = ""
-    real_table = _table(real, domain, classes).sort_values("id", ignore_index=True)
+    further = _attributes(generated, real, positions, by)
+    real_table = _table(real, domain, classes, further[1]).sort_values("id", ignore_index=True)
     row_of = {key: row for row, key in enumerate(real_table["id"])}
-    table = _table(generated, domain, classes)
+    table = _table(generated, domain, classes, further[0])
     table["reference_row"] = [row_of.get(key, -1) for key in partners]
     manifests = {"generated": generated, "real": real, "train": train}
     inputs = Inputs(
@@ -129,6 +135,7 @@ def prepare(
         roots={name: str(one.root) for name, one in manifests.items() if one is not None},
         windows={name: one.window for name, one in manifests.items() if one is not None},
         notes=(*generated.notes, *real.notes, *(train.notes if train else ()), *notes),
+        by=tuple(by),
     )
     _check_training(inputs, partial=partial_train)
     return dataclasses.replace(inputs, notes=(*inputs.notes, *unlabelled(inputs)))
@@ -224,8 +231,28 @@ def _complete(
     )
 
 
-def _table(manifest: Manifest, domain: Domain | None, classes: tuple[str, ...]) -> pd.DataFrame:
+def _attributes(
+    generated: Manifest, real: Manifest, positions: Sequence[int], by: Sequence[str]
+) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
+    """Columns to group by, of both tables; None where nothing is grouped."""
+    if not by:
+        return None, None
+    from cas_metric.manifest.attributes import attribute_columns
+
+    return attribute_columns(generated, real, positions, by)
+
+
+def _table(
+    manifest: Manifest,
+    domain: Domain | None,
+    classes: tuple[str, ...],
+    further: pd.DataFrame | None = None,
+) -> pd.DataFrame:
     table = manifest.rows.reset_index(drop=True).assign(path=manifest.paths())
+    if further is not None:
+        table = table.assign(
+            **{name: further[name].to_numpy() for name in further if name not in table}
+        )
     if domain is not None:
         names = {label: domain.canonical(label) for label in table["label"].unique()}
         table["label"] = table["label"].map(names)

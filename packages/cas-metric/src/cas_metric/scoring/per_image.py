@@ -17,7 +17,7 @@ from cas_metric.scoring.embeddings import ImageSet, Texts, gather
 from cas_metric.scoring.inputs import Inputs
 
 #: Columns of every row, in file order; ``patient``, ``prompt`` and ``note`` (the image is
-#: blank or faint) follow where there are any.
+#: blank or faint) follow where there are any, then the attributes by which images are grouped.
 COLUMNS: Final = (
     *("id", "method", "seed", "label", "image", "reference"),
     *("vdc", "ccs", "dd", "dd_prob", "sfs", "cas"),
@@ -80,7 +80,8 @@ def score_side(side: Side, inputs: Inputs, texts: Texts, judge: Judge) -> pd.Dat
     failed = ~side.images.usable
     rows["status"] = np.select([failed, np.array(reasons) != ""], ["failed", "partial"], "ok")
     optional = [name for name in OPTIONAL_COLUMNS if (rows[name] != "").any()]
-    return rows[[*COLUMNS, *optional]]
+    by = [name for name in inputs.by if name in table and name not in (*COLUMNS, *optional)]
+    return rows[[*COLUMNS, *optional]].assign(**{name: table[name] for name in by})
 
 
 def _scores(

@@ -188,7 +188,7 @@ def _method_entry(
 ) -> dict[str, Any]:
     kept = scored(rows)
     # A run of a folder without seeds has an empty column, or none.
-    seeds = kept["seed"].fillna("").astype(str) if "seed" in kept else np.full(len(kept), "")
+    seeds = kept["seed"].astype("string").fillna("") if "seed" in kept else [""] * len(kept)
     spreads = {column: seed_spread(kept[column], seeds)._asdict() for column in COLUMNS}
     summary = summarise(rows, classes=classes, level=settings.level)
     return {"method": name, **summary, "seeds": spreads}

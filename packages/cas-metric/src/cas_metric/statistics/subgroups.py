@@ -63,6 +63,20 @@ class Subgroups(NamedTuple):
             "notes": list(self.notes),
         }
 
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Subgroups:
+        """What :meth:`as_dict` made, read back."""
+        import pandas as pd
+
+        groups, gaps = (
+            # What JSON calls null is a number that there is none of.
+            pd.DataFrame(
+                [{k: math.nan if v is None else v for k, v in row.items()} for row in plain[name]]
+            )
+            for name in ("groups", "gaps")
+        )
+        return cls(groups, gaps, plain["level"], tuple(plain["notes"]))
+
 
 def attribute_groups(
     table: pd.DataFrame, names: Sequence[str], *, reference: pd.DataFrame | None = None
@@ -97,7 +111,7 @@ def attribute_groups(
     base = table if reference is None else reference
     found = {}
     for name in names:
-        texts = table[name].fillna("").astype(str).str.strip()
+        texts = table[name].astype("string").fillna("").astype(str).str.strip()
         numbers = pd.to_numeric(texts.where(texts != ""), errors="coerce")
         known = pd.to_numeric(base[name], errors="coerce") if name in base else numbers
         plain = numbers.notna().sum() < (texts != "").sum() or known.nunique() <= MOST_VALUES
@@ -157,6 +171,39 @@ def subgroups(
     return Subgroups(groups, gaps, level, tuple(_notes(groups)))
 
 
+def by_method(
+    rows: pd.DataFrame, by: Sequence[str], *, tau: float | None = None, level: float = CONFIDENCE
+) -> dict[str, Subgroups]:
+    """:func:`subgroups` of every method; intervals and p-values hold for all of them together.
+
+    Args:
+        rows: Rows of a run, with the columns ``by``.
+        by: Attributes to group by.
+        tau: Threshold of the low-alignment rate; None leaves the rate out.
+        level: Coverage of all intervals together.
+
+    Raises:
+        InputError: The rows lack a column: the run was scored without it.
+    """
+    lacking = [name for name in by if name not in rows]
+    if lacking:
+        raise InputError(
+            f"the rows have no column {lacking[0]!r} to group by",
+            fix=f"score the images again with --by {','.join(by)}",
+        )
+    attributes = attribute_groups(rows.reset_index(drop=True), by)
+    found = {}
+    parts = {str(name): at for name, at in rows.groupby("method", sort=True).indices.items()}
+    for name, at in parts.items():
+        own = attributes.iloc[at].reset_index(drop=True)
+        one = subgroups(
+            rows.iloc[at].reset_index(drop=True), own, tau=tau, level=1 - (1 - level) / len(parts)
+        )
+        p = np.minimum(1.0, one.gaps["p"].to_numpy(dtype=float) * len(parts))
+        found[name] = one._replace(gaps=one.gaps.assign(p=p), level=level)
+    return found
+
+
 def markdown(found: Subgroups) -> str:
     """Both tables for people; of many gaps the clearest ten."""
     from cas_metric.statistics.tables import markdown_table, number
@@ -171,8 +218,8 @@ def markdown(found: Subgroups) -> str:
     ]
     headings = ["attribute", "group", "images", "cases", *(QUANTITIES[name] for name in names)]
     parts = [markdown_table(headings, lines)]
-    shown = found.gaps.sort_values("p", kind="stable").head(10)
-    if len(shown):
+    if len(found.gaps):
+        shown = found.gaps.sort_values("p", kind="stable").head(10)
         lines = [
             [
                 f"{row['attribute']}: {row['group']} − {row['other']}",
@@ -186,7 +233,7 @@ def markdown(found: Subgroups) -> str:
     share = f"{found.level:.0%}"
     parts.append(
         f"Intervals hold for all groups together with {share}; p-values are corrected for all "
-        f"{len(found.gaps)} gaps. " + " ".join(f"{note}." for note in found.notes)
+        f"{len(found.gaps)} gaps and every method. " + " ".join(f"{note}." for note in found.notes)
     )
     return "\n\n".join(parts)
 

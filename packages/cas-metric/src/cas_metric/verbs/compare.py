@@ -26,6 +26,7 @@ def compare(
     *,
     real: str | Path | Run | None = None,
     method: str | None = None,
+    by: Sequence[str] = (),
     quantile: float = protocol.TAIL_QUANTILE,
     resamples: int = PERMUTATIONS,
     seed: int = protocol.BOOTSTRAP_SEED,
@@ -37,6 +38,7 @@ def compare(
             mapping of names renames the method of a run.
         real: Run whose real images set the threshold; the first run by default.
         method: Method whose tail is held against all others; by default the best mean CAS.
+        by: Columns of the runs, scored with ``--by``, whose groups are held against each other.
         quantile: Quantile of Real that makes tau.
         resamples: Random sign patterns of the permutation tests.
         seed: Of the sign patterns.
@@ -56,6 +58,7 @@ def compare(
         'faithful'
     """
     from cas_metric.statistics.method_table import Settings, compare_methods
+    from cas_metric.statistics.subgroups import by_method, markdown
     from cas_metric.statistics.tables import csv_rows, markdown_report
 
     loaded = _load(runs)
@@ -74,10 +77,13 @@ def compare(
     summary["embedded_world"] = any(run.summary.get("embedded_world") for _, run in loaded)
     summary["protocol"] = sorted({str(run.summary["protocol"]) for _, run in loaded})
     summary["warnings"] += _doubts(loaded, reference)
+    groups = by_method(rows, by, tau=(summary.get("tail") or {}).get("tau")) if by else {}
+    grouped = (f"### {name}, by group\n\n{markdown(one)}" for name, one in groups.items())
+    summary["subgroups"] = {name: one.as_dict() for name, one in groups.items()}
     return Result(
         "comparison",
         summary,
-        markdown_report(summary),
+        "\n\n".join([markdown_report(summary), *grouped]),
         {"comparison": _frame(csv_rows(summary))},
         (partial(_draw, summary, rows, reference),),
     )
@@ -158,7 +164,7 @@ def _join(loaded: list[tuple[str | None, Run]]) -> pd.DataFrame:
 def _named_rows(name: str | None, run: Run) -> pd.DataFrame:
     rows = run.rows.copy()
     # A folder without seeds leaves the column empty, or out.
-    rows["seed"] = rows["seed"].fillna("").astype(str) if "seed" in rows else ""
+    rows["seed"] = rows["seed"].astype("string").fillna("").astype(str) if "seed" in rows else ""
     if name is not None:
         return rows.assign(method=name)
     methods = rows["method"].fillna("").astype(str)

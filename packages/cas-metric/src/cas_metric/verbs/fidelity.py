@@ -272,32 +272,17 @@ def _groups(ours: Manifest, theirs: Manifest, by: Sequence[str]) -> list[pd.Data
     """Groups of both sets, cut alike; generated images take those of their reference."""
     import pandas as pd
 
+    from cas_metric.manifest.attributes import attribute_columns
     from cas_metric.statistics.subgroups import attribute_groups
 
     if not by:
         return [pd.DataFrame(index=one.rows.index) for one in (ours, theirs)]
-    reference = pd.DataFrame({name: theirs.column(name) for name in by})
     by_key = {
         key: row for column in ("id", "image") for row, key in enumerate(theirs.rows[column]) if key
     }
     partners = [by_key.get(key, -1) for key in ours.rows["reference"]]
-    own = {}
-    for name in by:
-        table = next((t for t in (ours.rows, ours.extra) if name in t), None)
-        if table is None:
-            lent = [reference[name].iloc[row] if row >= 0 else "" for row in partners]
-            if not any(lent):
-                raise InputError(
-                    f"neither the generated images nor their references have a column {name!r}",
-                    fix=f"add {name} to the generated table, or name the reference of each image",
-                )
-            own[name] = pd.Series(lent)
-        else:
-            own[name] = table[name]
-    return [
-        attribute_groups(table.reset_index(drop=True), by, reference=reference)
-        for table in (pd.DataFrame(own), reference)
-    ]
+    own, reference = attribute_columns(ours, theirs, partners, by)
+    return [attribute_groups(table, by, reference=reference) for table in (own, reference)]
 
 
 def _sites(real: Manifest, found: Features) -> dict[str, NDArray[np.str_]]:

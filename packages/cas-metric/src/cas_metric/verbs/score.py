@@ -72,6 +72,7 @@ def score(
     probe: str | Path | Probe | None = None,
     method: str | None = None,
     seed: int | None = None,
+    by: Sequence[str] = (),
     unpaired: bool = False,
     partial_train: bool = False,
     allowed_roots: Sequence[str | Path] = (),
@@ -107,6 +108,8 @@ def score(
             cross-fitted on ``real`` and the result is ``custom``.
         method: Name of the images; of a manifest that names methods, score only those of this one.
         seed: The same for the generation seed.
+        by: Columns, such as ``sex`` or ``age``, whose groups are held against each other in
+            ``summary["subgroups"]``; see :mod:`cas_metric.statistics.subgroups`.
         unpaired: Accept images without a real partner; their SFS and CAS stay empty.
         partial_train: Accept a training split that lacks classes of the images.
         allowed_roots: Folders outside of the manifests' own that images may lie in.
@@ -146,7 +149,7 @@ def score(
     """
     started = time.perf_counter()
     notify = notify or (lambda _: None)
-    read = _Reader(domain, train, probe, method, seed, unpaired, partial_train, allowed_roots)
+    read = _Reader(domain, train, probe, method, seed, by, unpaired, partial_train, allowed_roots)
     inputs, taught_by = ranks.main_first(lambda: read(generated, real))
     spec = encoder if encoder is not None else _default_encoder(inputs, ranks, notify)
     named = spec if isinstance(spec, str | Path) else spec.name
@@ -196,6 +199,7 @@ class _Reader:
     probe: str | Path | Probe | None
     method: str | None
     seed: int | None
+    by: Sequence[str]
     unpaired: bool
     partial_train: bool
     allowed_roots: Sequence[str | Path]
@@ -218,6 +222,7 @@ class _Reader:
             train=self._manifest(train) if train is not None else None,
             unpaired=self.unpaired,
             partial_train=self.partial_train,
+            by=self.by,
         )
         if isinstance(probe, str | Path):
             aligned(Probe.read(probe), inputs.classes)
