@@ -29,7 +29,7 @@ def section(run: Run, methods: Sequence[Entry]) -> Section | None:
     ]
     if not sets:
         return None
-    notes = " ".join(f"{name}: {'. '.join(one['notes'])}." for name, one, _ in sets)
+    notes = " ".join(dict.fromkeys(f"{note}." for _, one, _ in sets for note in one["notes"]))
     text = (
         "Intervals hold for all groups together, p-values are corrected for all gaps of all "
         "methods. A gap that the real images show as well may lie in the encoder or in the cases, "
