@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from tests.support import tiny_encoders, tiny_models
+from tests.support.sockets import refuse_sockets
 
 from cas_metric.cli.main import main
 from cas_metric.encoders import load_encoder, open_encoder
@@ -31,20 +31,7 @@ BUILDERS: dict[str, Callable[[Path], Path]] = {
 
 @pytest.fixture
 def sockets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[object]:
-    """Every attempt to reach or to look up another machine; none succeeds."""
-    attempts: list[object] = []
-
-    def refuse(*arguments: object, **_: object) -> None:
-        attempts.append(arguments)
-        raise OSError("no network in this test")
-
-    for name in ("connect", "connect_ex", "sendto"):
-        monkeypatch.setattr(socket.socket, name, refuse)
-    for name in ("getaddrinfo", "gethostbyname", "create_connection"):
-        monkeypatch.setattr(socket, name, refuse)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "empty"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    return attempts
+    return refuse_sockets(monkeypatch, tmp_path / "empty")
 
 
 def _use(directory: str | Path) -> None:

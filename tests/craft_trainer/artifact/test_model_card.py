@@ -90,7 +90,7 @@ def test_the_lines_under_use_draw_with_diffusers_alone(
         r"## Use\n\n```python\n(.*?)\n```", (artifact / "README.md").read_text(), re.S
     )
     monkeypatch.chdir(artifact)
-    space: dict[str, Any] = {"PROMPT": "chest with <cardiomegaly> in it"}
+    space: dict[str, Any] = {}
     exec(code, space)
     assert space["image"].size == (16, 16)
     pipe = space["pipe"]

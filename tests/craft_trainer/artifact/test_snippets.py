@@ -65,12 +65,9 @@ def run(code: str, folder: Path) -> str:
 
 def test_the_card_of_an_artefact(trained: Trained) -> None:
     (code,) = SNIPPET.findall((trained.artifact / "README.md").read_text(encoding="utf-8"))
-    before, after = (
-        "PROMPT = '<no-finding>. A chest radiograph.'",
-        "print(image.size, pipe.unet.dtype)",
-    )
+    after = "print(image.size, pipe.unet.dtype)"
     after += "\nprint(pipe.get_active_adapters(), '<no-finding>_1' in pipe.tokenizer.get_vocab())"
-    shown = run("\n".join([before, code, after]), trained.artifact).strip().splitlines()
+    shown = run(f"{code}\n{after}", trained.artifact).strip().splitlines()
     assert shown[-2:] == ["(64, 64) torch.float32", "['default_0'] True"]
 
 

@@ -27,16 +27,21 @@ def open_model(
         base_url: Address of the endpoint, in place of the environment's.
         device: Of a local model.
         dtype: Of a local model: auto, float32, bfloat16 or float16.
-        offline: Never ask the hub for a local model.
+        offline: Never use the network: no server, and no hub for a local model.
 
     Raises:
-        InputError: No such spec, or settings that cannot be.
+        InputError: No such spec, settings that cannot be, or a server with ``offline``.
         ModelUnavailable: No key, or no files.
         MissingDependency: An extra is missing.
     """
     scheme, colon, name = spec.partition(":")
     settings = settings or Settings()
     if colon and name and scheme == "openai":
+        if offline:
+            raise InputError(
+                f"{spec} is behind a server, and --offline uses no network",
+                fix="leave --offline out, or name a model on this machine: local:DIR",
+            )
         return open_endpoint(name, settings, base_url=base_url)
     if colon and name and scheme == "local":
         from cas_metric.mllm.local import open_local

@@ -31,6 +31,7 @@ from cas_metric.statistics.uncertainty import Interval
 from craft_trainer.artifact.curves import draw_curves
 from craft_trainer.artifact.usage import usage_of
 from craft_trainer.bases.base import TextTower
+from craft_trainer.bases.tokens import token_of
 from craft_trainer.config.schema import Config, to_yaml
 from craft_trainer.config.stage import Stage
 from craft_trainer.data.dataset import Examples
@@ -84,7 +85,7 @@ def write_card(
             **_facts(config, stage, train, identity),
             **_judgement(config, watch, handed_on),
             "trained": True,
-            "usage": _usage(config, stage, watch.model.towers if watch.model.tokens else ()),
+            "usage": _usage(config, stage, train, watch.model.towers if watch.model.tokens else ()),
             "number": number,
             "stages": len(config.stages),
             "parameters": f"{trainable:,}",
@@ -109,7 +110,7 @@ def write_untrained_card(
             **_header(config, stage, train, None),
             **_facts(config, stage, train, identity),
             "trained": False,
-            "usage": _usage(config, stage, ()),
+            "usage": _usage(config, stage, train, ()),
             "truncated": 0,
             "configuration": fenced(to_yaml(config), "yaml"),
         }
@@ -214,8 +215,11 @@ def _facts(
     }
 
 
-def _usage(config: Config, stage: Stage, towers: Sequence[TextTower]) -> Markup:
-    code = usage_of(config, towers, adapter=stage.learns == "lora")
+def _usage(config: Config, stage: Stage, train: Examples, towers: Sequence[TextTower]) -> Markup:
+    """Draws the first class, by its learned token where there is one."""
+    label = min(filter(None, train.labels), default="an image")
+    prompt = token_of(label) if towers else label
+    code = usage_of(config, towers, adapter=stage.learns == "lora", prompt=prompt)
     return Markup(code.replace("```", ""))  # noqa: S704 - within a code block
 
 

@@ -9,13 +9,14 @@ from craft_trainer.bases.weights import EMBEDDED
 from craft_trainer.config.schema import Config
 
 
-def usage_of(config: Config, towers: Sequence[TextTower], *, adapter: bool) -> str:
-    """A script to be run beside the artefact's files; ``PROMPT`` is left to the reader.
+def usage_of(config: Config, towers: Sequence[TextTower], *, adapter: bool, prompt: str) -> str:
+    """A script to be run beside the artefact's files.
 
     Args:
         config: Of the run: base model, resolution and sampling.
         towers: Text encoders that have learned tokens.
         adapter: Whether there is a LoRA.
+        prompt: What it draws.
     """
     base, imports = repr(config.base), []
     if config.base in EMBEDDED:
@@ -38,9 +39,10 @@ def usage_of(config: Config, towers: Sequence[TextTower], *, adapter: bool) -> s
             *_tokens(towers),
             *(["pipe.load_lora_weights(artifact)"] if adapter else []),
             "image = pipe(",
-            f"    PROMPT, height={side}, width={side},",
+            f"    {prompt!r}, height={side}, width={side},",
             f"    guidance_scale={sampling.guidance:g}, num_inference_steps={sampling.steps},",
             ").images[0]",
+            'image.save("image.png")',
         ]
     )
 

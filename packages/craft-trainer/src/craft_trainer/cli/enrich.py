@@ -97,7 +97,7 @@ def enrich(
     dtype: Annotated[
         str, typer.Option(help="Of a local model: auto, float32, bfloat16, float16.")
     ] = "auto",
-    offline: Annotated[bool, typer.Option("--offline", help="Never ask the model hub.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False,
 ) -> None:
     """See :data:`HELP`."""
     from cas_metric.cli.common import console_out, emit_json
