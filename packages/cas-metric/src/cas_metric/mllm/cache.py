@@ -22,7 +22,7 @@ from cas_metric.mllm.schemas import json_schema
 from cas_metric.mllm.types import Conversation, Reply, Usage
 
 #: Changes whenever the layout of a file or the making of a key does.
-STORE: Final = "answers-v1"
+STORE: Final = "answers-v2"
 
 
 def conversation_key(
@@ -89,6 +89,9 @@ class AnswerCache:
                 refusal=str(kept["refusal"]),
                 truncated=bool(kept["truncated"]),
                 usage=Usage(int(kept["input_tokens"]), int(kept["output_tokens"])),
+                elsewhere=str(kept["elsewhere"]),
+                fault=str(kept["fault"]),
+                foreign=bool(kept["foreign"]),
             )
         except (OSError, ValueError, TypeError, KeyError):
             return None  # asking again is the repair
@@ -105,6 +108,9 @@ class AnswerCache:
             "truncated": reply.truncated,
             "input_tokens": reply.usage.input_tokens,
             "output_tokens": reply.usage.output_tokens,
+            "elsewhere": reply.elsewhere,
+            "fault": reply.fault,
+            "foreign": reply.foreign,
         }
         try:
             # ASCII: a model's text may hold halves of surrogates, which UTF-8 has no bytes for.

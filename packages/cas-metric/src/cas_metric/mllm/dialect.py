@@ -9,7 +9,12 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from cas_metric.mllm.schemas import json_schema
+
+if TYPE_CHECKING:
+    from cas_metric.mllm.types import Request
 
 Structure = Literal["json_schema", "json_object", "text"]
 
@@ -45,15 +50,6 @@ class Dialect:
             notes.append("the model takes no temperature: answers are drawn with its own")
         return tuple(notes)
 
-    def system(self, system: str, schema: dict[str, Any]) -> str:
-        """The system prompt; it spells the schema out where the server does not enforce it."""
-        if self.structure == "json_schema":
-            return system
-        return (
-            f"{system}\n\nAnswer with one JSON object, and nothing else, that follows this JSON "
-            f"schema:\n{json.dumps(schema, ensure_ascii=False)}"
-        ).strip()
-
     def parameters(self, name: str, schema: dict[str, Any], max_tokens: int) -> dict[str, Any]:
         """The fields of a call that depend on the dialect."""
         fields: dict[str, Any] = {self.limit: max_tokens}
@@ -69,6 +65,23 @@ class Dialect:
         elif self.structure == "json_object":
             fields["response_format"] = {"type": "json_object"}
         return fields
+
+
+def form_in_words(schema: dict[str, Any]) -> str:
+    """The form of an answer, for the words of a question.
+
+    It stands there whatever the server is asked to enforce: several take ``response_format`` and
+    ignore it, and a model that is forced into a form answers better when it knows it.
+    """
+    return (
+        "Answer with one JSON object, and nothing else, that follows this JSON schema:\n"
+        f"{json.dumps(schema, ensure_ascii=False)}"
+    )
+
+
+def whole_system(request: Request) -> str:
+    """The system prompt of a question as the model reads it, with the form of its answer."""
+    return f"{request.system}\n\n{form_in_words(json_schema(request.schema))}".strip()
 
 
 def weaker(dialect: Dialect, message: str, *, guess: bool) -> Dialect | None:

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any, Final
 from cas_metric.encoders import hub
 from cas_metric.encoders.weights import content_digest, quiet_transformers, read_config
 from cas_metric.errors import InputError, ModelUnavailable
-from cas_metric.mllm.dialect import Dialect
+from cas_metric.mllm.dialect import whole_system
 from cas_metric.mllm.endpoint import Settings
+from cas_metric.mllm.extraction import is_mark, is_unfinished
 from cas_metric.mllm.pictures import picture
-from cas_metric.mllm.schemas import json_schema
 from cas_metric.mllm.types import Conversation, Reply, Usage
 
 if TYPE_CHECKING:
     import torch
 
+#: Tokens at the end of a question, among which a template may open a block of thinking.
+_TAIL: Final = 8
 #: What a chat model has beyond an encoder's files.
 _CHAT_FILES: Final = (
     "chat_template.json",
@@ -68,7 +70,6 @@ class LocalModel:
         self._device = resolve_device(device)
         self._dtype = _dtype(dtype, self._device)
         self._lock = threading.Lock()
-        self._dialect = Dialect(structure="text")
         digest = content_digest(directory)
         self._processor, self._network = _load(directory, self._dtype)
         self._network.to(self._device).eval().requires_grad_(False)
@@ -91,6 +92,8 @@ class LocalModel:
         with self._lock, torch.inference_mode():
             inputs = self._inputs(conversation, images).to(self._device, dtype=self._dtype)
             asked = inputs["input_ids"].shape[1]
+            # Some templates open the block of thinking themselves.
+            thinking = is_unfinished(self._processor.decode(inputs["input_ids"][0, -_TAIL:]))
             output = self._network.generate(
                 **inputs,
                 max_new_tokens=self._settings.max_tokens,
@@ -101,13 +104,22 @@ class LocalModel:
                 top_p=None,
                 top_k=None,
             )[0, asked:]
-        text = self._processor.decode(output, skip_special_tokens=True)
+        text = self._text(output)
+        text = f"<think>{text}" if thinking else text
         ended = bool(torch.isin(output, torch.tensor(self._ends, device=output.device)).any())
         return Reply(
             text=text,
             truncated=not ended and len(output) >= self._settings.max_tokens,
             usage=Usage(asked, len(output)),
         )
+
+    def _text(self, output: torch.Tensor) -> str:
+        """What the tokens say. Marks of thinking stay, also where they are special tokens."""
+        added = self._processor.tokenizer.added_tokens_decoder
+        dropped = {n for n, token in added.items() if token.special and not is_mark(str(token))}
+        kept = [number for number in output.tolist() if number not in dropped]
+        text: str = self._processor.decode(kept, skip_special_tokens=False)
+        return text
 
     @property
     def _ends(self) -> list[int]:
@@ -127,7 +139,7 @@ class LocalModel:
         import jinja2
 
         request = conversation.request
-        system = self._dialect.system(request.system, json_schema(request.schema))
+        system = whole_system(request)
         turns = [(turn.answer, turn.complaint) for turn in conversation.turns]
         content = _content(request.captions, images, request.prompt)
         user = {"role": "user", "content": content}

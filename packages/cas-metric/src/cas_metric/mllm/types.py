@@ -164,12 +164,18 @@ class Reply:
         refusal: What it said in declining; empty if it did not.
         truncated: Whether it was cut off by the limit of tokens.
         usage: Tokens of this call.
+        elsewhere: Field of the response that holds words though there is no answer.
+        fault: Why the response holds no message of a model at all; empty if it does.
+        foreign: Whether it is not even of the interface, as a page of HTML is.
     """
 
     text: str
     refusal: str = ""
     truncated: bool = False
     usage: Usage = field(default_factory=Usage)
+    elsewhere: str = ""
+    fault: str = ""
+    foreign: bool = False
 
 
 class NoAnswer(CasError):
