@@ -6,6 +6,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,6 +29,7 @@ from cas_metric.mllm.types import (
     Request,
     Usage,
 )
+from cas_metric.mllm.yes_no import ONE_WORD, read_yes_no
 
 #: Unusable responses in a row, of a server that has given usable ones, after which the run ends.
 _FAULTS: Final = 3
@@ -66,6 +68,8 @@ def answer_all(
     questions = list(requests)
     options = options or Options()
     asker = _Asker(model, cache, options)
+    if asker.read_ahead(questions, progress):
+        progress = None
     answers: list[Answer | None] = [None] * len(questions)
     workers = max(1, options.concurrency) if model.concurrent else 1
     with ThreadPoolExecutor(workers, thread_name_prefix="mllm") as pool:
@@ -82,6 +86,10 @@ def answer_all(
             pool.shutdown(wait=True, cancel_futures=True)
             raise
     return [answer for answer in answers if answer is not None]
+
+
+#: Questions whose P(yes) is read together.
+_TOGETHER: Final = 256
 
 
 @dataclass
@@ -112,8 +120,34 @@ class _Asker:
         self._faults = 0
         self._over = ""
         self._first = threading.Lock()
+        self._ready: dict[str, Reply] = {}
         # Equal questions wait for one another, so that the second finds the answer of the first.
         self._same: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    def read_ahead(self, requests: list[Request], progress: ProgressCallback | None) -> bool:
+        """Have a model that can read P(yes) off its logits do so for many questions at once."""
+        replies = getattr(self._model, "replies", None)
+        if replies is None or not all(request.yes_no for request in requests):
+            return False
+        for start in range(0, len(requests), _TOGETHER):
+            missing: dict[str, Request] = {}
+            for request in requests[start : start + _TOGETHER]:
+                try:
+                    key = self._key(request)
+                    kept = self._cache.get(key) if self._cache is not None else None
+                except ImageError:
+                    continue  # :meth:`answer` lists it
+                if kept is None or self._options.ask_again:
+                    missing[key] = request
+            with suppress(ImageError):  # asked one by one, each has its own outcome
+                self._ready |= zip(missing, replies(list(missing.values())), strict=True)
+            if progress is not None:
+                progress(min(start + _TOGETHER, len(requests)), len(requests))
+        return True
+
+    def _key(self, request: Request) -> str:
+        images = [sha256_file(path) for path in request.images]
+        return conversation_key(self._model.identity, Conversation(request), images)
 
     def answer(self, request: Request) -> Answer:
         """Put one question to its end."""
@@ -140,7 +174,7 @@ class _Asker:
                 if reply.fault:
                     self._end_if_hopeless(course, reply)
                     return _ended(course, "failed", reply.fault)
-                if spent := _spent(reply):
+                if reply.shares is None and (spent := _spent(reply)):
                     return _ended(course, "rejected", spent)
                 refusal = reply.refusal or (reply.text if is_refusal(reply.text) else "")
                 if refusal:
@@ -160,7 +194,7 @@ class _Asker:
         key = conversation_key(self._model.identity, course.conversation, images)
         reply = self._cache.get(key) if self._cache is not None and not course.fresh else None
         if reply is None:
-            reply = self._ask(course.conversation)
+            reply = self._ready.pop(key, None) or self._ask(course.conversation)
             course.cached = False
             course.usage += reply.usage
             if self._cache is not None:
@@ -281,6 +315,9 @@ def _spent(reply: Reply) -> str:
 
 def _judge(request: Request, reply: Reply) -> tuple[object, list[str]]:
     """The value of a reply, or what is wrong with it."""
+    if request.yes_no:
+        found = read_yes_no(reply)
+        return found, [] if found else [ONE_WORD]
     value, complaints = parse(reply.text, request.schema)
     if reply.truncated and (complaints or not is_whole(reply.text)):
         return None, ["it was cut off at the limit of tokens (--max-tokens): answer more briefly"]
@@ -293,7 +330,7 @@ def _judge(request: Request, reply: Reply) -> tuple[object, list[str]]:
 
 def _complaint(request: Request, complaints: list[str]) -> str:
     lines = "\n".join(f"- {line}" for line in complaints)
-    form = form_in_words(json_schema(request.schema))
+    form = "" if request.yes_no else form_in_words(json_schema(request.schema))
     return f"Your answer was not accepted:\n{lines}\nCorrect it. {form}"
 
 

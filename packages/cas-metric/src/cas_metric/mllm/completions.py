@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from cas_metric.mllm.extraction import is_whole, spoken
 from cas_metric.mllm.types import Reply, Usage
+from cas_metric.mllm.yes_no import logprob_shares
 
 #: Fields in which servers keep what a model thinks aloud: DeepSeek, llama.cpp and older vLLM;
 #: OpenRouter, newer vLLM and Ollama; some proxies.
@@ -47,7 +48,19 @@ def read_completion(answer: Any) -> Reply | None:
     refusal = str(message.get("refusal") or "")
     if finish in _FILTERED and not refusal:
         refusal = "stopped by the server's content filter"
-    return Reply(text, refusal, finish in _CUT_OFF, usage, elsewhere=elsewhere)
+    # What a model thinks aloud comes first, and its first token tells nothing of the answer.
+    aloud = any(_text(message.get(name)).strip() for name in _REASONING)
+    aloud |= text.strip() != spoken(text)
+    shares = None if aloud else logprob_shares(choice)
+    return Reply(
+        text,
+        refusal,
+        finish in _CUT_OFF,
+        usage,
+        elsewhere=elsewhere,
+        shares=shares,
+        shares_from="logprobs" if shares else None,
+    )
 
 
 def error_of(answer: Any) -> Mapping[str, Any]:

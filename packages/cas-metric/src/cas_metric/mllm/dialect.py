@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from cas_metric.mllm.schemas import json_schema
+from cas_metric.mllm.yes_no import TOP
 
 if TYPE_CHECKING:
     from cas_metric.mllm.types import Request
@@ -32,11 +33,13 @@ class Dialect:
         structure: How the form of the answer is asked for.
         limit: The field that bounds an answer's tokens.
         temperature: Whether a temperature is sent.
+        logprobs: Whether probabilities are asked for, of questions that want them.
     """
 
     structure: Structure = "json_schema"
     limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     temperature: bool = True
+    logprobs: bool = True
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -48,18 +51,22 @@ class Dialect:
             )
         if not self.temperature:
             notes.append("the model takes no temperature: answers are drawn with its own")
+        if not self.logprobs:
+            notes.append("the server gives no probabilities: yes and no count as 1 and 0")
         return tuple(notes)
 
-    def parameters(self, name: str, schema: dict[str, Any], max_tokens: int) -> dict[str, Any]:
+    def parameters(self, request: Request, max_tokens: int) -> dict[str, Any]:
         """The fields of a call that depend on the dialect."""
         fields: dict[str, Any] = {self.limit: max_tokens}
+        if request.yes_no:
+            return {**fields, "logprobs": True, "top_logprobs": TOP} if self.logprobs else fields
         if self.structure == "json_schema":
             fields["response_format"] = {
                 "type": "json_schema",
                 "json_schema": {
-                    "name": _NAME.sub("_", name)[:64],
+                    "name": _NAME.sub("_", request.schema.__name__)[:64],
                     "strict": True,
-                    "schema": schema,
+                    "schema": json_schema(request.schema),
                 },
             }
         elif self.structure == "json_object":
@@ -81,6 +88,8 @@ def form_in_words(schema: dict[str, Any]) -> str:
 
 def whole_system(request: Request) -> str:
     """The system prompt of a question as the model reads it, with the form of its answer."""
+    if request.yes_no:
+        return request.system
     return f"{request.system}\n\n{form_in_words(json_schema(request.schema))}".strip()
 
 
@@ -98,6 +107,8 @@ def weaker(dialect: Dialect, message: str, *, guess: bool) -> Dialect | None:
         return replace(dialect, limit="max_completion_tokens")
     if "temperature" in said and dialect.temperature:
         return replace(dialect, temperature=False)
+    if "logprobs" in said and dialect.logprobs:
+        return replace(dialect, logprobs=False)
     named = any(word in said for word in _STRUCTURED)
     if dialect.structure != "text" and (named or guess):
         return replace(dialect, structure=_WEAKER[dialect.structure])

@@ -6,6 +6,7 @@ response before anything else looks at it, so that it can reach no message, cach
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Mapping
@@ -19,7 +20,6 @@ from cas_metric.mllm.completions import error_of, message_of, read_completion
 from cas_metric.mllm.dialect import Dialect, weaker, whole_system
 from cas_metric.mllm.pacing import retry_after
 from cas_metric.mllm.pictures import data_url, picture
-from cas_metric.mllm.schemas import json_schema
 from cas_metric.mllm.transport import MAX_BYTES, Transport
 from cas_metric.mllm.types import Conversation, NoAnswer, Reply, Request
 
@@ -82,6 +82,7 @@ class Endpoint:
         self._settings = settings
         self._dialect = Dialect()
         self._settled = False
+        self._counted = False
         self._transport = Transport(
             access.headers,
             timeout=settings.timeout,
@@ -113,7 +114,8 @@ class Endpoint:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the server did not take."""
-        return self._dialect.notes
+        counted = dataclasses.replace(self._dialect, logprobs=not self._counted)
+        return counted.notes if self._counted else self._dialect.notes
 
     def reply(self, conversation: Conversation) -> Reply:
         """Answer the last turn; see :meth:`cas_metric.mllm.types.Model.reply`."""
@@ -123,7 +125,11 @@ class Endpoint:
             response = self._post(self._body(conversation, content, dialect))
             if response.status == 200:
                 self._dialect, self._settled = dialect, True
-                return read_completion(response.answer) or _foreign(response)
+                reply = read_completion(response.answer) or _foreign(response)
+                if conversation.request.yes_no and not (reply.fault or reply.shares):
+                    # Some servers refuse the field, others take it and give nothing.
+                    self._counted = True
+                return reply
             simpler = None
             if response.status in (400, 404, 422, 501):
                 said = message_of(response.answer)
@@ -147,7 +153,6 @@ class Endpoint:
         self, conversation: Conversation, content: list[dict[str, Any]], dialect: Dialect
     ) -> dict[str, Any]:
         request, settings = conversation.request, self._settings
-        schema = json_schema(request.schema)
         messages: list[dict[str, Any]] = [
             {"role": "system", "content": whole_system(request)},
             {"role": "user", "content": content},
@@ -160,7 +165,7 @@ class Endpoint:
             "model": self._model,
             "messages": messages,
             "stream": False,
-            **dialect.parameters(request.schema.__name__, schema, settings.max_tokens),
+            **dialect.parameters(request, settings.max_tokens),
             **({"temperature": settings.temperature} if dialect.temperature else {}),
             **({"seed": settings.seed} if settings.seed is not None else {}),
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,10 +14,12 @@ from cas_metric.mllm.dialect import whole_system
 from cas_metric.mllm.endpoint import Settings
 from cas_metric.mllm.extraction import is_mark, is_unfinished
 from cas_metric.mllm.pictures import picture
-from cas_metric.mllm.types import Conversation, Reply, Usage
+from cas_metric.mllm.types import Conversation, Reply, Request, Usage
 
 if TYPE_CHECKING:
     import torch
+
+    from cas_metric.mllm.prefixes import YesNoLogits
 
 #: Tokens at the end of a question, among which a template may open a block of thinking.
 _TAIL: Final = 8
@@ -70,6 +72,7 @@ class LocalModel:
         self._device = resolve_device(device)
         self._dtype = _dtype(dtype, self._device)
         self._lock = threading.Lock()
+        self._yes_no: YesNoLogits | None = None
         digest = content_digest(directory)
         self._processor, self._network = _load(directory, self._dtype)
         self._network.to(self._device).eval().requires_grad_(False)
@@ -88,6 +91,8 @@ class LocalModel:
         """Answer the last turn; see :meth:`cas_metric.mllm.types.Model.reply`."""
         import torch
 
+        if conversation.request.yes_no:
+            return self.replies([conversation.request])[0]
         images = self._images(conversation)
         with self._lock, torch.inference_mode():
             inputs = self._inputs(conversation, images).to(self._device, dtype=self._dtype)
@@ -113,6 +118,34 @@ class LocalModel:
             usage=Usage(asked, len(output)),
         )
 
+    def replies(self, requests: Sequence[Request]) -> list[Reply]:
+        """P(yes) and P(no) of questions that want them, many at once.
+
+        Raises:
+            ImageError: An image of a question cannot be read.
+            InputError: The tokenizer has no token for one of the words.
+        """
+        import torch
+
+        from cas_metric.mllm.prefixes import YesNoLogits
+
+        with self._lock, torch.inference_mode():
+            if self._yes_no is None:
+                tokenizer = self._processor.tokenizer
+                self._yes_no = YesNoLogits(self._network, tokenizer, self._prepare, self._tokens)
+            shares = self._yes_no.shares(requests)
+        return [Reply("", shares=one, shares_from="logits") for one in shares]
+
+    def _prepare(self, request: Request) -> tuple[dict[str, Any], list[int]]:
+        """Tensors of a question, and the tokens of its text with one placeholder an image."""
+        conversation = Conversation(request)
+        inputs = self._inputs(conversation, self._images(conversation))
+        return dict(inputs.to(self._device, dtype=self._dtype)), self._tokens(request)
+
+    def _tokens(self, request: Request) -> list[int]:
+        text = self._rendered(Conversation(request), [None] * len(request.images), tokenize=False)
+        return list(self._processor.tokenizer(text, add_special_tokens=False).input_ids)
+
     def _text(self, output: torch.Tensor) -> str:
         """What the tokens say. Marks of thinking stay, also where they are special tokens."""
         added = self._processor.tokenizer.added_tokens_decoder
@@ -136,6 +169,9 @@ class LocalModel:
 
     def _inputs(self, conversation: Conversation, images: list[Any]) -> Any:
         """The conversation in the model's own template, as tensors."""
+        return self._rendered(conversation, images, tokenize=True)
+
+    def _rendered(self, conversation: Conversation, images: list[Any], *, tokenize: bool) -> Any:
         import jinja2
 
         request = conversation.request
@@ -144,11 +180,12 @@ class LocalModel:
         content = _content(request.captions, images, request.prompt)
         user = {"role": "user", "content": content}
         messages = [{"role": "system", "content": [_text(system)]}, user, *_history(turns)]
+        render = self._tensors if tokenize else self._words
         try:
-            return self._tensors(messages)
+            return render(messages)
         except jinja2.exceptions.TemplateError:  # templates that know no system prompt
             user["content"] = [_text(f"{system}\n\n"), *content]
-            return self._tensors(messages[1:])
+            return render(messages[1:])
 
     def _tensors(self, messages: list[dict[str, Any]]) -> Any:
         return self._processor.apply_chat_template(
@@ -157,6 +194,11 @@ class LocalModel:
             tokenize=True,
             return_dict=True,
             return_tensors="pt",
+        )
+
+    def _words(self, messages: list[dict[str, Any]]) -> Any:
+        return self._processor.apply_chat_template(
+            messages, add_generation_prompt=True, tokenize=False
         )
 
 
