@@ -24,6 +24,8 @@ of an image is the share of its assessable items that are present (§4.2.7, Tabl
 With `--control`, every image is also held against the checklist of another class, which tells an
 evaluator that looks from one that agrees. Where a source is a run, agreement with CCS is reported.
 
+`--graded` puts every item as a question of its own and scores it with P(yes) (VQAScore).
+
 Writes audit.csv and audit.parquet (one row an item, with the evidence given), summary.json and
 report.html.
 """
@@ -73,6 +75,22 @@ def audit(
         bool,
         typer.Option("--control", help="Also ask for the checklist of another class."),
     ] = False,
+    graded: Annotated[
+        bool,
+        typer.Option(
+            "--graded",
+            help="Ask for each item apart and read P(yes), from the logits of a local model or the "
+            "logprobs of a server. A server that gives none answers yes or no, 1 or 0.",
+        ),
+    ] = False,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --graded: calibrate P(yes) against the verdicts of another audit of the "
+            "same images (its folder or audit.csv).",
+            metavar="AUDIT",
+        ),
+    ] = None,
     draw_seed: Annotated[
         int, typer.Option(min=0, help="Seed of the drawn cases and of the other classes.")
     ] = protocol.BOOTSTRAP_SEED,
@@ -116,13 +134,15 @@ def audit(
         device=device,
         offline=offline,
     )
-    with CountProgress("images") as bar:
+    with CountProgress("items" if graded else "images") as bar:
         result = verb.audit(
             *(sources, asking),
             domain=domain,
             seed=seed,
             cases=cases,
             control=control,
+            graded=graded,
+            against=against,
             draw_seed=draw_seed,
             progress=bar,
         )
