@@ -52,9 +52,9 @@ def parameter(item: Any) -> str:
         name = f"`{item.metavar or item.name.upper()}`"
     else:
         name = ", ".join(f"`{flag}`" for flag in [*item.opts, *item.secondary_opts])
-        if not item.is_flag:
-            name += f" `{item.metavar or item.type.name.upper()}`"
-    shown = not (item.default is None or item.default is False or callable(item.default))
+        if item.bare_type() is not bool:
+            name += f" `{item.metavar or item.display_type()}`"
+    shown = not (item.default in (None, False, ...) or callable(item.default))
     default = "required" if item.required else f"`{item.default}`" if shown else ""
     text = " ".join((getattr(item, "help", "") or "").split()).replace("|", "\\|")
     return f"| {name} | {text} | {default} |"

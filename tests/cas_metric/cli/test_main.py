@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
-from cas_metric.cli import entry
+from cas_metric.cli import asking, entry
 from cas_metric.cli.main import VERBS, app
 from cas_metric.errors import InputError
+from craft_trainer.cli.main import app as craft_trainer
 
 HEAVY = ("torch", "transformers", "pandas", "scipy", "matplotlib", "numpy")
 
@@ -109,6 +112,20 @@ def test_help_fits_sixty_columns(verb: str) -> None:
     result = CliRunner().invoke(app, words, env={"COLUMNS": "60", "TERMINAL_WIDTH": "60"})
     assert result.exit_code == 0
     assert max(map(len, result.output.splitlines())) <= 60
+
+
+def test_the_verbs_that_ask_a_model_take_the_same_options() -> None:
+    programs = ((app, "audit"), (app, "judge"), (craft_trainer, "enrich"))
+    taken = []
+    for program, verb in programs:
+        group = typer.main.get_command(program)
+        command = group.get_command(typer.Context(group), verb)
+        options = {one.name: (one.opts, one.default, one.help) for one in command.params}
+        taken.append({name: options[name] for name in ("mllm", *asking._OPTIONS)})
+    assert taken[0] == taken[1] == taken[2]
+    fields = {field.name: field.default for field in dataclasses.fields(asking.Asking)}
+    del fields["spec"]
+    assert fields == {name: default for name, (_, default) in asking._OPTIONS.items()}
 
 
 def test_the_shell_completes_verbs_without_importing_them() -> None:
