@@ -34,7 +34,8 @@ def reference(program: str, app: typer.Typer) -> str:
 def section(path: str, command: Any, level: int) -> list[str]:
     """A command: its help, arguments, options and examples; and the commands below it."""
     parts = [f"{'#' * level} {path}", inspect.cleandoc(command.help or "")]
-    rows = [row for item in command.params if (row := parameter(item))]
+    context = typer.Context(command, info_name=path)
+    rows = [row for item in command.params if (row := parameter(item, context))]
     if rows:
         parts.append("\n".join(["| | | |", "| --- | --- | --- |", *rows]))
     if command.epilog:
@@ -44,7 +45,7 @@ def section(path: str, command: Any, level: int) -> list[str]:
     return parts
 
 
-def parameter(item: Any) -> str:
+def parameter(item: Any, context: typer.Context) -> str:
     """An argument or option as a row of a table; empty where it is hidden."""
     if getattr(item, "hidden", False) or "--help" in item.opts:
         return ""
@@ -53,7 +54,7 @@ def parameter(item: Any) -> str:
     else:
         name = ", ".join(f"`{flag}`" for flag in [*item.opts, *item.secondary_opts])
         if item.bare_type() is not bool:
-            name += f" `{item.metavar or item.display_type()}`"
+            name += f" `{item.metavar or item.display_type(context)}`"
     shown = not (item.default in (None, False, ...) or callable(item.default))
     default = "required" if item.required else f"`{item.default}`" if shown else ""
     text = " ".join((getattr(item, "help", "") or "").split()).replace("|", "\\|")
