@@ -28,7 +28,7 @@ class Call:
 
     Attributes:
         number: From 0, over the server's life.
-        headers: Names in lower case.
+        headers: Names in lower case; ``:path`` holds path and query.
         body: The parsed JSON.
     """
 
@@ -122,10 +122,23 @@ class Status:
 
 
 @dataclass(frozen=True)
+class Message:
+    """A completion whose message has any fields at all, e.g. ``tool_calls``."""
+
+    fields: Mapping[str, Any]
+    finish: str = "stop"
+
+
+@dataclass(frozen=True)
 class Raw:
-    """A response of status 200 with any body at all."""
+    """A response of status 200 with any body at all; a provider may charge it."""
 
     body: bytes
+
+
+@dataclass(frozen=True)
+class DripHeaders:
+    """A response whose headers never end: one now and then."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +155,7 @@ class Slow:
     drip: bool = False
 
 
-Action = Say | Refuse | Status | Raw | Drop | Slow
+Action = Say | Refuse | Message | Status | Raw | Drop | DripHeaders | Slow
 Scripted = Action | Callable[[Call], Action]
 
 
@@ -221,10 +234,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        if not self.path.endswith("/chat/completions"):
+        if not self.path.partition("?")[0].endswith("/chat/completions"):
             self._send(404, {"error": {"message": f"no such path: {self.path}"}})
             return
-        call, action = self.server_of_test._receive(headers, body)
+        call, action = self.server_of_test._receive({**headers, ":path": self.path}, body)
         try:
             self._perform(action, call)
         except OSError:  # the client has gone
@@ -238,6 +251,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             test.wait(action.seconds)
             self._perform(action.then, call)
+        elif isinstance(action, DripHeaders):
+            self._drip_headers()
         elif isinstance(action, Drop):
             self.close_connection = True
         elif isinstance(action, Status):
@@ -260,6 +275,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.server_of_test.wait(0.02)
         self.close_connection = True
 
+    def _drip_headers(self) -> None:
+        self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+        for number in range(1_000):
+            if self.server_of_test._stopping.is_set():
+                break
+            self.wfile.write(b"X-%d: a\r\n" % number)
+            self.wfile.flush()
+            self.server_of_test.wait(0.02)
+        self.close_connection = True
+
     def _send(self, status: int, value: Any, headers: Mapping[str, str] | None = None) -> None:
         self._send_bytes(status, json.dumps(value).encode(), headers or {})
 
@@ -276,10 +301,13 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing on stderr."""
 
 
-def _completion(action: Say | Refuse) -> dict[str, Any]:
+def _completion(action: Say | Refuse | Message) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None}
     finish, tokens = "stop", (100, 10)
-    if isinstance(action, Refuse):
+    if isinstance(action, Message):
+        message |= action.fields
+        finish = action.finish
+    elif isinstance(action, Refuse):
         message["refusal"] = action.text
     else:
         said = action.content

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
-from cas_metric.cli.main import VERBS
+from cas_metric.cli import asking, entry
+from cas_metric.cli.main import VERBS, app
+from cas_metric.errors import InputError
+from craft_trainer.cli.main import app as craft_trainer
 
 HEAVY = ("torch", "transformers", "pandas", "scipy", "matplotlib", "numpy")
 
@@ -60,3 +68,86 @@ def test_an_unknown_verb_is_refused() -> None:
     done = run("scroe")
     assert done.returncode == 2
     assert "scroe" in done.stderr
+    assert "'score'" in done.stderr
+
+
+def test_a_name_like_no_verb_is_answered_with_all_of_them() -> None:
+    result = CliRunner().invoke(app, ["zzzzzz"], env={"COLUMNS": "300"})
+    assert result.exit_code == 2
+    assert all(verb in result.output for verb in VERBS)
+
+
+@pytest.mark.parametrize("words", [("--version",), ("domains", "show", "origa", "--json")])
+def test_a_full_disk_behind_stdout_is_one_message(words: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "cas_metric.cli", *words],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith("cas: the results cannot be written to standard output")
+    assert "  fix: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_error_without_a_fix_of_its_own_names_the_help(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(sys, "argv", ["cas", "score"])
+
+    def failing() -> None:
+        raise InputError("a column is missing")
+
+    with pytest.raises(SystemExit) as ended:
+        entry.run(failing, "cas")
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said == "cas: a column is missing\n  fix: `cas score --help` says what is expected\n"
+
+
+@pytest.mark.parametrize("verb", ["", *VERBS])
+def test_help_fits_sixty_columns(verb: str) -> None:
+    words = [verb, "--help"] if verb else ["--help"]
+    result = CliRunner().invoke(app, words, env={"COLUMNS": "60", "TERMINAL_WIDTH": "60"})
+    assert result.exit_code == 0
+    assert max(map(len, result.output.splitlines())) <= 60
+
+
+def test_the_verbs_that_ask_a_model_take_the_same_options() -> None:
+    programs = ((app, "audit"), (app, "judge"), (craft_trainer, "enrich"))
+    taken = []
+    for program, verb in programs:
+        group = typer.main.get_command(program)
+        command = group.get_command(typer.Context(group), verb)
+        options = {one.name: (one.opts, one.default, one.help) for one in command.params}
+        taken.append({name: options[name] for name in ("mllm", *asking._OPTIONS)})
+    assert taken[0] == taken[1] == taken[2]
+    fields = {field.name: field.default for field in dataclasses.fields(asking.Asking)}
+    del fields["spec"]
+    assert fields == {name: default for name, (_, default) in asking._OPTIONS.items()}
+
+
+def test_the_shell_completes_verbs_without_importing_them() -> None:
+    environment = {
+        **os.environ,
+        "_CAS_COMPLETE": "complete_bash",
+        "COMP_WORDS": "cas me",
+        "COMP_CWORD": "1",
+        "_TYPER_COMPLETE_ARGS": "cas me",
+    }
+    code = (
+        "import sys; sys.argv = ['cas']\n"
+        "from cas_metric.cli.main import app\n"
+        "try: app(prog_name='cas')\n"
+        "except SystemExit: pass\n"
+        "print('IMPORTED', 'cas_metric.cli.memorization' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
+    assert done.stdout.split() == ["memorization", "IMPORTED", "False"]

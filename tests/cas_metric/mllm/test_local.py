@@ -101,6 +101,15 @@ def test_a_model_that_has_learned_to_answer_is_accepted(gemma, images, tmp_path,
     assert all(answer.cached for answer in again)
 
 
+def test_marks_of_thinking_survive_that_are_special_tokens(gemma):
+    """Dropped like other special tokens, they would leave a draft that reads like an answer."""
+    model: Any = load(gemma)
+    tokenizer = model._processor.tokenizer
+    tokenizer.add_special_tokens({"extra_special_tokens": ["◁think▷", "◁/think▷"]})
+    said = tokenizer('<bos>◁think▷{"a": 1}<end_of_turn>', add_special_tokens=False).input_ids
+    assert model._text(torch.tensor(said)) == '◁think▷{"a": 1}'
+
+
 def test_the_weights_and_parameters_are_the_identity(gemma, qwen, tmp_path):
     assert load(gemma).identity == load(gemma).identity
     other = build_gemma3(tmp_path / "other", seed=1)

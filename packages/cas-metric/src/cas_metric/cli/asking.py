@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Final
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -107,6 +109,80 @@ AnswerCache = Annotated[
         metavar="DIR",
     ),
 ]
+
+
+Seed = Annotated[
+    int | None,
+    typer.Option(help="Take only images of this generation seed.", metavar="N", min=0),
+]
+DrawSeed = Annotated[
+    int,
+    typer.Option(help="Seed of what is drawn at random, such as the cases.", metavar="N", min=0),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        help="Of a local model: auto, cpu, cuda, cuda:1, mps, …",
+        rich_help_panel=ASKING,
+        metavar="NAME",
+    ),
+]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        help="Of a local model: auto, float32, bfloat16 or float16.",
+        rich_help_panel=ASKING,
+        metavar="TYPE",
+    ),
+]
+Offline = Annotated[
+    bool,
+    typer.Option("--offline", help="Never ask the model hub.", rich_help_panel=ASKING),
+]
+
+#: Options of every verb that asks, and their defaults; the names are those of :class:`Asking`.
+_OPTIONS: Final[dict[str, tuple[Any, Any]]] = {
+    "base_url": (BaseUrl, None),
+    "concurrency": (Concurrency, 4),
+    "requests_per_minute": (RequestsPerMinute, None),
+    "repairs": (Repairs, 2),
+    "retries": (Retries, 5),
+    "timeout": (Timeout, 120.0),
+    "max_tokens": (MaxTokens, 1024),
+    "temperature": (Temperature, 0.0),
+    "longest_side": (LongestSide, 1024),
+    "ask_again": (AskAgain, False),
+    "cache": (AnswerCache, None),
+    "device": (Device, "auto"),
+    "dtype": (Dtype, "auto"),
+    "offline": (Offline, False),
+}
+
+
+def asks(function: Callable[..., None]) -> Callable[..., None]:
+    """A command whose parameter ``asking`` is the options of every verb that asks a model.
+
+    ``--mllm`` takes the place of the parameter, the other options come last.
+    """
+    own = inspect.signature(function, eval_str=True).parameters
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    mllm = inspect.Parameter("mllm", keyword, annotation=Mllm)
+    parameters = [
+        mllm if name == "asking" else one.replace(kind=keyword) for name, one in own.items()
+    ]
+    parameters += [
+        inspect.Parameter(name, keyword, annotation=kind, default=default)
+        for name, (kind, default) in _OPTIONS.items()
+    ]
+
+    @functools.wraps(function)
+    def command(**given: Any) -> None:
+        chosen = {name: given.pop(name) for name in _OPTIONS}
+        function(asking=Asking(given.pop("mllm"), **chosen), **given)
+
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {one.name: one.annotation for one in parameters}
+    return command
 
 
 def put_questions(requests: Sequence[Request], asking: Asking, what: str) -> Asked:

@@ -24,6 +24,8 @@ of an image is the share of its assessable items that are present (§4.2.7, Tabl
 With `--control`, every image is also held against the checklist of another class, which tells an
 evaluator that looks from one that agrees. Where a source is a run, agreement with CCS is reported.
 
+`--graded` puts every item as a question of its own and scores it with P(yes) (VQAScore).
+
 Writes audit.csv and audit.parquet (one row an item, with the evidence given), summary.json and
 report.html.
 """
@@ -46,12 +48,13 @@ app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
 @app.command(help=HELP, epilog=EPILOG, no_args_is_help=True)
+@ask.asks
 def audit(
     sources: Annotated[
         list[str],
         typer.Argument(metavar="SOURCE...", help="Runs, manifests or folders; NAME=PATH to name."),
     ],
-    mllm: ask.Mllm,
+    asking: ask.Asking,
     domain: Annotated[
         str | None,
         typer.Option(
@@ -60,7 +63,7 @@ def audit(
             metavar="NAME",
         ),
     ] = None,
-    seed: option.Seed = None,
+    seed: ask.Seed = None,
     cases: Annotated[
         int | None,
         typer.Option(
@@ -73,9 +76,23 @@ def audit(
         bool,
         typer.Option("--control", help="Also ask for the checklist of another class."),
     ] = False,
-    draw_seed: Annotated[
-        int, typer.Option(min=0, help="Seed of the drawn cases and of the other classes.")
-    ] = protocol.BOOTSTRAP_SEED,
+    graded: Annotated[
+        bool,
+        typer.Option(
+            "--graded",
+            help="Ask for each item apart and read P(yes), from the logits of a local model or the "
+            "logprobs of a server. A server that gives none answers yes or no, 1 or 0.",
+        ),
+    ] = False,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --graded: calibrate P(yes) against the verdicts of another audit of the "
+            "same images (its folder or audit.csv).",
+            metavar="AUDIT",
+        ),
+    ] = None,
+    draw_seed: ask.DrawSeed = protocol.BOOTSTRAP_SEED,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -85,44 +102,19 @@ def audit(
         ),
     ] = None,
     as_json: option.Json = False,
-    base_url: ask.BaseUrl = None,
-    concurrency: ask.Concurrency = 4,
-    requests_per_minute: ask.RequestsPerMinute = None,
-    repairs: ask.Repairs = 2,
-    retries: ask.Retries = 5,
-    timeout: ask.Timeout = 120.0,
-    max_tokens: ask.MaxTokens = 1024,
-    longest_side: ask.LongestSide = 1024,
-    ask_again: ask.AskAgain = False,
-    cache: ask.AnswerCache = None,
-    device: option.Device = "auto",
-    offline: option.Offline = False,
 ) -> None:
     """Audit images against their checklists; the help text is :data:`HELP`."""
     from cas_metric.verbs import audit as verb
 
-    asking = ask.Asking(
-        mllm,
-        base_url=base_url,
-        concurrency=concurrency,
-        requests_per_minute=requests_per_minute,
-        repairs=repairs,
-        retries=retries,
-        timeout=timeout,
-        max_tokens=max_tokens,
-        longest_side=longest_side,
-        ask_again=ask_again,
-        cache=cache,
-        device=device,
-        offline=offline,
-    )
-    with CountProgress("images") as bar:
+    with CountProgress("items" if graded else "images") as bar:
         result = verb.audit(
             *(sources, asking),
             domain=domain,
             seed=seed,
             cases=cases,
             control=control,
+            graded=graded,
+            against=against,
             draw_seed=draw_seed,
             progress=bar,
         )

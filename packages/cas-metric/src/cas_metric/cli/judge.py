@@ -46,6 +46,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
 @app.command(help=HELP, epilog=EPILOG, no_args_is_help=True)
+@ask.asks
 def judge(
     sources: Annotated[
         list[str],
@@ -54,7 +55,7 @@ def judge(
             help="Images of each method; or one manifest with a method column.",
         ),
     ],
-    mllm: ask.Mllm,
+    asking: ask.Asking,
     domain: Annotated[
         str | None,
         typer.Option(
@@ -63,7 +64,7 @@ def judge(
             metavar="NAME",
         ),
     ] = None,
-    seed: option.Seed = None,
+    seed: ask.Seed = None,
     cases: Annotated[
         int | None,
         typer.Option(help="Judge only N randomly drawn cases.", metavar="N", min=1),
@@ -77,9 +78,7 @@ def judge(
             min=1,
         ),
     ] = 2,
-    draw_seed: Annotated[
-        int, typer.Option(min=0, help="Seed of the drawn cases and of the orders.")
-    ] = protocol.BOOTSTRAP_SEED,
+    draw_seed: ask.DrawSeed = protocol.BOOTSTRAP_SEED,
     cas: Annotated[
         Path | None,
         typer.Option(
@@ -98,37 +97,10 @@ def judge(
         ),
     ] = None,
     as_json: option.Json = False,
-    base_url: ask.BaseUrl = None,
-    concurrency: ask.Concurrency = 4,
-    requests_per_minute: ask.RequestsPerMinute = None,
-    repairs: ask.Repairs = 2,
-    retries: ask.Retries = 5,
-    timeout: ask.Timeout = 120.0,
-    max_tokens: ask.MaxTokens = 1024,
-    longest_side: ask.LongestSide = 1024,
-    ask_again: ask.AskAgain = False,
-    cache: ask.AnswerCache = None,
-    device: option.Device = "auto",
-    offline: option.Offline = False,
 ) -> None:
     """Rank the images of several methods; the help text is :data:`HELP`."""
     from cas_metric.verbs import judge as verb
 
-    asking = ask.Asking(
-        mllm,
-        base_url=base_url,
-        concurrency=concurrency,
-        requests_per_minute=requests_per_minute,
-        repairs=repairs,
-        retries=retries,
-        timeout=timeout,
-        max_tokens=max_tokens,
-        longest_side=longest_side,
-        ask_again=ask_again,
-        cache=cache,
-        device=device,
-        offline=offline,
-    )
     with CountProgress("rankings") as bar:
         result = verb.judge(
             *(sources, asking),

@@ -8,14 +8,12 @@ entry points of the group ``cas_metric.verbs``, each naming such a module.
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import ClassVar, Final
 
 import typer
 
+from cas_metric.cli.entry import run
 from cas_metric.cli.lazy import LazyGroup, verbs_in
-from cas_metric.errors import CasError, RankStopped
 
 #: Verbs in the order of a user's work; any other comes after them.
 ORDER: Final = (
@@ -37,7 +35,6 @@ class Verbs(LazyGroup):
 app = typer.Typer(
     cls=Verbs,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Clinical Alignment Score (CAS): how clinically faithful is every synthetic image?",
@@ -54,16 +51,8 @@ def _root(version: bool = typer.Option(False, "--version", help="Print the versi
 
 
 def main() -> None:
-    """Run ``cas``; a :class:`CasError` becomes its message on stderr and its exit code."""
-    # Only one tokenizer call is in flight at a time here, and forked decoding workers would warn.
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    try:
-        app()
-    except RankStopped as stopped:  # rank 0 speaks for all
-        sys.exit(stopped.exit_code)
-    except CasError as error:
-        typer.echo(f"cas: {error}", err=True)
-        sys.exit(error.exit_code)
+    """Run ``cas``; an error becomes its message on stderr and its exit code."""
+    run(app, "cas")
 
 
 if __name__ == "__main__":

@@ -6,14 +6,17 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from cas_metric.errors import ImageError, ModelUnavailable
+from cas_metric.errors import CasError, ImageError, ModelUnavailable
 from cas_metric.images import sha256_file
 from cas_metric.mllm.cache import AnswerCache, conversation_key
-from cas_metric.mllm.extraction import is_refusal, parse
+from cas_metric.mllm.dialect import form_in_words
+from cas_metric.mllm.extraction import is_refusal, is_unfinished, is_whole, parse, spoken
 from cas_metric.mllm.pacing import Pacer, Stopped, backoff
+from cas_metric.mllm.schemas import json_schema
 from cas_metric.mllm.types import (
     Answer,
     Conversation,
@@ -26,9 +29,10 @@ from cas_metric.mllm.types import (
     Request,
     Usage,
 )
+from cas_metric.mllm.yes_no import ONE_WORD, read_yes_no
 
-#: Outcomes that the same cached answers would lead to again.
-_FINAL: Final = ("rejected", "refused")
+#: Unusable responses in a row, of a server that has given usable ones, after which the run ends.
+_FAULTS: Final = 3
 
 
 def answer_all(
@@ -43,7 +47,8 @@ def answer_all(
 
     An answer that the schema or the check of its request does not accept goes back to the model
     with the complaints. A call that got no answer is repeated. A killed run is continued by the
-    same call: every answer that arrived is in the cache.
+    same call: every answer that arrived is in the cache. Until the first usable answer, calls are
+    made one at a time, so that what is wrong with the server is paid for once.
 
     Args:
         requests: The questions.
@@ -56,12 +61,15 @@ def answer_all(
         One answer a request, in the same order.
 
     Raises:
-        ModelUnavailable: Nobody answers, or not this key or model. What was answered is kept.
+        ModelUnavailable: Nobody answers, or not this key or model, or what comes is no answer of a
+            model. What was answered is kept.
         CasError: The cache cannot be written, or the quota is spent.
     """
     questions = list(requests)
     options = options or Options()
     asker = _Asker(model, cache, options)
+    if asker.read_ahead(questions, progress):
+        progress = None
     answers: list[Answer | None] = [None] * len(questions)
     workers = max(1, options.concurrency) if model.concurrent else 1
     with ThreadPoolExecutor(workers, thread_name_prefix="mllm") as pool:
@@ -78,6 +86,10 @@ def answer_all(
             pool.shutdown(wait=True, cancel_futures=True)
             raise
     return [answer for answer in answers if answer is not None]
+
+
+#: Questions whose P(yes) is read together.
+_TOGETHER: Final = 256
 
 
 @dataclass
@@ -103,9 +115,39 @@ class _Asker:
         self._options = options
         self._lock = threading.Lock()
         self._reached = False
+        self._usable = False
         self._unanswered = 0
+        self._faults = 0
+        self._over = ""
+        self._first = threading.Lock()
+        self._ready: dict[str, Reply] = {}
         # Equal questions wait for one another, so that the second finds the answer of the first.
         self._same: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    def read_ahead(self, requests: list[Request], progress: ProgressCallback | None) -> bool:
+        """Have a model that can read P(yes) off its logits do so for many questions at once."""
+        replies = getattr(self._model, "replies", None)
+        if replies is None or not all(request.yes_no for request in requests):
+            return False
+        for start in range(0, len(requests), _TOGETHER):
+            missing: dict[str, Request] = {}
+            for request in requests[start : start + _TOGETHER]:
+                try:
+                    key = self._key(request)
+                    kept = self._cache.get(key) if self._cache is not None else None
+                except ImageError:
+                    continue  # :meth:`answer` lists it
+                if kept is None or self._options.ask_again:
+                    missing[key] = request
+            with suppress(ImageError):  # asked one by one, each has its own outcome
+                self._ready |= zip(missing, replies(list(missing.values())), strict=True)
+            if progress is not None:
+                progress(min(start + _TOGETHER, len(requests)), len(requests))
+        return True
+
+    def _key(self, request: Request) -> str:
+        images = [sha256_file(path) for path in request.images]
+        return conversation_key(self._model.identity, Conversation(request), images)
 
     def answer(self, request: Request) -> Answer:
         """Put one question to its end."""
@@ -118,7 +160,7 @@ class _Asker:
             same = self._same[conversation_key(self._model.identity, conversation, images)]
         with same:
             answer = self._converse(_Course(conversation, fresh=False), images)
-            if self._options.ask_again and answer.cached and answer.outcome in _FINAL:
+            if self._options.ask_again and answer.cached and not answer.accepted:
                 answer = self._converse(_Course(conversation, fresh=True), images)
         return answer
 
@@ -129,6 +171,11 @@ class _Asker:
         try:
             while course.attempts <= self._options.repairs:
                 reply = self._reply(course, images)
+                if reply.fault:
+                    self._end_if_hopeless(course, reply)
+                    return _ended(course, "failed", reply.fault)
+                if reply.shares is None and (spent := _spent(reply)):
+                    return _ended(course, "rejected", spent)
                 refusal = reply.refusal or (reply.text if is_refusal(reply.text) else "")
                 if refusal:
                     return _ended(course, "refused", f"the model declined: {_short(refusal)}")
@@ -136,7 +183,7 @@ class _Asker:
                 if not complaints:
                     return _ended(course, "accepted", value=value)
                 course.conversation = course.conversation.with_turn(
-                    reply.text, _complaint(complaints)
+                    reply.text, _complaint(request, complaints)
                 )
         except (NoAnswer, ImageError) as error:
             return _ended(course, "failed", error.problem)
@@ -147,11 +194,13 @@ class _Asker:
         key = conversation_key(self._model.identity, course.conversation, images)
         reply = self._cache.get(key) if self._cache is not None and not course.fresh else None
         if reply is None:
-            reply = self._ask(course.conversation)
+            reply = self._ready.pop(key, None) or self._ask(course.conversation)
             course.cached = False
             course.usage += reply.usage
             if self._cache is not None:
                 self._cache.put(key, reply)
+        if not reply.fault:
+            self._usable, self._faults = True, 0
         course.attempts += 1
         course.whole_usage += reply.usage
         course.text = reply.text or reply.refusal
@@ -163,7 +212,7 @@ class _Asker:
         for attempt in range(self._options.retries + 1):
             try:
                 self.pacer.take()
-                reply = self._model.reply(conversation)
+                reply = self._call(conversation)
             except Stopped as error:
                 raise NoAnswer("the run was stopped", retry=False) from error
             except NoAnswer as error:
@@ -178,6 +227,48 @@ class _Asker:
                 self._note(answered=True)
                 return reply
         raise AssertionError("the last attempt returns or raises")
+
+    def _call(self, conversation: Conversation) -> Reply:
+        """One call; alone, until a usable answer has come. None once the run is over."""
+        if self._usable:
+            return self._reply_unless_over(conversation)
+        with self._first:
+            reply = self._reply_unless_over(conversation)
+            if reply.fault and not self._usable:
+                self._over = reply.fault
+            self._usable |= not reply.fault
+            return reply
+
+    def _reply_unless_over(self, conversation: Conversation) -> Reply:
+        if self._over:
+            raise NoAnswer(f"not asked: {self._over}", retry=False)
+        try:
+            return self._model.reply(conversation)
+        except (NoAnswer, ImageError):
+            raise
+        except CasError as error:
+            self._over = error.problem
+            raise
+
+    def _end_if_hopeless(self, course: _Course, reply: Reply) -> None:
+        """Raise what is wrong with a response, unless other questions fare better.
+
+        It ends the run where it is the first thing that the server says, or one of several in a
+        row. Kept from an earlier run, it does so only where it is of another interface: a question
+        that the server cannot answer does not stand in the way of the rest twice.
+        """
+        if course.cached and (self._options.ask_again or not reply.foreign):
+            return
+        with self._lock:
+            self._faults += 1
+            if self._usable and self._faults < _FAULTS:
+                return
+            self._over = reply.fault
+        raise ModelUnavailable(
+            f"{self._model.name}: {reply.fault}",
+            fix="check the base URL and the server's log; then run the same command again with "
+            "--ask-again, since the response is kept and not paid for twice",
+        )
 
     def _wait(self, error: NoAnswer, attempt: int) -> None:
         longest = self._options.longest_wait
@@ -214,22 +305,33 @@ class _Asker:
             )
 
 
+def _spent(reply: Reply) -> str:
+    """Why it is no use to ask again: all tokens went into thinking, or into nothing."""
+    if not reply.truncated or (spoken(reply.text) and not is_unfinished(reply.text)):
+        return ""
+    where = f" (in {reply.elsewhere})" if reply.elsewhere else ""
+    return f"the limit of tokens was spent before an answer began{where}: raise --max-tokens"
+
+
 def _judge(request: Request, reply: Reply) -> tuple[object, list[str]]:
     """The value of a reply, or what is wrong with it."""
+    if request.yes_no:
+        found = read_yes_no(reply)
+        return found, [] if found else [ONE_WORD]
     value, complaints = parse(reply.text, request.schema)
-    if complaints and reply.truncated:
-        return None, ["it was cut off at the limit of tokens: answer more briefly"]
+    if reply.truncated and (complaints or not is_whole(reply.text)):
+        return None, ["it was cut off at the limit of tokens (--max-tokens): answer more briefly"]
+    if complaints and reply.elsewhere:
+        return None, [f"it is empty: all that was said stands in {reply.elsewhere}"]
     if value is not None and request.check is not None:
         complaints = list(request.check(value))
     return value, complaints
 
 
-def _complaint(complaints: list[str]) -> str:
+def _complaint(request: Request, complaints: list[str]) -> str:
     lines = "\n".join(f"- {line}" for line in complaints)
-    return (
-        f"Your answer was not accepted:\n{lines}\n"
-        "Answer again with one corrected JSON object, and nothing else."
-    )
+    form = "" if request.yes_no else form_in_words(json_schema(request.schema))
+    return f"Your answer was not accepted:\n{lines}\nCorrect it. {form}"
 
 
 def _ended(

@@ -22,7 +22,7 @@ from cas_metric.mllm.schemas import json_schema
 from cas_metric.mllm.types import Conversation, Reply, Usage
 
 #: Changes whenever the layout of a file or the making of a key does.
-STORE: Final = "answers-v1"
+STORE: Final = "answers-v2"
 
 
 def conversation_key(
@@ -44,6 +44,7 @@ def conversation_key(
         "images": list(images),
         "window": str(request.window) if request.window else None,
         "schema": json_schema(request.schema),
+        "yes_no": request.yes_no,
         "turns": [[turn.answer, turn.complaint] for turn in conversation.turns],
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -84,13 +85,19 @@ class AnswerCache:
         """The answer of a key; None where there is none, or none that can be read."""
         try:
             kept = json.loads(self._file(key).read_bytes())
+            shares = kept["shares"]
             return Reply(
                 text=str(kept["text"]),
                 refusal=str(kept["refusal"]),
                 truncated=bool(kept["truncated"]),
                 usage=Usage(int(kept["input_tokens"]), int(kept["output_tokens"])),
+                elsewhere=str(kept["elsewhere"]),
+                fault=str(kept["fault"]),
+                foreign=bool(kept["foreign"]),
+                shares=(float(shares[0]), float(shares[1])) if shares else None,
+                shares_from=kept["shares_from"],
             )
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, IndexError):
             return None  # asking again is the repair
 
     def put(self, key: str, reply: Reply) -> None:
@@ -105,6 +112,11 @@ class AnswerCache:
             "truncated": reply.truncated,
             "input_tokens": reply.usage.input_tokens,
             "output_tokens": reply.usage.output_tokens,
+            "elsewhere": reply.elsewhere,
+            "fault": reply.fault,
+            "foreign": reply.foreign,
+            "shares": reply.shares,
+            "shares_from": reply.shares_from,
         }
         try:
             # ASCII: a model's text may hold halves of surrogates, which UTF-8 has no bytes for.

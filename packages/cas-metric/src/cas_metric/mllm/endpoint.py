@@ -6,30 +6,31 @@ response before anything else looks at it, so that it can reach no message, cach
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
-from urllib.parse import SplitResult, urlsplit
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
-from cas_metric.errors import CasError, InputError, MissingDependency, ModelUnavailable
-from cas_metric.mllm.dialect import Dialect, weaker
+from cas_metric.errors import CasError, ModelUnavailable
+from cas_metric.mllm.access import Access, access_from
+from cas_metric.mllm.completions import error_of, message_of, read_completion
+from cas_metric.mllm.dialect import Dialect, weaker, whole_system
 from cas_metric.mllm.pacing import retry_after
 from cas_metric.mllm.pictures import data_url, picture
-from cas_metric.mllm.schemas import json_schema
-from cas_metric.mllm.types import Conversation, NoAnswer, Reply, Request, Usage
+from cas_metric.mllm.transport import MAX_BYTES, Transport
+from cas_metric.mllm.types import Conversation, NoAnswer, Reply, Request
 
-OPENAI: Final = "https://api.openai.com/v1"
-
-#: Seconds for a connection to stand; the answer itself has :attr:`Settings.timeout`.
-_CONNECT: Final = 10.0
-#: An answer of this many bytes is none.
-_MAX_BYTES: Final = 10_000_000
-#: Shorter keys ("EMPTY", as local servers want it) are no secret, and their text occurs by chance.
-_SECRET_LENGTH: Final = 8
 _RETRIED: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
+#: What errors call themselves that gateways send with another status.
+_CODES: Final = {
+    "insufficient_quota": 402,
+    "invalid_api_key": 401,
+    "model_not_found": 404,
+    "rate_limit_exceeded": 429,
+}
 _FILTERED: Final = ("content_filter", "content_policy_violation", "moderation_blocked")
 
 
@@ -52,66 +53,13 @@ class Settings:
     seed: int | None = None
 
 
-@dataclass(frozen=True)
-class Access:
-    """Where a server is, and the key to it, which ``repr`` does not show."""
+class _Response(NamedTuple):
+    """What a server sent: ``answer`` is its JSON, None for none."""
 
-    base_url: str
-    key: str = ""
-
-    def __repr__(self) -> str:
-        return f"Access(base_url={self.base_url!r}, key={'***' if self.key else ''!r})"
-
-
-def access_from(environment: Mapping[str, str], base_url: str | None = None) -> Access:
-    """Base URL and key.
-
-    ``CAS_MLLM_BASE_URL`` with ``CAS_MLLM_API_KEY`` come before ``OPENAI_BASE_URL`` with
-    ``OPENAI_API_KEY``. The latter key goes to no address that was given for this package alone.
-
-    Raises:
-        InputError: The URL is none, or holds a user name, a password or a query.
-        ModelUnavailable: OpenAI's own server is meant, and there is no key.
-    """
-    own = base_url or environment.get("CAS_MLLM_BASE_URL")
-    url = (own or environment.get("OPENAI_BASE_URL") or OPENAI).rstrip("/")
-    key = environment.get("CAS_MLLM_API_KEY") or ""
-    if not key and not own:
-        key = environment.get("OPENAI_API_KEY") or ""
-    parts = _address(url)
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise InputError(
-            f"the base URL of {parts.hostname} holds a user name, a password or a query",
-            fix="set the address alone as CAS_MLLM_BASE_URL, and the key as CAS_MLLM_API_KEY",
-        )
-    if not key.isascii() or not key.isprintable():
-        raise InputError(
-            "the API key holds characters that no header can carry",
-            fix="set CAS_MLLM_API_KEY or OPENAI_API_KEY again, without quotes and line breaks",
-        )
-    if url == OPENAI and not key:
-        raise ModelUnavailable(
-            f"{OPENAI} wants a key, and neither CAS_MLLM_API_KEY nor OPENAI_API_KEY is set",
-            fix="export OPENAI_API_KEY=…; or CAS_MLLM_BASE_URL for a server of your own",
-        )
-    return Access(url, key)
-
-
-def _address(url: str) -> SplitResult:
-    """The parts of an http(s) address that can be connected to."""
-    try:
-        parts = urlsplit(url)
-        # Wrong ports and host names would otherwise be noticed at the first call.
-        usable = parts.scheme in ("http", "https") and parts.port != 0
-        usable = usable and bool((parts.hostname or "").encode("idna"))
-    except ValueError:
-        usable = False
-    if not usable:
-        raise InputError(
-            "the base URL of the model server is no http(s) address",
-            fix="set CAS_MLLM_BASE_URL, e.g. http://localhost:8000/v1",
-        )
-    return parts
+    status: int
+    headers: Mapping[str, str]
+    answer: Any
+    text: str
 
 
 class Endpoint:
@@ -129,25 +77,16 @@ class Endpoint:
     concurrent = True
 
     def __init__(self, model: str, access: Access, settings: Settings) -> None:
-        try:
-            import httpx2
-        except ImportError as error:
-            raise MissingDependency(
-                "httpx2", extra="mllm", purpose="models behind an HTTP endpoint"
-            ) from error
         self._model = model
         self._access = access
         self._settings = settings
         self._dialect = Dialect()
         self._settled = False
-        self._errors = httpx2
-        headers = {"Authorization": f"Bearer {access.key}"} if access.key else {}
-        self._client = httpx2.Client(
-            headers=headers,
-            # Certificates take longer to load than a local server to answer.
+        self._counted = False
+        self._transport = Transport(
+            access.headers,
+            timeout=settings.timeout,
             verify=access.base_url.startswith("https:"),
-            timeout=httpx2.Timeout(settings.timeout, connect=min(_CONNECT, settings.timeout)),
-            limits=httpx2.Limits(max_connections=256, max_keepalive_connections=256),
         )
 
     def __repr__(self) -> str:
@@ -175,23 +114,28 @@ class Endpoint:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the server did not take."""
-        return self._dialect.notes
+        counted = dataclasses.replace(self._dialect, logprobs=not self._counted)
+        return counted.notes if self._counted else self._dialect.notes
 
     def reply(self, conversation: Conversation) -> Reply:
         """Answer the last turn; see :meth:`cas_metric.mllm.types.Model.reply`."""
         content = self._content(conversation.request)
         dialect = self._dialect
         while True:
-            body = self._body(conversation, content, dialect)
-            status, headers, answer = self._post(body)
-            if status == 200:
+            response = self._post(self._body(conversation, content, dialect))
+            if response.status == 200:
                 self._dialect, self._settled = dialect, True
-                return _reply(answer)
+                reply = read_completion(response.answer) or _foreign(response)
+                if conversation.request.yes_no and not (reply.fault or reply.shares):
+                    # Some servers refuse the field, others take it and give nothing.
+                    self._counted = True
+                return reply
             simpler = None
-            if status in (400, 404, 422, 501):
-                simpler = weaker(dialect, _message(answer), guess=not self._settled)
+            if response.status in (400, 404, 422, 501):
+                said = message_of(response.answer)
+                simpler = weaker(dialect, said, guess=not self._settled)
             if simpler is None:
-                return self._refused(status, headers, answer)
+                return self._refused(response)
             dialect = simpler
 
     def _content(self, request: Request) -> list[dict[str, Any]]:
@@ -209,63 +153,53 @@ class Endpoint:
         self, conversation: Conversation, content: list[dict[str, Any]], dialect: Dialect
     ) -> dict[str, Any]:
         request, settings = conversation.request, self._settings
-        schema = json_schema(request.schema)
         messages: list[dict[str, Any]] = [
-            {"role": "system", "content": dialect.system(request.system, schema)},
+            {"role": "system", "content": whole_system(request)},
             {"role": "user", "content": content},
         ]
         for turn in conversation.turns:
-            messages.append({"role": "assistant", "content": turn.answer})
+            # Several servers refuse a message without text.
+            messages.append({"role": "assistant", "content": turn.answer or "(no answer)"})
             messages.append({"role": "user", "content": turn.complaint})
         return {
             "model": self._model,
             "messages": messages,
-            **dialect.parameters(request.schema.__name__, schema, settings.max_tokens),
+            "stream": False,
+            **dialect.parameters(request, settings.max_tokens),
             **({"temperature": settings.temperature} if dialect.temperature else {}),
             **({"seed": settings.seed} if settings.seed is not None else {}),
         }
 
-    def _post(self, body: dict[str, Any]) -> tuple[int, Mapping[str, str], Any]:
-        """Status, headers and JSON of a call, without the key; an empty object for no JSON."""
-        errors = self._errors
-        end = time.monotonic() + self._settings.timeout
-        received = bytearray()
+    def _post(self, body: dict[str, Any]) -> _Response:
+        """The response to a call, without the key."""
+        secret, url = self._access.secret, self._access.base_url
+        errors = self._transport.errors
+        # ASCII: an answer that is quoted back may hold halves of surrogates.
+        content = json.dumps(body).encode("ascii")
         try:
-            with self._client.stream(
-                "POST",
-                f"{self._access.base_url}/chat/completions",
-                # ASCII: an answer that is quoted back may hold halves of surrogates.
-                content=json.dumps(body).encode("ascii"),
-                headers={"Content-Type": "application/json"},
-            ) as response:
-                for chunk in response.iter_bytes():
-                    received += chunk
-                    if len(received) > _MAX_BYTES:
-                        raise NoAnswer("the server's answer does not end", retry=False)
-                    if time.monotonic() > end:
-                        raise errors.ReadTimeout("too slow")
-                status, headers = response.status_code, dict(response.headers)
-        except errors.TimeoutException as error:
+            status, headers, received = self._transport.post(self._access.chat_url, content)
+        except (TimeoutError, errors.TimeoutException) as error:
             unreachable = isinstance(error, errors.ConnectTimeout)
             limit = f"{self._settings.timeout:g} s"
             raise NoAnswer(
                 f"no answer within {limit}", retry=True, unreachable=unreachable
             ) from None
         except errors.ConnectError as error:
-            raise NoAnswer(
-                self._without_key(f"cannot connect to {self._access.base_url}: {error}"),
-                retry=True,
-                unreachable=True,
-            ) from None
+            problem = secret.hide(f"cannot connect to {url}: {error}")
+            raise NoAnswer(problem, retry=True, unreachable=True) from None
         except errors.HTTPError as error:
-            problem = self._without_key(f"the connection broke: {error}")
+            problem = secret.hide(f"the connection broke: {error}")
             raise NoAnswer(problem, retry=True) from None
-        return status, headers, _json(self._without_key(received.decode("utf-8", "replace")))
+        text = secret.hide(received.decode("utf-8", "replace"))
+        # What was escaped in the text comes out of hiding when it is parsed.
+        answer = secret.hide_all(_json(text))
+        return _Response(_status_within(answer) or status, headers, answer, text)
 
-    def _refused(self, status: int, headers: Mapping[str, str], answer: Any) -> Reply:
+    def _refused(self, response: _Response) -> Reply:
         """Raise what an HTTP error means; a filter's verdict is the one that is an answer."""
-        message = _message(answer) or f"HTTP status {status}"
-        code = _error(answer).get("code")
+        status, headers, answer = response.status, response.headers, response.answer
+        message = message_of(answer) or f"HTTP status {status}"
+        code = error_of(answer).get("code")
         server = urlsplit(self._access.base_url).netloc
         if code in _FILTERED:
             return Reply(text="", refusal=message)
@@ -296,66 +230,45 @@ class Endpoint:
             retry_after=wait if status in (429, 503, 529) else None,
         )
 
-    def _without_key(self, text: str) -> str:
-        key = self._access.key
-        return text.replace(key, "***") if len(key) >= _SECRET_LENGTH else text
-
 
 def open_endpoint(model: str, settings: Settings, *, base_url: str | None = None) -> Endpoint:
     """The model of that name, at the address and with the key of the environment."""
     return Endpoint(model, access_from(os.environ, base_url), settings)
 
 
-def _reply(answer: Any) -> Reply:
-    """The reply in a chat completion.
-
-    Raises:
-        NoAnswer: It has another form, or reports an error in spite of its status.
-    """
-    if message := _message(answer):
-        raise NoAnswer(f"the server reports: {message}", retry=True)
-    try:
-        choice = answer["choices"][0]
-        said = choice["message"]
-        content = said.get("content") or ""
-        if isinstance(content, list):
-            content = "".join(part.get("text") or "" for part in content)
-        finish = choice.get("finish_reason")
-        refusal = said.get("refusal") or ""
-        if finish == "content_filter" and not refusal:
-            refusal = "stopped by the server's content filter"
-        return Reply(str(content), str(refusal), finish == "length", _usage(answer))
-    except (KeyError, IndexError, TypeError, AttributeError):
-        raise NoAnswer("the server's answer is no chat completion", retry=True) from None
-
-
-def _usage(answer: Mapping[str, Any]) -> Usage:
-    usage = answer.get("usage") or {}
-    counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
-    return Usage(*(count if isinstance(count, int) else 0 for count in counts))
-
-
 def _json(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        return {}
+        return None
 
 
-def _error(answer: Any) -> Mapping[str, Any]:
-    """The error object of a response; servers write it as an object or as text."""
-    error = answer.get("error") if isinstance(answer, dict) else None
-    if isinstance(error, str):
-        return {"message": error}
-    return error if isinstance(error, dict) else {}
+def _status_within(answer: Any) -> int | None:
+    """The status that an error means which comes with status 200, as gateways send it."""
+    if not isinstance(answer, dict) or answer.get("choices"):
+        return None
+    code = error_of(answer).get("code")
+    try:
+        status = _CODES.get(str(code)) or int(str(code))
+    except (TypeError, ValueError):
+        return None
+    return status if 400 <= status < 600 else None
 
 
-def _message(answer: Any) -> str:
-    error = _error(answer)
-    parts = [str(error.get("message") or ""), str(error.get("param") or "")]
-    if not any(parts) and isinstance(answer, dict):  # FastAPI's form
-        parts = [str(answer.get("detail") or answer.get("message") or "")]
-    return " ".join(" ".join(part for part in parts if part).split())[:500]
+def _foreign(response: _Response) -> Reply:
+    """A reply that says what was sent in place of a chat completion."""
+    start = response.text.lstrip()[:200].lower()
+    if len(response.text) > MAX_BYTES:
+        what = "does not end"
+    elif not start:
+        what = "is empty"
+    elif start.startswith(("data:", "event:", ":")):
+        what = "is a stream of events, although none was asked for"
+    elif start.startswith("<"):
+        what = "is a page of HTML or XML"
+    else:
+        what = f"is no chat completion: {' '.join(start.split())[:80]!r}"
+    return Reply("", fault=f"the server's answer {what}", foreign=True)
 
 
 def _milliseconds(headers: Mapping[str, str]) -> float | None:

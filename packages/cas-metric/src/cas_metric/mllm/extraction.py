@@ -16,8 +16,21 @@ from pydantic import BaseModel, ValidationError
 #: No answer to a question of this package is near it.
 MAX_CHARACTERS: Final = 100_000
 
-#: What reasoning models think aloud; drafts of the answer among it.
-_THINKING = re.compile(r"<(think|thinking|unused94)>.*?</?(?:think|thinking|unused95)>", re.DOTALL)
+_NAMES: Final = r"(?:think(?:ing)?|thoughts?|reasoning|analysis)"
+#: How reasoning models mark what they think aloud, drafts of the answer among it: most, MedGemma,
+#: Magistral, Kimi-VL, Gemma 4 and gpt-oss.
+_OPENING_MARK = re.compile(
+    rf"<{_NAMES}\s*>|<unused94>|\[THINK\]|◁think▷|<\|channel>{_NAMES}|"
+    rf"<\|channel\|>(?:analysis|commentary)",
+    re.IGNORECASE,
+)
+_CLOSING_MARK = re.compile(
+    rf"</{_NAMES}\s*>|<unused95>|\[/THINK\]|◁/think▷|<channel\|>|"
+    r"<\|channel\|>final(?:<\|message\|>)?",
+    re.IGNORECASE,
+)
+#: Tokens of which the marks of Gemma 4 and gpt-oss begin.
+_PARTS: Final = ("<|channel>", "<|channel|>", "<|message|>")
 _REFUSAL = re.compile(
     r"\b(?:I(?:['’]m| am) (?:sorry|unable|not able)|(?:I )?(?:cannot|can(?:no|['’])t|won['’]t) "
     r"(?:assist|help|provide|comply|fulfil|analy[sz]e|describe|diagnose|answer|do that)|"
@@ -26,10 +39,51 @@ _REFUSAL = re.compile(
 )
 #: A refusal says so at once.
 _OPENING: Final = 200
+#: A whole answer: an object, at most in a Markdown fence.
+_WHOLE = re.compile(r"(?:```(?:json)?\s*)?\{.*\}\s*(?:```)?", re.DOTALL)
+#: Said of a text that ends inside of a block of thinking.
+UNFINISHED: Final = "it ends inside of a block of thinking, which holds no answer"
 
 
 class Malformed(ValueError):
     """A text that holds no usable JSON object; the message is for the model."""
+
+
+def spoken(text: str) -> str:
+    """What a text says once thinking has ended.
+
+    Everything up to the last mark that closes a block of thinking is thinking, also where no mark
+    opened it: chat templates put that one into the question. A block that is never closed holds no
+    answer, and neither does what stands before it, which the model went on to think over.
+
+    Example:
+        >>> spoken('a draft {"a": 1} </think> {"a": 2}')
+        '{"a": 2}'
+        >>> spoken('<think>perhaps {"a": 1}')
+        ''
+    """
+    said = text[_end_of_thinking(text) :]
+    return "" if _OPENING_MARK.search(said) else said.strip()
+
+
+def is_unfinished(text: str) -> bool:
+    """Whether a text ends inside of a block of thinking."""
+    return _OPENING_MARK.search(text, _end_of_thinking(text)) is not None
+
+
+def is_mark(token: str) -> bool:
+    """Whether a token opens or closes a block of thinking, or is a part of such a mark."""
+    marks = (_OPENING_MARK, _CLOSING_MARK)
+    return any(mark.fullmatch(token) for mark in marks) or token in _PARTS
+
+
+def is_whole(text: str) -> bool:
+    """Whether a text is one object from its first character to its last, fence aside."""
+    return _WHOLE.fullmatch(spoken(text)) is not None
+
+
+def _end_of_thinking(text: str) -> int:
+    return max((mark.end() for mark in _CLOSING_MARK.finditer(text)), default=0)
 
 
 def extract_object(text: str) -> dict[str, Any]:
@@ -38,11 +92,11 @@ def extract_object(text: str) -> dict[str, Any]:
     Raises:
         Malformed: No object, several different ones, or one with a repeated key, NaN or Infinity.
     """
-    if len(text) > MAX_CHARACTERS:
+    said = spoken(text)
+    if len(said) > MAX_CHARACTERS:
         raise Malformed(f"it is longer than {MAX_CHARACTERS:,} characters")
-    said = _THINKING.sub("", text).strip()
     if not said:
-        raise Malformed("it is empty")
+        raise Malformed(UNFINISHED if is_unfinished(text) else "it is empty")
     found = list(_objects(said))
     if not found:
         raise Malformed("it holds no JSON object")
@@ -63,7 +117,7 @@ def parse(text: str, schema: type[BaseModel]) -> tuple[BaseModel | None, list[st
 
 def is_refusal(text: str) -> bool:
     """Whether a text without a JSON object reads as if the model declined."""
-    said = _THINKING.sub("", text).strip()
+    said = spoken(text)
     return "{" not in said and _REFUSAL.search(said[:_OPENING]) is not None
 
 

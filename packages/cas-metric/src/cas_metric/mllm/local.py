@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from cas_metric.encoders import hub
 from cas_metric.encoders.weights import content_digest, quiet_transformers, read_config
 from cas_metric.errors import InputError, ModelUnavailable
-from cas_metric.mllm.dialect import Dialect
+from cas_metric.mllm.dialect import whole_system
 from cas_metric.mllm.endpoint import Settings
+from cas_metric.mllm.extraction import is_mark, is_unfinished
 from cas_metric.mllm.pictures import picture
-from cas_metric.mllm.schemas import json_schema
-from cas_metric.mllm.types import Conversation, Reply, Usage
+from cas_metric.mllm.types import Conversation, Reply, Request, Usage
 
 if TYPE_CHECKING:
     import torch
 
+    from cas_metric.mllm.prefixes import YesNoLogits
+
+#: Tokens at the end of a question, among which a template may open a block of thinking.
+_TAIL: Final = 8
 #: What a chat model has beyond an encoder's files.
 _CHAT_FILES: Final = (
     "chat_template.json",
@@ -68,7 +72,7 @@ class LocalModel:
         self._device = resolve_device(device)
         self._dtype = _dtype(dtype, self._device)
         self._lock = threading.Lock()
-        self._dialect = Dialect(structure="text")
+        self._yes_no: YesNoLogits | None = None
         digest = content_digest(directory)
         self._processor, self._network = _load(directory, self._dtype)
         self._network.to(self._device).eval().requires_grad_(False)
@@ -87,10 +91,14 @@ class LocalModel:
         """Answer the last turn; see :meth:`cas_metric.mllm.types.Model.reply`."""
         import torch
 
+        if conversation.request.yes_no:
+            return self.replies([conversation.request])[0]
         images = self._images(conversation)
         with self._lock, torch.inference_mode():
             inputs = self._inputs(conversation, images).to(self._device, dtype=self._dtype)
             asked = inputs["input_ids"].shape[1]
+            # Some templates open the block of thinking themselves.
+            thinking = is_unfinished(self._processor.decode(inputs["input_ids"][0, -_TAIL:]))
             output = self._network.generate(
                 **inputs,
                 max_new_tokens=self._settings.max_tokens,
@@ -101,13 +109,50 @@ class LocalModel:
                 top_p=None,
                 top_k=None,
             )[0, asked:]
-        text = self._processor.decode(output, skip_special_tokens=True)
+        text = self._text(output)
+        text = f"<think>{text}" if thinking else text
         ended = bool(torch.isin(output, torch.tensor(self._ends, device=output.device)).any())
         return Reply(
             text=text,
             truncated=not ended and len(output) >= self._settings.max_tokens,
             usage=Usage(asked, len(output)),
         )
+
+    def replies(self, requests: Sequence[Request]) -> list[Reply]:
+        """P(yes) and P(no) of questions that want them, many at once.
+
+        Raises:
+            ImageError: An image of a question cannot be read.
+            InputError: The tokenizer has no token for one of the words.
+        """
+        import torch
+
+        from cas_metric.mllm.prefixes import YesNoLogits
+
+        with self._lock, torch.inference_mode():
+            if self._yes_no is None:
+                tokenizer = self._processor.tokenizer
+                self._yes_no = YesNoLogits(self._network, tokenizer, self._prepare, self._tokens)
+            shares = self._yes_no.shares(requests)
+        return [Reply("", shares=one, shares_from="logits") for one in shares]
+
+    def _prepare(self, request: Request) -> tuple[dict[str, Any], list[int]]:
+        """Tensors of a question, and the tokens of its text with one placeholder an image."""
+        conversation = Conversation(request)
+        inputs = self._inputs(conversation, self._images(conversation))
+        return dict(inputs.to(self._device, dtype=self._dtype)), self._tokens(request)
+
+    def _tokens(self, request: Request) -> list[int]:
+        text = self._rendered(Conversation(request), [None] * len(request.images), tokenize=False)
+        return list(self._processor.tokenizer(text, add_special_tokens=False).input_ids)
+
+    def _text(self, output: torch.Tensor) -> str:
+        """What the tokens say. Marks of thinking stay, also where they are special tokens."""
+        added = self._processor.tokenizer.added_tokens_decoder
+        dropped = {n for n, token in added.items() if token.special and not is_mark(str(token))}
+        kept = [number for number in output.tolist() if number not in dropped]
+        text: str = self._processor.decode(kept, skip_special_tokens=False)
+        return text
 
     @property
     def _ends(self) -> list[int]:
@@ -124,19 +169,23 @@ class LocalModel:
 
     def _inputs(self, conversation: Conversation, images: list[Any]) -> Any:
         """The conversation in the model's own template, as tensors."""
+        return self._rendered(conversation, images, tokenize=True)
+
+    def _rendered(self, conversation: Conversation, images: list[Any], *, tokenize: bool) -> Any:
         import jinja2
 
         request = conversation.request
-        system = self._dialect.system(request.system, json_schema(request.schema))
+        system = whole_system(request)
         turns = [(turn.answer, turn.complaint) for turn in conversation.turns]
         content = _content(request.captions, images, request.prompt)
         user = {"role": "user", "content": content}
         messages = [{"role": "system", "content": [_text(system)]}, user, *_history(turns)]
+        render = self._tensors if tokenize else self._words
         try:
-            return self._tensors(messages)
+            return render(messages)
         except jinja2.exceptions.TemplateError:  # templates that know no system prompt
             user["content"] = [_text(f"{system}\n\n"), *content]
-            return self._tensors(messages[1:])
+            return render(messages[1:])
 
     def _tensors(self, messages: list[dict[str, Any]]) -> Any:
         return self._processor.apply_chat_template(
@@ -145,6 +194,11 @@ class LocalModel:
             tokenize=True,
             return_dict=True,
             return_tensors="pt",
+        )
+
+    def _words(self, messages: list[dict[str, Any]]) -> Any:
+        return self._processor.apply_chat_template(
+            messages, add_generation_prompt=True, tokenize=False
         )
 
 

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 #: Scores of an image that a run brings along.
-SCORES: Final = ("ccs", "cas")
+SCORES: Final = ("ccs", "cas", "alignment")
+#: Table of a run's ``cas-v2``, which holds ``alignment``.
+_CALIBRATED: Final = "calibrated.parquet"
 #: Columns of the table; ``path`` and ``window`` say how to read the image, ``case`` what it is of.
 COLUMNS: Final = (
     *("id", "method", "seed", "label", "prompt", "reference", "patient", "image"),
@@ -155,6 +157,11 @@ def _read_scored(path: Path, name: str | None, seed: int | None) -> tuple[Manife
     rows = run.rows.copy()
     for column in ("prompt", "patient", "reference"):
         rows[column] = rows[column].fillna("").astype(str) if column in rows else ""
+    if (path / _CALIBRATED).is_file():
+        import pandas as pd
+
+        placed = pd.read_parquet(path / _CALIBRATED, columns=["method", "seed", "id", "alignment"])
+        rows = rows.merge(placed, on=["method", "seed", "id"], how="left")
     config = read_folder_config(root) if Path(root).is_dir() else None
     manifest = Manifest(Path(root), rows, config=config, allowed_roots=granted(()))
     return _chosen(manifest, name, seed), str(run.summary.get("domain") or "")

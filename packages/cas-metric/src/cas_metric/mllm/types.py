@@ -36,6 +36,8 @@ class Request:
         check: Lists what is wrong with an answer of the right form: a closed vocabulary, a word
             limit. The complaints go back to the model. It is no part of the cache's key.
         window: Range of stored values to show of images beyond 8 bits.
+        yes_no: Whether the answer is one word, yes or no, and its probability is wanted; see
+            :mod:`cas_metric.mllm.yes_no`. The schema is then that of the value.
     """
 
     key: str
@@ -46,6 +48,7 @@ class Request:
     captions: tuple[str, ...] = ()
     check: Callable[[Any], Sequence[str]] | None = None
     window: Window | None = None
+    yes_no: bool = False
 
     def __post_init__(self) -> None:
         if self.captions and len(self.captions) != len(self.images):
@@ -164,12 +167,22 @@ class Reply:
         refusal: What it said in declining; empty if it did not.
         truncated: Whether it was cut off by the limit of tokens.
         usage: Tokens of this call.
+        elsewhere: Field of the response that holds words though there is no answer.
+        fault: Why the response holds no message of a model at all; empty if it does.
+        foreign: Whether it is not even of the interface, as a page of HTML is.
+        shares: Probabilities of yes and of no, where they were asked for and are known.
+        shares_from: What they were read off.
     """
 
     text: str
     refusal: str = ""
     truncated: bool = False
     usage: Usage = field(default_factory=Usage)
+    elsewhere: str = ""
+    fault: str = ""
+    foreign: bool = False
+    shares: tuple[float, float] | None = None
+    shares_from: Literal["logits", "logprobs"] | None = None
 
 
 class NoAnswer(CasError):

@@ -304,7 +304,9 @@ def _cards(
                 pass_rate=number(image["pass_rate"], 2),
                 image=thumbnail(paths.get(key)),
                 items=tuple(
-                    (i["verdict"], i["attribute"], i["description"], i["evidence"]) for i in items
+                    (i["verdict"], i["attribute"], i["description"], i["evidence"])
+                    for i in items
+                    if i["verdict"]
                 ),
             )
         )

@@ -8,11 +8,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from cas_metric.errors import InputError
 from cas_metric.files import write_bytes
 from cas_metric.mllm.asking import Asked, Asking, put_questions
 from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE, RESAMPLES
 from cas_metric.runs.provenance import provenance
 from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, number, p_value, percent
+from cas_metric.verbs.audit_graded import (
+    best_table,
+    graded_markdown,
+    graded_summary,
+    read_verdicts,
+)
 from cas_metric.verbs.inputs import path_name
 from cas_metric.verbs.progress import Progress, counting
 from cas_metric.verbs.result import FolderResult
@@ -35,6 +42,8 @@ def audit(
     seed: int | None = None,
     cases: int | None = None,
     control: bool = False,
+    graded: bool = False,
+    against: str | Path | None = None,
     draw_seed: int = BOOTSTRAP_SEED,
     progress: Progress | None = None,
 ) -> FolderResult:
@@ -48,15 +57,18 @@ def audit(
         seed: Only images of this generation seed.
         cases: Audit only so many randomly drawn cases, the same for all methods.
         control: Also ask for the checklist of another class.
+        graded: Ask for each item apart, and read how sure the model is of yes.
+        against: An audit by verdicts, whose audit.csv the graded scores are calibrated against.
         draw_seed: Seed of the drawn cases and of the other classes.
         progress: Told after every answer.
 
     Returns:
-        One row an item (``audit``), and in the summary pass rates by method, class and item.
-        Saved by default into ``audit/NAME``.
+        One row an item (``audit``), and in the summary pass rates by method, class and item; of a
+        graded audit also the scores, and the best image of each case that has several
+        (``best_of_n``). Saved by default into ``audit/NAME``.
 
     Raises:
-        InputError: Sources that cannot be read, or no domain.
+        InputError: Sources or verdicts that cannot be read, or no domain.
         ModelUnavailable: The model cannot be had.
 
     Example:
@@ -65,27 +77,37 @@ def audit(
     import pandas as pd
 
     from cas_metric.mllm.audit import audit_requests, audit_rows, control_labels
+    from cas_metric.mllm.graded import graded_requests, graded_rows
     from cas_metric.mllm.sources import draw_cases, read_images, split_source
 
+    if against is not None and not graded:
+        raise InputError("--against calibrates graded scores", fix="add --graded")
+    verdicts = None if against is None else read_verdicts(Path(against))
     images = draw_cases(read_images(sources, domain=domain, seed=seed), cases, draw_seed)
     table, pack = images.table, images.domain
+    put, read = (graded_requests, graded_rows) if graded else (audit_requests, audit_rows)
     own = table["label"].tolist()
     other = control_labels(own, pack, draw_seed) if control else []
-    requests = audit_requests(table, pack, own)
+    requests = put(table, pack, own)
+    count = len(requests)
     if control:
-        requests += audit_requests(table, pack, other)
+        requests += put(table, pack, other)
     asking = mllm if isinstance(mllm, Asking) else Asking(mllm)
-    asked = put_questions(requests, asking, counting(progress, "images"))
+    asked = put_questions(requests, asking, counting(progress, "items" if graded else "images"))
     answers = asked.answers
-    rows = audit_rows(table, answers[: len(table)], pack, own)
-    others = audit_rows(table, answers[len(table) :], pack, other) if control else None
+    rows = read(table, answers[:count], pack, own)
+    others = read(table, answers[count:], pack, other) if control else None
     summary = audit_summary(images, rows, others, asked)
+    summary["graded"] = graded_summary(images, rows, others, verdicts) if graded else None
     every = rows if others is None else pd.concat([rows, others], ignore_index=True)
+    tables = {"audit": every}
+    if graded and not (best := best_table(images, rows)).empty:
+        tables["best_of_n"] = best
     return FolderResult(
         "audit",
         summary,
         audit_markdown(summary),
-        {"audit": every},
+        tables,
         (partial(_write_rows, every), partial(_write_report, images, rows, summary)),
         {one["image"]: one["error"] for one in summary["failures"]},
         notes=tuple(summary["notes"]),
@@ -187,7 +209,7 @@ def audit_markdown(summary: Mapping[str, Any]) -> str:
     parts = [PHANTOM_NOTICE] if summary["embedded_world"] else []
     parts += [f"# Checklist audit of {summary['domain']}", _opening(summary), _table_3b(summary)]
     parts += [_methods(summary), _classes(summary), _pairs(summary), _control(summary)]
-    parts.append(_ccs(summary))
+    parts += [_ccs(summary), graded_markdown(summary.get("graded"))]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -45,8 +45,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
 @app.command(help=HELP, epilog=EPILOG, no_args_is_help=True)
+@ask.asks
 def enrich(
-    mllm: ask.Mllm,
+    asking: ask.Asking,
     out: Annotated[Path, typer.Option("--out", help="Folder for the results.", metavar="DIR")],
     train: Annotated[
         Path | None, typer.Argument(help="Manifest or folder of the images and labels.")
@@ -82,45 +83,12 @@ def enrich(
         typer.Option(help="The same of output tokens.", metavar="P", min=0),
     ] = None,
     as_json: AsJson = False,
-    base_url: ask.BaseUrl = None,
-    concurrency: ask.Concurrency = 4,
-    requests_per_minute: ask.RequestsPerMinute = None,
-    repairs: ask.Repairs = 2,
-    retries: ask.Retries = 5,
-    timeout: ask.Timeout = 120.0,
-    max_tokens: ask.MaxTokens = 1024,
-    temperature: ask.Temperature = 0.0,
-    longest_side: ask.LongestSide = 1024,
-    ask_again: ask.AskAgain = False,
-    cache: ask.AnswerCache = None,
-    device: Annotated[str, typer.Option(help="Of a local model: auto, cpu, cuda, …")] = "auto",
-    dtype: Annotated[
-        str, typer.Option(help="Of a local model: auto, float32, bfloat16, float16.")
-    ] = "auto",
-    offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False,
 ) -> None:
     """See :data:`HELP`."""
     from cas_metric.cli.common import console_out, emit_json
     from craft_trainer.enrichment import verb
 
     verb.require_one_job(train, checklists=checklists)
-    asking = ask.Asking(
-        spec=mllm,
-        base_url=base_url,
-        concurrency=concurrency,
-        requests_per_minute=requests_per_minute,
-        repairs=repairs,
-        retries=retries,
-        timeout=timeout,
-        max_tokens=max_tokens,
-        temperature=temperature,
-        longest_side=longest_side,
-        ask_again=ask_again,
-        cache=cache,
-        device=device,
-        dtype=dtype,
-        offline=offline,
-    )
     put = partial(ask.put_questions, asking=asking)
     price = verb.price_of(price_in, price_out)
     if train is None:

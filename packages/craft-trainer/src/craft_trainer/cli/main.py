@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import ClassVar, Final
 
 import typer
 
+from cas_metric.cli.entry import run
 from cas_metric.cli.lazy import LazyGroup
-from cas_metric.errors import CasError
 
 #: verb -> one-line help; the module of the same name defines ``app``.
 VERBS: Final[dict[str, str]] = {
@@ -32,7 +30,6 @@ class Verbs(LazyGroup):
 app = typer.Typer(
     cls=Verbs,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Clinical reward-aligned finetuning (CRAFT) of Stable Diffusion.",
@@ -49,13 +46,8 @@ def _root(version: bool = typer.Option(False, "--version", help="Print the versi
 
 
 def main() -> None:
-    """Run ``craft-trainer``; a :class:`CasError` becomes its message and its exit code."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    try:
-        app()
-    except CasError as error:
-        typer.echo(f"craft-trainer: {error}", err=True)
-        sys.exit(error.exit_code)
+    """Run ``craft-trainer``; an error becomes its message and its exit code."""
+    run(app, "craft-trainer")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, WithJsonSchema, create_model
 from cas_metric.domains import PromptField, PromptSchema
 from cas_metric.images import Window
 from cas_metric.mllm import Request
+from cas_metric.mllm.dialect import whole_system
 
 #: What is asked after the image, and without one.
 DESCRIBE: Final = "Describe this image."
@@ -89,7 +90,7 @@ def wording(questions: Mapping[str, Request]) -> dict[str, Any]:
     """System prompt, prompt and JSON schema by label."""
     return {
         label: {
-            "system": request.system,
+            "system": whole_system(request),
             "prompt": request.prompt,
             "schema": request.schema.model_json_schema(),
         }
