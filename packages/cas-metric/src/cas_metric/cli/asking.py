@@ -137,7 +137,7 @@ Dtype = Annotated[
 ]
 Offline = Annotated[
     bool,
-    typer.Option("--offline", help="Never ask the model hub.", rich_help_panel=ASKING),
+    typer.Option("--offline", help="Never use the network.", rich_help_panel=ASKING),
 ]
 
 #: Options of every verb that asks, and their defaults; the names are those of :class:`Asking`.
