@@ -48,11 +48,24 @@ class Case:
         key: Identity over all methods: id of the real partner, else ``reference`` or ``id``.
         label: Target diagnosis.
         candidates: In the order of the methods.
+        prompt: What the images were made from, where raters may see it.
+        reference: Real image that is shown beside, to compare with.
+        kind: ``main``, ``practice`` or ``repeat``.
+        origin: Key before the case was repeated or taken apart; empty where it is the key.
     """
 
     key: str
     label: str
     candidates: tuple[Candidate, ...]
+    prompt: str = ""
+    reference: Candidate | None = None
+    kind: str = "main"
+    origin: str = ""
+
+    @property
+    def source(self) -> str:
+        """Identity over repetitions: what the export calls the case."""
+        return self.origin or self.key
 
 
 def collect_cases(
