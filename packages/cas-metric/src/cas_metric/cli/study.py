@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,16 @@ app = typer.Typer(
     "cas study create makes a study and prints a secret link for each rater, cas study serve runs "
     "it, cas study export writes what cas preference reads.",
 )
+
+
+
+class Layout(StrEnum):
+    """How images are shown."""
+
+    rank = "rank"
+    pairs = "pairs"
+    single = "single"
+
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the study.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Results as JSON on stdout.")]
@@ -49,8 +60,48 @@ def create(
     ] = None,
     rank_real: Annotated[
         bool,
-        typer.Option("--rank-real", help="Rank the real image along, as the method 'real'."),
+        typer.Option("--rank-real", help="Judge the real image along, as the method 'real'."),
     ] = False,
+    show_real: Annotated[
+        bool, typer.Option("--show-real", help="Show the real image beside, to compare with.")
+    ] = False,
+    show_prompt: Annotated[
+        bool, typer.Option("--show-prompt", help="Show the prompt of each case.")
+    ] = False,
+    window: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            metavar="LOW HIGH",
+            help="Stored values to show black and white, for images of more than 8 bits.",
+        ),
+    ] = None,
+    layout: Annotated[
+        Layout,
+        typer.Option(
+            help="rank: all images of a case; pairs: two of them, those that tell most; single: "
+            "one image at a time."
+        ),
+    ] = Layout.rank,
+    ties: Annotated[bool, typer.Option("--ties", help="Let images share a rank.")] = False,
+    likert: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            max=9,
+            metavar="POINTS",
+            help="Rate every image by the criteria of study.yaml, on a scale of so many points.",
+        ),
+    ] = None,
+    ask_real: Annotated[
+        bool,
+        typer.Option("--ask-real", help="Ask of every image: real or synthetic? With --rank-real."),
+    ] = False,
+    practice: Annotated[
+        int, typer.Option(min=0, help="Further cases, shown first, that do not count.")
+    ] = 0,
+    repeats: Annotated[
+        int, typer.Option(min=0, help="Cases that every rater meets twice, far apart.")
+    ] = 0,
     cases: Annotated[
         int | None,
         typer.Option(
@@ -93,6 +144,15 @@ def create(
             *(folder, sets),
             real=real,
             rank_real=rank_real,
+            show_real=show_real,
+            show_prompt=show_prompt,
+            window=window,
+            layout=layout.value,
+            ties=ties,
+            likert=likert or 0,
+            ask_real=ask_real,
+            practice=practice,
+            repeats=repeats,
             cases=cases,
             balanced=balanced,
             raters=rater or raters,
@@ -145,6 +205,14 @@ def serve(
     folder: Folder,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 picks one.")] = PORT,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Address that raters reach a proxy before this server under; needed where the "
+            "proxy does not pass on the Host header.",
+        ),
+    ] = None,
 ) -> None:
     """Serve a study until Ctrl-C. Answers are on disk before a rater sees them confirmed.
 
@@ -153,10 +221,16 @@ def serve(
     """
     from cas_metric.study import serving
 
+    def warn(text: str) -> None:
+        console_err().print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
+
     if warning := serving.exposure(host):
-        console_err().print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
+        warn(warning)
     serving.run(
-        *(folder, host, port), ready=lambda at: typer.echo(f"{folder} on {at}, Ctrl-C ends")
+        *(folder, host, port),
+        ready=lambda at: typer.echo(f"{folder} on {at}, Ctrl-C ends"),
+        public=url,
+        complain=warn,
     )
 
 
