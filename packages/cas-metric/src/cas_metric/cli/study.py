@@ -251,12 +251,79 @@ def export(
     finished_only: Annotated[
         bool, typer.Option("--finished-only", help="Leave out raters who have not finished.")
     ] = False,
+    redcap: Annotated[
+        bool, typer.Option("--redcap", help="Write NAME-redcap.csv and NAME-codebook.csv, too.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write the rankings, and beside them NAME-details.csv with times, durations and notes.
+    """Write the rankings, and beside them details, every revision, and ratings.
 
-    The server may keep running. Cases that a rater could not judge are in the details alone.
+    NAME-details.csv has times, durations and notes, NAME-revisions.csv every answer ever given,
+    NAME-ratings.csv what was answered to questions on images. The server may keep running. Cases
+    that a rater could not judge are in the details alone.
     """
     from cas_metric.verbs import study as verb
 
-    finish(verb.export(folder, out, finished_only=finished_only), None, as_json=as_json)
+    result = verb.export(folder, out, finished_only=finished_only, redcap=redcap)
+    finish(result, None, as_json=as_json)
+
+
+@app.command()
+def backup(
+    folder: Folder,
+    out: Annotated[Path, typer.Option("--out", help="New folder.", metavar="DIR")],
+    as_json: AsJson = False,
+) -> None:
+    """Copy a study that may be running; the copy is a study itself, with the same links."""
+    from cas_metric.verbs import study as verb
+
+    finish(verb.backup(folder, out), None, as_json=as_json)
+
+
+@app.command()
+def plan(
+    win_rate: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE",
+            help="Share of answers that prefer the better of two methods, ties as halves: 0.5 is "
+            "no difference.",
+        ),
+    ],
+    raters: Annotated[int, typer.Option(min=1, max=100, help="Up to how many raters.")] = 5,
+    correlation: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Of two raters' preferences of one case; 1 if they always agree."
+        ),
+    ] = 0.3,
+    ties: Annotated[float, typer.Option(min=0, max=1, help="Share of ties.")] = 0.0,
+    methods: Annotated[
+        int, typer.Option(min=2, max=9, help="Methods: the level is shared by their pairs.")
+    ] = 2,
+    alpha: Annotated[float, typer.Option(min=0, max=1, help="Two-sided level.")] = 0.05,
+    power: Annotated[float, typer.Option(help="Chance to find the difference.")] = 0.8,
+    cases: Annotated[
+        int | None, typer.Option(min=2, help="Say the chance with so many cases, too.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0, help="Time on a case.")] = 45.0,
+    as_json: AsJson = False,
+) -> None:
+    """Say how many cases and raters it takes to find a difference.
+
+    Example: cas study plan --win-rate 0.65 --raters 4 --methods 5
+    """
+    from cas_metric.verbs import study as verb
+
+    result = verb.plan(
+        win_rate=win_rate,
+        raters=raters,
+        correlation=correlation,
+        ties=ties,
+        methods=methods,
+        alpha=alpha,
+        wanted=power,
+        cases=cases,
+        seconds=seconds,
+    )
+    finish(result, None, as_json=as_json)

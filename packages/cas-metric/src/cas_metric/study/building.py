@@ -105,14 +105,19 @@ def create_study(
         links = add_raters(Store(draft, database), raters)
         database.close()
         write_bytes(draft / wording.FILE_NAME, texts.encode())
-        _put_in_place(draft, folder)
+        put_in_place(draft, folder)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
     return Created(links, copies.notes)
 
 
-def _put_in_place(draft: Path, folder: Path) -> None:
+def put_in_place(draft: Path, folder: Path) -> None:
+    """Make a finished draft the folder; an empty one there gives way.
+
+    Raises:
+        CasError: It cannot be replaced.
+    """
     try:
         if folder.exists():
             folder.rmdir()

@@ -125,6 +125,11 @@ class Store:
         )
         return frozenset(row["image"] for row in rows)
 
+    def methods(self) -> list[str]:
+        """Names of all methods, sorted: for whoever runs the study alone."""
+        rows = self.database.connection().execute("SELECT DISTINCT method FROM candidates ORDER BY 1")
+        return [row["method"] for row in rows]
+
     def remember_wording(self, wording: Wording, content: str) -> None:
         """Keep the texts that are being served, so that the export can name them."""
         with self.database.writing() as db:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +16,9 @@ from cas_metric.verbs.progress import Progress
 from cas_metric.verbs.result import Result
 from cas_metric.verbs.study_export import export, status
 
-__all__ = ["PORT", "URL", "create", "export", "links", "status", "template"]
+__all__ = [
+    *("PORT", "URL", "backup", "create", "export", "links", "plan", "status", "template"),
+]
 
 if TYPE_CHECKING:
     from cas_metric.manifest import Manifest
@@ -227,6 +230,92 @@ def links(
         told = "Links are shown once; a lost one is replaced with --renew NAME."
     summary = {"raters": raters, "links": _plain_links(fresh, url)}
     return Result("links", summary, text, notes=(told,))
+
+
+def backup(folder: str | Path, out: str | Path) -> Result:
+    """Copy a study that may be running.
+
+    Args:
+        folder: Of the study.
+        out: New folder; a study itself, with the same links.
+
+    Raises:
+        InputError: No study, or ``out`` exists.
+    """
+    from cas_metric.study.backup import back_up
+
+    count = back_up(Path(folder), Path(out))
+    return Result(
+        "backup",
+        {"folder": str(folder), "backup": str(out), "answers": count},
+        f"{out}: a copy of {folder} with {count} answers",
+    )
+
+
+def plan(
+    *,
+    win_rate: float,
+    raters: int = 5,
+    correlation: float = 0.3,
+    ties: float = 0.0,
+    methods: int = 2,
+    alpha: float = 0.05,
+    wanted: float = 0.8,
+    cases: int | None = None,
+    seconds: float = 45.0,
+) -> Result:
+    """How many cases and raters it takes to find a difference between two methods.
+
+    Args:
+        win_rate: Share of answers that prefer the better method, ties as halves.
+        raters: Up to how many raters to reckon with.
+        correlation: Of two raters' preferences of one case.
+        ties: Share of answers without a preference.
+        methods: How many are compared: the level is divided by the number of their pairs.
+        alpha: Two-sided level.
+        wanted: Chance to find the difference.
+        cases: Say the chance with so many cases as well.
+        seconds: Time on a case, for the hours of each rater.
+
+    Raises:
+        InputError: A value out of its range.
+
+    Example:
+        >>> plan(win_rate=0.65, raters=2).summary["rows"][0]["cases"]
+        85
+    """
+    import pandas as pd
+
+    from cas_metric.statistics.tables import markdown_table
+    from cas_metric.study.planning import Plan, cases_needed, power
+
+    if not 0 < wanted < 1:
+        raise InputError(f"a power of {wanted:g}", fix="give one between 0 and 1, such as 0.8")
+    expected = Plan(win_rate, correlation, ties, alpha, methods * (methods - 1) // 2)
+    rows: list[dict[str, Any]] = []
+    for count in range(1, raters + 1):
+        needed = cases_needed(expected, count, wanted)
+        hours = None if needed is None else needed * seconds / 3600
+        row = {"raters": count, "cases": needed, "hours_each": hours}
+        rows.append(row | ({"power": power(expected, cases, count)} if cases else {}))
+    headings = ["raters", f"cases for {wanted:.0%} power", "hours each"]
+    lines = [
+        [
+            str(row["raters"]),
+            "out of reach" if row["cases"] is None else str(row["cases"]),
+            "–" if row["hours_each"] is None else f"{row['hours_each']:.1f}",
+            *([f"{row['power']:.2f}"] if cases else []),
+        ]
+        for row in rows
+    ]
+    table = markdown_table([*headings, *([f"power with {cases}"] if cases else [])], lines)
+    return Result(
+        "plan",
+        {**asdict(expected), "wanted": wanted, "seconds": seconds, "rows": rows},
+        f"To find that {win_rate:.0%} prefer one of two methods "
+        f"(two-sided, level {alpha / expected.comparisons:.3g}):\n\n{table}",
+        tables={"plan": pd.DataFrame(rows)},
+    )
 
 
 def _read_set(argument: str) -> tuple[str | None, Manifest]:

@@ -62,7 +62,7 @@ export class Layout {
   }
 
   dockWidth() { return innerWidth < 1000 ? 190 : 230; }
-  dockHeight() { return innerWidth < 620 ? 236 : 168; }
+  dockHeight() { return this.count > 1 ? 176 : 110; }
   /** Rows of controls below an image: one, where letter, ranks and button fit side by side. */
   rows(box) { return box.width / Math.min(this.cards.length, 2) > (this.count + 2) * TARGET + 40 ? 1 : 2; }
 
@@ -73,9 +73,9 @@ export class Layout {
       const found = { ...way, ...fit(way.box, this.cards.length, aspect, way.extra) };
       if (!best || found.width > best.width) best = found;
     }
-    const least = Math.min(240, best.box.width / 2 - GAP);
+    const least = Math.min(this.cards.length > 1 ? 150 : 300, best.box.width - 2);
     if (best.width < least) { // too much to be seen at once: scroll, rather than shrink the images
-      const columns = Math.max(1, Math.floor(best.box.width / (least + GAP)));
+      const columns = Math.max(1, Math.min(this.cards.length, Math.floor(best.box.width / (least + GAP))));
       const width = Math.floor((best.box.width - (columns - 1) * GAP) / columns - 2);
       const capped = Math.min(width, best.box.height * aspect);
       best = { ...best, beside: false, width: Math.floor(capped), height: Math.floor(capped / aspect), columns };
