@@ -21,7 +21,6 @@ app = typer.Typer(
 )
 
 
-
 class Layout(StrEnum):
     """How images are shown."""
 

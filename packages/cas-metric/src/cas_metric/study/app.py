@@ -246,9 +246,7 @@ async def _draft(visit: Visit) -> Response:
     assert now is not None
     answered = now.revision != draft.revision
     problem = f"{'answered' if answered else 'changed'} in another window"
-    return JSONResponse(
-        {**_conflict(now.revision, problem), "seen": now.page}
-    )
+    return JSONResponse({**_conflict(now.revision, problem), "seen": now.page})
 
 
 def _conflict(revision: int, problem: str) -> dict[str, object]:

@@ -35,9 +35,7 @@ class Copies:
     notes: tuple[str, ...]
 
 
-def copy_images(
-    target: Path, cases: Sequence[Case], side: int | None, advance: Advance
-) -> Copies:
+def copy_images(target: Path, cases: Sequence[Case], side: int | None, advance: Advance) -> Copies:
     """Write a copy of every image of every case; a repeated case gets copies of its own names.
 
     Args:

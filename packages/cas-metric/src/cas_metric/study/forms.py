@@ -26,9 +26,7 @@ async def read_form(request: Request) -> dict[str, str]:
         if len(body) > MAX_BODY:
             raise HTTPException(413)
     try:
-        fields = parse_qsl(
-            body.decode("utf-8"), keep_blank_values=True, max_num_fields=MAX_FIELDS
-        )
+        fields = parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=MAX_FIELDS)
     except ValueError as error:  # no text, or too many fields
         raise HTTPException(400) from error
     return dict(fields)

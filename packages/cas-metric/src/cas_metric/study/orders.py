@@ -48,9 +48,7 @@ def lay_out(
         *main,
         *(replace(case, kind=PRACTICE) for case in before),
         *(
-            replace(
-                case, key=f"{case.key}{_SEPARATOR}{REPEAT}", origin=case.source, kind=REPEAT
-            )
+            replace(case, key=f"{case.key}{_SEPARATOR}{REPEAT}", origin=case.source, kind=REPEAT)
             for case in again
         ),
     ]

@@ -31,7 +31,7 @@ def strengths(wins: Floats, prior: float = PRIOR) -> Floats:
     """Bradley-Terry strengths under a normal prior, by Newton's method.
 
     Args:
-        wins: ``(m, m)``, how often the row was preferred to the column; a tie is half a win of each.
+        wins: ``(m, m)``, how often the row was preferred to the column; a tie is half a win each.
         prior: Precision of the prior, above 0.
 
     Returns:

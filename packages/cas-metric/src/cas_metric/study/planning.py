@@ -4,8 +4,8 @@ The test is the one that ``cas preference`` reports: Student's over cases, of th
 who prefer one method to another. Raters who look at the same case agree more than chance has it, so
 that a second rater is worth less than a second case.
 
-Source: Donner and Klar (2000) for the variance of a mean of correlated answers; Cohen (1988) for the
-power of Student's test by the noncentral t distribution.
+Source: Donner and Klar (2000) for the variance of a mean of correlated answers; Cohen (1988) for
+the power of Student's test by the noncentral t distribution.
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ RANKING_COLUMNS: Final = ("case", "rater", "method", "rank", "position")
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 _DETAILS: Final = """
-SELECT coalesce(c.origin, c.key) AS "case", c.label, r.name AS rater, r.finished_at, a.number AS case_number,
+SELECT coalesce(c.origin, c.key) AS "case", c.label, r.name AS rater, r.finished_at,
+       a.number AS case_number,
        k.method, p.place AS position, rank.rank, coalesce(s.verdict, 'unanswered') AS verdict,
        s.note, s.seconds, a.opened_at, s.submitted_at, coalesce(n.revision, 0) AS revision,
        s.wording, k.image, k.source, c.kind, coalesce(s.reason, '') AS reason
@@ -35,7 +36,7 @@ ORDER BY r.id, a.number, p.place
 
 _REVISIONS: Final = """
 SELECT r.name AS rater, a.number AS case_number, coalesce(c.origin, c.key) AS "case", c.kind,
-       rank() OVER (PARTITION BY s.rater_id, s.case_id ORDER BY s.id) AS revision,
+       dense_rank() OVER (PARTITION BY s.rater_id, s.case_id ORDER BY s.id) AS revision,
        s.id = n.submission_id AS counts, s.verdict, s.reason, k.method, p.place AS position,
        rank.rank, s.note, s.seconds, s.submitted_at, s.wording, s.submission, k.image
 FROM submissions s
@@ -82,8 +83,8 @@ def details(store: Store) -> pd.DataFrame:
     order), ``method, position`` (of the image), ``rank, verdict`` (``ranked``, ``cannot-judge``,
     ``unanswered``), ``note, seconds`` (active time), ``opened_at, submitted_at`` (UTC),
     ``revision`` (answers given), ``wording`` (digest of the texts shown), ``image`` (anonymous
-    copy), ``source`` (original file), ``kind`` (``main``, ``practice``, ``repeat``), ``reason`` (why
-    it cannot be judged). Of a case whose pair is not drawn yet, ``method`` and what follows from it
+    copy), ``source`` (original file), ``kind`` (``main``, ``practice``, ``repeat``), ``reason``
+    (why it cannot be judged). Of a case whose pair is not drawn yet, ``method`` and what follows from it
     are empty. A note that a spreadsheet would run as a formula gets an
     apostrophe before it.
     """

@@ -114,9 +114,12 @@ CREATE TABLE ratings (
 """
 
 #: Unless the design allows ties, no two images of an answer share a rank.
-STRICT_RANKS: Final = "".join(
-    f"""
-CREATE TRIGGER strict_ranks_{event} BEFORE {event} ON ranks
+STRICT_RANKS: Final = """
+CREATE TRIGGER strict_ranks BEFORE INSERT ON ranks
+WHEN (SELECT json_extract(value, '$.ties') FROM study WHERE key = 'design') IS NOT 1
+    AND EXISTS (SELECT 1 FROM ranks WHERE submission_id = NEW.submission_id AND rank = NEW.rank)
+BEGIN SELECT RAISE(ABORT, 'two images share a rank'); END;
+CREATE TRIGGER strict_ranks_changed BEFORE UPDATE ON ranks
 WHEN (SELECT json_extract(value, '$.ties') FROM study WHERE key = 'design') IS NOT 1
     AND EXISTS (
         SELECT 1 FROM ranks WHERE submission_id = NEW.submission_id AND rank = NEW.rank
@@ -124,11 +127,10 @@ WHEN (SELECT json_extract(value, '$.ties') FROM study WHERE key = 'design') IS N
     )
 BEGIN SELECT RAISE(ABORT, 'two images share a rank'); END;
 """
-    for event in ("INSERT", "UPDATE")
-)
 
 #: From format 1 to 2: everything that was answered stays as it was.
-_UPGRADE: Final = """
+_UPGRADE: Final = (
+    """
 BEGIN IMMEDIATE;
 ALTER TABLE cases ADD COLUMN kind TEXT NOT NULL DEFAULT 'main';
 ALTER TABLE cases ADD COLUMN origin TEXT;
@@ -146,10 +148,14 @@ CREATE TABLE ranks_2 (
 INSERT INTO ranks_2 SELECT submission_id, candidate_id, rank FROM ranks;
 DROP TABLE ranks;
 ALTER TABLE ranks_2 RENAME TO ranks;
-""" + RATINGS + STRICT_RANKS + """
+"""
+    + RATINGS
+    + STRICT_RANKS
+    + """
 PRAGMA user_version = 2;
 COMMIT;
 """
+)
 
 
 class Database:

@@ -127,7 +127,9 @@ class Store:
 
     def methods(self) -> list[str]:
         """Names of all methods, sorted: for whoever runs the study alone."""
-        rows = self.database.connection().execute("SELECT DISTINCT method FROM candidates ORDER BY 1")
+        rows = self.database.connection().execute(
+            "SELECT DISTINCT method FROM candidates ORDER BY 1"
+        )
         return [row["method"] for row in rows]
 
     def remember_wording(self, wording: Wording, content: str) -> None:
@@ -229,9 +231,7 @@ class Store:
             answers.store_answer(db, rater.id, case["id"], answer, ties=self.design.ties)
         return True
 
-    def _writable(
-        self, db: sqlite3.Connection, rater: int, number: int
-    ) -> tuple[sqlite3.Row, int]:
+    def _writable(self, db: sqlite3.Connection, rater: int, number: int) -> tuple[sqlite3.Row, int]:
         """A case that the rater may answer now, and how many images of it are shown."""
         (finished,) = db.execute("SELECT finished_at FROM raters WHERE id = ?", (rater,)).fetchone()
         if finished is not None:

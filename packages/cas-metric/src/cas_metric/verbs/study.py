@@ -16,9 +16,7 @@ from cas_metric.verbs.progress import Progress
 from cas_metric.verbs.result import Result
 from cas_metric.verbs.study_export import export, status
 
-__all__ = [
-    *("PORT", "URL", "backup", "create", "export", "links", "plan", "status", "template"),
-]
+__all__ = ["PORT", "URL", "backup", "create", "export", "links", "plan", "status", "template"]
 
 if TYPE_CHECKING:
     from cas_metric.manifest import Manifest
@@ -282,7 +280,7 @@ def plan(
 
     Example:
         >>> plan(win_rate=0.65, raters=2).summary["rows"][0]["cases"]
-        85
+        82
     """
     import pandas as pd
 
