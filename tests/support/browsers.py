@@ -6,6 +6,7 @@ Coordinates and keys go through the browser's own input, not through scripts of 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shutil
 import subprocess
@@ -143,8 +144,9 @@ class Firefox:
 class WebKit:
     """WebKitGTK, the engine of Safari, by Selenium."""
 
-    def __init__(self, driver: Any) -> None:
+    def __init__(self, driver: Any, display: str) -> None:
         self.driver = driver
+        self.display = display
 
     def goto(self, url: str) -> None:
         self.driver.get(url)
@@ -189,7 +191,17 @@ class WebKit:
         self._perform(fill)
 
     def picture(self) -> bytes:
-        return bytes(self.driver.get_screenshot_as_png())
+        """Of the display itself: the driver never answers for a page that another one led to."""
+        from PIL import ImageGrab
+
+        x, y, width, height, above = self.script(
+            "return [screenX, screenY, innerWidth, innerHeight, outerHeight - innerHeight];"
+        )
+        top = y + above
+        page = ImageGrab.grab(xdisplay=self.display).crop((x, top, x + width, top + height))
+        buffer = io.BytesIO()
+        page.save(buffer, "PNG")
+        return buffer.getvalue()
 
 
 @contextlib.contextmanager
@@ -240,12 +252,13 @@ def webkit(path: str, size: tuple[int, int], browser: str) -> Iterator[Browser]:
             "WEBKIT_DISABLE_SANDBOX_THIS_IS_DANGEROUS": "1",  # containers have no user namespaces
             "WEBKIT_DISABLE_DMABUF_RENDERER": "1",
             "LIBGL_ALWAYS_SOFTWARE": "1",
+            "WEBKIT_DISABLE_COMPOSITING_MODE": "1",
             "NO_AT_BRIDGE": "1",
         }
         driver = webdriver.WebKitGTK(options=options, service=Service(path, env=environment))
         try:
-            _resize(WebKit(driver), size, driver.set_window_size)
-            yield WebKit(driver)
+            _resize(WebKit(driver, display), size, driver.set_window_size)
+            yield WebKit(driver, display)
         finally:
             driver.quit()
 

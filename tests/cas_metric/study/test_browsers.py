@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import random
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -205,7 +206,7 @@ def check_window(browser: Browser) -> None:
         ".map((each) => each.style.transform);"
     )
     assert len(scales) == len(METHODS)
-    assert set(scales) == {"translate(0px, 0px) scale(1.4)"}
+    assert {scale.partition(" scale")[2] for scale in scales} == {"(1.4)"}
     browser.type(ESCAPE)
     until(browser, "!document.querySelector('#viewer').open")
 
@@ -221,7 +222,7 @@ def window(browser: Browser) -> tuple[int, int]:
 
 
 def screen(browser: Browser) -> np.ndarray:
-    browser.script("return new Promise((done) => requestAnimationFrame(() => done(1)));")
+    time.sleep(0.4)  # until it is drawn: WebKit without a screen calls no animation frames
     return np.asarray(Image.open(io.BytesIO(browser.picture())).convert("L"), dtype=float)
 
 

@@ -87,6 +87,7 @@ export class Layout {
     document.body.classList.toggle("side", side);
     this.grid.classList.add("fit");
     this.grid.classList.toggle("beside", beside);
+    this.grid.classList.toggle("narrow", !beside && width < (this.count + 2) * TARGET);
     const card = width + 2 + (beside ? extra.wide : 0);
     const set = (name, value) => this.grid.style.setProperty(name, `${value}px`);
     set("--wide", width);
