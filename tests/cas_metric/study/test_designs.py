@@ -116,8 +116,8 @@ def test_a_real_or_synthetic_study_shows_single_images_and_tests_exactly(tmp_pat
     assert whole["accuracy"]["estimate"] == 1.0
     assert whole["p"] == pytest.approx(1 / 2**5)
     for rated in ({(1, "item1"): 4}, {(2, "item1"): 1}, {(1, "else"): 1}):
+        draft = Draft({}, "", 0, revision=1, ratings=rated)
         with pytest.raises(Refused, match="does not exist"):
-            draft = Draft({}, "", 0, revision=1, ratings=rated)
             study.store.save_draft(rater, 1, draft)
     study.store.close()
 
@@ -224,11 +224,10 @@ def test_a_design_whose_parts_do_not_go_together_is_refused(tmp_path: Path) -> N
     ):
         with pytest.raises(InputError):
             Design(**wrong)  # type: ignore[arg-type]
-    with (
-        pytest.raises(InputError, match="repeat at most 1"),
-        opened_study(tmp_path, cases=3, design=Design(repeats=2)),
-    ):
-        pass
+    write_sets(tmp_path / "sets", cases=3)
+    cases = read_cases(tmp_path / "sets")
+    with pytest.raises(InputError, match="repeat at most 1"):
+        create_study(tmp_path / "study", cases, ["r"], design=Design(repeats=2))
 
 
 def test_a_study_of_the_first_format_opens_with_all_it_holds(tmp_path: Path) -> None:

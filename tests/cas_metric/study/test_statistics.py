@@ -42,6 +42,9 @@ def test_calls_of_raters_who_only_repeat_each_other_are_one_witness() -> None:
     together = turing_test(pd.concat([calls] * 3))
     assert alone.p == together.p == 1 / 16
     assert (together.calls, together.accuracy.estimate) == (24, 1.0)
+    only = turing_test(calls[calls["is_real"]])  # nothing to tell apart
+    assert np.isnan(only.accuracy.estimate)
+    assert only.p == 1.0
     never = turing_test(calls.assign(called_real=0))
     assert (never.accuracy.estimate, never.p) == (0.5, 1.0)
 

@@ -84,9 +84,9 @@ def details(store: Store) -> pd.DataFrame:
     ``unanswered``), ``note, seconds`` (active time), ``opened_at, submitted_at`` (UTC),
     ``revision`` (answers given), ``wording`` (digest of the texts shown), ``image`` (anonymous
     copy), ``source`` (original file), ``kind`` (``main``, ``practice``, ``repeat``), ``reason``
-    (why it cannot be judged). Of a case whose pair is not drawn yet, ``method`` and what follows from it
-    are empty. A note that a spreadsheet would run as a formula gets an
-    apostrophe before it.
+    (why it cannot be judged). Of a case whose pair is not drawn yet, ``method`` and what follows
+    from it are empty. A note that a spreadsheet would run as a formula gets an apostrophe before
+    it.
     """
     table = _table(store, _DETAILS)
     table["position"] = table["position"].astype("Int64")

@@ -129,8 +129,7 @@ BEGIN SELECT RAISE(ABORT, 'two images share a rank'); END;
 """
 
 #: From format 1 to 2: everything that was answered stays as it was.
-_UPGRADE: Final = (
-    """
+_UPGRADE: Final = """
 BEGIN IMMEDIATE;
 ALTER TABLE cases ADD COLUMN kind TEXT NOT NULL DEFAULT 'main';
 ALTER TABLE cases ADD COLUMN origin TEXT;
@@ -149,13 +148,6 @@ INSERT INTO ranks_2 SELECT submission_id, candidate_id, rank FROM ranks;
 DROP TABLE ranks;
 ALTER TABLE ranks_2 RENAME TO ranks;
 """
-    + RATINGS
-    + STRICT_RANKS
-    + """
-PRAGMA user_version = 2;
-COMMIT;
-"""
-)
 
 
 class Database:
@@ -266,7 +258,8 @@ def _upgrade(database: Database) -> None:
     """All of it or nothing; whoever comes second finds it done."""
     connection = database.connection()
     try:
-        connection.executescript(_UPGRADE)
+        done = f"PRAGMA user_version = {VERSION}; COMMIT;"
+        connection.executescript("\n".join((_UPGRADE, RATINGS, STRICT_RANKS, done)))
     except sqlite3.OperationalError as error:
         if connection.in_transaction:
             connection.execute("ROLLBACK")

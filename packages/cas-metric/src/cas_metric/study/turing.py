@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cas_metric.protocol import CONFIDENCE
 from cas_metric.statistics.uncertainty import Interval
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def turing_test(calls: pd.DataFrame, rater: str = "") -> Turing:
     both = by_case.reindex(columns=[False, True]).dropna()
     right = (both[True] + 1 - both[False]).to_numpy() / 2
     shares = calls.groupby("is_real")["called_real"].mean()
-    bounds = mean_interval(right) if len(right) else Interval(np.nan, np.nan, np.nan)
+    bounds = mean_interval(right) if len(right) else Interval(np.nan, np.nan, np.nan, CONFIDENCE)
     return Turing(
         rater=rater,
         calls=len(calls),

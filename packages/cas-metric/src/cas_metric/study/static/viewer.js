@@ -205,6 +205,7 @@ export class Viewer {
     stage.addEventListener("pointermove", (event) => {
       const before = fingers.get(event.pointerId);
       if (!before) return;
+      if (!event.buttons) { fingers.delete(event.pointerId); return; } // released where nobody heard it
       const other = [...fingers.values()].find((each) => each.pointerId !== event.pointerId);
       const [dx, dy] = [event.clientX - before.clientX, event.clientY - before.clientY];
       if (other) {
