@@ -1,7 +1,7 @@
 """Error of Bradley-Terry strengths by how the pairs of a study are chosen.
 
 Five methods, true strengths known; pairs at random, in balance, or by the information that they are
-expected to add (:mod:`cas_metric.study.pairs`). The three see the same strengths.
+expected to add. The three see the same strengths. Studies choose in balance.
 
     python -m benchmarks.study.pair_choice
 """
@@ -11,14 +11,71 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from itertools import combinations
+from typing import Final
 
 import numpy as np
 
-from cas_metric.study.pairs import choose_pair, strengths
+from cas_metric.study.pairs import Floats, choose_pair
 
 METHODS = 5
 PAIRS = list(combinations(range(METHODS), 2))
 Choose = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[int, int]]
+
+
+#: Precision of what is assumed before the first comparison: strengths spread by about 2 logits.
+PRIOR: Final = 0.25
+_STEPS: Final = 30
+
+
+def strengths(wins: Floats, prior: float = PRIOR) -> Floats:
+    """Bradley-Terry strengths under a normal prior, by Newton's method.
+
+    Args:
+        wins: ``(m, m)``, how often the row was preferred to the column; a tie is half a win each.
+        prior: Precision of the prior, above 0.
+
+    Returns:
+        ``(m,)``, on the log scale; they sum to zero.
+    """
+    played = wins + wins.T
+    found = np.zeros(len(wins))
+    for _ in range(_STEPS):
+        chance = _chances(found)
+        slope = (wins - played * chance).sum(axis=1) - prior * found
+        step = np.linalg.solve(information(found, played, prior), slope)
+        found = found + np.clip(step, -2.0, 2.0)
+        if np.abs(step).max() < 1e-8:
+            break
+    return found - found.mean()
+
+
+def _chances(found: Floats) -> Floats:
+    return np.asarray(1 / (1 + np.exp(found[None, :] - found[:, None])))
+
+
+def information(found: Floats, played: Floats, prior: float = PRIOR) -> Floats:
+    """``(m, m)`` information on the strengths after ``played`` comparisons of each pair."""
+    chance = _chances(found)
+    weight = played * chance * (1 - chance)
+    return np.asarray(np.diag(weight.sum(axis=1) + prior) - weight)
+
+
+def gains(wins: Floats, shown: Floats, prior: float = PRIOR) -> Floats:
+    """``(m, m)`` what one more comparison of each pair is expected to add; -inf on the diagonal.
+
+    Args:
+        wins: As for :func:`strengths`: comparisons that were answered.
+        shown: ``(m, m)``, symmetric: comparisons that were shown, answered or not. Those under way
+            count as well, so that raters who begin together do not all get one pair.
+        prior: As for :func:`strengths`.
+    """
+    found = strengths(wins, prior)
+    spread = np.linalg.inv(information(found, shown, prior))
+    variance = np.diag(spread)[:, None] + np.diag(spread)[None, :] - 2 * spread
+    chance = _chances(found)
+    added = np.asarray(np.log1p(chance * (1 - chance) * variance))
+    np.fill_diagonal(added, -np.inf)
+    return added
 
 
 def at_random(wins: np.ndarray, shown: np.ndarray, rng: np.random.Generator) -> tuple[int, int]:
@@ -27,17 +84,18 @@ def at_random(wins: np.ndarray, shown: np.ndarray, rng: np.random.Generator) -> 
 
 
 def in_balance(wins: np.ndarray, shown: np.ndarray, rng: np.random.Generator) -> tuple[int, int]:
-    """One of the pairs that were shown least."""
-    least = min(shown[pair] for pair in PAIRS)
-    fewest = [pair for pair in PAIRS if shown[pair] == least]
-    return fewest[int(rng.integers(len(fewest)))]
+    """As a study does: one of the pairs that were shown least."""
+    return choose_pair(shown, np.zeros_like(shown), rng)
 
 
 def by_information(
     wins: np.ndarray, shown: np.ndarray, rng: np.random.Generator
 ) -> tuple[int, int]:
-    """As a study does."""
-    return choose_pair(wins, shown, np.zeros_like(shown), rng)
+    """The pair that is expected to add most, or nearly."""
+    added = gains(wins, shown)
+    best = max(added[pair] for pair in PAIRS)
+    good = [pair for pair in PAIRS if added[pair] >= 0.98 * best]
+    return good[int(rng.integers(len(good)))]
 
 
 def error(truth: np.ndarray, choose: Choose, count: int, rng: np.random.Generator) -> float:

@@ -31,6 +31,7 @@ export class Viewer {
 
   /** The pane of an image; 0 is the reference. */
   pane(place) { return this.panes.find((each) => each.place === place); }
+  card(place) { return this.cards.get(place) ?? document.querySelector(".reference"); }
   get shown() { return this.panes.filter((each) => !each.element.hidden); }
 
   open(place, mode = "one") {
@@ -66,7 +67,7 @@ export class Viewer {
     for (const pane of this.panes) {
       pane.element.hidden = !this.visible(pane.place);
       pane.element.classList.toggle("active", this.mode !== "one" && pane.place === this.place);
-      if (!pane.image.src) pane.image.src = pane.image.dataset.src;
+      if (!pane.image.src) pane.image.src = this.card(pane.place).querySelector("img").src;
       const rank = this.ranking.rankOf(pane.place);
       for (const button of pane.element.querySelectorAll("[data-rank]")) {
         button.setAttribute("aria-pressed", String(Number(button.dataset.rank) === rank));
