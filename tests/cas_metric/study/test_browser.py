@@ -139,6 +139,7 @@ def test_two_raters_and_a_closed_browser(playwright: Playwright, tmp_path: Path)
         assert first.loc[6, "note"] == NOTE
         assert first.loc[2, "revision"] == 2
         assert first.loc[4, "verdict"] == "cannot-judge"
+        assert first.loc[4, "reason"] == "Outside of my field"
         assert_blind(recorder, set(table["source"]), study)
 
 
@@ -153,6 +154,7 @@ def rate_with_a_break(playwright: Playwright, address: str, study: Study) -> Cli
         ready(page, number)
         if number == 4:
             page.click("#cannot")
+            page.click("#why [data-reason] >> nth=2")
             continue
         clicks |= rank(page, rng, by_dragging if number == 3 else by_keyboard)
         if number == 5:  # back to an earlier case before this one is sent
@@ -256,8 +258,8 @@ def test_enlarging_comparing_and_theme(playwright: Playwright, tmp_path: Path) -
         names = shown(page)
         page.locator(".picture").nth(0).click()
         viewer = page.locator("#viewer")
-        left, right = (viewer.locator(f"[data-side={side}]") for side in ("left", "right"))
-        expect(left.locator("img")).to_have_attribute(
+        left, right = (viewer.locator(f".pane[data-place='{place}']") for place in (1, 2))
+        expect(left.locator("img")).to_have_js_property(
             "src", f"{address}{study.path()}image/{names[0]}"
         )
         expect(right).to_be_hidden()

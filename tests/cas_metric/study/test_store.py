@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.support.studies import Study, opened_study
 
 from cas_metric.errors import CasError
-from cas_metric.study.store import CANNOT_JUDGE, RANKED, Answer, Closed, Rater, Refused
+from cas_metric.study.store import CANNOT_JUDGE, RANKED, Answer, Closed, Draft, Rater, Refused
 from cas_metric.study.wording import Wording
 
 GOOD = {1: 2, 2: 1, 3: 3}
@@ -107,20 +107,20 @@ def test_cases_open_in_their_order(study: Study) -> None:
 def test_drafts_come_back_and_are_replaced_by_the_answer(study: Study) -> None:
     rater = rater_of(study)
     keep = {"note": "", "seconds": 1.0}
-    assert study.store.save_draft(rater, 1, ranks={3: 1}, revision=0, **keep)
+    assert study.store.save_draft(rater, 1, Draft(ranks={3: 1}, revision=0, **keep))
     assert study.store.open_case(rater, 1).ranks == {3: 1}
     assert study.store.progress(rater).states[0] == "draft"
     study.store.submit(rater, 1, answer())
     assert study.store.open_case(rater, 1).ranks == GOOD
     # This one was on its way when the answer was given.
-    assert not study.store.save_draft(rater, 1, ranks={3: 1}, revision=0, **keep)
+    assert not study.store.save_draft(rater, 1, Draft(ranks={3: 1}, revision=0, **keep))
     assert study.store.open_case(rater, 1).ranks == GOOD
     # This one is the beginning of a revision; the answer still counts.
-    assert study.store.save_draft(rater, 1, ranks={3: 1}, revision=1, **keep)
+    assert study.store.save_draft(rater, 1, Draft(ranks={3: 1}, revision=1, **keep))
     assert study.store.open_case(rater, 1).ranks == {3: 1}
     assert study.store.progress(rater).states[0] == RANKED
     with pytest.raises(Refused, match="same rank"):
-        study.store.save_draft(rater, 1, ranks={3: 1, 2: 1}, revision=1, **keep)
+        study.store.save_draft(rater, 1, Draft(ranks={3: 1, 2: 1}, revision=1, **keep))
 
 
 def test_cannot_judge_needs_no_ranks_and_can_be_revised(study: Study) -> None:
@@ -143,7 +143,7 @@ def test_after_the_end_nothing_changes(study: Study) -> None:
     with pytest.raises(Closed):
         study.store.submit(rater, 1, answer("submission-9"))
     with pytest.raises(Closed):
-        study.store.save_draft(rater, 1, ranks={}, note="", seconds=0, revision=1)
+        study.store.save_draft(rater, 1, Draft(ranks={}, note="", seconds=0, revision=1))
     assert not study.store.submit(rater, 1, answer("submission-1"))  # a repetition is no change
     study.store.finish(rater)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,15 @@ app = typer.Typer(
     "cas study create makes a study and prints a secret link for each rater, cas study serve runs "
     "it, cas study export writes what cas preference reads.",
 )
+
+
+class Layout(StrEnum):
+    """How images are shown."""
+
+    rank = "rank"
+    pairs = "pairs"
+    single = "single"
+
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the study.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Results as JSON on stdout.")]
@@ -49,8 +59,48 @@ def create(
     ] = None,
     rank_real: Annotated[
         bool,
-        typer.Option("--rank-real", help="Rank the real image along, as the method 'real'."),
+        typer.Option("--rank-real", help="Judge the real image along, as the method 'real'."),
     ] = False,
+    show_real: Annotated[
+        bool, typer.Option("--show-real", help="Show the real image beside, to compare with.")
+    ] = False,
+    show_prompt: Annotated[
+        bool, typer.Option("--show-prompt", help="Show the prompt of each case.")
+    ] = False,
+    window: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            metavar="LOW HIGH",
+            help="Stored values to show black and white, for images of more than 8 bits.",
+        ),
+    ] = None,
+    layout: Annotated[
+        Layout,
+        typer.Option(
+            help="rank: all images of a case; pairs: two of them, those that tell most; single: "
+            "one image at a time."
+        ),
+    ] = Layout.rank,
+    ties: Annotated[bool, typer.Option("--ties", help="Let images share a rank.")] = False,
+    likert: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            max=9,
+            metavar="POINTS",
+            help="Rate every image by the criteria of study.yaml, on a scale of so many points.",
+        ),
+    ] = None,
+    ask_real: Annotated[
+        bool,
+        typer.Option("--ask-real", help="Ask of every image: real or synthetic? With --rank-real."),
+    ] = False,
+    practice: Annotated[
+        int, typer.Option(min=0, help="Further cases, shown first, that do not count.")
+    ] = 0,
+    repeats: Annotated[
+        int, typer.Option(min=0, help="Cases that every rater meets twice, far apart.")
+    ] = 0,
     cases: Annotated[
         int | None,
         typer.Option(
@@ -93,6 +143,15 @@ def create(
             *(folder, sets),
             real=real,
             rank_real=rank_real,
+            show_real=show_real,
+            show_prompt=show_prompt,
+            window=window,
+            layout=layout.value,
+            ties=ties,
+            likert=likert or 0,
+            ask_real=ask_real,
+            practice=practice,
+            repeats=repeats,
             cases=cases,
             balanced=balanced,
             raters=rater or raters,
@@ -145,6 +204,14 @@ def serve(
     folder: Folder,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 picks one.")] = PORT,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Address that raters reach a proxy before this server under; needed where the "
+            "proxy does not pass on the Host header.",
+        ),
+    ] = None,
 ) -> None:
     """Serve a study until Ctrl-C. Answers are on disk before a rater sees them confirmed.
 
@@ -153,10 +220,16 @@ def serve(
     """
     from cas_metric.study import serving
 
+    def warn(text: str) -> None:
+        console_err().print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
+
     if warning := serving.exposure(host):
-        console_err().print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
+        warn(warning)
     serving.run(
-        *(folder, host, port), ready=lambda at: typer.echo(f"{folder} on {at}, Ctrl-C ends")
+        *(folder, host, port),
+        ready=lambda at: typer.echo(f"{folder} on {at}, Ctrl-C ends"),
+        public=url,
+        complain=warn,
     )
 
 
@@ -177,12 +250,79 @@ def export(
     finished_only: Annotated[
         bool, typer.Option("--finished-only", help="Leave out raters who have not finished.")
     ] = False,
+    redcap: Annotated[
+        bool, typer.Option("--redcap", help="Write NAME-redcap.csv and NAME-codebook.csv, too.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write the rankings, and beside them NAME-details.csv with times, durations and notes.
+    """Write the rankings, and beside them details, every revision, and ratings.
 
-    The server may keep running. Cases that a rater could not judge are in the details alone.
+    NAME-details.csv has times, durations and notes, NAME-revisions.csv every answer ever given,
+    NAME-ratings.csv what was answered to questions on images. The server may keep running. Cases
+    that a rater could not judge are in the details alone.
     """
     from cas_metric.verbs import study as verb
 
-    finish(verb.export(folder, out, finished_only=finished_only), None, as_json=as_json)
+    result = verb.export(folder, out, finished_only=finished_only, redcap=redcap)
+    finish(result, None, as_json=as_json)
+
+
+@app.command()
+def backup(
+    folder: Folder,
+    out: Annotated[Path, typer.Option("--out", help="New folder.", metavar="DIR")],
+    as_json: AsJson = False,
+) -> None:
+    """Copy a study that may be running; the copy is a study itself, with the same links."""
+    from cas_metric.verbs import study as verb
+
+    finish(verb.backup(folder, out), None, as_json=as_json)
+
+
+@app.command()
+def plan(
+    win_rate: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE",
+            help="Share of answers that prefer the better of two methods, ties as halves: 0.5 is "
+            "no difference.",
+        ),
+    ],
+    raters: Annotated[int, typer.Option(min=1, max=100, help="Up to how many raters.")] = 5,
+    correlation: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Of two raters' preferences of one case; 1 if they always agree."
+        ),
+    ] = 0.3,
+    ties: Annotated[float, typer.Option(min=0, max=1, help="Share of ties.")] = 0.0,
+    methods: Annotated[
+        int, typer.Option(min=2, max=9, help="Methods: the level is shared by their pairs.")
+    ] = 2,
+    alpha: Annotated[float, typer.Option(min=0, max=1, help="Two-sided level.")] = 0.05,
+    power: Annotated[float, typer.Option(help="Chance to find the difference.")] = 0.8,
+    cases: Annotated[
+        int | None, typer.Option(min=2, help="Say the chance with so many cases, too.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0, help="Time on a case.")] = 45.0,
+    as_json: AsJson = False,
+) -> None:
+    """Say how many cases and raters it takes to find a difference.
+
+    Example: cas study plan --win-rate 0.65 --raters 4 --methods 5
+    """
+    from cas_metric.verbs import study as verb
+
+    result = verb.plan(
+        win_rate=win_rate,
+        raters=raters,
+        correlation=correlation,
+        ties=ties,
+        methods=methods,
+        alpha=alpha,
+        wanted=power,
+        cases=cases,
+        seconds=seconds,
+    )
+    finish(result, None, as_json=as_json)

@@ -8,14 +8,17 @@ Source: Appendix D and section 4.2.6 of the paper.
 """
 
 from cas_metric.study.building import Link, create_study
-from cas_metric.study.cases import Candidate, Case, collect_cases, draw_cases
+from cas_metric.study.cases import Candidate, Case, collect_cases, draw_cases, with_window
+from cas_metric.study.design import Design, Question
 from cas_metric.study.store import Store, open_study
 from cas_metric.study.wording import Wording, read_wording
 
 __all__ = [
     "Candidate",
     "Case",
+    "Design",
     "Link",
+    "Question",
     "Store",
     "Wording",
     "collect_cases",
@@ -23,4 +26,5 @@ __all__ = [
     "draw_cases",
     "open_study",
     "read_wording",
+    "with_window",
 ]

@@ -1,16 +1,16 @@
 """The web application: private links in, pages and images of one study out.
 
 Every address below ``/r/TOKEN/`` answers only to a rater's token; anything else is the same 404.
-What changes state is refused unless the browser says that one of our own pages sent it.
+What changes state is refused unless the browser says that one of our own pages sent it
+(:mod:`cas_metric.study.origins`).
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final
-from urllib.parse import parse_qsl
+from typing import Final
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -24,11 +24,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cas_metric.study import pages, wording
 from cas_metric.study.building import IMAGES
-from cas_metric.study.store import CANNOT_JUDGE, RANKED, Answer, Closed, Rater, Refused, Store
+from cas_metric.study.forms import MAX_BODY, read_answer, read_draft, read_form
+from cas_metric.study.origins import Origins
+from cas_metric.study.store import CANNOT_JUDGE, Closed, Conflict, Progress, Rater, Refused, Store
 from cas_metric.study.wording import Wording
 
-#: Largest request body: ranks and a note in any script, percent-encoded.
-MAX_BODY: Final = 65_536
+__all__ = ["HEADERS", "MAX_BODY", "SecurityHeaders", "Visit", "create_app"]
 
 HEADERS: Final = {
     "Content-Security-Policy": (
@@ -72,11 +73,15 @@ class Visit:
 Handler = Callable[[Visit], Awaitable[Response]]
 
 
-def create_app(store: Store) -> Starlette:
+def create_app(
+    store: Store, *, public: str | None = None, complain: Callable[[str], None] = lambda text: None
+) -> Starlette:
     """The application of one study.
 
     Args:
         store: An open study. Its ``study.yaml`` is read once, here.
+        public: Address that raters reach a proxy under, where the proxy does not pass it on.
+        complain: Told, once each, of what whoever runs the study has to mend.
 
     Raises:
         InputError: ``study.yaml`` cannot be used.
@@ -86,14 +91,15 @@ def create_app(store: Store) -> Starlette:
     store.remember_wording(texts, path.read_text(encoding="utf-8-sig"))
     images = store.images()
     phantom = bool(store.settings().get("embedded_world"))
+    origins = Origins(public, complain)
 
     def private(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         """Let only raters through, and only requests that our own pages make."""
 
         @functools.wraps(handler)
         async def endpoint(request: Request) -> Response:
-            if request.method == "POST" and not _is_same_origin(request):
-                raise HTTPException(403)
+            if request.method == "POST" and (problem := origins.problem(request)):
+                raise HTTPException(403, problem)
             rater = await run_in_threadpool(store.rater, request.path_params["token"])
             if rater is None:
                 raise HTTPException(404)
@@ -113,6 +119,7 @@ def create_app(store: Store) -> Starlette:
         Route("/r/{token}", _with_slash),
         Route("/r/{token}/", private(_home)),
         Route("/r/{token}/overview", private(_overview)),
+        Route("/r/{token}/pause", private(_pause)),
         Route("/r/{token}/finish", private(_finish), methods=["POST"]),
         Route("/r/{token}/case/{number}", private(_show)),
         Route("/r/{token}/case/{number}", private(_submit), methods=["POST"]),
@@ -189,93 +196,62 @@ async def _show(visit: Visit) -> Response:
         if not 1 <= visit.number <= progress.total:
             raise HTTPException(404)
         return _see_other(str(progress.frontier))  # its turn has not come
-    return _html(pages.case(visit.path, visit.wording, progress, view, visit.phantom))
+    return _html(
+        pages.case(visit.path, visit.wording, progress, view, visit.store.design, visit.phantom)
+    )
 
 
 async def _submit(visit: Visit) -> Response:
-    form = await _form(visit.request)
-    verdict = CANNOT_JUDGE if form.get("verdict") == CANNOT_JUDGE else RANKED
-    answer = Answer(
-        submission=form.get("submission", ""),
-        verdict=verdict,
-        ranks=_ranks(form),
-        note=_note(form),
-        seconds=_number(form.get("seconds", ""), float, 0.0),
-        wording=visit.wording.digest,
-    )
+    answer = read_answer(await read_form(visit.request), visit.wording.digest)
+    reasons = visit.wording.reasons
+    if answer.verdict == CANNOT_JUDGE and reasons and answer.reason not in reasons:
+        raise Refused("why can this case not be judged", fix="choose a reason")
     await run_in_threadpool(visit.store.submit, visit.rater, visit.number, answer)
     progress = await run_in_threadpool(visit.store.progress, visit.rater)
-    done = progress.frontier > progress.total
-    target = "../overview" if done else str(progress.frontier)
+    if progress.frontier > progress.total:
+        target = "../overview"
+    elif await run_in_threadpool(_rest_is_due, visit, progress):
+        target = "../pause"
+    else:
+        target = str(progress.frontier)
     if _wants_json(visit.request):
         return JSONResponse({"saved": True, "next": target})
     return _see_other(target)
 
 
-async def _draft(visit: Visit) -> Response:
-    form = await _form(visit.request)
-    kept = await run_in_threadpool(
-        functools.partial(
-            visit.store.save_draft,
-            visit.rater,
-            visit.number,
-            ranks=_ranks(form),
-            note=_note(form),
-            seconds=_number(form.get("seconds", ""), float, 0.0),
-            revision=_number(form.get("revision", ""), int, 0),
-        )
-    )
-    return JSONResponse({"saved": kept})
-
-
-async def _form(request: Request) -> dict[str, str]:
-    """The fields of a form, url-encoded; refused beyond :data:`MAX_BODY`, however it is sent."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY:
-            raise HTTPException(413)
-    try:
-        fields = parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=50)
-    except ValueError as error:  # no text, or too many fields
-        raise HTTPException(400) from error
-    return dict(fields)
-
-
-def _ranks(form: Mapping[str, str]) -> dict[int, int]:
-    """``rank.PLACE=RANK`` fields; what is no number becomes 0, which no rank or place is."""
-    return {
-        _number(name.removeprefix("rank."), int, 0): _number(value, int, 0)
-        for name, value in form.items()
-        if name.startswith("rank.") and value
-    }
-
-
-def _note(form: Mapping[str, str]) -> str:
-    text = form.get("note", "").replace("\r\n", "\n").replace("\x00", "")
-    return text.strip()
-
-
-def _number(text: str, kind: Callable[[str], Any], otherwise: Any) -> Any:
-    try:
-        return kind(text[:20])
-    except ValueError:
-        return otherwise
-
-
-def _is_same_origin(request: Request) -> bool:
-    """Whether the browser says that a page of ours sent this.
-
-    ``Sec-Fetch-Site`` cannot be set by a page; ``Origin`` is compared with ``Host`` without the
-    scheme, which a proxy that ends TLS changes. A request with neither is refused.
-    """
-    site = request.headers.get("sec-fetch-site")
-    origin = request.headers.get("origin")
-    if site is not None and site != "same-origin":
+def _rest_is_due(visit: Visit, progress: Progress) -> bool:
+    """Whether the answer that was just given completed a block of cases or a sitting."""
+    if visit.number != progress.frontier - 1:  # a revision
         return False
-    if origin is not None:
-        return origin.partition("://")[2] == request.headers.get("host", "")
-    return site is not None
+    block, minutes = visit.wording.break_every, visit.wording.session_minutes
+    if block and progress.answered % block == 0:
+        return True
+    before, after = visit.store.session_minutes(visit.rater) if minutes else (0.0, 0.0)
+    return bool(minutes) and after // minutes > before // minutes
+
+
+async def _pause(visit: Visit) -> Response:
+    progress = await run_in_threadpool(visit.store.progress, visit.rater)
+    if visit.rater.finished or progress.frontier > progress.total:
+        return _see_other("./")
+    _, minutes = await run_in_threadpool(visit.store.session_minutes, visit.rater)
+    return _html(pages.pause(visit.path, visit.wording, progress, round(minutes), visit.phantom))
+
+
+async def _draft(visit: Visit) -> Response:
+    draft = read_draft(await read_form(visit.request))
+    if await run_in_threadpool(visit.store.save_draft, visit.rater, visit.number, draft):
+        return JSONResponse({"saved": True})
+    now = await run_in_threadpool(visit.store.open_case, visit.rater, visit.number)
+    assert now is not None
+    answered = now.revision != draft.revision
+    problem = f"{'answered' if answered else 'changed'} in another window"
+    return JSONResponse({**_conflict(now.revision, problem), "seen": now.page})
+
+
+def _conflict(revision: int, problem: str) -> dict[str, object]:
+    """What a page needs to let its rater choose between the two windows."""
+    return {"saved": False, "conflict": True, "problem": problem, "revision": revision}
 
 
 def _wants_json(request: Request) -> bool:
@@ -294,6 +270,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code in (404, 405):  # one answer for all that does not exist
         return _html(pages.not_found(request.url.path), 404)
+    if error.status_code == 403 and _wants_json(request):
+        return JSONResponse({"saved": False, "problem": str(error.detail)}, status_code=403)
     return Response(str(error.detail), status_code=error.status_code, media_type="text/plain")
 
 
@@ -306,5 +284,10 @@ async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, (Refused, Closed))
     status = 409 if isinstance(error, Closed) else 422
     if _wants_json(request):
-        return JSONResponse({"saved": False, "problem": error.problem}, status_code=status)
+        body = (
+            _conflict(error.revision, error.problem)
+            if isinstance(error, Conflict)
+            else {"saved": False, "problem": error.problem}
+        )
+        return JSONResponse(body, status_code=status)
     return _html(pages.refusal(request.url.path, error.problem), status)

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import io
 import json
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-from PIL import Image
-
-from cas_metric.errors import CasError, ImageError, InputError, PreflightError
+from cas_metric.errors import CasError, InputError
 from cas_metric.files import write_bytes
-from cas_metric.images import load_image, to_uint8
 from cas_metric.study import schema, wording
-from cas_metric.study.cases import Candidate, Case
+from cas_metric.study.cases import Case
+from cas_metric.study.copies import Advance, Copies, copy_images
+from cas_metric.study.design import Design
+from cas_metric.study.orders import assign, lay_out
 from cas_metric.study.schema import Database
 from cas_metric.study.store import Store, hash_token
 
 IMAGES: Final = "images"
 MAX_NAME: Final = 80
-
-#: Called after each image: how many of how many are done.
-Advance = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -60,6 +55,8 @@ def create_study(
     cases: Sequence[Case],
     raters: Sequence[str],
     *,
+    design: Design = Design(),  # noqa: B008 - frozen
+    practice: Sequence[Case] = (),
     texts: str = wording.DEFAULT,
     seed: int = 0,
     side: int | None = None,
@@ -70,8 +67,10 @@ def create_study(
 
     Args:
         folder: Must not exist yet, or be empty.
-        cases: What to rank.
+        cases: What counts.
         raters: Their names: any text, seen by themselves and in the export.
+        design: How the study asks.
+        practice: Further cases that every rater meets first and that do not count.
         texts: Content of ``study.yaml``.
         seed: Seeds the orders of cases and images of every rater.
         side: Scale every image so that its longer side has this many pixels.
@@ -95,21 +94,30 @@ def create_study(
     except OSError as error:
         raise CasError(f"{folder} cannot be made: {error.strerror or error}") from error
     try:
-        copies, notes = _copy_images(draft / IMAGES, cases, side, advance)
+        planned = lay_out(cases, practice, design, seed)
+        copies = copy_images(draft / IMAGES, planned, side, advance)
         database = schema.create_database(draft / schema.FILE_NAME)
-        kept = {"seed": seed, "side": side, "created": schema.now(), **(settings or {})}
-        _fill(database, cases, copies, kept)
+        kept = {
+            **{"seed": seed, "side": side, "created": schema.now(), "design": design.plain()},
+            **(settings or {}),
+        }
+        _fill(database, planned, copies, kept)
         links = add_raters(Store(draft, database), raters)
         database.close()
         write_bytes(draft / wording.FILE_NAME, texts.encode())
-        _put_in_place(draft, folder)
+        put_in_place(draft, folder)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
-    return Created(links, notes)
+    return Created(links, copies.notes)
 
 
-def _put_in_place(draft: Path, folder: Path) -> None:
+def put_in_place(draft: Path, folder: Path) -> None:
+    """Make a finished draft the folder; an empty one there gives way.
+
+    Raises:
+        CasError: It cannot be replaced.
+    """
     try:
         if folder.exists():
             folder.rmdir()
@@ -140,7 +148,7 @@ def add_raters(store: Store, names: Sequence[str]) -> tuple[Link, ...]:
                 "INSERT INTO raters (name, token_hash) VALUES (?, ?)", (name, hash_token(token))
             )
             assert row.lastrowid is not None
-            _assign(db, row.lastrowid, seed)
+            assign(db, row.lastrowid, seed)
             links.append(Link(name, token))
     return tuple(links)
 
@@ -197,99 +205,25 @@ def _check_names(names: Sequence[str]) -> None:
         raise InputError("two raters have one name", fix="name them differently")
 
 
-def _copy_images(
-    target: Path, cases: Sequence[Case], side: int | None, advance: Advance
-) -> tuple[dict[tuple[str, str], str], tuple[str, ...]]:
-    """Write the copies; (case, method) to the name of each, and notes for whoever runs it."""
-    copies: dict[tuple[str, str], str] = {}
-    problems: list[str] = []
-    uneven = alike = done = 0
-    total = sum(len(case.candidates) for case in cases)
-    for case in cases:
-        pictures = []
-        for candidate in case.candidates:
-            try:
-                picture = anonymous_copy(candidate, side)
-            except ImageError as error:
-                problems.append(f"case {case.key!r}: {error.problem}")
-                continue
-            finally:
-                advance(done := done + 1, total)
-            name = f"{secrets.token_hex(16)}.png"
-            write_bytes(target / name, _encode(picture))
-            copies[case.key, candidate.method] = name
-            pictures.append(picture)
-        uneven += len({picture.size for picture in pictures}) > 1
-        alike += len({picture.tobytes() for picture in pictures}) < len(pictures)
-    if problems:
-        raise PreflightError(problems, fix="replace these images, or leave their cases out")
-    notes = []
-    if uneven:
-        notes.append(
-            f"in {uneven} cases the images differ in size, which may give a method away; "
-            "--side PIXELS scales all of them alike"
-        )
-    if alike:
-        notes.append(f"in {alike} cases two images are identical, so that their order is chance")
-    return copies, tuple(notes)
-
-
-def anonymous_copy(candidate: Candidate, side: int | None = None) -> Image.Image:
-    """The pixels of a candidate as 8-bit RGB and nothing else of its file.
-
-    Raises:
-        ImageError: It cannot be read.
-    """
-    loaded = load_image(candidate.path, window=candidate.window)
-    picture = Image.fromarray(to_uint8(loaded.pixels))
-    if side is None:
-        return picture
-    scale = side / max(picture.size)
-    width, height = (max(1, round(length * scale)) for length in picture.size)
-    return picture.resize((width, height), Image.Resampling.LANCZOS)
-
-
-def _encode(picture: Image.Image) -> bytes:
-    """PNG without any text, profile or time; the same settings whatever the original was."""
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 def _fill(
-    database: Database,
-    cases: Sequence[Case],
-    copies: Mapping[tuple[str, str], str],
-    settings: Mapping[str, Any],
+    database: Database, cases: Sequence[Case], copies: Copies, settings: Mapping[str, Any]
 ) -> None:
     with database.writing() as db:
         db.executemany(
             "INSERT INTO study VALUES (?, ?)", [(k, json.dumps(v)) for k, v in settings.items()]
         )
         for number, case in enumerate(cases, 1):
-            db.execute("INSERT INTO cases VALUES (?, ?, ?)", (number, case.key, case.label))
+            db.execute(
+                "INSERT INTO cases VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *(number, case.key, case.label, case.kind, case.source, case.prompt),
+                    copies.references.get(case.key),
+                ),
+            )
             db.executemany(
                 "INSERT INTO candidates (case_id, method, source, image) VALUES (?, ?, ?, ?)",
                 [
-                    (number, one.method, str(one.path), copies[case.key, one.method])
+                    (number, one.method, str(one.path), copies.images[case.key, one.method])
                     for one in case.candidates
                 ],
             )
-
-
-def _assign(db: Any, rater: int, seed: int) -> None:
-    """Shuffle the cases, and the images of each, for one rater."""
-    rng = np.random.default_rng([seed, rater])
-    cases = [row["id"] for row in db.execute("SELECT id FROM cases ORDER BY id")]
-    order = [cases[i] for i in rng.permutation(len(cases))]
-    db.executemany(
-        "INSERT INTO assignments (rater_id, number, case_id) VALUES (?, ?, ?)",
-        [(rater, number, case) for number, case in enumerate(order, 1)],
-    )
-    for case in cases:
-        query = db.execute("SELECT id FROM candidates WHERE case_id = ? ORDER BY id", (case,))
-        images = [row["id"] for row in query]
-        db.executemany(
-            "INSERT INTO places VALUES (?, ?, ?, ?)",
-            [(rater, case, p, images[i]) for p, i in enumerate(rng.permutation(len(images)), 1)],
-        )

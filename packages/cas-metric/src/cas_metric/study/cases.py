@@ -48,11 +48,24 @@ class Case:
         key: Identity over all methods: id of the real partner, else ``reference`` or ``id``.
         label: Target diagnosis.
         candidates: In the order of the methods.
+        prompt: What the images were made from, where raters may see it.
+        reference: Real image that is shown beside, to compare with.
+        kind: ``main``, ``practice`` or ``repeat``.
+        origin: Key before the case was repeated or taken apart; empty where it is the key.
     """
 
     key: str
     label: str
     candidates: tuple[Candidate, ...]
+    prompt: str = ""
+    reference: Candidate | None = None
+    kind: str = "main"
+    origin: str = ""
+
+    @property
+    def source(self) -> str:
+        """Identity over repetitions: what the export calls the case."""
+        return self.origin or self.key
 
 
 def collect_cases(
@@ -60,6 +73,8 @@ def collect_cases(
     real: Manifest | None = None,
     *,
     rank_real: bool = False,
+    show_real: bool = False,
+    show_prompt: bool = False,
     seed: int = 0,
 ) -> tuple[list[Case], list[str]]:
     """Join the methods' images by case.
@@ -69,6 +84,8 @@ def collect_cases(
         real: Real images. Cases are then theirs (:func:`cas_metric.manifest.pair`), and generated
             rows without a label take that of their partner.
         rank_real: Let the real image be ranked along, as the method ``real``.
+        show_real: Show the real image beside, to compare with.
+        show_prompt: Show the prompt, which has to be one for all images of a case.
         seed: Chooses among several images (generation seeds) of one method and case.
 
     Returns:
@@ -77,15 +94,17 @@ def collect_cases(
 
     Raises:
         InputError: Fewer than two methods, more than :data:`MAX_CANDIDATES`, one of them given
-            twice, or no case that all have.
-        PreflightError: Rows without a partner or a label, and cases with two labels.
+            twice, no case that all have, or real images that are to be ranked and shown at once.
+        PreflightError: Rows without a partner or a label, and cases with two labels or prompts.
     """
     rng = np.random.default_rng(seed)
     tables = _by_method(sets)
     names = [*tables, REAL_METHOD] if rank_real else list(tables)
-    _check_methods(names, real, rank_real)
+    _check_methods(names, real, rank_real, show_real)
     found: dict[str, dict[str, Candidate]] = defaultdict(dict)
     labels: dict[str, set[str]] = defaultdict(set)
+    prompts: dict[str, set[str]] = defaultdict(set)
+    shown = {} if real is None else _real_images(real)
     for method, manifest in tables.items():
         rows = _keyed(manifest, real)
         # By key and id, so that the order of a manifest's rows chooses nothing.
@@ -94,22 +113,37 @@ def collect_cases(
             path = manifest.path(int(row["row"]))
             found[str(key)][method] = Candidate(method, path, manifest.window)
             labels[str(key)] |= set(members["target"])
-    if rank_real and real is not None:
-        for row, key in enumerate(real.rows["id"]):
-            if key in found:
-                found[key][REAL_METHOD] = Candidate(REAL_METHOD, real.path(row), real.window)
+            prompts[str(key)].add(str(row["prompt"]))
+    if rank_real:
+        for key in found:
+            found[key][REAL_METHOD] = shown[key]
     complete = sorted(key for key, images in found.items() if len(images) == len(names))
     if not complete:
         raise _nothing_shared(found, names)
     _check_labels({key: labels[key] for key in complete})
+    if show_prompt:
+        _check_prompts({key: prompts[key] for key in complete})
     notes = [note for manifest in tables.values() for note in manifest.notes]
     if left := len(found) - len(complete):
         notes.append(f"{left} cases are left out because some method has no image of them")
     cases = [
-        Case(key, next(iter(labels[key])), tuple(found[key][name] for name in names))
+        Case(
+            key,
+            next(iter(labels[key])),
+            tuple(found[key][name] for name in names),
+            prompt=next(iter(prompts[key])) if show_prompt else "",
+            reference=shown[key] if show_real else None,
+        )
         for key in complete
     ]
     return cases, notes
+
+
+def _real_images(real: Manifest) -> dict[str, Candidate]:
+    return {
+        str(key): Candidate(REAL_METHOD, real.path(row), real.window)
+        for row, key in enumerate(real.rows["id"])
+    }
 
 
 def draw_cases(
@@ -143,6 +177,18 @@ def draw_cases(
         for i in rng.permutation(available[label])[:quota]
     ]
     return sorted(drawn, key=lambda case: case.key)
+
+
+def with_window(cases: Sequence[Case], window: Window) -> list[Case]:
+    """The same cases, every image of which is shown through one window."""
+    return [
+        replace(
+            case,
+            candidates=tuple(replace(one, window=window) for one in case.candidates),
+            reference=replace(case.reference, window=window) if case.reference else None,
+        )
+        for case in cases
+    ]
 
 
 def allocate(available: Mapping[str, int], total: int) -> dict[str, int]:
@@ -186,9 +232,17 @@ def _named(manifest: Manifest, name: str | None) -> Manifest:
     return select(manifest, name, None)
 
 
-def _check_methods(names: Sequence[str], real: Manifest | None, rank_real: bool) -> None:
-    if rank_real and real is None:
-        raise InputError("--rank-real without real images", fix="name them with --real")
+def _check_methods(
+    names: Sequence[str], real: Manifest | None, rank_real: bool, show_real: bool
+) -> None:
+    if (rank_real or show_real) and real is None:
+        option = "--rank-real" if rank_real else "--show-real"
+        raise InputError(f"{option} without real images", fix="name them with --real")
+    if rank_real and show_real:
+        raise InputError(
+            "--show-real would give away which image --rank-real put among the others",
+            fix="choose one of them",
+        )
     if len(set(names)) < len(names):
         raise InputError(f"a method is called {REAL_METHOD!r} already", fix="rename that set")
     if not 2 <= len(names) <= MAX_CANDIDATES:
@@ -221,6 +275,19 @@ def _check_labels(labels: Mapping[str, set[str]]) -> None:
     if problems:
         raise PreflightError(
             problems, fix="give every case one label: it is the target diagnosis that raters see"
+        )
+
+
+def _check_prompts(prompts: Mapping[str, set[str]]) -> None:
+    problems = [
+        f"case {key!r}: " + (f"{len(found)} prompts" if any(found) else "no prompt")
+        for key, found in prompts.items()
+        if len(found) > 1 or not any(found)
+    ]
+    if problems:
+        raise PreflightError(
+            problems,
+            fix="leave --show-prompt out: a prompt of its own would give a method away",
         )
 
 

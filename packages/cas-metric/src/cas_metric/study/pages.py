@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import jinja2
 
+from cas_metric.study.design import Design
 from cas_metric.study.store import CaseView, Progress, Rater
 from cas_metric.study.wording import Wording
 
@@ -16,7 +17,10 @@ STATIC: Final = {
     "study.css": "text/css",
     "icon.svg": "image/svg+xml",
     **dict.fromkeys(
-        ("theme.js", "case.js", "drag.js", "ranking.js", "saving.js", "viewer.js"),
+        (
+            *("theme.js", "case.js", "drag.js", "ranking.js", "saving.js", "viewer.js"),
+            *("layout.js", "tone.js", "undo.js"),
+        ),
         "text/javascript",
     ),
 }
@@ -81,11 +85,36 @@ def overview(path: str, wording: Wording, rater: Rater, progress: Progress, phan
     )
 
 
-def case(path: str, wording: Wording, progress: Progress, view: CaseView, phantom: bool) -> str:
-    """The images of one case with their rank-entry fields."""
+def pause(path: str, wording: Wording, progress: Progress, minutes: int, phantom: bool) -> str:
+    """A rest is proposed."""
+    return _render(
+        "pause.html.j2",
+        path,
+        wording=wording,
+        progress=progress,
+        minutes=minutes,
+        phantom=phantom,
+    )
+
+
+def case(
+    path: str,
+    wording: Wording,
+    progress: Progress,
+    view: CaseView,
+    design: Design,
+    phantom: bool,
+) -> str:
+    """The images of one case with their rank-entry fields and questions."""
     size = len(view.images)
     images = [
-        {"place": place, "letter": LETTERS[place - 1], "name": name, "rank": view.ranks.get(place)}
+        {
+            "place": place,
+            "letter": LETTERS[place - 1],
+            "name": name,
+            "rank": view.ranks.get(place, 1 if size == 1 else None),
+            "ratings": {item: value for (at, item), value in view.ratings.items() if at == place},
+        }
         for place, name in enumerate(view.images, 1)
     ]
     return _render(
@@ -95,6 +124,7 @@ def case(path: str, wording: Wording, progress: Progress, view: CaseView, phanto
         progress=progress,
         phantom=phantom,
         view=view,
+        design=design,
         images=images,
         ranks=range(1, size + 1),
         submission=secrets.token_urlsafe(12),

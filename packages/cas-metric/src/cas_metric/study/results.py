@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from cas_metric.study.cases import REAL_METHOD
+from cas_metric.study.design import REAL_ITEM
+from cas_metric.study.orders import MAIN
 from cas_metric.study.store import CANNOT_JUDGE, RANKED, Store
 
 if TYPE_CHECKING:
@@ -15,19 +18,48 @@ RANKING_COLUMNS: Final = ("case", "rater", "method", "rank", "position")
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 _DETAILS: Final = """
-SELECT c.key AS "case", c.label, r.name AS rater, r.finished_at, a.number AS case_number,
+SELECT coalesce(c.origin, c.key) AS "case", c.label, r.name AS rater, r.finished_at,
+       a.number AS case_number,
        k.method, p.place AS position, rank.rank, coalesce(s.verdict, 'unanswered') AS verdict,
        s.note, s.seconds, a.opened_at, s.submitted_at, coalesce(n.revision, 0) AS revision,
-       s.wording, k.image, k.source
+       s.wording, k.image, k.source, c.kind, coalesce(s.reason, '') AS reason
 FROM assignments a
 JOIN raters r ON r.id = a.rater_id
 JOIN cases c ON c.id = a.case_id
-JOIN places p ON p.rater_id = a.rater_id AND p.case_id = a.case_id
-JOIN candidates k ON k.id = p.candidate_id
+LEFT JOIN places p ON p.rater_id = a.rater_id AND p.case_id = a.case_id
+LEFT JOIN candidates k ON k.id = p.candidate_id
 LEFT JOIN answers n ON n.rater_id = a.rater_id AND n.case_id = a.case_id
 LEFT JOIN submissions s ON s.id = n.submission_id
 LEFT JOIN ranks rank ON rank.submission_id = s.id AND rank.candidate_id = k.id
 ORDER BY r.id, a.number, p.place
+"""
+
+_REVISIONS: Final = """
+SELECT r.name AS rater, a.number AS case_number, coalesce(c.origin, c.key) AS "case", c.kind,
+       dense_rank() OVER (PARTITION BY s.rater_id, s.case_id ORDER BY s.id) AS revision,
+       s.id = n.submission_id AS counts, s.verdict, s.reason, k.method, p.place AS position,
+       rank.rank, s.note, s.seconds, s.submitted_at, s.wording, s.submission, k.image
+FROM submissions s
+JOIN raters r ON r.id = s.rater_id
+JOIN assignments a ON a.rater_id = s.rater_id AND a.case_id = s.case_id
+JOIN cases c ON c.id = s.case_id
+JOIN answers n ON n.rater_id = s.rater_id AND n.case_id = s.case_id
+JOIN places p ON p.rater_id = s.rater_id AND p.case_id = s.case_id
+JOIN candidates k ON k.id = p.candidate_id
+LEFT JOIN ranks rank ON rank.submission_id = s.id AND rank.candidate_id = k.id
+ORDER BY s.id, p.place
+"""
+
+_RATINGS: Final = """
+SELECT r.name AS rater, a.number AS case_number, coalesce(c.origin, c.key) AS "case", c.kind,
+       k.method, k.image, g.item, g.value
+FROM ratings g
+JOIN answers n ON n.submission_id = g.submission_id
+JOIN raters r ON r.id = n.rater_id
+JOIN assignments a ON a.rater_id = n.rater_id AND a.case_id = n.case_id
+JOIN cases c ON c.id = n.case_id
+JOIN candidates k ON k.id = g.candidate_id
+ORDER BY r.id, a.number, k.id, g.item
 """
 
 _STATE: Final = """
@@ -51,28 +83,84 @@ def details(store: Store) -> pd.DataFrame:
     order), ``method, position`` (of the image), ``rank, verdict`` (``ranked``, ``cannot-judge``,
     ``unanswered``), ``note, seconds`` (active time), ``opened_at, submitted_at`` (UTC),
     ``revision`` (answers given), ``wording`` (digest of the texts shown), ``image`` (anonymous
-    copy), ``source`` (original file). A note that a spreadsheet would run as a formula gets an
-    apostrophe before it.
+    copy), ``source`` (original file), ``kind`` (``main``, ``practice``, ``repeat``), ``reason``
+    (why it cannot be judged). Of a case whose pair is not drawn yet, ``method`` and what follows
+    from it are empty. A note that a spreadsheet would run as a formula gets an apostrophe before
+    it.
     """
-    import pandas as pd
-
-    with store.database.reading() as db:
-        cursor = db.execute(_DETAILS)
-        names = [column[0] for column in cursor.description]
-        table = pd.DataFrame([tuple(row) for row in cursor], columns=names)
-    table["rank"] = table["rank"].astype("Int64")
-    table["note"] = [_harmless(note) for note in table["note"].fillna("")]
+    table = _table(store, _DETAILS)
+    table["position"] = table["position"].astype("Int64")
     return table
 
 
+def revisions(store: Store) -> pd.DataFrame:
+    """Every answer that was ever given: one row an image, rater, case and revision.
+
+    Columns: as of :func:`details`, with ``revision`` (from 1) and ``counts`` (1 for the last).
+    """
+    return _table(store, _REVISIONS)
+
+
+def ratings(store: Store) -> pd.DataFrame:
+    """Likert items and real-or-synthetic calls: one row an image, rater and item.
+
+    Columns: ``rater, case_number, case, kind, method, image, item, value``.
+    """
+    return _table(store, _RATINGS)
+
+
+def _table(store: Store, query: str) -> pd.DataFrame:
+    import pandas as pd
+
+    with store.database.reading() as db:
+        cursor = db.execute(query)
+        names = [column[0] for column in cursor.description]
+        table = pd.DataFrame([tuple(row) for row in cursor], columns=names)
+    if "rank" in table:
+        table["rank"] = table["rank"].astype("Int64")
+        table["note"] = [_harmless(note) for note in table["note"].fillna("")]
+    return table
+
+
+def reliability_of(store: Store) -> list[dict[str, Any]]:
+    """Agreement of every rater with themselves over repeated cases; plain values."""
+    import pandas as pd
+
+    from cas_metric.study.reliability import reliability
+
+    ranked = details(store).dropna(subset=["rank"])
+    ranked = ranked.assign(item="rank", value=ranked["rank"].astype(float))
+    ranked = ranked[ranked.groupby(["rater", "case_number"])["rank"].transform("size") > 1]
+    columns = ["rater", "case", "method", "kind", "item", "value"]
+    both = pd.concat([ranked[columns], ratings(store)[columns].astype({"value": float})])
+    return [one._asdict() for one in reliability(both)]
+
+
+def turing_of(store: Store) -> list[dict[str, Any]]:
+    """The visual Turing test of every rater and of all together; plain values."""
+    from cas_metric.study.turing import turing_test
+
+    table = ratings(store)
+    calls = table[(table["item"] == REAL_ITEM) & (table["kind"] == MAIN)]
+    calls = calls.assign(is_real=calls["method"] == REAL_METHOD, called_real=calls["value"])
+    if calls.empty:
+        return []
+    each = [turing_test(rows, str(name)) for name, rows in calls.groupby("rater", sort=False)]
+    found = [*each, turing_test(calls)]
+    return [{**one._asdict(), "accuracy": one.accuracy._asdict()} for one in found]
+
+
 def rankings(table: pd.DataFrame, *, finished_only: bool = False) -> pd.DataFrame:
-    """The rows of :func:`details` that hold a rank, as ``cas preference`` reads them.
+    """The ranks that count, as ``cas preference`` reads them.
+
+    Practice and repetitions do not, nor do images that stood alone.
 
     Args:
         table: What :func:`details` returned.
         finished_only: Leave out raters who have not finished.
     """
-    kept = table["verdict"] == RANKED
+    kept = (table["verdict"] == RANKED) & (table["kind"] == MAIN)
+    kept &= table.groupby(["rater", "case_number"])["case"].transform("size") > 1
     if finished_only:
         kept &= table["finished_at"].notna()
     return table.loc[kept, list(RANKING_COLUMNS)].reset_index(drop=True)
@@ -86,7 +174,7 @@ def state(store: Store) -> dict[str, Any]:
         versions = [
             row["wording"] for row in db.execute("SELECT DISTINCT wording FROM submissions")
         ]
-    per_case = table.drop_duplicates(["rater", "case"]).set_index("rater")
+    per_case = table.drop_duplicates(["rater", "case_number"]).set_index("rater")
     for rater in raters:
         rater["link"] = bool(rater["link"])
         rater["last_activity"] = rater["last_activity"] or None
@@ -100,10 +188,13 @@ def state(store: Store) -> dict[str, Any]:
         )
     return {
         "cases": int(table["case"].nunique()),
-        "methods": sorted(table["method"].unique()),
+        "methods": store.methods(),
+        "design": store.design.plain(),
         "embedded_world": bool(store.settings().get("embedded_world")),
         "raters": raters,
         "agreement": agreement_of(rankings(table)),
+        "reliability": reliability_of(store),
+        "turing": turing_of(store),
         "warnings": warnings,
     }
 
@@ -134,4 +225,15 @@ def _harmless(note: str) -> str:
     return f"'{note}" if note.startswith(_FORMULA) else note
 
 
-__all__ = ["CANNOT_JUDGE", "RANKING_COLUMNS", "agreement_of", "details", "rankings", "state"]
+__all__ = [
+    "CANNOT_JUDGE",
+    "RANKING_COLUMNS",
+    "agreement_of",
+    "details",
+    "rankings",
+    "ratings",
+    "reliability_of",
+    "revisions",
+    "state",
+    "turing_of",
+]

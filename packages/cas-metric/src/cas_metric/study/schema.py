@@ -15,14 +15,18 @@ from cas_metric.errors import CasError, InputError
 #: Name of the file in the folder of a study.
 FILE_NAME: Final = "study.sqlite3"
 #: Raised whenever the tables change.
-VERSION: Final = 1
+VERSION: Final = 2
 #: Seconds to wait for another process that is writing.
 BUSY_SECONDS: Final = 30.0
 
 SCHEMA: Final = """
 CREATE TABLE study (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE cases (
-    id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, label TEXT NOT NULL
+    id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, label TEXT NOT NULL,
+    kind TEXT NOT NULL DEFAULT 'main',       -- 'main', 'practice' or 'repeat'
+    origin TEXT,                             -- key before it was repeated or taken apart
+    prompt TEXT NOT NULL DEFAULT '',         -- shown with the label
+    reference TEXT                           -- copy of the real image that is shown beside
 ) STRICT;
 CREATE TABLE candidates (
     id INTEGER PRIMARY KEY,
@@ -66,6 +70,7 @@ CREATE TABLE submissions (
     seconds REAL NOT NULL,             -- active time on the case, of all visits
     wording TEXT NOT NULL,             -- digest of the texts that were shown
     submitted_at TEXT NOT NULL,
+    reason TEXT NOT NULL DEFAULT '',   -- why it cannot be judged
     UNIQUE (rater_id, submission),
     FOREIGN KEY (rater_id, case_id) REFERENCES assignments (rater_id, case_id)
 ) STRICT;
@@ -73,8 +78,7 @@ CREATE TABLE ranks (
     submission_id INTEGER NOT NULL REFERENCES submissions,
     candidate_id INTEGER NOT NULL REFERENCES candidates,
     rank INTEGER NOT NULL CHECK (rank > 0),
-    PRIMARY KEY (submission_id, candidate_id),
-    UNIQUE (submission_id, rank)       -- strict: no two images share a rank
+    PRIMARY KEY (submission_id, candidate_id)
 ) STRICT;
 -- The answer that counts: the last one.
 CREATE TABLE answers (
@@ -91,9 +95,58 @@ CREATE TABLE drafts (
     note TEXT NOT NULL,
     seconds REAL NOT NULL,
     saved_at TEXT NOT NULL,
+    ratings TEXT NOT NULL DEFAULT '{}',      -- JSON: place and item to value
+    page TEXT NOT NULL DEFAULT '',     -- submission number of the page that wrote it
     PRIMARY KEY (rater_id, case_id)
 ) STRICT;
 CREATE TABLE wordings (digest TEXT PRIMARY KEY, content TEXT NOT NULL, served_at TEXT) STRICT;
+"""
+
+#: Likert items and the real-or-synthetic question, of every image.
+RATINGS: Final = """
+CREATE TABLE ratings (
+    submission_id INTEGER NOT NULL REFERENCES submissions,
+    candidate_id INTEGER NOT NULL REFERENCES candidates,
+    item TEXT NOT NULL,
+    value INTEGER NOT NULL,
+    PRIMARY KEY (submission_id, candidate_id, item)
+) STRICT;
+"""
+
+#: Unless the design allows ties, no two images of an answer share a rank.
+STRICT_RANKS: Final = """
+CREATE TRIGGER strict_ranks BEFORE INSERT ON ranks
+WHEN (SELECT json_extract(value, '$.ties') FROM study WHERE key = 'design') IS NOT 1
+    AND EXISTS (SELECT 1 FROM ranks WHERE submission_id = NEW.submission_id AND rank = NEW.rank)
+BEGIN SELECT RAISE(ABORT, 'two images share a rank'); END;
+CREATE TRIGGER strict_ranks_changed BEFORE UPDATE ON ranks
+WHEN (SELECT json_extract(value, '$.ties') FROM study WHERE key = 'design') IS NOT 1
+    AND EXISTS (
+        SELECT 1 FROM ranks WHERE submission_id = NEW.submission_id AND rank = NEW.rank
+            AND candidate_id != NEW.candidate_id
+    )
+BEGIN SELECT RAISE(ABORT, 'two images share a rank'); END;
+"""
+
+#: From format 1 to 2: everything that was answered stays as it was.
+_UPGRADE: Final = """
+BEGIN IMMEDIATE;
+ALTER TABLE cases ADD COLUMN kind TEXT NOT NULL DEFAULT 'main';
+ALTER TABLE cases ADD COLUMN origin TEXT;
+ALTER TABLE cases ADD COLUMN prompt TEXT NOT NULL DEFAULT '';
+ALTER TABLE cases ADD COLUMN reference TEXT;
+ALTER TABLE submissions ADD COLUMN reason TEXT NOT NULL DEFAULT '';
+ALTER TABLE drafts ADD COLUMN ratings TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE drafts ADD COLUMN page TEXT NOT NULL DEFAULT '';
+CREATE TABLE ranks_2 (
+    submission_id INTEGER NOT NULL REFERENCES submissions,
+    candidate_id INTEGER NOT NULL REFERENCES candidates,
+    rank INTEGER NOT NULL CHECK (rank > 0),
+    PRIMARY KEY (submission_id, candidate_id)
+) STRICT;
+INSERT INTO ranks_2 SELECT submission_id, candidate_id, rank FROM ranks;
+DROP TABLE ranks;
+ALTER TABLE ranks_2 RENAME TO ranks;
 """
 
 
@@ -170,16 +223,17 @@ def create_database(path: Path) -> Database:
     database = Database(path)
     connection = database.connection()
     connection.execute("PRAGMA journal_mode = WAL")
-    connection.executescript(SCHEMA)
+    connection.executescript(SCHEMA + RATINGS + STRICT_RANKS)
     connection.execute(f"PRAGMA user_version = {VERSION}")
     return database
 
 
 def open_database(path: Path) -> Database:
-    """The database of an existing study.
+    """The database of an existing study; one of format 1 is brought up to date.
 
     Raises:
-        InputError: There is none, or it was made by another version.
+        InputError: There is none, or it was made by a later version.
+        CasError: It has format 1 and cannot be written.
     """
     if not path.is_file():
         raise InputError(
@@ -190,12 +244,31 @@ def open_database(path: Path) -> Database:
         (version,) = database.connection().execute("PRAGMA user_version").fetchone()
     except sqlite3.DatabaseError as error:
         raise InputError(f"{path} is no study's database: {error}") from error
-    if version != VERSION:
+    if version == 1:
+        _upgrade(database)
+    elif version != VERSION:
         raise InputError(
             f"{path} has format {version}, this version reads {VERSION}",
             fix="use the version of cas-metric that made it",
         )
     return database
+
+
+def _upgrade(database: Database) -> None:
+    """All of it or nothing; whoever comes second finds it done."""
+    connection = database.connection()
+    try:
+        done = f"PRAGMA user_version = {VERSION}; COMMIT;"
+        connection.executescript("\n".join((_UPGRADE, RATINGS, STRICT_RANKS, done)))
+    except sqlite3.OperationalError as error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        if connection.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+            raise CasError(
+                f"{database.path} has the format of an earlier version and cannot be changed: "
+                f"{error}",
+                fix="check that the folder of the study can be written to",
+            ) from error
 
 
 def now() -> str:

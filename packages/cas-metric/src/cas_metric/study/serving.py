@@ -6,7 +6,7 @@ import ipaddress
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cas_metric.errors import InputError, MissingDependency
 from cas_metric.study.store import open_study
@@ -14,6 +14,10 @@ from cas_metric.study.store import open_study
 if TYPE_CHECKING:
     import uvicorn
     from starlette.types import ASGIApp
+
+
+#: Connections that may wait to be taken.
+BACKLOG: Final = 2048
 
 
 def is_loopback(host: str) -> bool:
@@ -37,7 +41,7 @@ def exposure(host: str) -> str:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket's address, taken before anything is announced.
+    """A socket that listens: whoever connects before the first request is taken only waits.
 
     Raises:
         InputError: The address is taken or not this machine's.
@@ -47,6 +51,7 @@ def bind(host: str, port: int) -> socket.socket:
         found = socket.socket(family, socket.SOCK_STREAM)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind(address)
+        found.listen(BACKLOG)
     except OSError as error:
         raise InputError(
             f"cannot listen on {host}:{port}: {error.strerror or error}",
@@ -73,14 +78,24 @@ def configure(app: ASGIApp) -> uvicorn.Config:
     )
 
 
-def run(folder: Path, host: str, port: int, *, ready: Callable[[str], None]) -> None:
+def run(
+    folder: Path,
+    host: str,
+    port: int,
+    *,
+    ready: Callable[[str], None],
+    public: str | None = None,
+    complain: Callable[[str], None] = lambda text: None,
+) -> None:
     """Serve the study in ``folder`` until interrupted.
 
     Args:
         folder: Of the study.
         host: Address to listen on.
         port: 0 for any that is free.
-        ready: Told the address before the first request is taken.
+        ready: Told the address, once connections to it are accepted.
+        public: Address of the proxy before the server, as raters write it.
+        complain: Told of what whoever runs the study has to mend, such as a wrong proxy.
 
     Raises:
         MissingDependency: The extra ``study`` is not installed.
@@ -95,7 +110,7 @@ def run(folder: Path, host: str, port: int, *, ready: Callable[[str], None]) -> 
             str(error.name), extra="study", purpose="serving a study"
         ) from error
     store = open_study(folder)
-    config = configure(create_app(store))
+    config = configure(create_app(store, public=public, complain=complain))
     listener = bind(host, port)
     shown = f"[{host}]" if ":" in host else host
     ready(f"http://{shown}:{listener.getsockname()[1]}")

@@ -4,34 +4,41 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import sqlite3
-from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from cas_metric.errors import CasError
+from cas_metric.study import answers, views
+from cas_metric.study.answers import CANNOT_JUDGE, RANKED, Answer, Closed, Conflict, Draft, Refused
+from cas_metric.study.design import PAIRS, Design
+from cas_metric.study.orders import PRACTICE
+from cas_metric.study.pairs import show_pair
 from cas_metric.study.schema import FILE_NAME, Database, now, open_database
+from cas_metric.study.views import CaseView
 from cas_metric.study.wording import Wording
 
-RANKED: Final = "ranked"
-CANNOT_JUDGE: Final = "cannot-judge"
-MAX_NOTE: Final = 4000
-#: No sitting over one case is longer than a day.
-MAX_SECONDS: Final = 86_400.0
-_SUBMISSION: Final = re.compile(r"[A-Za-z0-9_-]{8,64}")
+__all__ = [
+    "CANNOT_JUDGE",
+    "RANKED",
+    "Answer",
+    "CaseView",
+    "Closed",
+    "Conflict",
+    "Draft",
+    "Progress",
+    "Rater",
+    "Refused",
+    "Store",
+    "hash_token",
+    "open_study",
+]
 
+#: Whoever gave no answer for so long has rested.
+REST_SECONDS: Final = 1800
 #: State of a case for its rater.
 State = Literal["ranked", "cannot-judge", "draft", "open"]
-
-
-class Refused(CasError):
-    """An answer that cannot be taken as it is; the message is for the rater."""
-
-
-class Closed(CasError):
-    """The rater has finished; nothing can be changed any more."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +56,11 @@ class Progress:
 
     Attributes:
         states: Of every case, in the rater's order.
+        practice: How many of the first cases do not count.
     """
 
     states: tuple[State, ...]
+    practice: int = 0
 
     @property
     def total(self) -> int:
@@ -71,52 +80,6 @@ class Progress:
         """
         waiting = (i for i, state in enumerate(self.states, 1) if state in ("draft", "open"))
         return next(waiting, self.total + 1)
-
-
-@dataclass(frozen=True)
-class CaseView:
-    """One case as its rater sees it.
-
-    Attributes:
-        number: Place in the rater's order, from 1.
-        label: Target diagnosis.
-        images: File names of the copies, in the order in which they are shown.
-        ranks: Place (from 1) to rank, as far as chosen.
-        verdict: What was answered; empty so far.
-        note: The rater's note.
-        seconds: Active time so far.
-        revision: How many answers were given.
-    """
-
-    number: int
-    label: str
-    images: tuple[str, ...]
-    ranks: Mapping[int, int]
-    verdict: str
-    note: str
-    seconds: float
-    revision: int
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a page sends.
-
-    Attributes:
-        submission: Chosen by the page; the same twice is the same answer.
-        verdict: :data:`RANKED` or :data:`CANNOT_JUDGE`.
-        ranks: Place (from 1) to rank.
-        note: Free text.
-        seconds: Active time on the case.
-        wording: Digest of the texts that were shown.
-    """
-
-    submission: str
-    verdict: str
-    ranks: Mapping[int, int]
-    note: str = ""
-    seconds: float = 0.0
-    wording: str = ""
 
 
 def hash_token(token: str) -> str:
@@ -149,10 +112,25 @@ class Store:
         rows = self.database.connection().execute("SELECT key, value FROM study")
         return {row["key"]: json.loads(row["value"]) for row in rows}
 
+    @cached_property
+    def design(self) -> Design:
+        """How the study asks; decided at creation."""
+        return Design.of(self.settings())
+
     def images(self) -> frozenset[str]:
         """Names of all copies: the only files that are ever handed out."""
-        rows = self.database.connection().execute("SELECT image FROM candidates")
+        rows = self.database.connection().execute(
+            "SELECT image FROM candidates UNION"
+            " SELECT reference FROM cases WHERE reference IS NOT NULL"
+        )
         return frozenset(row["image"] for row in rows)
+
+    def methods(self) -> list[str]:
+        """Names of all methods, sorted: for whoever runs the study alone."""
+        rows = self.database.connection().execute(
+            "SELECT DISTINCT method FROM candidates ORDER BY 1"
+        )
+        return [row["method"] for row in rows]
 
     def remember_wording(self, wording: Wording, content: str) -> None:
         """Keep the texts that are being served, so that the export can name them."""
@@ -182,60 +160,41 @@ class Store:
     def open_case(self, rater: Rater, number: int) -> CaseView | None:
         """A case to show; None if there is no such number, or its turn has not come."""
         with self.database.reading() as db:
-            if not 1 <= number <= _progress(db, rater.id).frontier:
+            case = self._reachable(db, rater, number)
+            if case is None:
                 return None
-            case = _case(db, rater.id, number)
-            view = None if case is None else _view(db, rater.id, case)
-        if view is not None and case is not None and case["opened_at"] is None:
-            with self.database.writing() as db:
-                db.execute(
-                    "UPDATE assignments SET opened_at = ?"
-                    " WHERE rater_id = ? AND number = ? AND opened_at IS NULL",
-                    (now(), rater.id, number),
-                )
-        return view
+            if case["opened_at"] is not None:
+                return views.case_view(db, rater.id, case)
+        with self.database.writing() as db:
+            if self.design.layout == PAIRS:
+                show_pair(db, rater.id, case, self.settings()["seed"])
+            db.execute(
+                "UPDATE assignments SET opened_at = ?"
+                " WHERE rater_id = ? AND number = ? AND opened_at IS NULL",
+                (now(), rater.id, number),
+            )
+            return views.case_view(db, rater.id, case)
 
-    def save_draft(
-        self,
-        rater: Rater,
-        number: int,
-        *,
-        ranks: Mapping[int, int],
-        note: str,
-        seconds: float,
-        revision: int,
-    ) -> bool:
+    def _reachable(self, db: sqlite3.Connection, rater: Rater, number: int) -> sqlite3.Row | None:
+        if not 1 <= number <= _progress(db, rater.id).frontier:
+            return None
+        return views.case_row(db, rater.id, number)
+
+    def save_draft(self, rater: Rater, number: int, draft: Draft) -> bool:
         """Keep an unfinished answer.
 
-        Args:
-            rater: Whose it is.
-            number: Of the case.
-            ranks: Place to rank, as far as chosen.
-            note: The note so far.
-            seconds: Active time so far.
-            revision: Answers that the page knew of. A draft that was overtaken by an answer, which
-                happens when a request is slow, is dropped.
-
         Returns:
-            Whether it was kept.
+            False if it was not kept: an answer had overtaken it, which happens when a request is
+            slow, or another page has written a draft that this one has not seen.
 
         Raises:
-            Refused: Impossible ranks, or no such case.
+            Refused: Impossible ranks or ratings, or no such case.
             Closed: The rater has finished.
         """
         with self.database.writing() as db:
-            case, size = _writable(db, rater.id, number)
-            _check_ranks(ranks, size, complete=False)
-            if _revision(db, rater.id, case["id"]) != revision:
-                return False
-            db.execute(
-                "INSERT OR REPLACE INTO drafts VALUES (?, ?, ?, ?, ?, ?)",
-                (
-                    *(rater.id, case["id"], json.dumps({str(p): r for p, r in ranks.items()})),
-                    *(note[:MAX_NOTE], _clamp(seconds), now()),
-                ),
-            )
-            return True
+            case, size = self._writable(db, rater.id, number)
+            answers.check(self.design, draft.ranks, draft.ratings, size, complete=False)
+            return answers.store_draft(db, rater.id, case["id"], draft)
 
     def submit(self, rater: Rater, number: int, answer: Answer) -> bool:
         """Store an answer; it replaces an earlier one of the same case.
@@ -244,25 +203,65 @@ class Store:
             False if this very submission had been stored before, and nothing was done.
 
         Raises:
-            Refused: Not a strict ranking of all images, or no such case.
+            Refused: Not a ranking of all images, an answer of a case that does not exist, or the
+                submission number of another case.
+            Conflict: The case was answered elsewhere after the page was loaded.
             Closed: The rater has finished.
         """
-        if not _SUBMISSION.fullmatch(answer.submission):
-            raise Refused("the page sent no valid submission number", fix="reload the page")
-        if answer.verdict not in (RANKED, CANNOT_JUDGE):
-            raise Refused("the page sent an unknown verdict", fix="reload the page")
+        answers.check_form(answer)
         with self.database.writing() as db:
             known = db.execute(
-                "SELECT 1 FROM submissions WHERE rater_id = ? AND submission = ?",
+                "SELECT a.number FROM submissions s JOIN assignments a USING (rater_id, case_id)"
+                " WHERE s.rater_id = ? AND s.submission = ?",
                 (rater.id, answer.submission),
             ).fetchone()
             if known:
+                if known["number"] != number:
+                    raise Refused(
+                        "this page's submission number belongs to another case",
+                        fix="reload the page",
+                    )
                 return False
-            case, size = _writable(db, rater.id, number)
+            case, size = self._writable(db, rater.id, number)
             if answer.verdict == RANKED:
-                _check_ranks(answer.ranks, size, complete=True)
-            _store_answer(db, rater.id, case["id"], answer)
+                answers.check(self.design, answer.ranks, answer.ratings, size, complete=True)
+            found = answers.revision_of(db, rater.id, case["id"])
+            if answer.revision is not None and answer.revision != found:
+                raise Conflict(found)
+            answers.store_answer(db, rater.id, case["id"], answer, ties=self.design.ties)
         return True
+
+    def _writable(self, db: sqlite3.Connection, rater: int, number: int) -> tuple[sqlite3.Row, int]:
+        """A case that the rater may answer now, and how many images of it are shown."""
+        (finished,) = db.execute("SELECT finished_at FROM raters WHERE id = ?", (rater,)).fetchone()
+        if finished is not None:
+            raise Closed("you have finished the study; nothing can be changed any more")
+        case = views.case_row(db, rater, number)
+        if case is None or number > _progress(db, rater).frontier:
+            raise Refused("this case is not open yet", fix="answer the cases in their order")
+        (size,) = db.execute(
+            "SELECT count(*) FROM places WHERE rater_id = ? AND case_id = ?", (rater, case["id"])
+        ).fetchone()
+        if not size:
+            raise Refused("this case is not open yet", fix="open its page first")
+        return case, size
+
+    def session_minutes(self, rater: Rater) -> tuple[float, float]:
+        """How long the rater has been at it without a rest: before the last answer, and after it.
+
+        A sitting ends with half an hour without an answer.
+        """
+        rows = self.database.connection().execute(
+            "SELECT unixepoch(submitted_at) AS at FROM submissions WHERE rater_id = ?"
+            " ORDER BY id DESC",
+            (rater.id,),
+        )
+        times = [row["at"] for row in rows]
+        rested = (i for i in range(len(times) - 1) if times[i] - times[i + 1] > REST_SECONDS)
+        sitting = times[: next(rested, len(times) - 1) + 1]
+        if len(sitting) < 2:
+            return 0.0, 0.0
+        return (sitting[1] - sitting[-1]) / 60, (sitting[0] - sitting[-1]) / 60
 
     def finish(self, rater: Rater) -> None:
         """End the study for a rater; once ended, it stays so.
@@ -282,114 +281,13 @@ class Store:
 
 def _progress(db: sqlite3.Connection, rater: int) -> Progress:
     rows = db.execute(
-        "SELECT coalesce(s.verdict, iif(d.case_id IS NULL, 'open', 'draft')) AS state"
-        " FROM assignments a"
-        " LEFT JOIN answers USING (rater_id, case_id)"
-        " LEFT JOIN submissions s ON s.id = answers.submission_id"
+        "SELECT coalesce(s.verdict, iif(d.case_id IS NULL, 'open', 'draft')) AS state, c.kind"
+        " FROM assignments a JOIN cases c ON c.id = a.case_id"
+        " LEFT JOIN answers n ON n.rater_id = a.rater_id AND n.case_id = a.case_id"
+        " LEFT JOIN submissions s ON s.id = n.submission_id"
         " LEFT JOIN drafts d ON d.rater_id = a.rater_id AND d.case_id = a.case_id"
         " WHERE a.rater_id = ? ORDER BY a.number",
         (rater,),
-    )
-    return Progress(tuple(row["state"] for row in rows))
-
-
-def _case(db: sqlite3.Connection, rater: int, number: int) -> sqlite3.Row | None:
-    row: sqlite3.Row | None = db.execute(
-        "SELECT c.id, c.label, a.number, a.opened_at FROM assignments a"
-        " JOIN cases c ON c.id = a.case_id WHERE a.rater_id = ? AND a.number = ?",
-        (rater, number),
-    ).fetchone()
-    return row
-
-
-def _view(db: sqlite3.Connection, rater: int, case: sqlite3.Row) -> CaseView:
-    key = (rater, case["id"])
-    shown = db.execute(
-        "SELECT p.place, c.image, r.rank FROM places p"
-        " JOIN candidates c ON c.id = p.candidate_id"
-        " LEFT JOIN answers a ON a.rater_id = p.rater_id AND a.case_id = p.case_id"
-        " LEFT JOIN ranks r ON r.submission_id = a.submission_id AND r.candidate_id = c.id"
-        " WHERE p.rater_id = ? AND p.case_id = ? ORDER BY p.place",
-        key,
     ).fetchall()
-    answer = db.execute(
-        "SELECT s.verdict, s.note, s.seconds, a.revision FROM answers a"
-        " JOIN submissions s ON s.id = a.submission_id WHERE a.rater_id = ? AND a.case_id = ?",
-        key,
-    ).fetchone()
-    draft = db.execute("SELECT * FROM drafts WHERE rater_id = ? AND case_id = ?", key).fetchone()
-    latest = draft or answer  # an answer deletes the draft before it, so a draft is the newer one
-    if draft:
-        ranks = {int(place): rank for place, rank in json.loads(draft["ranks"]).items()}
-    else:
-        ranks = {row["place"]: row["rank"] for row in shown if row["rank"] is not None}
-    return CaseView(
-        number=case["number"],
-        label=case["label"],
-        images=tuple(row["image"] for row in shown),
-        ranks=ranks,
-        verdict=answer["verdict"] if answer else "",
-        note=latest["note"] if latest else "",
-        seconds=latest["seconds"] if latest else 0.0,
-        revision=answer["revision"] if answer else 0,
-    )
-
-
-def _writable(db: sqlite3.Connection, rater: int, number: int) -> tuple[sqlite3.Row, int]:
-    """A case that the rater may answer now, and how many images it has."""
-    (finished,) = db.execute("SELECT finished_at FROM raters WHERE id = ?", (rater,)).fetchone()
-    if finished is not None:
-        raise Closed("you have finished the study; nothing can be changed any more")
-    case = _case(db, rater, number)
-    if case is None or number > _progress(db, rater).frontier:
-        raise Refused("this case is not open yet", fix="answer the cases in their order")
-    (size,) = db.execute(
-        "SELECT count(*) FROM candidates WHERE case_id = ?", (case["id"],)
-    ).fetchone()
-    return case, size
-
-
-def _check_ranks(ranks: Mapping[int, int], size: int, *, complete: bool) -> None:
-    allowed = set(range(1, size + 1))
-    if not (set(ranks) <= allowed and set(ranks.values()) <= allowed):
-        raise Refused("the page sent an image or a rank that does not exist", fix="reload it")
-    if len(set(ranks.values())) < len(ranks):
-        raise Refused("two images have the same rank", fix="give every image a rank of its own")
-    if complete and len(ranks) < size:
-        left = size - len(ranks)
-        raise Refused(f"{left} image{'s' if left > 1 else ''} still without a rank")
-
-
-def _revision(db: sqlite3.Connection, rater: int, case: int) -> int:
-    row = db.execute(
-        "SELECT revision FROM answers WHERE rater_id = ? AND case_id = ?", (rater, case)
-    ).fetchone()
-    return row["revision"] if row else 0
-
-
-def _store_answer(db: sqlite3.Connection, rater: int, case: int, answer: Answer) -> None:
-    stored = db.execute(
-        "INSERT INTO submissions (rater_id, case_id, submission, verdict, note, seconds, wording,"
-        " submitted_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            *(rater, case, answer.submission, answer.verdict, answer.note[:MAX_NOTE]),
-            *(_clamp(answer.seconds), answer.wording, now()),
-        ),
-    ).lastrowid
-    if answer.verdict == RANKED:
-        db.executemany(
-            "INSERT INTO ranks SELECT ?, candidate_id, ? FROM places"
-            " WHERE rater_id = ? AND case_id = ? AND place = ?",
-            [(stored, rank, rater, case, place) for place, rank in answer.ranks.items()],
-        )
-    db.execute(
-        "INSERT INTO answers VALUES (?, ?, ?, 1) ON CONFLICT (rater_id, case_id)"
-        " DO UPDATE SET submission_id = excluded.submission_id, revision = revision + 1",
-        (rater, case, stored),
-    )
-    db.execute("DELETE FROM drafts WHERE rater_id = ? AND case_id = ?", (rater, case))
-
-
-def _clamp(seconds: float) -> float:
-    """Seconds within a day; what is no number counts as none."""
-    return min(max(seconds, 0.0), MAX_SECONDS) if seconds == seconds else 0.0
+    practice = sum(row["kind"] == PRACTICE for row in rows)
+    return Progress(tuple(row["state"] for row in rows), practice)

@@ -41,8 +41,17 @@ criteria:
 # What the diagnosis above the images is called.
 target: Target diagnosis
 
-# When a rater should decline to rank a case.
-cannot_judge: Choose this only if the images do not allow any order, and say why in the note.
+# When a rater should decline to judge a case, and the reasons to choose from; none asks for none.
+cannot_judge: Choose this only if the images do not allow any judgement.
+reasons:
+  - The images are too poor to be judged
+  - No image shows the target diagnosis
+  - Outside of my field
+  - Another reason, in the note
+
+# A rest is proposed after so many cases, and after so many minutes without one; 0 never does.
+break_every: 25
+session_minutes: 45
 
 # Last page.
 thanks: Your rankings are complete. You may close this window.
@@ -66,6 +75,9 @@ class Wording(BaseModel):
     criteria: Annotated[tuple[Line, ...], Field(max_length=20)] = ()
     target: Line = "Target diagnosis"
     cannot_judge: Annotated[str, Field(max_length=1000)] = ""
+    reasons: Annotated[tuple[Line, ...], Field(max_length=20)] = ()
+    break_every: Annotated[int, Field(ge=0, le=10_000)] = 0
+    session_minutes: Annotated[int, Field(ge=0, le=10_000)] = 0
     thanks: Text = "Your rankings are complete. You may close this window."
     contact: Annotated[str, Field(max_length=500)] = ""
     digest: str = ""

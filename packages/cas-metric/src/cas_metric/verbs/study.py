@@ -6,17 +6,22 @@ Each function is a command of ``cas study``; serving is :func:`cas_metric.study.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from cas_metric.errors import InputError
 from cas_metric.verbs.progress import Progress
 from cas_metric.verbs.result import Result
+from cas_metric.verbs.study_export import export, status
+
+__all__ = ["PORT", "URL", "backup", "create", "export", "links", "plan", "status", "template"]
 
 if TYPE_CHECKING:
     from cas_metric.manifest import Manifest
-    from cas_metric.study import Link
+    from cas_metric.study import Case, Design, Link
+    from cas_metric.study.building import Created
 
 #: Port that a study is served on, and the address of the links that it gives.
 PORT: Final = 8642
@@ -32,6 +37,15 @@ def create(
     *,
     real: str | Path | None = None,
     rank_real: bool = False,
+    show_real: bool = False,
+    show_prompt: bool = False,
+    window: tuple[float, float] | None = None,
+    layout: str = "rank",
+    ties: bool = False,
+    likert: int = 0,
+    ask_real: bool = False,
+    practice: int = 0,
+    repeats: int = 0,
     cases: int | None = None,
     balanced: bool = False,
     raters: int | Sequence[str] = 2,
@@ -47,7 +61,17 @@ def create(
         folder: New folder for the study.
         sets: Images of each method: ``PATH`` or ``METHOD=PATH`` each.
         real: Real images: cases are then theirs, and missing labels come from them.
-        rank_real: Rank the real image along, as the method ``real``.
+        rank_real: Let the real image be judged along, as the method ``real``.
+        show_real: Show the real image beside, to compare with.
+        show_prompt: Show the prompt of each case.
+        window: Stored values to show black and white, for images without a window of their own.
+        layout: ``rank`` all images of a case, ``pairs`` of them, or ``single`` images.
+        ties: Let images share a rank.
+        likert: Points of a scale on which every image is rated by the criteria of the study.yaml;
+            0 for none.
+        ask_real: Ask of every image whether it is real or synthetic.
+        practice: Further cases that every rater meets first and that do not count.
+        repeats: Cases that every rater meets twice.
         cases: Cases to draw, stratified by label; by default 100, or all if fewer.
         balanced: Equally many cases a label.
         raters: How many, or their names.
@@ -58,49 +82,90 @@ def create(
         progress: Told after every image.
 
     Raises:
-        InputError: Wrong sources, or a folder that holds something.
-        PreflightError: Images that cannot be read.
+        InputError: Wrong sources, a design whose parts do not go together, or a folder that holds
+            something.
+        PreflightError: Images that cannot be read or shown.
 
     Example:
         >>> made = create("study", ["a=gen/a", "b=gen/b"])  # doctest: +SKIP
     """
     from cas_metric.files import read_text
+    from cas_metric.images import Window
     from cas_metric.manifest import read_manifest
-    from cas_metric.study import collect_cases, create_study, draw_cases
-    from cas_metric.study.wording import DEFAULT
+    from cas_metric.study import Design, collect_cases, create_study, with_window
+    from cas_metric.study.wording import DEFAULT, parse_wording
 
+    texts = DEFAULT if template is None else read_text(Path(template))
+    items = parse_wording(texts, str(template or "study.yaml")).criteria if likert else ()
+    design = Design(
+        layout=layout, ties=ties, points=likert, items=items, ask_real=ask_real, repeats=repeats
+    )
+    if ask_real and not rank_real:
+        raise InputError("--ask-real without real images", fix="add --real REAL and --rank-real")
     given = [_read_set(argument) for argument in sets]
     partners = read_manifest(Path(real)) if real is not None else None
-    shared, notes = collect_cases(given, partners, rank_real=rank_real, seed=seed)
-    drawn = draw_cases(shared, cases or min(_CASES, len(shared)), seed, balanced=balanced)
+    shared, notes = collect_cases(
+        *(given, partners),
+        rank_real=rank_real,
+        show_real=show_real,
+        show_prompt=show_prompt,
+        seed=seed,
+    )
+    if window is not None:
+        shared = with_window(shared, Window(*window))
+    drawn, first = _draw(shared, cases, practice, seed, balanced=balanced)
     phantom = any(_is_phantom(one) for one in (*(m for _, m in given), partners) if one)
     names = [f"rater-{k}" for k in range(1, raters + 1)] if isinstance(raters, int) else raters
     made = create_study(
-        Path(folder),
-        drawn,
-        names,
-        texts=DEFAULT if template is None else read_text(Path(template)),
+        *(Path(folder), drawn, names),
+        design=design,
+        practice=first,
+        texts=texts,
         seed=seed,
         side=side,
         settings={"embedded_world": phantom, "balanced": balanced},
         advance=progress or (lambda done, total: None),
     )
+    return _created(Path(folder), drawn, made, design, [*notes, *made.notes], url)
+
+
+def _draw(
+    shared: Sequence[Case], cases: int | None, practice: int, seed: int, *, balanced: bool
+) -> tuple[list[Case], list[Case]]:
+    """The cases that count, and others to practise on."""
+    from cas_metric.study import draw_cases
+
+    count = cases or max(min(_CASES, len(shared) - practice), 1)
+    drawn = draw_cases(shared, count, seed, balanced=balanced)
+    taken = {case.key for case in drawn}
+    left = [case for case in shared if case.key not in taken]
+    if practice > len(left):
+        raise InputError(
+            f"{practice} cases to practise on, but only {len(left)} are left beside the {count} "
+            "that count",
+            fix="use fewer --cases, or less --practice",
+        )
+    return drawn, draw_cases(left, practice, seed) if practice else []
+
+
+def _created(
+    folder: Path, drawn: Sequence[Case], made: Created, design: Design, told: list[str], url: str
+) -> Result:
     labels = dict(Counter(case.label for case in drawn))
     methods = [candidate.method for candidate in drawn[0].candidates]
-    told = [*notes, *made.notes]
     counts = ", ".join(f"{label} {n}" for label, n in sorted(labels.items()))
     text = f"{folder}: {len(drawn)} cases ({counts}), {len(methods)} methods\n"
     return Result(
         "study",
         {
             "folder": str(folder), "cases": len(drawn), "labels": labels, "methods": methods,
-            "links": _plain_links(made.links, url), "notes": told,
+            "design": design.plain(), "links": _plain_links(made.links, url), "notes": told,
         },
         text + _link_lines(made.links, url),
         notes=(
             *(f"note: {note}" for note in told),
             _SHOWN_ONCE,
-            f"Edit {Path(folder) / 'study.yaml'} if need be, then: cas study serve {folder}",
+            f"Edit {folder / 'study.yaml'} if need be, then: cas study serve {folder}",
         ),
     )  # fmt: skip
 
@@ -165,58 +230,89 @@ def links(
     return Result("links", summary, text, notes=(told,))
 
 
-def status(folder: str | Path) -> Result:
-    """How far every rater is, and how far they agree so far.
+def backup(folder: str | Path, out: str | Path) -> Result:
+    """Copy a study that may be running.
 
     Args:
         folder: Of the study.
-    """
-    from cas_metric.study import open_study
-    from cas_metric.study.results import state
-
-    store = open_study(Path(folder))
-    found = state(store)
-    store.close()
-    return Result("status", found, _state_text(found), warnings=tuple(found["warnings"]))
-
-
-def export(
-    folder: str | Path, out: str | Path = "rankings.csv", *, finished_only: bool = False
-) -> Result:
-    """Write the rankings, and beside them NAME-details.csv with times, durations and notes.
-
-    Args:
-        folder: Of the study; the server may keep running.
-        out: File of the rankings.
-        finished_only: Leave out raters who have not finished.
+        out: New folder; a study itself, with the same links.
 
     Raises:
-        InputError: Nothing has been ranked yet, or ``out`` is no file.
+        InputError: No study, or ``out`` exists.
     """
-    from cas_metric.files import write_bytes
-    from cas_metric.study import open_study
-    from cas_metric.study.results import agreement_of, details, rankings, state
+    from cas_metric.study.backup import back_up
 
-    path = Path(out)
-    if not path.name:
-        raise InputError(f"{path} is no file", fix="name a file with --out, e.g. rankings.csv")
-    store = open_study(Path(folder))
-    table, found = details(store), state(store)
-    store.close()
-    ranked = rankings(table, finished_only=finished_only)
-    if ranked.empty:
-        raise InputError(f"{folder}: nothing has been ranked yet", fix="see cas study status")
-    beside = path.with_name(f"{path.stem}-details{path.suffix}")
-    for file, content in ((path, ranked), (beside, table)):
-        write_bytes(file, content.to_csv(index=False, lineterminator="\n").encode())
-    found["agreement"] = agreement_of(ranked)
-    count = len(ranked.groupby(["case", "rater"]))
+    count = back_up(Path(folder), Path(out))
     return Result(
-        "export",
-        {**found, "rankings": str(path), "details": str(beside), "rows": len(ranked)},
-        f"{_state_text(found)}\n{path}: {count} rankings\n{beside}: everything",
-        warnings=tuple(found["warnings"]),
-        notes=(f"Next: cas preference {path}",),
+        "backup",
+        {"folder": str(folder), "backup": str(out), "answers": count},
+        f"{out}: a copy of {folder} with {count} answers",
+    )
+
+
+def plan(
+    *,
+    win_rate: float,
+    raters: int = 5,
+    correlation: float = 0.3,
+    ties: float = 0.0,
+    methods: int = 2,
+    alpha: float = 0.05,
+    wanted: float = 0.8,
+    cases: int | None = None,
+    seconds: float = 45.0,
+) -> Result:
+    """How many cases and raters it takes to find a difference between two methods.
+
+    Args:
+        win_rate: Share of answers that prefer the better method, ties as halves.
+        raters: Up to how many raters to reckon with.
+        correlation: Of two raters' preferences of one case.
+        ties: Share of answers without a preference.
+        methods: How many are compared: the level is divided by the number of their pairs.
+        alpha: Two-sided level.
+        wanted: Chance to find the difference.
+        cases: Say the chance with so many cases as well.
+        seconds: Time on a case, for the hours of each rater.
+
+    Raises:
+        InputError: A value out of its range.
+
+    Example:
+        >>> plan(win_rate=0.65, raters=2).summary["rows"][0]["cases"]
+        82
+    """
+    import pandas as pd
+
+    from cas_metric.statistics.tables import markdown_table
+    from cas_metric.study.planning import Plan, cases_needed, power
+
+    if not 0 < wanted < 1:
+        raise InputError(f"a power of {wanted:g}", fix="give one between 0 and 1, such as 0.8")
+    expected = Plan(win_rate, correlation, ties, alpha, methods * (methods - 1) // 2)
+    rows: list[dict[str, Any]] = []
+    for count in range(1, raters + 1):
+        needed = cases_needed(expected, count, wanted)
+        hours = None if needed is None else needed * seconds / 3600
+        row = {"raters": count, "cases": needed, "hours_each": hours}
+        rows.append(row | ({"power": power(expected, cases, count)} if cases else {}))
+    headings = ["raters", f"cases for {wanted:.0%} power", "hours each"]
+    lines = [
+        [
+            str(row["raters"]),
+            "out of reach" if row["cases"] is None else str(row["cases"]),
+            "–" if row["hours_each"] is None else f"{row['hours_each']:.1f}",
+            *([f"{row['power']:.2f}"] if cases else []),
+        ]
+        for row in rows
+    ]
+    table = markdown_table([*headings, *([f"power with {cases}"] if cases else [])], lines)
+    return Result(
+        "plan",
+        {**asdict(expected), "wanted": wanted, "seconds": seconds, "rows": rows},
+        f"To find that {win_rate:.0%} prefer one of two methods "
+        f"(two-sided, level {alpha / expected.comparisons:.3g}):\n\n{table}",
+        tables={"plan": pd.DataFrame(rows)},
     )
 
 
@@ -240,37 +336,3 @@ def _plain_links(fresh: Sequence[Link], url: str) -> list[dict[str, str]]:
 
 def _link_lines(fresh: Sequence[Link], url: str) -> str:
     return "\n".join(f"{link.rater}: {link.url(url)}" for link in fresh)
-
-
-def _state_text(found: Mapping[str, Any]) -> str:
-    """Raters and their agreement, as Markdown."""
-    from cas_metric.statistics.tables import markdown_table
-
-    headings = ["rater", "answered", "cannot judge", "median s", "last", "finished"]
-    lines = [
-        [
-            one["rater"],
-            f"{one['answered']}/{one['cases']}",
-            str(one["cannot_judge"]),
-            "–" if one["median_seconds"] is None else f"{one['median_seconds']:.0f}",
-            (one["last_activity"] or "–")[:16].replace("T", " "),
-            "yes" if one["finished_at"] else "no",
-        ]
-        for one in found["raters"]
-    ]
-    parts = ["Drawn phantoms, not medical data."] if found["embedded_world"] else []
-    agreement = found["agreement"]
-    parts += [
-        markdown_table(headings, lines),
-        "No case is ranked by two raters yet."
-        if agreement is None
-        else f"Agreement over {agreement['n_shared']} cases: "
-        f"Krippendorff's alpha {_interval(agreement['alpha'])}, "
-        f"Kendall's W {_interval(agreement['kendall_w'])} "
-        f"(chance {agreement['kendall_w_chance']:.2f})",
-    ]
-    return "\n\n".join(parts)
-
-
-def _interval(found: Mapping[str, float]) -> str:
-    return f"{found['estimate']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"

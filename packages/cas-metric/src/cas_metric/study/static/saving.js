@@ -11,6 +11,8 @@ export class Saver {
     this.url = location.pathname;
     this.dirty = this.busy = this.sending = false;
     this.timer = 0;
+    this.mine = document.querySelector("#mine");
+    this.mine.addEventListener("click", () => this.keepMine());
   }
 
   fields(extra = {}) {
@@ -26,35 +28,53 @@ export class Saver {
       location.assign("../"); // finished elsewhere, or the link was withdrawn: the first page says
       return null;
     }
-    if (answer.status >= 500 || answer.status === 403) throw new Error(String(answer.status));
-    return answer.json();
+    if (answer.status >= 500) throw new Error(String(answer.status));
+    return answer.json(); // of 403 too: a proxy stands in the way, so that trying again is no use
   }
 
   /** Something changed: keep it soon. */
   change(delay = 400) {
     this.dirty = true;
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.flush(), delay);
+    if (this.mine.hidden) this.timer = setTimeout(() => this.flush(), delay);
   }
 
   /** Keep the draft now, one request at a time. */
   async flush(keepalive = false) {
-    if (!this.dirty || this.sending || (this.busy && !keepalive)) return;
+    if (!this.dirty || this.sending || !this.mine.hidden || (this.busy && !keepalive)) return;
     clearTimeout(this.timer);
     this.dirty = false;
     this.busy = true;
     try {
       const answer = await this.post(`${this.url}/draft`, this.fields(), keepalive);
-      if (this.dirty) this.change(); // what came in meanwhile found this request under way
+      if (answer?.conflict) this.warn(answer);
+      else if (this.dirty) this.change(); // what came in meanwhile found this request under way
       else if (this.sending || !answer) return;
       else if (answer.saved) this.show("Draft saved");
-      else this.show(answer.problem ?? "Not kept: answered in another window. Reload the page.", "trouble");
+      else this.show(answer.problem, "trouble");
     } catch {
       if (!this.sending) this.show("Draft not saved yet. Trying again …", "trouble");
       this.change(3000);
     } finally {
       this.busy = false;
     }
+  }
+
+  /** Another window holds something newer: the rater says which of the two counts. */
+  warn(answer, verdict = "") {
+    this.theirs = { ...answer, verdict };
+    this.mine.hidden = false;
+    const problem = answer.problem.replace("this case was ", "");
+    this.show(`Not kept: ${problem}. Reload the page to see it.`, "trouble");
+  }
+
+  keepMine() {
+    const { revision, seen, verdict } = this.theirs;
+    this.form.elements.revision.value = revision;
+    if (seen !== undefined) this.form.elements.seen.value = seen;
+    this.mine.hidden = true;
+    this.dirty = true;
+    if (verdict) this.submit(verdict); else this.flush();
   }
 
   /** Send the answer, again and again if need be, and go where the server says. */
@@ -72,7 +92,8 @@ export class Saver {
           location.assign(answer.next);
         } else if (answer) {
           this.sending = false;
-          this.show(answer.problem, "trouble");
+          if (answer.conflict) this.warn(answer, verdict);
+          else this.show(answer.problem, "trouble");
         }
         return;
       } catch {

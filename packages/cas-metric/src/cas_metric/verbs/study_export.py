@@ -1,0 +1,164 @@
+"""How far a study is, and what was answered: ``cas study status`` and ``cas study export``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cas_metric.errors import InputError
+from cas_metric.verbs.result import Result
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def status(folder: str | Path) -> Result:
+    """How far every rater is, and how far they agree so far.
+
+    Args:
+        folder: Of the study.
+    """
+    from cas_metric.study import open_study
+    from cas_metric.study.results import state
+
+    store = open_study(Path(folder))
+    found = state(store)
+    store.close()
+    return Result("status", found, _state_text(found), warnings=tuple(found["warnings"]))
+
+
+def export(
+    folder: str | Path,
+    out: str | Path = "rankings.csv",
+    *,
+    finished_only: bool = False,
+    redcap: bool = False,
+) -> Result:
+    """Write what was answered, beside one another.
+
+    ``NAME.csv`` is what ``cas preference`` reads; ``NAME-details.csv`` has times, durations and
+    notes, ``NAME-revisions.csv`` every answer ever given, ``NAME-ratings.csv`` what was answered to
+    questions on images.
+
+    Args:
+        folder: Of the study; the server may keep running.
+        out: File of the rankings.
+        finished_only: Leave out raters who have not finished.
+        redcap: Write ``NAME-redcap.csv`` and its codebook, ``NAME-codebook.csv``, as well.
+
+    Raises:
+        InputError: Nothing has been answered yet, or ``out`` is no file.
+    """
+    from cas_metric.study import open_study
+    from cas_metric.study.redcap import dictionary, records
+    from cas_metric.study.results import agreement_of, details, rankings, ratings, revisions, state
+
+    path = Path(out)
+    if not path.name:
+        raise InputError(f"{path} is no file", fix="name a file with --out, e.g. rankings.csv")
+    store = open_study(Path(folder))
+    table, found, rated = details(store), state(store), ratings(store)
+    design, methods, every = store.design, store.methods(), revisions(store)
+    store.close()
+    ranked = rankings(table, finished_only=finished_only)
+    if ranked.empty and rated.empty:
+        raise InputError(f"{folder}: nothing has been ranked yet", fix="see cas study status")
+    tables = {"details": table, "revisions": every}
+    tables |= {"ratings": rated} if len(rated) else {}
+    if redcap:
+        tables |= {
+            "redcap": records(table, rated, methods),
+            "codebook": dictionary(design, methods),
+        }
+    files = _write(path, ranked, tables)
+    found["agreement"] = agreement_of(ranked)
+    count = len(ranked.groupby(["case", "rater"]))
+    lines = [f"{path}: {count} rankings", *(f"{file}: {name}" for name, file in files.items())]
+    return Result(
+        "export",
+        {**found, "rankings": str(path), **files, "rows": len(ranked)},
+        "\n".join([_state_text(found), *lines]),
+        warnings=tuple(found["warnings"]),
+        notes=(f"Next: cas preference {path}",) if count else (),
+    )
+
+
+def _write(path: Path, ranked: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> dict[str, str]:
+    """The rankings, and the other tables beside them; name to file."""
+    from cas_metric.files import write_bytes
+
+    files = {name: path.with_name(f"{path.stem}-{name}{path.suffix}") for name in tables}
+    for file, content in ((path, ranked), *((files[name], tables[name]) for name in tables)):
+        write_bytes(file, content.to_csv(index=False, lineterminator="\n").encode())
+    return {name: str(file) for name, file in files.items()}
+
+
+def _state_text(found: Mapping[str, Any]) -> str:
+    """Raters and their agreement, as Markdown."""
+    from cas_metric.statistics.tables import markdown_table
+
+    headings = ["rater", "answered", "cannot judge", "median s", "last", "finished"]
+    lines = [
+        [
+            one["rater"],
+            f"{one['answered']}/{one['cases']}",
+            str(one["cannot_judge"]),
+            "–" if one["median_seconds"] is None else f"{one['median_seconds']:.0f}",
+            (one["last_activity"] or "–")[:16].replace("T", " "),
+            "yes" if one["finished_at"] else "no",
+        ]
+        for one in found["raters"]
+    ]
+    parts = ["Drawn phantoms, not medical data."] if found["embedded_world"] else []
+    agreement = found["agreement"]
+    parts += [
+        markdown_table(headings, lines),
+        "No case is ranked by two raters yet."
+        if agreement is None
+        else f"Agreement over {agreement['n_shared']} cases: "
+        f"Krippendorff's alpha {_interval(agreement['alpha'])}, "
+        f"Kendall's W {_interval(agreement['kendall_w'])} "
+        f"(chance {agreement['kendall_w_chance']:.2f})",
+        *_reliability_text(found["reliability"]),
+        *_turing_text(found["turing"]),
+    ]
+    return "\n\n".join(parts)
+
+
+def _reliability_text(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Agreement of raters with themselves, where cases were repeated."""
+    from cas_metric.statistics.tables import markdown_table
+
+    if not found:
+        return []
+    headings = ["rater", "item", "cases", "same", "weighted kappa", "ICC(A,1)"]
+    lines = [
+        [
+            *(one["rater"] or "all", one["item"], str(one["cases"]), f"{one['same']:.2f}"),
+            *(f"{one['weighted_kappa']:.2f}", f"{one['icc']:.2f}"),
+        ]
+        for one in found
+    ]
+    return ["Cases shown twice:", markdown_table(headings, lines)]
+
+
+def _turing_text(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Whether real images were told from synthetic ones."""
+    from cas_metric.statistics.tables import markdown_table
+
+    if not found:
+        return []
+    headings = ["rater", "calls", "real called real", "synthetic called real", "accuracy", "p"]
+    lines = [
+        [
+            *(one["rater"] or "all", str(one["calls"]), f"{one['real_called_real']:.2f}"),
+            *(f"{one['synthetic_called_real']:.2f}", _interval(one["accuracy"]), f"{one['p']:.3g}"),
+        ]
+        for one in found
+    ]
+    return ["Real or synthetic (exact test, one-sided):", markdown_table(headings, lines)]
+
+
+def _interval(found: Mapping[str, float]) -> str:
+    return f"{found['estimate']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
