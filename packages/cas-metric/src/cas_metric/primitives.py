@@ -53,17 +53,37 @@ def cosine(left: Array, right: Array) -> Array:
 
 
 def vdc(image: Array, prompt: Array) -> Array:
-    """Visual Description Consistency: image against its enriched prompt t_ep (Eq. 2)."""
+    """Visual Description Consistency: image against its enriched prompt t_ep (Eq. 2).
+
+    Example:
+        >>> import numpy as np
+        >>> vdc(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([1.0, 0.0])).tolist()
+        [1.0, 0.0]
+    """
     return cosine(image, prompt)
 
 
 def ccs(image: Array, checklist: Array) -> Array:
-    """Clinical Criteria Satisfaction: image against the checklist t_c of its class (Eq. 3)."""
+    """Clinical Criteria Satisfaction: image against the checklist t_c of its class (Eq. 3).
+
+    Example:
+        >>> import numpy as np
+        >>> image, checklist = np.array([[0.0, 2.0]]), np.array([[0.0, 1.0]])
+        >>> ccs(image, checklist).tolist()  # embeddings need no norm of 1
+        [1.0]
+    """
     return cosine(image, checklist)
 
 
 def sfs(image: Array, reference: Array) -> Array:
-    """Semantic Feature Similarity: image against its real reference image (Eq. 5)."""
+    """Semantic Feature Similarity: image against its real reference image (Eq. 5).
+
+    Example:
+        >>> import numpy as np
+        >>> image = np.array([[0.3, 0.4]])
+        >>> sfs(image, image).round(3).tolist()  # a copy of the reference has SFS 1
+        [1.0]
+    """
     return cosine(image, reference)
 
 
@@ -76,18 +96,38 @@ def dd(logits: Array, labels: Array) -> Array:
 
     Returns:
         ``(B,)`` float32 of zeros and ones; no gradient.
+
+    Example:
+        >>> import numpy as np
+        >>> logits = np.array([[2.0, 1.0], [2.0, 1.0]])
+        >>> dd(logits, np.array([0, 1])).tolist()
+        [1.0, 0.0]
     """
     xp = array_namespace(logits, labels)
     return xp.astype(xp.argmax(logits, axis=-1) == labels, xp.float32)
 
 
 def dd_probability(logits: Array, labels: Array) -> Array:
-    """The probe's probability of the label, ``(B,)`` float32 in [0, 1]: the graded form of DD."""
+    """The probe's probability of the label, ``(B,)`` float32 in [0, 1]: the graded form of DD.
+
+    Example:
+        >>> import numpy as np
+        >>> dd_probability(np.array([[0.0, 0.0]]), np.array([1])).round(3).tolist()
+        [0.5]
+    """
     return array_namespace(logits).exp(dd_log_likelihood(logits, labels))
 
 
 def dd_log_likelihood(logits: Array, labels: Array) -> Array:
-    """The reward form of DD: log-likelihood of the label under the probe, at most 0 (Eq. 4)."""
+    """The reward form of DD: log-likelihood of the label under the probe, at most 0 (Eq. 4).
+
+    Example:
+        >>> import torch
+        >>> logits = torch.zeros(1, 4, requires_grad=True)
+        >>> dd_log_likelihood(logits, torch.tensor([2])).sum().backward()
+        >>> logits.grad.tolist()  # towards the label, away from the others
+        [[-0.25, -0.25, 0.75, -0.25]]
+    """
     xp = array_namespace(logits, labels)
     logits = xp.astype(logits, xp.float32)
     shifted = logits - xp.max(logits, axis=-1, keepdims=True)

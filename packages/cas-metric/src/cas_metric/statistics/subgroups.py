@@ -184,6 +184,12 @@ def by_method(
 
     Raises:
         InputError: The rows lack a column: the run was scored without it.
+
+    Example:
+        >>> import pandas as pd
+        >>> rows = pd.DataFrame({"method": "a", "cas": [0.4, 0.5] * 20, "status": "ok"})
+        >>> by_method(rows.assign(sex=["f", "m"] * 20), ["sex"])["a"].groups["n"].tolist()
+        [20, 20]
     """
     lacking = [name for name in by if name not in rows]
     if lacking:

@@ -53,8 +53,8 @@ def compare(
 
     Example:
         >>> import cas_metric
-        >>> found = cas_metric.compare(["demo/run"])                         # doctest: +SKIP
-        >>> found.summary["focus"]                                           # doctest: +SKIP
+        >>> found = cas_metric.compare(["demo/run"])
+        >>> found.summary["focus"]
         'faithful'
     """
     from cas_metric.statistics.method_table import Settings, compare_methods

@@ -79,6 +79,12 @@ class FolderResult(Result):
     Attributes:
         folder: Where it is saved unless told otherwise.
         closing: What a person is told once it is saved; ``{folder}`` stands for the folder.
+
+    Example:
+        >>> from cas_metric.verbs.leakage import leakage
+        >>> result = leakage("demo/real/train", "demo/real/test")
+        >>> result.save("found").name, result.folder
+        ('found', PosixPath('leakage/test'))
     """
 
     folder: Path = field(default=Path())

@@ -26,6 +26,12 @@ class Trained:
             :func:`craft_trainer.generate` take it.
         config: What was run, every default spelt out.
         first: Whether this is the process that speaks for all.
+
+    Example:
+        >>> trained.stages[0].name, trained.artifact.parent == trained.stages[0]
+        ('1-lora', True)
+        >>> trained.curves()["step"].tolist()
+        [1, 2]
     """
 
     artifact: Path
