@@ -31,6 +31,7 @@ def run_examples(name: str, given: dict[str, Any]) -> None:
         if test.examples and "._" not in test.name
     ]
     assert tests, f"{name} shows no example"
+    assert not any("Example:\n" in (test.docstring or "") for test in tests), "write Examples:"
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
     for test in tests:
         assert not [one.source for one in test.examples if doctest.SKIP in one.options]

@@ -16,7 +16,7 @@ class CasError(Exception):
         problem: What is wrong, naming the file, column or value.
         fix: What to do about it, in the imperative; empty where the problem says it.
 
-    Example:
+    Examples:
         >>> print(CasError("a.png is empty", fix="draw it again"))
         a.png is empty
           fix: draw it again

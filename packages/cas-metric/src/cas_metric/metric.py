@@ -46,7 +46,7 @@ class ClinicalAlignmentScore(Metric):
         domain: Checklists and class names: a domain, or the name or file of a domain pack.
         **kwargs: As :class:`torchmetrics.Metric` takes them.
 
-    Example:
+    Examples:
         >>> from cas_metric.images import load_image, to_tensor
         >>> from cas_metric.manifest import read_manifest
         >>> real = read_manifest("demo/real/test").take(range(4))

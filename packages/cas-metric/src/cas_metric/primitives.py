@@ -43,7 +43,7 @@ def cosine(left: Array, right: Array) -> Array:
     Returns:
         ``(B,)`` float32 in [-1, 1].
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> cosine(np.array([[3.0, 4.0]]), np.array([1.0, 0.0])).tolist()
         [0.6000000238418579]
@@ -55,7 +55,7 @@ def cosine(left: Array, right: Array) -> Array:
 def vdc(image: Array, prompt: Array) -> Array:
     """Visual Description Consistency: image against its enriched prompt t_ep (Eq. 2).
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> vdc(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([1.0, 0.0])).tolist()
         [1.0, 0.0]
@@ -66,7 +66,7 @@ def vdc(image: Array, prompt: Array) -> Array:
 def ccs(image: Array, checklist: Array) -> Array:
     """Clinical Criteria Satisfaction: image against the checklist t_c of its class (Eq. 3).
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> image, checklist = np.array([[0.0, 2.0]]), np.array([[0.0, 1.0]])
         >>> ccs(image, checklist).tolist()  # embeddings need no norm of 1
@@ -78,7 +78,7 @@ def ccs(image: Array, checklist: Array) -> Array:
 def sfs(image: Array, reference: Array) -> Array:
     """Semantic Feature Similarity: image against its real reference image (Eq. 5).
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> image = np.array([[0.3, 0.4]])
         >>> sfs(image, image).round(3).tolist()  # a copy of the reference has SFS 1
@@ -97,7 +97,7 @@ def dd(logits: Array, labels: Array) -> Array:
     Returns:
         ``(B,)`` float32 of zeros and ones; no gradient.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> logits = np.array([[2.0, 1.0], [2.0, 1.0]])
         >>> dd(logits, np.array([0, 1])).tolist()
@@ -110,7 +110,7 @@ def dd(logits: Array, labels: Array) -> Array:
 def dd_probability(logits: Array, labels: Array) -> Array:
     """The probe's probability of the label, ``(B,)`` float32 in [0, 1]: the graded form of DD.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> dd_probability(np.array([[0.0, 0.0]]), np.array([1])).round(3).tolist()
         [0.5]
@@ -121,7 +121,7 @@ def dd_probability(logits: Array, labels: Array) -> Array:
 def dd_log_likelihood(logits: Array, labels: Array) -> Array:
     """The reward form of DD: log-likelihood of the label under the probe, at most 0 (Eq. 4).
 
-    Example:
+    Examples:
         >>> import torch
         >>> logits = torch.zeros(1, 4, requires_grad=True)
         >>> dd_log_likelihood(logits, torch.tensor([2])).sum().backward()
@@ -141,7 +141,7 @@ def clinical_alignment(vdc: Array, ccs: Array, dd: Array, sfs: Array) -> Array:
     With the log-likelihood in place of ``dd`` this is the reward r_cam of one trajectory.
     A NaN in any primitive gives NaN: a score is never the mean of fewer than four.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> clinical_alignment(*np.array([[0.2], [0.2], [1.0], [0.6]])).tolist()
         [0.5]

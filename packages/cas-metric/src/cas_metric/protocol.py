@@ -65,7 +65,7 @@ class Conditions:
             it was fitted on folds of the scored real set, ``none`` without one.
         reference: ``paired`` when every generated image has its real partner, else ``none``.
 
-    Example:
+    Examples:
         >>> version_of(Conditions())
         'cas-v1'
         >>> version_of(Conditions(dtype="bfloat16"))
@@ -82,7 +82,7 @@ class Conditions:
 def departures(conditions: Conditions) -> tuple[str, ...]:
     """Points in which a run departs from ``cas-v1``, as ``field: theirs (cas-v1: ours)``.
 
-    Example:
+    Examples:
         >>> departures(Conditions(probe="cross-fitted"))
         ('probe: cross-fitted (cas-v1: train)',)
     """
@@ -97,7 +97,7 @@ def departures(conditions: Conditions) -> tuple[str, ...]:
 def version_of(conditions: Conditions) -> str:
     """``cas-v1`` for a run that followed it in every point, else ``custom``.
 
-    Example:
+    Examples:
         >>> version_of(Conditions(evaluator="phantom-siglip"))
         'custom'
     """

@@ -39,7 +39,7 @@ class DomainSummary:
         path: The file.
         problem: Why it cannot be used; empty for a good pack.
 
-    Example:
+    Examples:
         >>> next(one for one in list_domains() if one.name == "phantom-chexpert").embedded
         True
     """
@@ -76,7 +76,7 @@ def load_domain(spec: str | Path) -> Domain:
     Raises:
         InputError: Unknown name, or a file that is no valid pack; names line and fix.
 
-    Example:
+    Examples:
         >>> load_domain("chexpert").checklist_items("cardiomegaly")[0]
         'Location: Central chest (Mediastinum/Heart)'
     """
@@ -119,7 +119,7 @@ def find_pack(spec: str | Path) -> Path:
 def list_domains() -> list[DomainSummary]:
     """Every pack that can be called by name; a broken one is listed with its problem.
 
-    Example:
+    Examples:
         >>> [one.name for one in list_domains() if one.origin == "shipped" and not one.embedded]
         ['breakhis', 'chexpert', 'fitzpatrick17k', 'origa']
     """
@@ -136,7 +136,7 @@ def parse_domain(text: str, source: str = "domain pack") -> Domain:
     Raises:
         InputError: Every problem found, each with its line.
 
-    Example:
+    Examples:
         >>> text = "{name: mine, title: Mine, modality: film, classes: [{name: a}, {name: b}]}"
         >>> parse_domain(text).class_names
         ('a', 'b')

@@ -66,7 +66,7 @@ class DomainClass(BaseModel):
         checklist: Attribute to visual description, in table order (§3.1, Tables 7-10); may be
             empty, and then CCS cannot be computed for the class.
 
-    Example:
+    Examples:
         >>> DomainClass(name="Edema", synonyms=("oedema",)).spellings
         ('Edema', 'oedema')
     """
@@ -90,7 +90,7 @@ class RankingCriteria(BaseModel):
         role: Whom the judge is asked to be.
         criteria: Criterion to what it means in this modality, most important first.
 
-    Example:
+    Examples:
         >>> from cas_metric.domains import load_domain
         >>> list(load_domain("chexpert").ranking.criteria)[0]
         'Diagnostic accuracy'
@@ -118,7 +118,7 @@ class Domain(BaseModel):
         prompt_schema: Form of an enriched prompt (Appendix B), where the domain has one.
         ranking: Criteria of ``cas judge``; general ones hold where there are none.
 
-    Example:
+    Examples:
         >>> from cas_metric.domains import load_domain
         >>> domain = load_domain("phantom-chexpert")
         >>> domain.canonical("pleural_effusion"), domain.index("Pleural Effusion")

@@ -39,7 +39,7 @@ class PromptField(BaseModel):
         required: Whether an answer without it is malformed.
         hint: What the key should hold, for the model that fills it.
 
-    Example:
+    Examples:
         >>> PromptField(name="side", kind="choice", values=("left", "right")).required
         True
     """
@@ -89,7 +89,7 @@ class PromptSchema(BaseModel):
         template: Segments of the prompt, joined by commas. ``{label}`` and the names of fields
             are filled in; a segment whose field is missing or ``none`` is left out.
 
-    Example:
+    Examples:
         >>> from cas_metric.domains import load_domain
         >>> schema = load_domain("fitzpatrick17k").prompt_schema
         >>> schema.validate({"shape": 7}, "Psoriasis")[0]

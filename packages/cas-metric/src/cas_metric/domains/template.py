@@ -81,7 +81,7 @@ def new_pack(name: str, directory: Path) -> Path:
     Raises:
         InputError: The name is not usable, or the file exists already.
 
-    Example:
+    Examples:
         >>> new_pack("my-ultrasound", Path("packs")).name
         'my-ultrasound.yaml'
     """

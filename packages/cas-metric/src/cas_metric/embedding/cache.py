@@ -119,7 +119,7 @@ class EmbeddingCache:
     Raises:
         InputError: The directory cannot be used, or the store in it is damaged.
 
-    Example:
+    Examples:
         >>> entry, content = Entry(np.ones(4, np.float32)), bytes(32)
         >>> known, other = (key(content, encoder * 64, "image") for encoder in "01")
         >>> with EmbeddingCache("none") as cache:

@@ -132,7 +132,7 @@ def embed_image_files(
         CasError: The device has no memory for a single image, the cache no space, or an embedding
             is neither in the cache nor known to have failed.
 
-    Example:
+    Examples:
         >>> from cas_metric.encoders import load_encoder
         >>> files = [Path("demo/real/test/images/test-00000.png"), Path("lost.png")]
         >>> with EmbeddingCache("demo/cache") as cache:
@@ -228,7 +228,7 @@ def embed_texts(
         InputError: The encoder has no text tower.
         CasError: An embedding is not finite, or is in no rank's cache.
 
-    Example:
+    Examples:
         >>> from cas_metric.encoders import load_encoder
         >>> with EmbeddingCache("none") as cache:
         ...     found = embed_texts(["edema", "edema"], load_encoder("phantom-siglip"), cache)

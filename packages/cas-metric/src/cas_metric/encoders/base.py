@@ -49,7 +49,7 @@ class TextEmbeddings(NamedTuple):
             before anything was cut.
         truncated: ``(N,)`` bool on the CPU: whether some of the text was not seen by the model.
 
-    Example:
+    Examples:
         >>> from cas_metric.encoders import load_encoder
         >>> encoder = load_encoder("phantom-siglip", device="cpu")
         >>> encoder.embed_texts(["edema", "edema " * 500]).truncated.tolist()
@@ -76,7 +76,7 @@ class Encoder(Protocol):
         text_policy: How texts beyond the limit are treated, one of ``protocol.TEXT_POLICIES``.
         device: Where the model lives, as torch names it (``cpu``, ``cuda``, ``cuda:1``, …).
 
-    Example:
+    Examples:
         >>> from cas_metric.encoders import load_encoder
         >>> import torch
         >>> encoder = load_encoder("phantom-siglip", device="cpu")

@@ -28,7 +28,7 @@ _PROBE_SHAPE: Final = (600, 480)
 def named_encoders() -> list[dict[str, Any]]:
     """Every named encoder as a row: what :class:`EncoderInfo` says, and whether it is ``cached``.
 
-    Example:
+    Examples:
         >>> next(row["token_limit"] for row in named_encoders() if row["alias"] == "siglip")
         64
     """
@@ -69,7 +69,7 @@ def check_encoder(
 def seen_tokens(encoder: Encoder, text: str) -> dict[str, Any]:
     """The tokens that an encoder sees of a text, how many it has, and whether some are cut.
 
-    Example:
+    Examples:
         >>> from cas_metric.encoders import load_encoder
         >>> found = seen_tokens(load_encoder("phantom-siglip"), "left pleural effusion")
         >>> found["tokens"], found["truncated"]
@@ -84,7 +84,7 @@ def seen_tokens(encoder: Encoder, text: str) -> dict[str, Any]:
 def checklist_lengths(encoder: Encoder, domains: Sequence[Domain]) -> list[dict[str, Any]]:
     """Tokens of every checklist of some domains, and which are cut at the encoder's limit.
 
-    Example:
+    Examples:
         >>> from cas_metric.domains import load_domain
         >>> from cas_metric.encoders import load_encoder
         >>> domains = [load_domain("phantom-chexpert")]

@@ -50,7 +50,7 @@ class EncoderInfo:
         sha256: Of every file that loading reads, by name, where it is publicly known; what tells
             whether a copy is genuine.
 
-    Example:
+    Examples:
         >>> from cas_metric.encoders import list_encoders
         >>> info = next(one for one in list_encoders() if one.alias == "siglip")
         >>> info.hub_id, info.token_limit
@@ -84,7 +84,7 @@ class Family:
             files and its configuration.
         encoders: The encoders that it gives names to.
 
-    Example:
+    Examples:
         >>> family = Family("mine", load=lambda directory, config: ..., model_types=("my-vit",))
         >>> family.takes({"config.json"}, {"model_type": "my-vit"})
         True

@@ -30,7 +30,7 @@ class Identity:
             ``custom``.
         reason: What to say beside the alias; empty where it is verified or like no named one.
 
-    Example:
+    Examples:
         >>> Identity("siglip", "unverified", "revision alone is known").alias
         'siglip'
     """
@@ -52,7 +52,7 @@ def identify(encoder: Any) -> Identity:
         encoder: An :class:`~cas_metric.encoders.Encoder`; its ``files`` (sha256 by name) decide,
             its name and revision only where no content is known.
 
-    Example:
+    Examples:
         >>> from cas_metric.encoders import load_encoder
         >>> identify(load_encoder("phantom-siglip", device="cpu")).status
         'custom'

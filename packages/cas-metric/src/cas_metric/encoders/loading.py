@@ -57,7 +57,7 @@ def load_encoder(
         ModelUnavailable: The files cannot be had here (exit code 4).
         InputError: Unknown spec, unsupported architecture, or files that do not fit together.
 
-    Example:
+    Examples:
         >>> encoder = load_encoder("phantom-siglip", device="cpu")
         >>> encoder.embed_texts(["a chest radiograph"]).embeddings.shape
         torch.Size([1, 128])

@@ -65,7 +65,7 @@ def load_image(
             holds several pictures, or has values without a known range.
         MissingDependency: The extra for DICOM or NIfTI is not installed.
 
-    Example:
+    Examples:
         >>> image = load_image("demo/real/test/images/test-00000.png")
         >>> image.pixels.shape, image.pixels.dtype, image.steps
         ((64, 64, 3), dtype('uint8'), ())
@@ -96,7 +96,7 @@ def probe_header(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int
         ImageError: The file is missing, empty, of no known format, too large, too small or thin.
         MissingDependency: The extra for DICOM or NIfTI is not installed.
 
-    Example:
+    Examples:
         >>> probe_header("demo/real/test/images/test-00000.png")
         (64, 64)
     """

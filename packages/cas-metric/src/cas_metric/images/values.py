@@ -38,7 +38,7 @@ class LoadedImage:
         steps: What was done to the stored values, in order, and what is to be noted of the
             result (:func:`~cas_metric.images.notes_of`); empty for plain 8-bit grey or RGB.
 
-    Example:
+    Examples:
         >>> LoadedImage(np.zeros((8, 8, 3), np.uint8)).steps  # nothing was done to the values
         ()
     """
@@ -61,7 +61,7 @@ class Window:
     Raises:
         InputError: The bounds are not finite, or ``high`` is not above ``low``.
 
-    Example:
+    Examples:
         >>> lungs = Window(-600 - 1500 / 2, -600 + 1500 / 2)
         >>> lungs.apply(np.array([-2000.0, -600.0, 400.0])).tolist()
         [0.0, 0.5, 1.0]
@@ -166,7 +166,7 @@ def count_steps(records: Iterable[tuple[str, ...]]) -> dict[str, int]:
     Args:
         records: ``steps`` of each :class:`LoadedImage` of a set.
 
-    Example:
+    Examples:
         >>> count_steps([("EXIF orientation",), (), ("EXIF orientation",)])
         {'EXIF orientation': 2}
     """
@@ -186,7 +186,7 @@ def grey_to_rgb(values: np.ndarray) -> np.ndarray:
 def to_uint8(pixels: np.ndarray) -> np.ndarray:
     """8-bit pixels of a :class:`LoadedImage`: rounded where they are float, else unchanged.
 
-    Example:
+    Examples:
         >>> to_uint8(np.full((1, 1, 3), 0.5, np.float32)).tolist()
         [[[128, 128, 128]]]
     """
@@ -199,7 +199,7 @@ def to_uint8(pixels: np.ndarray) -> np.ndarray:
 def to_tensor(pixels: np.ndarray) -> torch.Tensor:
     """``(H, W, 3)`` uint8 or float pixels to a ``(3, H, W)`` float32 tensor in [0, 1].
 
-    Example:
+    Examples:
         >>> to_tensor(np.full((4, 6, 3), 255, np.uint8)).shape
         torch.Size([3, 4, 6])
     """
@@ -215,7 +215,7 @@ def save_png(image: LoadedImage, path: str | Path) -> None:
 
     It makes a file that can be scored of one slice of a volume, or one frame of a film.
 
-    Example:
+    Examples:
         >>> ramp = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8, 1)
         >>> save_png(LoadedImage(ramp.repeat(3, axis=2)), "ramp.png")
     """
@@ -236,7 +236,7 @@ def sha256_file(path: str | Path) -> str:
     Raises:
         ImageError: The file is missing or cannot be read.
 
-    Example:
+    Examples:
         >>> _ = Path("empty").write_bytes(b"")
         >>> sha256_file("empty")[:8]
         'e3b0c442'

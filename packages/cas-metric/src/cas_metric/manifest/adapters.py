@@ -53,7 +53,7 @@ def from_frame(
         InputError: Columns that are absent or misspelt, cells that are neither text nor numbers.
         PreflightError: Rows that cannot be used, all of them.
 
-    Example:
+    Examples:
         >>> import polars
         >>> frame = polars.DataFrame({"file": ["a.png"], "label": ["Edema"], "seed": [3]})
         >>> from_frame(frame, "images", columns={"file": "image"}).rows["seed"].tolist()
@@ -85,7 +85,7 @@ def from_chexgenbench(
         InputError: The table cannot be read or lacks its columns.
         PreflightError: Rows that cannot be used, all of them.
 
-    Example:
+    Examples:
         >>> import pandas as pd
         >>> row = {"prompt": "No effusion.", "img_savename": "7.png", "finding": "Normal"}
         >>> pd.DataFrame([row]).to_csv("made.csv", index=False)
@@ -115,7 +115,7 @@ def from_huggingface(
     Raises:
         InputError: Columns that are absent, or images that are neither bytes nor files.
 
-    Example:
+    Examples:
         >>> import datasets
         >>> cells = {"image": ["demo/real/test/images/test-00000.png"], "label": ["Edema"]}
         >>> held = datasets.Dataset.from_dict(cells).cast_column("image", datasets.Image())
@@ -176,7 +176,7 @@ def from_torch(
     Raises:
         InputError: Items of another form, values outside of [0, 1], labels beyond ``classes``.
 
-    Example:
+    Examples:
         >>> import torch
         >>> held = [(torch.zeros(3, 8, 8), 1), (torch.ones(3, 8, 8), 0)]
         >>> from_torch(held, "written", classes=["benign", "malignant"]).rows["label"].tolist()

@@ -51,7 +51,7 @@ class FolderConfig(BaseModel):
             (float, deep DICOM without a window of its own). It applies to every image.
         provenance: How the folder was made; any JSON value.
 
-    Example:
+    Examples:
         >>> config = read_folder_config("demo/real/test")
         >>> config.domain, config.split, config.train.name
         ('phantom-chexpert', 'test', 'train')
@@ -80,7 +80,7 @@ def read_folder_config(folder: str | Path) -> FolderConfig | None:
         InputError: It is no YAML mapping, or has an unknown key or a value of the wrong type. The
             message gives the line.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())
         >>> _ = write_folder_config(folder, FolderConfig(domain="chexpert", split="test"))
@@ -104,7 +104,7 @@ def write_folder_config(folder: str | Path, config: FolderConfig) -> Path:
     Returns:
         The path of the file.
 
-    Example:
+    Examples:
         >>> folder = Path("mine")
         >>> folder.mkdir()
         >>> config = FolderConfig(domain="chexpert", train=folder / "train")

@@ -48,7 +48,7 @@ class Manifest:
         extra: The table's further columns (age, sex, scanner …) as text, row by row beside
             ``rows``; without columns where there are none.
 
-    Example:
+    Examples:
         >>> from cas_metric.manifest import read_manifest
         >>> manifest = read_manifest("demo/real/test")
         >>> manifest.take([0, 1]).rows["id"].tolist()

@@ -73,7 +73,7 @@ def _load(domain: str) -> Renderer:
 def renderer(domain: str) -> Renderer:
     """The renderer of a domain, with or without the prefix ``phantom-``.
 
-    Example:
+    Examples:
         >>> renderer("breakhis").domain
         'phantom-breakhis'
     """
@@ -91,7 +91,7 @@ def generator(domain: str, label: str, *numbers: int) -> np.random.Generator:
     Raises:
         InputError: ``label`` is no class of the domain.
 
-    Example:
+    Examples:
         >>> one, again = (generator("chexpert", "Pneumonia", 7) for _ in range(2))
         >>> one.random() == again.random()
         True
@@ -114,7 +114,7 @@ def make_phantom(domain: str, label: str, seed: int, size: int = 64) -> Phantom:
         seed: Number of the phantom within its class.
         size: Side of the image in pixels.
 
-    Example:
+    Examples:
         >>> make_phantom("phantom-chexpert", "Pneumonia", seed=0, size=128).image.shape
         (128, 128, 3)
     """
@@ -125,7 +125,7 @@ def make_phantom(domain: str, label: str, seed: int, size: int = 64) -> Phantom:
 def render_phantom(artist: Renderer, spec: FindingSpec, size: int = 64) -> Phantom:
     """Image, label and prompt of a specification.
 
-    Example:
+    Examples:
         >>> artist = renderer("chexpert")
         >>> spec = artist.sample("Pneumonia", generator("chexpert", "Pneumonia", 0))
         >>> render_phantom(artist, spec, size=32).image.shape

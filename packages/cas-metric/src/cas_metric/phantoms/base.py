@@ -30,7 +30,7 @@ class FindingSpec:
         nuisance: What varies without meaning: pose, exposure, devices, hair, stain, noise.
         seed: Seeds the pixel-level randomness of the rendering.
 
-    Example:
+    Examples:
         >>> spec = FindingSpec("phantom-chexpert", "Pneumonia", {"severity": 0.2})
         >>> spec.with_finding(severity=0.9).finding
         {'severity': 0.9}
@@ -51,7 +51,7 @@ class FindingSpec:
 class Phantom:
     """A rendered specification: ``image`` is ``(H, W, 3)`` uint8 RGB.
 
-    Example:
+    Examples:
         >>> from cas_metric.phantoms import make_phantom
         >>> phantom = make_phantom("chexpert", "Cardiomegaly", seed=1)
         >>> phantom.image.shape, phantom.label, phantom.prompt.split(":")[0]
@@ -67,7 +67,7 @@ class Phantom:
 class Renderer(Protocol):
     """One modality. Implementations hold no state: the same arguments give the same pixels.
 
-    Example:
+    Examples:
         >>> from cas_metric.phantoms import generator, renderer
         >>> artist = renderer("origa")
         >>> spec = artist.sample("Glaucoma", generator("origa", "Glaucoma", 0))

@@ -124,7 +124,7 @@ def write_phantom_dataset(
         InputError: Unknown domain, too few images for its classes, or a folder that is there
             already and holds something else.
 
-    Example:
+    Examples:
         >>> sorted(write_phantom_dataset("origa", "fundus", train=4, test=4))
         ['test', 'train']
     """

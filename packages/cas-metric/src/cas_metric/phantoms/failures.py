@@ -27,7 +27,7 @@ _CONTRAST_LOSS: Final = 0.9
 class Failure(Protocol):
     """A planted failure.
 
-    Example:
+    Examples:
         >>> sorted(FAILURES)[:4]
         ['blur', 'exaggeration', 'low_contrast', 'missing_finding']
     """
@@ -53,7 +53,7 @@ def faithful(
 ) -> Phantom:
     """No failure: the same finding with fresh nuisance and a fresh pixel seed.
 
-    Example:
+    Examples:
         >>> from cas_metric.phantoms import generator, renderer
         >>> artist, rng = renderer("chexpert"), generator("chexpert", "Pneumonia", 0)
         >>> spec = artist.sample("Pneumonia", rng)
@@ -79,7 +79,7 @@ def wrong_class(
 ) -> Phantom:
     """The finding of another class in the same picture.
 
-    Example:
+    Examples:
         >>> from cas_metric.phantoms import generator, renderer
         >>> artist, rng = renderer("chexpert"), generator("chexpert", "Pneumonia", 0)
         >>> made = wrong_class(artist, artist.sample("Pneumonia", rng), rng)
@@ -105,7 +105,7 @@ def missing_finding(
 ) -> Phantom:
     """The same picture without its sign; unchanged where the class has none (No Finding).
 
-    Example:
+    Examples:
         >>> from cas_metric.phantoms import generator, renderer
         >>> artist, rng = renderer("chexpert"), generator("chexpert", "Cardiomegaly", 0)
         >>> spec = artist.sample("Cardiomegaly", rng)
@@ -124,7 +124,7 @@ def wrong_side(
 ) -> Phantom:
     """The sign on the wrong side, or where it cannot be.
 
-    Example:
+    Examples:
         >>> from cas_metric.phantoms import generator, renderer
         >>> artist, rng = renderer("chexpert"), generator("chexpert", "Pleural Effusion", 0)
         >>> spec = artist.sample("Pleural Effusion", rng)
@@ -144,7 +144,7 @@ def exaggeration(
 ) -> Phantom:
     """The sign beyond its natural range.
 
-    Example:
+    Examples:
         >>> from cas_metric.phantoms import generator, renderer
         >>> artist, rng = renderer("chexpert"), generator("chexpert", "Cardiomegaly", 0)
         >>> spec = artist.sample("Cardiomegaly", rng)
@@ -163,7 +163,7 @@ def blur(
 ) -> Phantom:
     """Out of focus.
 
-    Example:
+    Examples:
         >>> from cas_metric.phantoms import generator, renderer
         >>> artist, rng = renderer("chexpert"), generator("chexpert", "Pneumonia", 0)
         >>> spec = artist.sample("Pneumonia", rng)
@@ -183,7 +183,7 @@ def noise(
 ) -> Phantom:
     """White noise in every pixel and channel.
 
-    Example:
+    Examples:
         >>> from cas_metric.phantoms import generator, renderer
         >>> artist, rng = renderer("chexpert"), generator("chexpert", "Pneumonia", 0)
         >>> spec = artist.sample("Pneumonia", rng)
@@ -203,7 +203,7 @@ def low_contrast(
 ) -> Phantom:
     """Every channel drawn towards its mean.
 
-    Example:
+    Examples:
         >>> from cas_metric.phantoms import generator, renderer
         >>> artist, rng = renderer("chexpert"), generator("chexpert", "Pneumonia", 0)
         >>> spec = artist.sample("Pneumonia", rng)

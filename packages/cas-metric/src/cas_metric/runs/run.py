@@ -29,7 +29,7 @@ class Run:
         probe: The probe, where it was fitted on a training split in this run.
         path: Folder that it was read from or saved to; None for a run in memory.
 
-    Example:
+    Examples:
         >>> run = Run.load("demo/run")
         >>> run.worst(3)["method"].tolist()
         ['wrong', 'wrong', 'wrong']

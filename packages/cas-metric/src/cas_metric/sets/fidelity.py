@@ -40,7 +40,7 @@ class Manifolds(NamedTuple):
         density: Mean number of real balls around a generated image over k; may exceed 1.
         coverage: Share of real balls that hold a generated image.
 
-    Example:
+    Examples:
         >>> rows = np.random.default_rng(0).normal(size=(50, 2))
         >>> manifolds(rows, rows + 100)  # nowhere near
         Manifolds(precision=0.0, recall=0.0, density=0.0, coverage=0.0)
@@ -62,7 +62,7 @@ def frechet_distance(generated: ArrayLike, real: ArrayLike) -> float:
         generated: ``(N, D)``, N at least 2.
         real: ``(M, D)``, M at least 2.
 
-    Example:
+    Examples:
         >>> rows = np.random.default_rng(0).normal(size=(500, 4))
         >>> round(frechet_distance(rows + 1, rows), 3)  # a shift of 1 in each of four dimensions
         4.0
@@ -118,7 +118,7 @@ def manifolds(generated: ArrayLike, real: ArrayLike, *, k: int = NEIGHBOURS) -> 
     Raises:
         InputError: If a set has no more than k images.
 
-    Example:
+    Examples:
         >>> rows = np.random.default_rng(0).normal(size=(50, 2))
         >>> manifolds(rows, rows).precision
         1.0

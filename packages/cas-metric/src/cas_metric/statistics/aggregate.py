@@ -98,7 +98,7 @@ def summarise(
         one that some class lacks: ``class_balanced_lacks`` names the classes. Limits are NaN with
         one cluster, or where nothing varies.
 
-    Example:
+    Examples:
         >>> import pandas as pd
         >>> rows = pd.read_csv("demo/run/per_image.csv")
         >>> found = summarise(rows[rows["method"] == "faithful"])

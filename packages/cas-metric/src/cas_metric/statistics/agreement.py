@@ -38,7 +38,7 @@ class Agreement(NamedTuple):
 def agreement(rankings: Rankings, *, level: float = CONFIDENCE) -> Agreement | None:
     """Agreement over the cases that several raters ranked; None when there are none.
 
-    Example:
+    Examples:
         >>> import pandas as pd
         >>> from cas_metric.statistics.preference import parse_rankings
         >>> votes = {"case": [1, 1, 2, 2], "rater": ["x", "y"] * 2}

@@ -96,7 +96,7 @@ def bimodality(
     Raises:
         InputError: If no real image has a finite CAS.
 
-    Example:
+    Examples:
         >>> dd = np.repeat([0.0, 1.0], [10, 30])  # a quarter wrong: tau lies on the edge
         >>> found = bimodality(0.25 * dd + np.linspace(0.2, 0.25, 40), dd)
         >>> found.wrong_share, found.warning

@@ -73,7 +73,7 @@ class PairedDifference(NamedTuple):
         wins: Cases in which ``left`` is higher.
         losses: Cases in which ``right`` is higher.
 
-    Example:
+    Examples:
         >>> (found,) = paired_differences({"a": [0.5, 0.6, 0.7], "b": [0.4, 0.5, 0.6]})
         >>> found.left, found.right, round(found.difference.estimate, 3), found.win_rate.estimate
         ('a', 'b', 0.1, 1.0)
@@ -110,7 +110,7 @@ def case_table(rows: pd.DataFrame, quantity: str = "cas") -> tuple[pd.DataFrame,
     Returns:
         The table (NaN where a method lacks the case), and the cluster label of every case.
 
-    Example:
+    Examples:
         >>> import pandas as pd
         >>> table, clusters = case_table(pd.read_csv("demo/run/per_image.csv"))
         >>> table.columns.tolist(), len(table) == len(clusters)
@@ -132,7 +132,7 @@ def seed_spread(values: ArrayLike, seeds: ArrayLike) -> SeedSpread:
         values: ``(N,)``; NaN is left out.
         seeds: ``(N,)`` generation seed of each value.
 
-    Example:
+    Examples:
         >>> found = seed_spread([0.4, 0.5, 0.5, 0.6], seeds=[0, 0, 1, 1])
         >>> found.seeds, round(found.mean, 3), round(found.std, 3)
         (2, 0.5, 0.071)
@@ -168,7 +168,7 @@ def sign_flip_test(
         seed: Seed of the patterns.
         one_sided: Test for a positive mean alone; two-sided by default.
 
-    Example:
+    Examples:
         >>> sign_flip_test([0.1, 0.2, 0.1, 0.3, 0.2])  # 2 of 32 patterns are as far from zero
         PValue(value=0.0625, exact=True)
     """
@@ -198,7 +198,7 @@ def sign_flip_test(
 def holm(p_values: ArrayLike) -> Floats:
     """Holm's step-down correction (Holm 1979): adjusted p-values, in the order given.
 
-    Example:
+    Examples:
         >>> holm([0.01, 0.04, 0.03]).round(3).tolist()
         [0.03, 0.06, 0.06]
     """
@@ -233,7 +233,7 @@ def paired_differences(
     Raises:
         InputError: If two methods have no case in common.
 
-    Example:
+    Examples:
         >>> table = {"craft": [0.5, 0.6, 0.7], "lora": [0.4, 0.5, 0.5], "base": [0.2, 0.3, 0.3]}
         >>> [(one.left, one.right) for one in paired_differences(table)]
         [('craft', 'lora'), ('craft', 'base'), ('lora', 'base')]

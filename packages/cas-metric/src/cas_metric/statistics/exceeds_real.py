@@ -99,7 +99,7 @@ def exceeds_real(
         Method to its excesses; empty lists are the expected outcome. A method with fewer than two
         clusters in common with Real is never named.
 
-    Example:
+    Examples:
         >>> import pandas as pd
         >>> rows, real = (pd.read_csv(f"demo/run/{one}per_image.csv") for one in ("", "real_"))
         >>> exceeds_real({"wrong": rows[rows["method"] == "wrong"]}, real)

@@ -96,7 +96,7 @@ def compare_methods(
     Raises:
         InputError: If no row is scored, or ``focus`` is not among the methods.
 
-    Example:
+    Examples:
         >>> import pandas as pd
         >>> rows = pd.read_csv("demo/run/per_image.csv")
         >>> found = compare_methods(rows, real=pd.read_csv("demo/run/real_per_image.csv"))

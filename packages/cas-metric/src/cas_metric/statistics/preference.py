@@ -115,7 +115,7 @@ def parse_rankings(frame: pd.DataFrame) -> Rankings:
             without a case, rater or method, a method ranked twice by a rater in a case, or a
             ranking of fewer than two methods.
 
-    Example:
+    Examples:
         >>> import pandas as pd
         >>> table = pd.DataFrame({"case": [1, 2], "a": [1, 2], "b": [2, 1], "c": [3, 3]})
         >>> parse_rankings(table).methods, parse_rankings(table).ranks.tolist()
@@ -218,7 +218,7 @@ def preference_scores(
     Raises:
         InputError: If the comparisons do not determine the scores; the groups are named.
 
-    Example:
+    Examples:
         >>> import pandas as pd
         >>> table = pd.DataFrame({"case": range(20), "a": [1, 1, 1, 2] * 5, "b": [2, 2, 2, 1] * 5})
         >>> scores = preference_scores(parse_rankings(table)).scores
@@ -273,7 +273,7 @@ def top1_rates(rankings: Rankings, *, level: float = CONFIDENCE) -> dict[str, In
 
     Intervals are Wilson's at the effective sample size, all raters of a case together.
 
-    Example:
+    Examples:
         >>> import pandas as pd
         >>> table = pd.DataFrame({"case": range(4), "a": [1, 1, 1, 2], "b": [2, 2, 2, 1]})
         >>> top1_rates(parse_rankings(table))["a"].estimate
@@ -298,7 +298,7 @@ def win_matrix(rankings: Rankings, *, level: float = CONFIDENCE) -> dict[str, di
     Returns:
         Row to column to :class:`Win`; pairs that were never ranked together are left out.
 
-    Example:
+    Examples:
         >>> import pandas as pd
         >>> table = pd.DataFrame({"case": range(4), "a": [1, 1, 1, 2], "b": [2, 2, 1, 1]})
         >>> win = win_matrix(parse_rankings(table))["a"]["b"]
@@ -327,7 +327,7 @@ def rank_distribution(rankings: Rankings) -> dict[str, list[float]]:
     Tied methods share the places that they cover equally (two in first place: half of first and
     half of second each).
 
-    Example:
+    Examples:
         >>> import pandas as pd
         >>> table = pd.DataFrame({"case": [1, 2], "a": [1, 1], "b": [1, 2]})
         >>> rank_distribution(parse_rankings(table))

@@ -100,7 +100,7 @@ def finite(values: ArrayLike, what: str = "CAS") -> Floats:
 def threshold(real_cas: ArrayLike, quantile: float = TAIL_QUANTILE) -> float:
     """Threshold tau: a quantile of the real images' CAS, the 25th percentile by protocol.
 
-    Example:
+    Examples:
         >>> threshold([0.40, 0.44, 0.48, 0.52, 0.56])
         0.44
     """
@@ -110,7 +110,7 @@ def threshold(real_cas: ArrayLike, quantile: float = TAIL_QUANTILE) -> float:
 def low_rate(cas: ArrayLike, tau: float) -> float:
     """Share of the images whose CAS lies strictly below ``tau``.
 
-    Example:
+    Examples:
         >>> low_rate([0.30, 0.44, 0.50, 0.60], tau=0.44)  # at tau is not below it
         0.25
     """
@@ -160,7 +160,7 @@ def tail_statistics(
     Raises:
         InputError: If either set has no finite CAS.
 
-    Example:
+    Examples:
         >>> found = tail_statistics(np.linspace(0.2, 0.6, 40), np.linspace(0.3, 0.7, 40))
         >>> found.rate.low < found.rate.estimate < found.rate.high
         True
@@ -336,7 +336,7 @@ def reductions(
     Raises:
         InputError: If there is no baseline.
 
-    Example:
+    Examples:
         >>> lowest, best = reductions(0.2, {"a": (0.4, 0.45), "b": (0.5, 0.48)})
         >>> lowest.baseline, round(lowest.absolute, 3), best.baseline, round(best.absolute, 3)
         ('a', 0.2, 'b', 0.3)
@@ -381,7 +381,7 @@ def split_by_diagnosis(cas: ArrayLike, dd: ArrayLike, tau: float) -> dict[str, A
         ``n_correct``, ``n_wrong``; ``rate_correct``, ``rate_wrong`` (NaN for an empty group); and
         ``share_wrong_of_low``, the part of the tail that a wrong diagnosis alone accounts for.
 
-    Example:
+    Examples:
         >>> split_by_diagnosis([0.3, 0.5, 0.2], [1, 1, 0], tau=0.4)["share_wrong_of_low"]
         0.5
     """

@@ -38,7 +38,7 @@ class Interval(NamedTuple):
         high: Upper end of the interval.
         level: Nominal coverage, for example 0.95.
 
-    Example:
+    Examples:
         >>> found = Interval(0.50, 0.47, 0.53, 0.95)
         >>> found.low <= 0.52 <= found.high
         True

@@ -38,7 +38,7 @@ def demo(
     Returns:
         The run, saved in ``out``/run, and whether the score saw what was planted.
 
-    Example:
+    Examples:
         >>> run, result = demo("demo", images=16)
         >>> result.summary["auroc"] > 0.9  # faithful images above wrong ones
         True

@@ -52,7 +52,7 @@ def diversity(
         InputError: Nothing to measure, or no prompt with two samples.
         ModelUnavailable: Weights that cannot be had.
 
-    Example:
+    Examples:
         >>> import cas_metric
         >>> found = cas_metric.diversity("demo/generated/faithful", "demo/real/test", lpips=False)
         >>> entry = found.summary["embeddings"]["faithful"]["Pneumonia"]

@@ -142,7 +142,7 @@ def score(
         TooManyFailures: More images failed than allowed.
         RankStopped: This is not rank 0, and its part is done (exit code 0) or rank 0 met an error.
 
-    Example:
+    Examples:
         >>> import cas_metric
         >>> run = cas_metric.score(
         ...     "demo/generated", "demo/real/test", method="faithful", cache="demo/cache"

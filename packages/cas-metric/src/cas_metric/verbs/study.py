@@ -61,7 +61,7 @@ def create(
         InputError: Wrong sources, or a folder that holds something.
         PreflightError: Images that cannot be read.
 
-    Example:
+    Examples:
         >>> sets = [f"{kind}=demo/generated/{kind}" for kind in ("faithful", "wrong")]
         >>> made = create("study", sets, real="demo/real/test", cases=4, raters=["ann"])
         >>> sorted(made.summary)

@@ -51,7 +51,7 @@ class DiffusionModel(ABC):
         trainable: Parameters by name: LoRA matrices of the denoiser, or learned token vectors.
         embedded_guidance: Scale that a guidance-distilled model is told.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from craft_trainer.config.schema import resolve
         >>> from craft_trainer.artifact.folder import load_base
@@ -204,7 +204,7 @@ def family_of(pipeline_name: str) -> type[DiffusionModel]:
     Raises:
         InputError: It is not trained here; those that are trained are named.
 
-    Example:
+    Examples:
         >>> family_of("FluxPipeline").__name__
         'Flux'
     """

@@ -37,7 +37,7 @@ class Data(Section):
             names.
         resolution: Side of the square that images are resized to, in pixels.
 
-    Example:
+    Examples:
         >>> Data.model_validate(yaml.safe_load("{train: data/train, resolution: 64}")).resolution
         64
     """
@@ -50,7 +50,7 @@ class Data(Section):
 class Lora(Section):
     """Low-rank adapters of the denoiser's attention to the text.
 
-    Example:
+    Examples:
         >>> Lora.model_validate(yaml.safe_load("{rank: 8, alpha: 16}")).rank
         8
     """
@@ -71,7 +71,7 @@ class Sampling(Section):
         flow_sampler: How a flow-matching model steps: ``euler`` as pipelines do, or ``ancestral``,
             which draws noise as DDPM does and which ``repeat_mode: renoise`` needs.
 
-    Example:
+    Examples:
         >>> Sampling.model_validate(yaml.safe_load("{steps: 10, guidance: 1}")).timestep_spacing
         'leading'
     """
@@ -90,7 +90,7 @@ class Critic(Section):
         probe: Saved probe in the critic's space; by default one is fitted on ``data.train``.
         text_policy: How texts beyond the encoder's limit are treated.
 
-    Example:
+    Examples:
         >>> Critic.model_validate(yaml.safe_load("{encoder: phantom-medsiglip}")).text_policy
         'truncate'
     """
@@ -117,7 +117,7 @@ class Config(Section):
         artifact: Whether a stage hands on its last weights, or those with the best held-out CAS.
         stages: Each starts from what the one before it learned.
 
-    Example:
+    Examples:
         >>> config = resolve(settings, base="phantom-sd", seed=3)
         >>> config.seed, [stage.method for stage in config.stages]
         (3, ['lora'])
@@ -188,7 +188,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         InputError: No such file, no YAML, an unknown key (with the nearest known one) or a value
             that does not suit its key.
 
-    Example:
+    Examples:
         >>> file = tmp / "config.yaml"
         >>> _ = file.write_text(yaml.safe_dump(settings))
         >>> load_config(file, ["stages.0.steps=7", "lora.rank=4"]).stages[0].steps
@@ -215,7 +215,7 @@ def _read(path: Path) -> dict[str, Any]:
 def parse_config(values: Mapping[str, Any], source: str = "configuration") -> Config:
     """Check the values of a configuration. InputError as :func:`load_config`.
 
-    Example:
+    Examples:
         >>> run = parse_config(
         ...     {
         ...         "output": "runs/first",
@@ -265,7 +265,7 @@ def resolve(config: Config | Mapping[str, Any] | str | Path, **overrides: Any) -
     Raises:
         InputError: As of :func:`load_config`.
 
-    Example:
+    Examples:
         >>> values = {"output": "runs/a", "base": "phantom-sd", "data": {"train": "data/train"}}
         >>> values["stages"] = [{"method": "lora", "steps": 10}]
         >>> resolve(values, seed=1, **{"stages.0.steps": 3}).stages[0].steps
@@ -287,7 +287,7 @@ def resolve(config: Config | Mapping[str, Any] | str | Path, **overrides: Any) -
 def to_yaml(config: Config) -> str:
     """The resolved configuration with every default spelt out.
 
-    Example:
+    Examples:
         >>> "seed:" in to_yaml(resolve(settings))  # also what the values left open
         True
     """
@@ -300,7 +300,7 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
     Raises:
         InputError: One is no such pair.
 
-    Example:
+    Examples:
         >>> parse_overrides(["data.resolution=256", "stages.0.prompt='{label}'"])
         {'data.resolution': 256, 'stages.0.prompt': '{label}'}
     """

@@ -88,7 +88,7 @@ class Stage(Section):
         prompt: Template of the text that the model is conditioned on, with ``{prompt}``,
             ``{label}`` and, after textual inversion, ``{token}``.
 
-    Example:
+    Examples:
         >>> from craft_trainer.config.schema import resolve
         >>> made = resolve(settings, stages=[{"method": "zero_shot"}]).stages[0]
         >>> type(made).__name__, made.rewarded()
@@ -154,7 +154,7 @@ class TrainedStage(Stage):
         max_grad_norm: Gradients are clipped to this norm.
         checkpoint_every: Optimizer steps between two checkpoints.
 
-    Example:
+    Examples:
         >>> stage = stage_class("lora").model_validate({"method": "lora", "epochs": 5})
         >>> isinstance(stage, TrainedStage), stage.accumulate
         (True, 1)
@@ -221,7 +221,7 @@ def stage_class(method: str) -> type[Stage]:
     Raises:
         InputError: No method has the name; those that are there are named.
 
-    Example:
+    Examples:
         >>> stage_class("craft").title
         'CRAFT'
     """
@@ -241,7 +241,7 @@ def stage_class(method: str) -> type[Stage]:
 def method_names() -> Iterator[str]:
     """Every method that can be used here, in alphabetical order.
 
-    Example:
+    Examples:
         >>> "craft" in list(method_names())
         True
     """

@@ -24,7 +24,7 @@ class Validation(Section):
         probe: Saved probe in the evaluator's space; by default one is fitted on ``data.train``.
         batch_size: Images sampled in one pass.
 
-    Example:
+    Examples:
         >>> Validation(every=50, encoder="siglip", manifest="data/held-out").prompts
         32
     """
@@ -54,7 +54,7 @@ class Guard(Section):
         reaction: ``warn`` goes on, ``stop`` ends the stage and keeps its best weights.
         patience: Looks in a row that must show the sign.
 
-    Example:
+    Examples:
         >>> Guard(reaction="stop", patience=3).reaction
         'stop'
     """
@@ -70,7 +70,7 @@ class Divergence(Guard):
         drop: Fall of the mean held-out CAS from its best value that counts, where the paired 95%
             interval of the fall excludes 0 as well.
 
-    Example:
+    Examples:
         >>> Divergence().reaction, Divergence(drop=0.02).drop
         ('stop', 0.02)
     """
@@ -86,7 +86,7 @@ class Drift(Guard):
         tolerance: Widens the band, as a share of its largest value.
         slack: Widens the band at least by this, in the statistic's own unit.
 
-    Example:
+    Examples:
         >>> Drift(tolerance=0.5).reaction
         'warn'
     """
@@ -102,7 +102,7 @@ class Grid(Guard):
         ratio: Power at the period over that of its neighbours, in decibel, above that of the real
             images and of the first looks.
 
-    Example:
+    Examples:
         >>> Grid(ratio=6).patience
         2
     """
@@ -113,7 +113,7 @@ class Grid(Guard):
 class Excess(Guard):
     """DD, VDC or CCS lie above those of the real images: a reference point, not a target.
 
-    Example:
+    Examples:
         >>> Excess(reaction="off").reaction
         'off'
     """
@@ -129,7 +129,7 @@ class Memorization(Guard):
             those of any real held-out image; without one the perceptual hash alone does.
         share: Share of copies among the samples, above that among real held-out images.
 
-    Example:
+    Examples:
         >>> Memorization(encoder="dinov2", share=0.02).share
         0.02
     """
@@ -145,7 +145,7 @@ class Guards(Section):
     Attributes:
         baseline: Looks, the one before the first step included, that set the bands.
 
-    Example:
+    Examples:
         >>> Guards(diversity={"reaction": "stop"}).baseline
         2
     """

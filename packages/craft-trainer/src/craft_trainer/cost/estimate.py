@@ -55,7 +55,7 @@ def estimate(
     Raises:
         CasError: The configuration or the data must be corrected.
 
-    Example:
+    Examples:
         >>> import craft_trainer
         >>> found = craft_trainer.estimate(settings, **{"stages.0.steps": 10})
         >>> found.summary["stages"][0]["forwards"]
@@ -121,7 +121,7 @@ class Cost(NamedTuple):
         looks: Held-out evaluations, the one before the first step included.
         look_forwards: Forwards of all of them.
 
-    Example:
+    Examples:
         >>> cost = Cost("lora", 10, forwards_per_image=3, forwards_per_step=12, forwards=120)
         >>> cost.forwards == cost.steps * cost.forwards_per_step
         True
@@ -141,7 +141,7 @@ def cost_of(config: Config, stage: Stage, images: int, *, guided: bool = True) -
 
     ``guided`` says whether the base model's guidance has an unconditional branch.
 
-    Example:
+    Examples:
         >>> from craft_trainer.config.schema import resolve
         >>> config = resolve(settings, **{"stages.0.steps": 10})
         >>> cost = cost_of(config, config.stages[0], images=16)

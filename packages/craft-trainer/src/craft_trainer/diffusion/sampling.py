@@ -59,7 +59,7 @@ class Guidance:
         gradient: ``full`` differentiates both branches; ``stop`` treats the unconditional one as
             a constant, which is cheaper and gives another gradient.
 
-    Example:
+    Examples:
         >>> Guidance(1.0, None).gradient
         'full'
     """
@@ -244,7 +244,7 @@ def draft(
     Returns:
         ``(B * repeats, C, h, w)``, repeat by repeat.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from craft_trainer.artifact.folder import load_base
         >>> from craft_trainer.config.schema import resolve

@@ -34,7 +34,7 @@ def image_statistics(images: Tensor, repeats: int) -> dict[str, Tensor]:
         the HSV saturation), ``image/clipped`` (share of values at 0 or 1) and, with repeats,
         ``image/diversity`` (mean absolute difference between repeats of one prompt).
 
-    Example:
+    Examples:
         >>> import torch
         >>> found = image_statistics(torch.zeros(2, 3, 16, 16), repeats=2)
         >>> found["image/clipped"].item(), found["image/diversity"].item()
@@ -73,7 +73,7 @@ def reward_gradients(terms: Mapping[str, Tensor], images: Tensor) -> dict[str, T
         terms: Reward name to ``(B,)``.
         images: ``(B, 3, H, W)`` that they were computed from.
 
-    Example:
+    Examples:
         >>> import torch
         >>> images = torch.rand(1, 3, 8, 8, requires_grad=True)
         >>> mean = images.mean(dim=(1, 2, 3))
@@ -112,7 +112,7 @@ def high_frequencies(images: Tensor) -> Tensor:
     Returns:
         Scalar in [0, 1], the mean over the batch.
 
-    Example:
+    Examples:
         >>> import torch
         >>> noise = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
         >>> round(high_frequencies(noise).item(), 1)
@@ -145,7 +145,7 @@ def grid_peak(images: Tensor, cells: int) -> Tensor:
     Returns:
         Scalar; the largest over harmonics and directions. About 0 to 3 without a grid.
 
-    Example:
+    Examples:
         >>> import torch
         >>> flat = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
         >>> tiled = flat + 0.5 * (torch.arange(64) % 8 < 1)  # a line every eight pixels

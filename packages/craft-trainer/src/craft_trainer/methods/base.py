@@ -24,7 +24,7 @@ class Loss(NamedTuple):
         total: Scalar with a graph.
         logs: Name to detached scalar, means over the batch.
 
-    Example:
+    Examples:
         >>> import torch
         >>> error = torch.tensor([1.0, 3.0], requires_grad=True).mean()
         >>> loss = Loss(error, {"loss/diffusion": error.detach()})
@@ -39,7 +39,7 @@ class Loss(NamedTuple):
 class Method(ABC):
     """A way of adapting the model. Loading, order, optimizer and checkpoints are the trainer's.
 
-    Example:
+    Examples:
         >>> import torch
         >>> class Constant(Method):
         ...     def loss(self, batch, step):
@@ -70,7 +70,7 @@ class Setup:
         cache: Store of embeddings.
         once: Does work on one process for all of them.
 
-    Example:
+    Examples:
         >>> sorted(Setup.__dataclass_fields__)
         ['cache', 'config', 'examples', 'latent', 'model', 'once']
     """

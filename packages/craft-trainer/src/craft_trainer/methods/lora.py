@@ -20,7 +20,7 @@ class LoraStage(TrainedStage):
             the adapter, on the latents of the diffusion loss. For a Gaussian step it is the KL
             divergence to the base model up to a factor that depends on the timestep.
 
-    Example:
+    Examples:
         >>> import yaml
         >>> text = "{method: lora, epochs: 10, learning_rate: 0.0001, kl_to_base: 0.1}"
         >>> LoraStage.model_validate(yaml.safe_load(text)).kl_to_base

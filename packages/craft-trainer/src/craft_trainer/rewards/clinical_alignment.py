@@ -36,7 +36,7 @@ class Targets:
         reference: ``(B, D)`` critic embeddings of x_r.
         label: ``(B,)`` class indices of the probe.
 
-    Example:
+    Examples:
         >>> one = torch.eye(2)
         >>> targets = Targets(one, one, one, torch.tensor([0, 1]))
         >>> targets.repeat(2).label.tolist(), targets.at([1]).label.tolist()
@@ -78,7 +78,7 @@ class Rewards:
         terms: Primitive to ``(B,)``; only those with a weight.
         r_cam: ``(B,)`` their weighted sum.
 
-    Example:
+    Examples:
         >>> rewards = Rewards({"vdc": torch.tensor([0.1, 0.2])}, torch.tensor([0.1, 0.2]))
         >>> rewards.r_cam.mean()
         tensor(0.1500)
@@ -164,7 +164,7 @@ class ClinicalAlignmentModule:
             PreflightError: Rows lack what a reward with a weight needs; all are listed.
             ModelUnavailable: The critic cannot be had here.
 
-        Example:
+        Examples:
             >>> import torch, craft_trainer
             >>> cam = craft_trainer.ClinicalAlignmentModule.from_manifest(
             ...     train, critic="phantom-medsiglip", cache="none"
@@ -266,7 +266,7 @@ def active(weights: Mapping[str, float]) -> dict[str, float]:
     Raises:
         InputError: An unknown name, a negative weight, or none above zero.
 
-    Example:
+    Examples:
         >>> active({"sfs": 0.5, "dd": 0, "vdc": 0.5})
         {'vdc': 0.5, 'sfs': 0.5}
     """

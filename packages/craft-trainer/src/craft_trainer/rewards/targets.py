@@ -42,7 +42,7 @@ def prepare_targets(
     Raises:
         PreflightError: Texts or images that a reward with a weight needs are missing; all listed.
 
-    Example:
+    Examples:
         >>> from craft_trainer.data.dataset import read_examples
         >>> from cas_metric.embedding.cache import EmbeddingCache
         >>> from cas_metric.encoders import load_encoder
