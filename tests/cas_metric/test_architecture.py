@@ -24,7 +24,7 @@ def floors() -> list[set[str]]:
 
 def test_the_drawing_is_that_of_the_rules() -> None:
     text = PAGE.read_text(encoding="utf-8")
-    (drawing,) = re.findall(r"```mermaid\n(.*?)```", text, re.DOTALL)
+    drawing = PAGE.with_suffix(".mmd").read_text(encoding="utf-8")
     lines = re.findall(r"^\s*([\w &]+?) --> ([\w &]+?)$", drawing, re.MULTILINE)
     drawn = [set(lines[0][0].split(" & ")), *(set(lower.split(" & ")) for _, lower in lines)]
     assert drawn == floors()

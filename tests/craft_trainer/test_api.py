@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import importlib
 import json
 import subprocess
@@ -14,25 +13,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.support.examples import documented, run_examples
 
 import craft_trainer
 from cas_metric.phantoms.dataset import write_phantom_dataset
-from craft_trainer.bases import base
-from craft_trainer.config import schema, stage
-from craft_trainer.data import dataset
-from craft_trainer.rewards import clinical_alignment
 from craft_trainer.training.run import Trained
 
-#: Whose examples run: the public names, and what an extension or a loop of one's own calls.
-SHOWN = {
-    **{name: getattr(craft_trainer, name) for name in craft_trainer.__all__},
-    "craft_trainer": craft_trainer,
-    "schema": schema,
-    "stage": stage,
-    "dataset": dataset,
-    "base": base,
-    "clinical_alignment": clinical_alignment,
-}
+NAMES = documented("craft-trainer")
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +49,8 @@ def trained(values: dict[str, Any]) -> Trained:
     return craft_trainer.train(values, cache="none")
 
 
-@pytest.mark.parametrize("name", SHOWN)
-def test_examples_in_docstrings_run(
+@pytest.mark.parametrize("name", NAMES)
+def test_the_reference_shows_how_it_is_called(
     name: str, values: dict[str, Any], trained: Trained, data: Path, tmp_path: Path
 ) -> None:
     given = {
@@ -73,15 +60,12 @@ def test_examples_in_docstrings_run(
         "prompts": data / "test",
         "tmp": tmp_path,
     }
-    shown = SHOWN[name]
-    tests = doctest.DocTestFinder(exclude_empty=True).find(shown, name)
-    assert any(test.examples for test in tests), f"{name} shows no example"
-    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
-    for test in tests:
-        test.globs = {**test.globs, **given}
-        told: list[str] = []
-        runner.run(test, out=told.append)
-        assert not told, "".join(told)
+    run_examples(name, given)
+
+
+def test_the_reference_holds_the_public_face_and_nothing_twice() -> None:
+    assert {f"craft_trainer.{name}" for name in craft_trainer.__all__} <= set(NAMES)
+    assert len(set(NAMES)) == len(NAMES)
 
 
 def test_the_import_is_light_and_names_are_there_before_they_are_loaded() -> None:

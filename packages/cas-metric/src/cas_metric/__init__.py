@@ -3,7 +3,7 @@
 Everything a user calls is here by name, and is imported on use: ``import cas_metric`` loads neither
 torch nor pandas.
 
-Example:
+Examples:
     >>> import cas_metric
     >>> cas_metric.load_domain("phantom-chexpert").class_names[0]
     'Atelectasis'

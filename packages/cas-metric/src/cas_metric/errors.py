@@ -15,6 +15,11 @@ class CasError(Exception):
     Args:
         problem: What is wrong, naming the file, column or value.
         fix: What to do about it, in the imperative; empty where the problem says it.
+
+    Examples:
+        >>> print(CasError("a.png is empty", fix="draw it again"))
+        a.png is empty
+          fix: draw it again
     """
 
     exit_code: int = 2

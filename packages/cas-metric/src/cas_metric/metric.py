@@ -46,10 +46,17 @@ class ClinicalAlignmentScore(Metric):
         domain: Checklists and class names: a domain, or the name or file of a domain pack.
         **kwargs: As :class:`torchmetrics.Metric` takes them.
 
-    Example:
-        >>> metric = ClinicalAlignmentScore(encoder, probe, domain)        # doctest: +SKIP
-        >>> metric.update(images, labels, prompts, references)             # doctest: +SKIP
-        >>> metric.compute()["cas"]                                        # doctest: +SKIP
+    Examples:
+        >>> from cas_metric.images import load_image, to_tensor
+        >>> from cas_metric.manifest import read_manifest
+        >>> real = read_manifest("demo/real/test").take(range(4))
+        >>> images = torch.stack([to_tensor(load_image(path).pixels) for path in real.paths()])
+        >>> metric = ClinicalAlignmentScore(
+        ...     "phantom-siglip", "demo/run/probe.safetensors", "phantom-chexpert"
+        ... )
+        >>> metric.update(images, list(real.rows["label"]), list(real.rows["prompt"]), images)
+        >>> round(float(metric.compute()["sfs"]), 3)  # each image is its own reference
+        1.0
 
     Raises:
         InputError: The probe was fitted in another space or on other classes.

@@ -43,7 +43,7 @@ def cosine(left: Array, right: Array) -> Array:
     Returns:
         ``(B,)`` float32 in [-1, 1].
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> cosine(np.array([[3.0, 4.0]]), np.array([1.0, 0.0])).tolist()
         [0.6000000238418579]
@@ -53,17 +53,37 @@ def cosine(left: Array, right: Array) -> Array:
 
 
 def vdc(image: Array, prompt: Array) -> Array:
-    """Visual Description Consistency: image against its enriched prompt t_ep (Eq. 2)."""
+    """Visual Description Consistency: image against its enriched prompt t_ep (Eq. 2).
+
+    Examples:
+        >>> import numpy as np
+        >>> vdc(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([1.0, 0.0])).tolist()
+        [1.0, 0.0]
+    """
     return cosine(image, prompt)
 
 
 def ccs(image: Array, checklist: Array) -> Array:
-    """Clinical Criteria Satisfaction: image against the checklist t_c of its class (Eq. 3)."""
+    """Clinical Criteria Satisfaction: image against the checklist t_c of its class (Eq. 3).
+
+    Examples:
+        >>> import numpy as np
+        >>> image, checklist = np.array([[0.0, 2.0]]), np.array([[0.0, 1.0]])
+        >>> ccs(image, checklist).tolist()  # embeddings need no norm of 1
+        [1.0]
+    """
     return cosine(image, checklist)
 
 
 def sfs(image: Array, reference: Array) -> Array:
-    """Semantic Feature Similarity: image against its real reference image (Eq. 5)."""
+    """Semantic Feature Similarity: image against its real reference image (Eq. 5).
+
+    Examples:
+        >>> import numpy as np
+        >>> image = np.array([[0.3, 0.4]])
+        >>> sfs(image, image).round(3).tolist()  # a copy of the reference has SFS 1
+        [1.0]
+    """
     return cosine(image, reference)
 
 
@@ -76,18 +96,38 @@ def dd(logits: Array, labels: Array) -> Array:
 
     Returns:
         ``(B,)`` float32 of zeros and ones; no gradient.
+
+    Examples:
+        >>> import numpy as np
+        >>> logits = np.array([[2.0, 1.0], [2.0, 1.0]])
+        >>> dd(logits, np.array([0, 1])).tolist()
+        [1.0, 0.0]
     """
     xp = array_namespace(logits, labels)
     return xp.astype(xp.argmax(logits, axis=-1) == labels, xp.float32)
 
 
 def dd_probability(logits: Array, labels: Array) -> Array:
-    """The probe's probability of the label, ``(B,)`` float32 in [0, 1]: the graded form of DD."""
+    """The probe's probability of the label, ``(B,)`` float32 in [0, 1]: the graded form of DD.
+
+    Examples:
+        >>> import numpy as np
+        >>> dd_probability(np.array([[0.0, 0.0]]), np.array([1])).round(3).tolist()
+        [0.5]
+    """
     return array_namespace(logits).exp(dd_log_likelihood(logits, labels))
 
 
 def dd_log_likelihood(logits: Array, labels: Array) -> Array:
-    """The reward form of DD: log-likelihood of the label under the probe, at most 0 (Eq. 4)."""
+    """The reward form of DD: log-likelihood of the label under the probe, at most 0 (Eq. 4).
+
+    Examples:
+        >>> import torch
+        >>> logits = torch.zeros(1, 4, requires_grad=True)
+        >>> dd_log_likelihood(logits, torch.tensor([2])).sum().backward()
+        >>> logits.grad.tolist()  # towards the label, away from the others
+        [[-0.25, -0.25, 0.75, -0.25]]
+    """
     xp = array_namespace(logits, labels)
     logits = xp.astype(logits, xp.float32)
     shifted = logits - xp.max(logits, axis=-1, keepdims=True)
@@ -101,7 +141,7 @@ def clinical_alignment(vdc: Array, ccs: Array, dd: Array, sfs: Array) -> Array:
     With the log-likelihood in place of ``dd`` this is the reward r_cam of one trajectory.
     A NaN in any primitive gives NaN: a score is never the mean of fewer than four.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> clinical_alignment(*np.array([[0.2], [0.2], [1.0], [0.6]])).tolist()
         [0.5]

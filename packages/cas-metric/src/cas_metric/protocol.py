@@ -64,6 +64,12 @@ class Conditions:
         probe: ``train`` when the probe saw the real training split only, ``cross-fitted`` when
             it was fitted on folds of the scored real set, ``none`` without one.
         reference: ``paired`` when every generated image has its real partner, else ``none``.
+
+    Examples:
+        >>> version_of(Conditions())
+        'cas-v1'
+        >>> version_of(Conditions(dtype="bfloat16"))
+        'custom'
     """
 
     evaluator: str = EVALUATOR
@@ -74,7 +80,12 @@ class Conditions:
 
 
 def departures(conditions: Conditions) -> tuple[str, ...]:
-    """Points in which a run departs from ``cas-v1``, as ``field: theirs (cas-v1: ours)``."""
+    """Points in which a run departs from ``cas-v1``, as ``field: theirs (cas-v1: ours)``.
+
+    Examples:
+        >>> departures(Conditions(probe="cross-fitted"))
+        ('probe: cross-fitted (cas-v1: train)',)
+    """
     standard = Conditions()
     return tuple(
         f"{f.name}: {getattr(conditions, f.name)} ({VERSION}: {getattr(standard, f.name)})"
@@ -84,5 +95,10 @@ def departures(conditions: Conditions) -> tuple[str, ...]:
 
 
 def version_of(conditions: Conditions) -> str:
-    """``cas-v1`` for a run that followed it in every point, else ``custom``."""
+    """``cas-v1`` for a run that followed it in every point, else ``custom``.
+
+    Examples:
+        >>> version_of(Conditions(evaluator="phantom-siglip"))
+        'custom'
+    """
     return CUSTOM if departures(conditions) else VERSION

@@ -3,7 +3,7 @@
 Everything a user calls is here by name, and is imported on use: ``import craft_trainer`` does not
 load torch.
 
-Example:
+Examples:
     >>> import craft_trainer
     >>> sorted(craft_trainer.__all__)[:3]
     ['ClinicalAlignmentModule', 'doctor', 'estimate']

@@ -40,6 +40,11 @@ class Generated(NamedTuple):
         artifact: What they were drawn with.
         drawn: Images drawn now.
         kept: Images that were there.
+
+    Examples:
+        >>> made = generate(trained, prompts, tmp / "again", seeds=1)
+        >>> made.drawn + made.kept
+        8
     """
 
     folder: Path
@@ -87,7 +92,7 @@ def generate(
         InputError: There is no such artefact, or ``out`` holds images of another origin.
         ModelUnavailable: The base model cannot be had here.
 
-    Example:
+    Examples:
         >>> import craft_trainer
         >>> made = craft_trainer.generate(trained, prompts, tmp / "gen", seeds=1)
         >>> made.drawn, (made.folder / "metadata.csv").is_file()

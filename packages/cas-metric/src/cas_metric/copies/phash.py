@@ -53,6 +53,11 @@ def phash(pixels: NDArray[np.uint8]) -> np.uint64:
 
     Args:
         pixels: ``(H, W, 3)`` RGB or ``(H, W)`` grey, uint8.
+
+    Examples:
+        >>> picture = np.arange(64 * 64, dtype=np.uint8).reshape(64, 64)
+        >>> int(hamming(np.array([phash(picture)]), np.array([phash(picture)]))[0, 0])
+        0
     """
     return pack(imagehash.phash(Image.fromarray(pixels)))
 
@@ -70,7 +75,12 @@ def symmetries(pixels: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
 
 
 def hamming(left: Words, right: Words) -> NDArray[np.uint8]:
-    """Differing bits of every pair: ``(N,)`` and ``(M,)`` words give ``(N, M)``, 0 to 64."""
+    """Differing bits of every pair: ``(N,)`` and ``(M,)`` words give ``(N, M)``, 0 to 64.
+
+    Examples:
+        >>> hamming(np.array([0b1011], np.uint64), np.array([0b1001, 0], np.uint64)).tolist()
+        [[1, 3]]
+    """
     return np.bitwise_count(left[:, None] ^ right[None, :])
 
 

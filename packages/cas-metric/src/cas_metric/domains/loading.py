@@ -38,6 +38,10 @@ class DomainSummary:
         origin: ``shipped``, ``user``, or the package that brings it.
         path: The file.
         problem: Why it cannot be used; empty for a good pack.
+
+    Examples:
+        >>> next(one for one in list_domains() if one.name == "phantom-chexpert").embedded
+        True
     """
 
     name: str
@@ -71,6 +75,10 @@ def load_domain(spec: str | Path) -> Domain:
 
     Raises:
         InputError: Unknown name, or a file that is no valid pack; names line and fix.
+
+    Examples:
+        >>> load_domain("chexpert").checklist_items("cardiomegaly")[0]
+        'Location: Central chest (Mediastinum/Heart)'
     """
     return _read(find_pack(spec))
 
@@ -109,7 +117,12 @@ def find_pack(spec: str | Path) -> Path:
 
 
 def list_domains() -> list[DomainSummary]:
-    """Every pack that can be called by name; a broken one is listed with its problem."""
+    """Every pack that can be called by name; a broken one is listed with its problem.
+
+    Examples:
+        >>> [one.name for one in list_domains() if one.origin == "shipped" and not one.embedded]
+        ['breakhis', 'chexpert', 'fitzpatrick17k', 'origa']
+    """
     return [_summary(origin, path) for origin, path in (*_packs(), *_installed_packs())]
 
 
@@ -122,6 +135,11 @@ def parse_domain(text: str, source: str = "domain pack") -> Domain:
 
     Raises:
         InputError: Every problem found, each with its line.
+
+    Examples:
+        >>> text = "{name: mine, title: Mine, modality: film, classes: [{name: a}, {name: b}]}"
+        >>> parse_domain(text).class_names
+        ('a', 'b')
     """
     document = parse_yaml(text, source)
     if not isinstance(document.values, dict):

@@ -65,6 +65,10 @@ class DomainClass(BaseModel):
         synonyms: Other spellings in which data sets label it: codes, folder names.
         checklist: Attribute to visual description, in table order (§3.1, Tables 7-10); may be
             empty, and then CCS cannot be computed for the class.
+
+    Examples:
+        >>> DomainClass(name="Edema", synonyms=("oedema",)).spellings
+        ('Edema', 'oedema')
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -85,6 +89,11 @@ class RankingCriteria(BaseModel):
     Attributes:
         role: Whom the judge is asked to be.
         criteria: Criterion to what it means in this modality, most important first.
+
+    Examples:
+        >>> from cas_metric.domains import load_domain
+        >>> list(load_domain("chexpert").ranking.criteria)[0]
+        'Diagnostic accuracy'
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -108,6 +117,12 @@ class Domain(BaseModel):
         checklist_template: Assembly of t_c from ``{condition}`` and ``{attributes}``.
         prompt_schema: Form of an enriched prompt (Appendix B), where the domain has one.
         ranking: Criteria of ``cas judge``; general ones hold where there are none.
+
+    Examples:
+        >>> from cas_metric.domains import load_domain
+        >>> domain = load_domain("phantom-chexpert")
+        >>> domain.canonical("pleural_effusion"), domain.index("Pleural Effusion")
+        ('Pleural Effusion', 3)
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -38,6 +38,10 @@ class PromptField(BaseModel):
         max_words: Longest phrase allowed, in words.
         required: Whether an answer without it is malformed.
         hint: What the key should hold, for the model that fills it.
+
+    Examples:
+        >>> PromptField(name="side", kind="choice", values=("left", "right")).required
+        True
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -84,6 +88,12 @@ class PromptSchema(BaseModel):
         labels: Rules of single classes.
         template: Segments of the prompt, joined by commas. ``{label}`` and the names of fields
             are filled in; a segment whose field is missing or ``none`` is left out.
+
+    Examples:
+        >>> from cas_metric.domains import load_domain
+        >>> schema = load_domain("fitzpatrick17k").prompt_schema
+        >>> schema.validate({"shape": 7}, "Psoriasis")[0]
+        'shape: unknown key'
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

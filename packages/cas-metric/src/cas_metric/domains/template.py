@@ -80,6 +80,10 @@ def new_pack(name: str, directory: Path) -> Path:
 
     Raises:
         InputError: The name is not usable, or the file exists already.
+
+    Examples:
+        >>> new_pack("my-ultrasound", Path("packs")).name
+        'my-ultrasound.yaml'
     """
     if not name or name.strip("abcdefghijklmnopqrstuvwxyz0123456789.-") or not name[0].isalnum():
         raise InputError(

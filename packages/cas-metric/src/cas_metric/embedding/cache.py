@@ -118,6 +118,14 @@ class EmbeddingCache:
 
     Raises:
         InputError: The directory cannot be used, or the store in it is damaged.
+
+    Examples:
+        >>> entry, content = Entry(np.ones(4, np.float32)), bytes(32)
+        >>> known, other = (key(content, encoder * 64, "image") for encoder in "01")
+        >>> with EmbeddingCache("none") as cache:
+        ...     cache.put_many([(known, entry)])
+        ...     cache.missing([known, other])
+        [False, True]
     """
 
     def __init__(self, directory: str | Path | None = None) -> None:

@@ -131,6 +131,14 @@ def embed_image_files(
     Raises:
         CasError: The device has no memory for a single image, the cache no space, or an embedding
             is neither in the cache nor known to have failed.
+
+    Examples:
+        >>> from cas_metric.encoders import load_encoder
+        >>> files = [Path("demo/real/test/images/test-00000.png"), Path("lost.png")]
+        >>> with EmbeddingCache("demo/cache") as cache:
+        ...     found = embed_image_files(files, load_encoder("phantom-siglip"), cache)
+        >>> found.embeddings.shape, [path.name for path in found.errors]
+        ((2, 128), ['lost.png'])
     """
     paths = [Path(path) for path in paths]
     windows = windows or [None] * len(paths)
@@ -219,6 +227,13 @@ def embed_texts(
     Raises:
         InputError: The encoder has no text tower.
         CasError: An embedding is not finite, or is in no rank's cache.
+
+    Examples:
+        >>> from cas_metric.encoders import load_encoder
+        >>> with EmbeddingCache("none") as cache:
+        ...     found = embed_texts(["edema", "edema"], load_encoder("phantom-siglip"), cache)
+        >>> found.embeddings.shape, found.truncated.tolist()
+        ((2, 128), [False, False])
     """
     keys = {text: text_key(text, encoder.fingerprint) for text in sorted(set(texts))}
     absent_keys = set(_absent(list(keys.values()), cache, ranks))

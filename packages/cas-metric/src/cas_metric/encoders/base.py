@@ -48,6 +48,12 @@ class TextEmbeddings(NamedTuple):
         tokens: ``(N,)`` int64 on the CPU: tokens of the whole text with its special tokens,
             before anything was cut.
         truncated: ``(N,)`` bool on the CPU: whether some of the text was not seen by the model.
+
+    Examples:
+        >>> from cas_metric.encoders import load_encoder
+        >>> encoder = load_encoder("phantom-siglip", device="cpu")
+        >>> encoder.embed_texts(["edema", "edema " * 500]).truncated.tolist()
+        [False, True]
     """
 
     embeddings: Tensor
@@ -69,6 +75,15 @@ class Encoder(Protocol):
         dtype: Of weights and activations, one of :data:`DTYPES`.
         text_policy: How texts beyond the limit are treated, one of ``protocol.TEXT_POLICIES``.
         device: Where the model lives, as torch names it (``cpu``, ``cuda``, ``cuda:1``, …).
+
+    Examples:
+        >>> from cas_metric.encoders import load_encoder
+        >>> import torch
+        >>> encoder = load_encoder("phantom-siglip", device="cpu")
+        >>> images = torch.rand(2, 3, 80, 80, requires_grad=True)
+        >>> encoder.embed_images(images).norm(dim=-1).sum().backward()
+        >>> images.grad.shape
+        torch.Size([2, 3, 80, 80])
     """
 
     name: str

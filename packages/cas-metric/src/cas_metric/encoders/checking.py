@@ -28,7 +28,7 @@ _PROBE_SHAPE: Final = (600, 480)
 def named_encoders() -> list[dict[str, Any]]:
     """Every named encoder as a row: what :class:`EncoderInfo` says, and whether it is ``cached``.
 
-    Example:
+    Examples:
         >>> next(row["token_limit"] for row in named_encoders() if row["alias"] == "siglip")
         64
     """
@@ -67,7 +67,14 @@ def check_encoder(
 
 
 def seen_tokens(encoder: Encoder, text: str) -> dict[str, Any]:
-    """The tokens that an encoder sees of a text, how many it has, and whether some are cut."""
+    """The tokens that an encoder sees of a text, how many it has, and whether some are cut.
+
+    Examples:
+        >>> from cas_metric.encoders import load_encoder
+        >>> found = seen_tokens(load_encoder("phantom-siglip"), "left pleural effusion")
+        >>> found["tokens"], found["truncated"]
+        (['left</w>', 'pleural</w>', 'effusion</w>', '</s>'], False)
+    """
     count = encoder.count_tokens([text])[0]
     limit = encoder.token_limit
     tokens = encoder.show_tokens(text)
@@ -75,7 +82,16 @@ def seen_tokens(encoder: Encoder, text: str) -> dict[str, Any]:
 
 
 def checklist_lengths(encoder: Encoder, domains: Sequence[Domain]) -> list[dict[str, Any]]:
-    """Tokens of every checklist of some domains, and which are cut at the encoder's limit."""
+    """Tokens of every checklist of some domains, and which are cut at the encoder's limit.
+
+    Examples:
+        >>> from cas_metric.domains import load_domain
+        >>> from cas_metric.encoders import load_encoder
+        >>> domains = [load_domain("phantom-chexpert")]
+        >>> (found,) = checklist_lengths(load_encoder("phantom-siglip", device="cpu"), domains)
+        >>> found["limit"], found["tokens"]["Pneumonia"], found["cut"]
+        (64, 42, [])
+    """
     return [_lengths(encoder, domain) for domain in domains]
 
 

@@ -49,6 +49,12 @@ class EncoderInfo:
         pickled: Whether the hub has the weights as a pickle only: to be converted once.
         sha256: Of every file that loading reads, by name, where it is publicly known; what tells
             whether a copy is genuine.
+
+    Examples:
+        >>> from cas_metric.encoders import list_encoders
+        >>> info = next(one for one in list_encoders() if one.alias == "siglip")
+        >>> info.hub_id, info.token_limit
+        ('google/siglip-so400m-patch14-384', 64)
     """
 
     alias: str
@@ -77,6 +83,11 @@ class Family:
         recognises: Whether it loads a directory that names no such type, told by the names of its
             files and its configuration.
         encoders: The encoders that it gives names to.
+
+    Examples:
+        >>> family = Family("mine", load=lambda directory, config: ..., model_types=("my-vit",))
+        >>> family.takes({"config.json"}, {"model_type": "my-vit"})
+        True
     """
 
     name: str

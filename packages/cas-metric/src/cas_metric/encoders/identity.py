@@ -29,6 +29,10 @@ class Identity:
         status: ``verified`` by content; ``unverified`` where only the revision is known; else
             ``custom``.
         reason: What to say beside the alias; empty where it is verified or like no named one.
+
+    Examples:
+        >>> Identity("siglip", "unverified", "revision alone is known").alias
+        'siglip'
     """
 
     alias: str
@@ -47,6 +51,11 @@ def identify(encoder: Any) -> Identity:
     Args:
         encoder: An :class:`~cas_metric.encoders.Encoder`; its ``files`` (sha256 by name) decide,
             its name and revision only where no content is known.
+
+    Examples:
+        >>> from cas_metric.encoders import load_encoder
+        >>> identify(load_encoder("phantom-siglip", device="cpu")).status
+        'custom'
     """
     files: Mapping[str, str] = getattr(encoder, "files", {})
     known = [info for info in list_encoders() if not info.embedded]

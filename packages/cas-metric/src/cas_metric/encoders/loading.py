@@ -56,6 +56,11 @@ def load_encoder(
     Raises:
         ModelUnavailable: The files cannot be had here (exit code 4).
         InputError: Unknown spec, unsupported architecture, or files that do not fit together.
+
+    Examples:
+        >>> encoder = load_encoder("phantom-siglip", device="cpu")
+        >>> encoder.embed_texts(["a chest radiograph"]).embeddings.shape
+        torch.Size([1, 128])
     """
     from cas_metric.encoders.model import ModelEncoder
 

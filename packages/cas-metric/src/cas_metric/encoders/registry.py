@@ -60,7 +60,7 @@ class Source:
 def list_encoders() -> list[EncoderInfo]:
     """Every named encoder: the evaluator, others of the hub, the embedded ones.
 
-    Example:
+    Examples:
         >>> [info.alias for info in list_encoders() if info.purpose == "evaluator of the protocol"]
         ['siglip']
     """

@@ -64,6 +64,11 @@ def load_image(
         ImageError: The file is missing, empty, truncated, corrupt, too large, too small or thin,
             holds several pictures, or has values without a known range.
         MissingDependency: The extra for DICOM or NIfTI is not installed.
+
+    Examples:
+        >>> image = load_image("demo/real/test/images/test-00000.png")
+        >>> image.pixels.shape, image.pixels.dtype, image.steps
+        ((64, 64, 3), dtype('uint8'), ())
     """
     path = _existing(path)
     cost = 0 if BUDGET.is_held else decoding_cost(path, max_pixels=max_pixels)
@@ -90,6 +95,10 @@ def probe_header(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int
     Raises:
         ImageError: The file is missing, empty, of no known format, too large, too small or thin.
         MissingDependency: The extra for DICOM or NIfTI is not installed.
+
+    Examples:
+        >>> probe_header("demo/real/test/images/test-00000.png")
+        (64, 64)
     """
     return _probe(path, max_pixels)[:2]
 

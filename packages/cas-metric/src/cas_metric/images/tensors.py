@@ -19,7 +19,7 @@ def require_unit_range(images: Tensor) -> None:
     Raises:
         InputError: Names what was found, and how to convert it.
 
-    Example:
+    Examples:
         >>> import torch
         >>> require_unit_range(torch.zeros(1, 3, 8, 8))
     """

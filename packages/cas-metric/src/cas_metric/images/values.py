@@ -37,6 +37,10 @@ class LoadedImage:
         pixels: ``(H, W, 3)`` RGB; uint8 where the source has 8 bits, else float32 in [0, 1].
         steps: What was done to the stored values, in order, and what is to be noted of the
             result (:func:`~cas_metric.images.notes_of`); empty for plain 8-bit grey or RGB.
+
+    Examples:
+        >>> LoadedImage(np.zeros((8, 8, 3), np.uint8)).steps  # nothing was done to the values
+        ()
     """
 
     pixels: np.ndarray
@@ -56,6 +60,11 @@ class Window:
 
     Raises:
         InputError: The bounds are not finite, or ``high`` is not above ``low``.
+
+    Examples:
+        >>> lungs = Window(-600 - 1500 / 2, -600 + 1500 / 2)
+        >>> lungs.apply(np.array([-2000.0, -600.0, 400.0])).tolist()
+        [0.0, 0.5, 1.0]
     """
 
     low: float
@@ -156,6 +165,10 @@ def count_steps(records: Iterable[tuple[str, ...]]) -> dict[str, int]:
 
     Args:
         records: ``steps`` of each :class:`LoadedImage` of a set.
+
+    Examples:
+        >>> count_steps([("EXIF orientation",), (), ("EXIF orientation",)])
+        {'EXIF orientation': 2}
     """
     counts = Counter(step for record in records for step in record)
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
@@ -171,7 +184,12 @@ def grey_to_rgb(values: np.ndarray) -> np.ndarray:
 
 
 def to_uint8(pixels: np.ndarray) -> np.ndarray:
-    """8-bit pixels of a :class:`LoadedImage`: rounded where they are float, else unchanged."""
+    """8-bit pixels of a :class:`LoadedImage`: rounded where they are float, else unchanged.
+
+    Examples:
+        >>> to_uint8(np.full((1, 1, 3), 0.5, np.float32)).tolist()
+        [[[128, 128, 128]]]
+    """
     if pixels.dtype == np.uint8:
         return pixels
     scaled = pixels * 255.0
@@ -179,7 +197,12 @@ def to_uint8(pixels: np.ndarray) -> np.ndarray:
 
 
 def to_tensor(pixels: np.ndarray) -> torch.Tensor:
-    """``(H, W, 3)`` uint8 or float pixels to a ``(3, H, W)`` float32 tensor in [0, 1]."""
+    """``(H, W, 3)`` uint8 or float pixels to a ``(3, H, W)`` float32 tensor in [0, 1].
+
+    Examples:
+        >>> to_tensor(np.full((4, 6, 3), 255, np.uint8)).shape
+        torch.Size([3, 4, 6])
+    """
     import torch
 
     channels_first = np.ascontiguousarray(pixels.transpose(2, 0, 1))
@@ -192,8 +215,9 @@ def save_png(image: LoadedImage, path: str | Path) -> None:
 
     It makes a file that can be scored of one slice of a volume, or one frame of a film.
 
-    >>> ramp = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8, 1)
-    >>> save_png(LoadedImage(ramp.repeat(3, axis=2)), "ramp.png")  # doctest: +SKIP
+    Examples:
+        >>> ramp = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8, 1)
+        >>> save_png(LoadedImage(ramp.repeat(3, axis=2)), "ramp.png")
     """
     from PIL import Image
 
@@ -211,6 +235,11 @@ def sha256_file(path: str | Path) -> str:
 
     Raises:
         ImageError: The file is missing or cannot be read.
+
+    Examples:
+        >>> _ = Path("empty").write_bytes(b"")
+        >>> sha256_file("empty")[:8]
+        'e3b0c442'
     """
     path = Path(path)
     try:

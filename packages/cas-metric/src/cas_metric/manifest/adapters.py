@@ -52,6 +52,12 @@ def from_frame(
     Raises:
         InputError: Columns that are absent or misspelt, cells that are neither text nor numbers.
         PreflightError: Rows that cannot be used, all of them.
+
+    Examples:
+        >>> import polars
+        >>> frame = polars.DataFrame({"file": ["a.png"], "label": ["Edema"], "seed": [3]})
+        >>> from_frame(frame, "images", columns={"file": "image"}).rows["seed"].tolist()
+        [3]
     """
     import pandas as pd
 
@@ -78,6 +84,14 @@ def from_chexgenbench(
     Raises:
         InputError: The table cannot be read or lacks its columns.
         PreflightError: Rows that cannot be used, all of them.
+
+    Examples:
+        >>> import pandas as pd
+        >>> row = {"prompt": "No effusion.", "img_savename": "7.png", "finding": "Normal"}
+        >>> pd.DataFrame([row]).to_csv("made.csv", index=False)
+        >>> made = from_chexgenbench("made.csv", "synthetic_images", columns={"finding": "label"})
+        >>> made.rows[["image", "label"]].values.tolist()
+        [['7.png', 'Normal']]
     """
     table = read_table(Path(path))
     names = {**CHEXGENBENCH, **(columns or {})}
@@ -100,6 +114,13 @@ def from_huggingface(
 
     Raises:
         InputError: Columns that are absent, or images that are neither bytes nor files.
+
+    Examples:
+        >>> import datasets
+        >>> cells = {"image": ["demo/real/test/images/test-00000.png"], "label": ["Edema"]}
+        >>> held = datasets.Dataset.from_dict(cells).cast_column("image", datasets.Image())
+        >>> from_huggingface(held, "exported").rows["label"].tolist()
+        ['Edema']
     """
     return _export(huggingface_rows(dataset, columns or {}), Path(out))
 
@@ -154,6 +175,12 @@ def from_torch(
 
     Raises:
         InputError: Items of another form, values outside of [0, 1], labels beyond ``classes``.
+
+    Examples:
+        >>> import torch
+        >>> held = [(torch.zeros(3, 8, 8), 1), (torch.ones(3, 8, 8), 0)]
+        >>> from_torch(held, "written", classes=["benign", "malignant"]).rows["label"].tolist()
+        ['malignant', 'benign']
     """
     names = classes if classes is not None else getattr(dataset, "classes", None)
 

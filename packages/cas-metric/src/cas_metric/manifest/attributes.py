@@ -34,7 +34,7 @@ def attribute_columns(
         InputError: A column that neither table has, that no generated image has a value of, or
             whose name the table of a run needs for itself.
 
-    Example:
+    Examples:
         >>> import pandas as pd
         >>> from cas_metric.manifest.sources import as_manifest
         >>> real = as_manifest(pd.DataFrame({"file_name": ["a.png", "b.png"], "sex": ["f", "m"]}))

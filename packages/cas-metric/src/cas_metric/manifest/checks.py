@@ -33,7 +33,7 @@ def preflight(
             are.
         matched: What :func:`~cas_metric.manifest.pairing.match` found, where that is known already.
 
-    Example:
+    Examples:
         >>> import pandas as pd
         >>> from cas_metric.manifest import as_manifest
         >>> images = as_manifest(pd.DataFrame({"image": ["a.png"]}), root="nowhere")

@@ -101,7 +101,7 @@ def unify_labels(manifests: Iterable[Manifest]) -> tuple[list[Manifest], list[st
     Returns:
         The manifests, and a note for every label that was written in several ways.
 
-    Example:
+    Examples:
         >>> import pandas as pd
         >>> from cas_metric.manifest.sources import as_manifest
         >>> labels = ["Nevus", "nevus", "Nevus"]

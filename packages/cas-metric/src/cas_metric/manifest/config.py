@@ -50,6 +50,11 @@ class FolderConfig(BaseModel):
         window: Lowest and highest value to show, for images whose values have no fixed range
             (float, deep DICOM without a window of its own). It applies to every image.
         provenance: How the folder was made; any JSON value.
+
+    Examples:
+        >>> config = read_folder_config("demo/real/test")
+        >>> config.domain, config.split, config.train.name
+        ('phantom-chexpert', 'test', 'train')
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -75,7 +80,7 @@ def read_folder_config(folder: str | Path) -> FolderConfig | None:
         InputError: It is no YAML mapping, or has an unknown key or a value of the wrong type. The
             message gives the line.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())
         >>> _ = write_folder_config(folder, FolderConfig(domain="chexpert", split="test"))
@@ -98,6 +103,13 @@ def write_folder_config(folder: str | Path, config: FolderConfig) -> Path:
 
     Returns:
         The path of the file.
+
+    Examples:
+        >>> folder = Path("mine")
+        >>> folder.mkdir()
+        >>> config = FolderConfig(domain="chexpert", train=folder / "train")
+        >>> write_folder_config(folder, config).read_text().splitlines()
+        ['domain: chexpert', 'train: train']
     """
     path = Path(folder) / CONFIG_NAME
     base = path.parent.resolve()

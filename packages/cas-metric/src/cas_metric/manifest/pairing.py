@@ -48,7 +48,7 @@ def pair(generated: Manifest, real: Manifest) -> pd.DataFrame:
         PreflightError: Lists every generated row without or with more than one partner, and every
             key that occurs twice.
 
-    Example:
+    Examples:
         >>> import pandas as pd
         >>> from cas_metric.manifest import as_manifest
         >>> real = as_manifest(pd.DataFrame({"image": ["b.png", "a.png"]}))

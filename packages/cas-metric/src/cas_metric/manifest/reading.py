@@ -69,7 +69,7 @@ def read_manifest(
         PreflightError: Rows that cannot be used: no image, a path out of ``root``, a seed that is
             no whole number, unprintable characters. All are listed.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> table = Path(tempfile.mkdtemp(), "test.csv")
         >>> _ = table.write_text("image,label,age\na/001.png, Edema,70\n")

@@ -47,6 +47,14 @@ class Manifest:
         notes: What the reader left out or changed and a person should hear of: one sentence each.
         extra: The table's further columns (age, sex, scanner …) as text, row by row beside
             ``rows``; without columns where there are none.
+
+    Examples:
+        >>> from cas_metric.manifest import read_manifest
+        >>> manifest = read_manifest("demo/real/test")
+        >>> manifest.take([0, 1]).rows["id"].tolist()
+        ['test-00000', 'test-00001']
+        >>> manifest.path(0).is_file()
+        True
     """
 
     root: Path

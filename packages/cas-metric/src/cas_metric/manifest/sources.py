@@ -55,7 +55,7 @@ def as_manifest(
         InputError: A source of another kind, or one that cannot be read.
         PreflightError: Rows that cannot be used, all of them.
 
-    Example:
+    Examples:
         >>> import pandas as pd
         >>> frame = pd.DataFrame({"path": ["a.png"], "label": ["Edema"], "age": [70]})
         >>> manifest = as_manifest(frame, root="images", columns={"path": "image"})

@@ -38,7 +38,7 @@ def write_manifest(
         InputError: Columns outside of :data:`COLUMNS`, no ``image``, no rows, seeds that are no
             whole numbers, unknown suffix.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> import pandas as pd
         >>> rows = pd.DataFrame({"image": ["a.png"], "label": ["Edema"]})

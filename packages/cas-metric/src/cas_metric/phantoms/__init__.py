@@ -71,7 +71,12 @@ def _load(domain: str) -> Renderer:
 
 
 def renderer(domain: str) -> Renderer:
-    """The renderer of a domain, with or without the prefix ``phantom-``."""
+    """The renderer of a domain, with or without the prefix ``phantom-``.
+
+    Examples:
+        >>> renderer("breakhis").domain
+        'phantom-breakhis'
+    """
     return _load(canonical_domain(domain))
 
 
@@ -85,6 +90,11 @@ def generator(domain: str, label: str, *numbers: int) -> np.random.Generator:
 
     Raises:
         InputError: ``label`` is no class of the domain.
+
+    Examples:
+        >>> one, again = (generator("chexpert", "Pneumonia", 7) for _ in range(2))
+        >>> one.random() == again.random()
+        True
     """
     domain = canonical_domain(domain)
     classes = renderer(domain).classes
@@ -103,11 +113,22 @@ def make_phantom(domain: str, label: str, seed: int, size: int = 64) -> Phantom:
         label: One of its classes.
         seed: Number of the phantom within its class.
         size: Side of the image in pixels.
+
+    Examples:
+        >>> make_phantom("phantom-chexpert", "Pneumonia", seed=0, size=128).image.shape
+        (128, 128, 3)
     """
     artist = renderer(domain)
     return render_phantom(artist, artist.sample(label, generator(domain, label, seed)), size)
 
 
 def render_phantom(artist: Renderer, spec: FindingSpec, size: int = 64) -> Phantom:
-    """Image, label and prompt of a specification."""
+    """Image, label and prompt of a specification.
+
+    Examples:
+        >>> artist = renderer("chexpert")
+        >>> spec = artist.sample("Pneumonia", generator("chexpert", "Pneumonia", 0))
+        >>> render_phantom(artist, spec, size=32).image.shape
+        (32, 32, 3)
+    """
     return Phantom(artist.render(spec, size), spec.label, artist.describe(spec), spec)

@@ -29,6 +29,11 @@ class FindingSpec:
         finding: What is to be seen, by attribute (strings, numbers, booleans).
         nuisance: What varies without meaning: pose, exposure, devices, hair, stain, noise.
         seed: Seeds the pixel-level randomness of the rendering.
+
+    Examples:
+        >>> spec = FindingSpec("phantom-chexpert", "Pneumonia", {"severity": 0.2})
+        >>> spec.with_finding(severity=0.9).finding
+        {'severity': 0.9}
     """
 
     domain: str
@@ -44,7 +49,14 @@ class FindingSpec:
 
 @dataclass(frozen=True)
 class Phantom:
-    """A rendered specification: ``image`` is ``(H, W, 3)`` uint8 RGB."""
+    """A rendered specification: ``image`` is ``(H, W, 3)`` uint8 RGB.
+
+    Examples:
+        >>> from cas_metric.phantoms import make_phantom
+        >>> phantom = make_phantom("chexpert", "Cardiomegaly", seed=1)
+        >>> phantom.image.shape, phantom.label, phantom.prompt.split(":")[0]
+        ((64, 64, 3), 'Cardiomegaly', 'Frontal chest x-ray, cardiomegaly')
+    """
 
     image: np.ndarray
     label: str
@@ -53,7 +65,15 @@ class Phantom:
 
 
 class Renderer(Protocol):
-    """One modality. Implementations hold no state: the same arguments give the same pixels."""
+    """One modality. Implementations hold no state: the same arguments give the same pixels.
+
+    Examples:
+        >>> from cas_metric.phantoms import generator, renderer
+        >>> artist = renderer("origa")
+        >>> spec = artist.sample("Glaucoma", generator("origa", "Glaucoma", 0))
+        >>> bool((artist.render(spec) == artist.render(spec)).all())
+        True
+    """
 
     domain: str
     classes: tuple[str, ...]

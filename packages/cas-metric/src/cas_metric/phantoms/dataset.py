@@ -123,6 +123,10 @@ def write_phantom_dataset(
     Raises:
         InputError: Unknown domain, too few images for its classes, or a folder that is there
             already and holds something else.
+
+    Examples:
+        >>> sorted(write_phantom_dataset("origa", "fundus", train=4, test=4))
+        ['test', 'train']
     """
     domain, out = canonical_domain(domain), Path(out)
     folders = {split: out / split for split in SPLITS}
@@ -307,9 +311,6 @@ def plant_copies(
         rows[index]["copy_of"] = source
     _write_jsonl(Path(generated) / "specs.jsonl", rows)
     return [row["id"] for row in rows if "copy_of" in row]
-
-
-# -- files ----------------------------------------------------------------------------------------
 
 
 def read_specs(folder: str | Path) -> dict[str, FindingSpec]:

@@ -25,7 +25,12 @@ _CONTRAST_LOSS: Final = 0.9
 
 
 class Failure(Protocol):
-    """A planted failure."""
+    """A planted failure.
+
+    Examples:
+        >>> sorted(FAILURES)[:4]
+        ['blur', 'exaggeration', 'low_contrast', 'missing_finding']
+    """
 
     def __call__(
         self,
@@ -46,7 +51,15 @@ def faithful(
     severity: float = 0.0,
     size: int = 64,
 ) -> Phantom:
-    """No failure: the same finding with fresh nuisance and a fresh pixel seed."""
+    """No failure: the same finding with fresh nuisance and a fresh pixel seed.
+
+    Examples:
+        >>> from cas_metric.phantoms import generator, renderer
+        >>> artist, rng = renderer("chexpert"), generator("chexpert", "Pneumonia", 0)
+        >>> spec = artist.sample("Pneumonia", rng)
+        >>> faithful(artist, spec, rng).spec.finding == spec.finding
+        True
+    """
     return _as_requested(artist, spec, fresh_nuisance(artist, spec, rng), size)
 
 
@@ -64,7 +77,15 @@ def wrong_class(
     severity: float = 1.0,
     size: int = 64,
 ) -> Phantom:
-    """The finding of another class in the same picture."""
+    """The finding of another class in the same picture.
+
+    Examples:
+        >>> from cas_metric.phantoms import generator, renderer
+        >>> artist, rng = renderer("chexpert"), generator("chexpert", "Pneumonia", 0)
+        >>> made = wrong_class(artist, artist.sample("Pneumonia", rng), rng)
+        >>> made.label, made.spec.label == "Pneumonia"  # asked for, and drawn
+        ('Pneumonia', False)
+    """
     if severity == 0:
         return _as_requested(artist, spec, spec, size)
     other = str(rng.choice([label for label in artist.classes if label != spec.label]))
@@ -82,7 +103,15 @@ def missing_finding(
     severity: float = 1.0,
     size: int = 64,
 ) -> Phantom:
-    """The same picture without its sign; unchanged where the class has none (No Finding)."""
+    """The same picture without its sign; unchanged where the class has none (No Finding).
+
+    Examples:
+        >>> from cas_metric.phantoms import generator, renderer
+        >>> artist, rng = renderer("chexpert"), generator("chexpert", "Cardiomegaly", 0)
+        >>> spec = artist.sample("Cardiomegaly", rng)
+        >>> missing_finding(artist, spec, rng).spec == artist.remove_finding(spec)
+        True
+    """
     return _as_requested(artist, spec, artist.remove_finding(spec) if severity else spec, size)
 
 
@@ -93,7 +122,15 @@ def wrong_side(
     severity: float = 1.0,
     size: int = 64,
 ) -> Phantom:
-    """The sign on the wrong side, or where it cannot be."""
+    """The sign on the wrong side, or where it cannot be.
+
+    Examples:
+        >>> from cas_metric.phantoms import generator, renderer
+        >>> artist, rng = renderer("chexpert"), generator("chexpert", "Pleural Effusion", 0)
+        >>> spec = artist.sample("Pleural Effusion", rng)
+        >>> wrong_side(artist, spec, rng).spec == spec
+        False
+    """
     drawn = artist.misplace_finding(spec, rng) if severity else spec
     return _as_requested(artist, spec, drawn, size)
 
@@ -105,7 +142,15 @@ def exaggeration(
     severity: float = 1.0,
     size: int = 64,
 ) -> Phantom:
-    """The sign beyond its natural range."""
+    """The sign beyond its natural range.
+
+    Examples:
+        >>> from cas_metric.phantoms import generator, renderer
+        >>> artist, rng = renderer("chexpert"), generator("chexpert", "Cardiomegaly", 0)
+        >>> spec = artist.sample("Cardiomegaly", rng)
+        >>> exaggeration(artist, spec, rng).spec.finding == spec.finding
+        False
+    """
     return _as_requested(artist, spec, artist.exaggerate_finding(spec, severity), size)
 
 
@@ -116,7 +161,15 @@ def blur(
     severity: float = 1.0,
     size: int = 64,
 ) -> Phantom:
-    """Out of focus."""
+    """Out of focus.
+
+    Examples:
+        >>> from cas_metric.phantoms import generator, renderer
+        >>> artist, rng = renderer("chexpert"), generator("chexpert", "Pneumonia", 0)
+        >>> spec = artist.sample("Pneumonia", rng)
+        >>> bool(blur(artist, spec, rng).image.std() < artist.render(spec).std())
+        True
+    """
     canvas = draw.blur(_canvas(artist, spec, size), _BLUR * severity)
     return _with_pixels(artist, spec, canvas)
 
@@ -128,7 +181,15 @@ def noise(
     severity: float = 1.0,
     size: int = 64,
 ) -> Phantom:
-    """White noise in every pixel and channel."""
+    """White noise in every pixel and channel.
+
+    Examples:
+        >>> from cas_metric.phantoms import generator, renderer
+        >>> artist, rng = renderer("chexpert"), generator("chexpert", "Pneumonia", 0)
+        >>> spec = artist.sample("Pneumonia", rng)
+        >>> noise(artist, spec, rng, severity=0.5).image.shape
+        (64, 64, 3)
+    """
     canvas = draw.sensor_noise(_canvas(artist, spec, size), rng, _NOISE * severity)
     return _with_pixels(artist, spec, canvas)
 
@@ -140,7 +201,15 @@ def low_contrast(
     severity: float = 1.0,
     size: int = 64,
 ) -> Phantom:
-    """Every channel drawn towards its mean."""
+    """Every channel drawn towards its mean.
+
+    Examples:
+        >>> from cas_metric.phantoms import generator, renderer
+        >>> artist, rng = renderer("chexpert"), generator("chexpert", "Pneumonia", 0)
+        >>> spec = artist.sample("Pneumonia", rng)
+        >>> bool(low_contrast(artist, spec, rng).image.std() < artist.render(spec).std())
+        True
+    """
     canvas = _canvas(artist, spec, size)
     mean = canvas.mean(axis=(0, 1))
     return _with_pixels(artist, spec, mean + (canvas - mean) * (1 - _CONTRAST_LOSS * severity))

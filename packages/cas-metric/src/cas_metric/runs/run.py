@@ -29,9 +29,12 @@ class Run:
         probe: The probe, where it was fitted on a training split in this run.
         path: Folder that it was read from or saved to; None for a run in memory.
 
-    Example:
-        >>> run = Run.load("demo/run")                                       # doctest: +SKIP
-        >>> run.worst(3)[["id", "cas"]]                                      # doctest: +SKIP
+    Examples:
+        >>> run = Run.load("demo/run")
+        >>> run.worst(3)["method"].tolist()
+        ['wrong', 'wrong', 'wrong']
+        >>> run.tail()[["method", "n"]].values.tolist()
+        [['degraded', 16], ['faithful', 16], ['wrong', 16]]
     """
 
     rows: pd.DataFrame

@@ -60,6 +60,14 @@ class Probe:
         info: How it was made: the keys of :data:`RECIPE`, ``images``, ``training_accuracy``,
             ``fitted_classes`` (those that had images) and ``data`` (sha256 of what it was fitted
             on).
+
+    Examples:
+        >>> probe = fit([[1.0, 0.1], [0.1, 1.0]] * 9, [0, 1] * 9, ("a", "b"), fingerprint="")
+        >>> probe.logits(np.array([[1.0, 0.0]], dtype=np.float32)).argmax(axis=1).tolist()
+        [0]
+        >>> probe.save("probe.safetensors")
+        >>> Probe.read("probe.safetensors").classes
+        ('a', 'b')
     """
 
     classes: tuple[str, ...]
@@ -180,7 +188,7 @@ def fit(
     Raises:
         InputError: Fewer than two classes have images, or a value is not finite.
 
-    Example:
+    Examples:
         >>> probe = fit([[1.0, 0.1], [0.1, 1.0]] * 9, [0, 1] * 9, ("a", "b"), fingerprint="")
         >>> probe.info["training_accuracy"]
         1.0
@@ -334,6 +342,13 @@ def cross_fit(
 
     Raises:
         InputError: The images left to fit on are of fewer than two classes.
+
+    Examples:
+        >>> vectors, labels = [[1.0, 0.1], [0.1, 1.0]] * 20, [0, 1] * 20
+        >>> patients = [f"patient {row // 2}" for row in range(40)]
+        >>> found = cross_fit(vectors, labels, ("a", "b"), fingerprint="", groups=patients, folds=4)
+        >>> len(found.probes), bool(found.folds[0] == found.folds[1])
+        (4, True)
     """
     targets = np.asarray(labels, dtype=np.int64)
     assigned = assign_folds(targets, groups, folds, seed)

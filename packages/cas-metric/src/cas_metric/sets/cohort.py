@@ -109,7 +109,7 @@ def kernel_test(
     Returns:
         None where there are too few patients or images to say.
 
-    Example:
+    Examples:
         >>> rows = np.random.default_rng(0).normal(size=(200, 4))
         >>> kernel_test(rows[:60] + 1, rows[60:]).p
         0.001

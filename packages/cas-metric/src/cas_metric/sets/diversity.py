@@ -143,6 +143,12 @@ def embedding_diversity(embeddings: ArrayLike) -> EmbeddingDiversity:
 
     Raises:
         InputError: If no embedding is finite.
+
+    Examples:
+        >>> round(embedding_diversity([[1.0, 0.0], [0.0, 1.0]]).vendi_score, 3)
+        2.0
+        >>> round(embedding_diversity([[1.0, 0.0], [1.0, 0.0]]).vendi_score, 3)
+        1.0
     """
     unit = _unit(embeddings)
     n = len(unit)

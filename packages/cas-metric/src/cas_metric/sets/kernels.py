@@ -86,7 +86,7 @@ def cmmd(generated: ArrayLike, real: ArrayLike) -> float:
         generated: ``(N, D)``; normalised here.
         real: ``(M, D)``.
 
-    Example:
+    Examples:
         >>> cmmd([[1.0, 0.0]], [[0.0, 2.0]])
         19.900...
     """

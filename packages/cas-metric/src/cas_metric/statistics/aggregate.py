@@ -97,6 +97,13 @@ def summarise(
         ``n`` and means). A quantity without any value is NaN, and so is the class-balanced mean of
         one that some class lacks: ``class_balanced_lacks`` names the classes. Limits are NaN with
         one cluster, or where nothing varies.
+
+    Examples:
+        >>> import pandas as pd
+        >>> rows = pd.read_csv("demo/run/per_image.csv")
+        >>> found = summarise(rows[rows["method"] == "faithful"])
+        >>> found["n"], found["n_failed"], sorted(found["mean"])
+        (16, 0, ['cas', 'ccs', 'dd', 'dd_prob', 'sfs', 'vdc'])
     """
     kept = scored(rows)
     names = [name for name in QUANTITIES if name in kept]

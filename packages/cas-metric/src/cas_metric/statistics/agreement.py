@@ -36,7 +36,17 @@ class Agreement(NamedTuple):
 
 
 def agreement(rankings: Rankings, *, level: float = CONFIDENCE) -> Agreement | None:
-    """Agreement over the cases that several raters ranked; None when there are none."""
+    """Agreement over the cases that several raters ranked; None when there are none.
+
+    Examples:
+        >>> import pandas as pd
+        >>> from cas_metric.statistics.preference import parse_rankings
+        >>> votes = {"case": [1, 1, 2, 2], "rater": ["x", "y"] * 2}
+        >>> votes |= {"a": [1, 1, 2, 2], "b": [2, 2, 1, 1]}
+        >>> found = agreement(parse_rankings(pd.DataFrame(votes)))
+        >>> found.n_raters, found.kendall_w.estimate
+        (2, 1.0)
+    """
     raters = sorted(set(rankings.raters))
     cases = sorted(set(rankings.cases))
     cube = np.full((len(cases), len(raters), len(rankings.methods)), np.nan)

@@ -95,6 +95,12 @@ def bimodality(
 
     Raises:
         InputError: If no real image has a finite CAS.
+
+    Examples:
+        >>> dd = np.repeat([0.0, 1.0], [10, 30])  # a quarter wrong: tau lies on the edge
+        >>> found = bimodality(0.25 * dd + np.linspace(0.2, 0.25, 40), dd)
+        >>> found.wrong_share, found.warning
+        (0.25, True)
     """
     values = np.asarray(real_cas, dtype=np.float64)
     kept = np.isfinite(values)

@@ -75,6 +75,11 @@ def correlate(
 
     Raises:
         InputError: If lengths differ, n < 3, a value is not finite, or a quantity is constant.
+
+    Examples:
+        >>> pearson, spearman, kendall = correlate([1, 2, 3, 4], [1, 4, 9, 16])
+        >>> spearman.value.estimate, round(spearman.p_permutation, 4), spearman.exact
+        (1.0, 0.0833, True)
     """
     from scipy import stats
 

@@ -98,6 +98,12 @@ def exceeds_real(
     Returns:
         Method to its excesses; empty lists are the expected outcome. A method with fewer than two
         clusters in common with Real is never named.
+
+    Examples:
+        >>> import pandas as pd
+        >>> rows, real = (pd.read_csv(f"demo/run/{one}per_image.csv") for one in ("", "real_"))
+        >>> exceeds_real({"wrong": rows[rows["method"] == "wrong"]}, real)
+        {'wrong': []}
     """
     tested: list[tuple[str, str, tuple[np.ndarray, np.ndarray], PValue]] = []
     for name, rows in methods.items():

@@ -95,6 +95,13 @@ def compare_methods(
 
     Raises:
         InputError: If no row is scored, or ``focus`` is not among the methods.
+
+    Examples:
+        >>> import pandas as pd
+        >>> rows = pd.read_csv("demo/run/per_image.csv")
+        >>> found = compare_methods(rows, real=pd.read_csv("demo/run/real_per_image.csv"))
+        >>> [one["method"] for one in found["methods"]], found["best"]["ccs"]
+        (['degraded', 'faithful', 'wrong'], ['faithful'])
     """
     settings = settings or Settings()
     kept = scored(rows)

@@ -114,6 +114,12 @@ def parse_rankings(frame: pd.DataFrame) -> Rankings:
         InputError: For missing columns, ranks or positions that are not positive numbers, a rank
             without a case, rater or method, a method ranked twice by a rater in a case, or a
             ranking of fewer than two methods.
+
+    Examples:
+        >>> import pandas as pd
+        >>> table = pd.DataFrame({"case": [1, 2], "a": [1, 2], "b": [2, 1], "c": [3, 3]})
+        >>> parse_rankings(table).methods, parse_rankings(table).ranks.tolist()
+        (('a', 'b', 'c'), [[1.0, 2.0, 3.0], [2.0, 1.0, 3.0]])
     """
     import pandas as pd
 
@@ -211,6 +217,13 @@ def preference_scores(
 
     Raises:
         InputError: If the comparisons do not determine the scores; the groups are named.
+
+    Examples:
+        >>> import pandas as pd
+        >>> table = pd.DataFrame({"case": range(20), "a": [1, 1, 1, 2] * 5, "b": [2, 2, 2, 1] * 5})
+        >>> scores = preference_scores(parse_rankings(table)).scores
+        >>> round(scores["a"].estimate - scores["b"].estimate, 3)  # log 3: three wins to one
+        1.099
     """
     codes, count = cluster_codes(rankings.cases, len(rankings.cases))
     ties = None
@@ -259,6 +272,12 @@ def top1_rates(rankings: Rankings, *, level: float = CONFIDENCE) -> dict[str, In
     """Share of the rankings holding a method in which it comes first; shared first places split.
 
     Intervals are Wilson's at the effective sample size, all raters of a case together.
+
+    Examples:
+        >>> import pandas as pd
+        >>> table = pd.DataFrame({"case": range(4), "a": [1, 1, 1, 2], "b": [2, 2, 2, 1]})
+        >>> top1_rates(parse_rankings(table))["a"].estimate
+        0.75
     """
     ranks = rankings.ranks
     first = ranks == np.nanmin(ranks, axis=1, keepdims=True)
@@ -278,6 +297,13 @@ def win_matrix(rankings: Rankings, *, level: float = CONFIDENCE) -> dict[str, di
 
     Returns:
         Row to column to :class:`Win`; pairs that were never ranked together are left out.
+
+    Examples:
+        >>> import pandas as pd
+        >>> table = pd.DataFrame({"case": range(4), "a": [1, 1, 1, 2], "b": [2, 2, 1, 1]})
+        >>> win = win_matrix(parse_rankings(table))["a"]["b"]
+        >>> win.rate.estimate, win.n, win.ties
+        (0.625, 4, 1)
     """
     table: dict[str, dict[str, Win]] = {}
     for i, row in enumerate(rankings.methods):
@@ -300,6 +326,12 @@ def rank_distribution(rankings: Rankings) -> dict[str, list[float]]:
 
     Tied methods share the places that they cover equally (two in first place: half of first and
     half of second each).
+
+    Examples:
+        >>> import pandas as pd
+        >>> table = pd.DataFrame({"case": [1, 2], "a": [1, 1], "b": [1, 2]})
+        >>> rank_distribution(parse_rankings(table))
+        {'a': [0.75, 0.25], 'b': [0.25, 0.75]}
     """
     m = len(rankings.methods)
     shares = np.zeros((m, m))

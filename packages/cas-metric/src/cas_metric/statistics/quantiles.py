@@ -47,6 +47,12 @@ def quantile_interval(
     Returns:
         An end is NaN where the clusters are too few for it: the lower end of the 25th percentile
         needs 13, that of the 10th 36.
+
+    Examples:
+        >>> quantile_interval(range(1, 101), 0.25).estimate
+        25.75
+        >>> quantile_interval(range(5), 0.25).low  # too few for a lower limit
+        nan
     """
     kept, codes, count = finite_clusters(values, clusters)
     if not len(kept):

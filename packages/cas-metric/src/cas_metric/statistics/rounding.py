@@ -19,7 +19,7 @@ MINUS: Final = "−"
 def fixed(value: float, digits: int = 3, *, signed: bool = False) -> str:
     """A number at ``digits`` decimals with a true minus sign; an en dash where there is none.
 
-    Example:
+    Examples:
         >>> fixed(-0.8125), fixed(float("nan"))
         ('−0.813', '–')
     """
@@ -35,7 +35,7 @@ def fixed(value: float, digits: int = 3, *, signed: bool = False) -> str:
 def percent(value: float, digits: int = 1) -> str:
     """A share as a percentage; one that is not 0 or 1 is never printed as 0% or 100%.
 
-    Example:
+    Examples:
         >>> percent(0.996), percent(0.996, 0), percent(0.9999)
         ('99.6%', '> 99%', '> 99.9%')
     """
@@ -53,7 +53,7 @@ def percent(value: float, digits: int = 1) -> str:
 def between(bounds: Sequence[float], write: Callable[[Any], str] = fixed) -> str:
     """An interval as ``low–high``, with "to" where an end is negative; empty without one.
 
-    Example:
+    Examples:
         >>> between([0.1, 0.2]), between([-0.1, 0.2])
         ('0.100–0.200', '−0.100 to 0.200')
     """

@@ -95,7 +95,7 @@ def attribute_groups(
     Raises:
         InputError: A column that the table lacks.
 
-    Example:
+    Examples:
         >>> import pandas as pd
         >>> attribute_groups(pd.DataFrame({"sex": ["f", "m", ""]}), ["sex"])["sex"].tolist()
         ['f', 'm', '']
@@ -143,7 +143,7 @@ def subgroups(
     Raises:
         InputError: Tables of different length, or no group at all.
 
-    Example:
+    Examples:
         >>> import pandas as pd
         >>> rows = pd.DataFrame({"cas": [0.4, 0.5] * 20, "status": "ok"})
         >>> found = subgroups(rows, pd.DataFrame({"sex": ["f", "m"] * 20}))
@@ -184,6 +184,12 @@ def by_method(
 
     Raises:
         InputError: The rows lack a column: the run was scored without it.
+
+    Examples:
+        >>> import pandas as pd
+        >>> rows = pd.DataFrame({"method": "a", "cas": [0.4, 0.5] * 20, "status": "ok"})
+        >>> by_method(rows.assign(sex=["f", "m"] * 20), ["sex"])["a"].groups["n"].tolist()
+        [20, 20]
     """
     lacking = [name for name in by if name not in rows]
     if lacking:

@@ -98,12 +98,22 @@ def finite(values: ArrayLike, what: str = "CAS") -> Floats:
 
 
 def threshold(real_cas: ArrayLike, quantile: float = TAIL_QUANTILE) -> float:
-    """Threshold tau: a quantile of the real images' CAS, the 25th percentile by protocol."""
+    """Threshold tau: a quantile of the real images' CAS, the 25th percentile by protocol.
+
+    Examples:
+        >>> threshold([0.40, 0.44, 0.48, 0.52, 0.56])
+        0.44
+    """
     return float(np.quantile(finite(real_cas), quantile, method=QUANTILE_METHOD))
 
 
 def low_rate(cas: ArrayLike, tau: float) -> float:
-    """Share of the images whose CAS lies strictly below ``tau``."""
+    """Share of the images whose CAS lies strictly below ``tau``.
+
+    Examples:
+        >>> low_rate([0.30, 0.44, 0.50, 0.60], tau=0.44)  # at tau is not below it
+        0.25
+    """
     return float(np.mean(finite(cas) < tau))
 
 
@@ -149,6 +159,11 @@ def tail_statistics(
 
     Raises:
         InputError: If either set has no finite CAS.
+
+    Examples:
+        >>> found = tail_statistics(np.linspace(0.2, 0.6, 40), np.linspace(0.3, 0.7, 40))
+        >>> found.rate.low < found.rate.estimate < found.rate.high
+        True
     """
     (generated, real), count = samples([(cas, clusters)], (real_cas, real_clusters))
     tau = threshold(real.values, quantile)
@@ -320,6 +335,11 @@ def reductions(
 
     Raises:
         InputError: If there is no baseline.
+
+    Examples:
+        >>> lowest, best = reductions(0.2, {"a": (0.4, 0.45), "b": (0.5, 0.48)})
+        >>> lowest.baseline, round(lowest.absolute, 3), best.baseline, round(best.absolute, 3)
+        ('a', 0.2, 'b', 0.3)
     """
     if not baselines:
         raise InputError("a reduction needs at least one baseline")
@@ -360,6 +380,10 @@ def split_by_diagnosis(cas: ArrayLike, dd: ArrayLike, tau: float) -> dict[str, A
     Returns:
         ``n_correct``, ``n_wrong``; ``rate_correct``, ``rate_wrong`` (NaN for an empty group); and
         ``share_wrong_of_low``, the part of the tail that a wrong diagnosis alone accounts for.
+
+    Examples:
+        >>> split_by_diagnosis([0.3, 0.5, 0.2], [1, 1, 0], tau=0.4)["share_wrong_of_low"]
+        0.5
     """
     scores, correct = np.asarray(cas, dtype=np.float64), np.asarray(dd, dtype=np.float64) > 0.5
     scored = np.isfinite(scores)

@@ -37,6 +37,11 @@ class Interval(NamedTuple):
         low: Lower end of the interval; NaN where none could be made.
         high: Upper end of the interval.
         level: Nominal coverage, for example 0.95.
+
+    Examples:
+        >>> found = Interval(0.50, 0.47, 0.53, 0.95)
+        >>> found.low <= 0.52 <= found.high
+        True
     """
 
     estimate: float

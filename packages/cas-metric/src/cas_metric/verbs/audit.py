@@ -71,7 +71,7 @@ def audit(
         InputError: Sources or verdicts that cannot be read, or no domain.
         ModelUnavailable: The model cannot be had.
 
-    Example:
+    Examples:
         >>> result = audit(["gen/"], "openai:gpt-4o", domain="chexpert")  # doctest: +SKIP
     """
     import pandas as pd

@@ -33,7 +33,7 @@ def check(table: str | Path | Mapping[str, Any], *, show: Sequence[str] = ()) ->
         InputError: No such file, all problems of one that does not fit the schema, or an unknown
             verdict.
 
-    Example:
+    Examples:
         >>> row = {"label": "ours", "n": 200, "left": "81%", "right": "79%"}
         >>> table = {"kind": "proportions", "name": "Table 2", "rows": [row]}
         >>> check({"title": "A paper", "tables": [table]}).summary["counts"]["weak"]

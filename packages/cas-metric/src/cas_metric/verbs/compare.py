@@ -51,10 +51,10 @@ def compare(
         InputError: A run cannot be read, the runs are of different encoders, an image occurs twice
             under one name, or no method is called ``method``.
 
-    Example:
+    Examples:
         >>> import cas_metric
-        >>> found = cas_metric.compare(["demo/run"])                         # doctest: +SKIP
-        >>> found.summary["focus"]                                           # doctest: +SKIP
+        >>> found = cas_metric.compare(["demo/run"])
+        >>> found.summary["focus"]
         'faithful'
     """
     from cas_metric.statistics.method_table import Settings, compare_methods

@@ -39,7 +39,7 @@ def correlate(
     Raises:
         InputError: A missing column, several rows of a method, or nothing that can be correlated.
 
-    Example:
+    Examples:
         >>> import pandas as pd
         >>> rows = {"method": ["a", "b", "c"], "cas": [0.3, 0.4, 0.5], "auc": [0.6, 0.8, 0.7]}
         >>> correlate(pd.DataFrame(rows)).summary[0]["coefficients"][1]["value"]["estimate"]

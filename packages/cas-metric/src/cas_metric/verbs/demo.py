@@ -38,9 +38,9 @@ def demo(
     Returns:
         The run, saved in ``out``/run, and whether the score saw what was planted.
 
-    Example:
-        >>> run, result = demo("demo", images=40)  # doctest: +SKIP
-        >>> result.summary["ordered"]  # doctest: +SKIP
+    Examples:
+        >>> run, result = demo("demo", images=16)
+        >>> result.summary["auroc"] > 0.9  # faithful images above wrong ones
         True
     """
     from cas_metric.runs.provenance import command_of

@@ -52,11 +52,12 @@ def diversity(
         InputError: Nothing to measure, or no prompt with two samples.
         ModelUnavailable: Weights that cannot be had.
 
-    Example:
+    Examples:
         >>> import cas_metric
-        >>> found = cas_metric.diversity("demo/generated", "demo/real/test", lpips=False)
-        >>> found.summary["embeddings"]["faithful"]["Edema"]["n"]
-        60
+        >>> found = cas_metric.diversity("demo/generated/faithful", "demo/real/test", lpips=False)
+        >>> entry = found.summary["embeddings"]["faithful"]["Pneumonia"]
+        >>> entry["n"] >= entry["vendi_score"] >= 1
+        True
     """
     from cas_metric.manifest.sources import as_manifest
 

@@ -22,7 +22,7 @@ def doctor(cache: str | None = None) -> Result:
     Args:
         cache: Directory of the embedding cache; by default the usual one.
 
-    Example:
+    Examples:
         >>> doctor().summary["encoders"]["phantom-siglip"]
         'embedded'
     """

@@ -72,7 +72,7 @@ def fidelity(
         InputError: No images, unknown columns, or fewer than ``neighbours`` images.
         ModelUnavailable: The encoder cannot be had.
 
-    Example:
+    Examples:
         >>> import cas_metric
         >>> found = cas_metric.fidelity("demo/generated", "demo/real/test")
         >>> sorted(found.summary["methods"])

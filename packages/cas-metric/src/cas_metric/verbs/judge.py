@@ -71,7 +71,7 @@ def judge(
         InputError: Sources that cannot be read, or no domain.
         ModelUnavailable: The model cannot be had.
 
-    Example:
+    Examples:
         >>> result = judge(["a=gen/a", "b=gen/b"], "openai:gpt-4o")  # doctest: +SKIP
     """
     from cas_metric.mllm.judge import (

@@ -44,7 +44,7 @@ def leakage(
     Raises:
         InputError: Wrong sources or settings.
 
-    Example:
+    Examples:
         >>> import cas_metric
         >>> cas_metric.leakage("demo/real/train", "demo/real/test").summary["same_file"]
         0

@@ -101,7 +101,7 @@ def memorization(
         ModelUnavailable: The encoder that was named cannot be had.
         CasError: ``verify``, and the two answers differ.
 
-    Example:
+    Examples:
         >>> import cas_metric
         >>> found = cas_metric.memorization(
         ...     "demo/generated", "demo/real/train", features=False, method="faithful"

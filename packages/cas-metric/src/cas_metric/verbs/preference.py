@@ -43,7 +43,7 @@ def preference(
     Raises:
         InputError: The table is no table of rankings, or does not determine the scores.
 
-    Example:
+    Examples:
         >>> import pandas as pd
         >>> ranks = {"case": range(4), "rater": "r", "A": [1, 1, 2, 1], "B": [2, 2, 1, 2]}
         >>> preference(pd.DataFrame(ranks)).summary["wins"]["A"]["B"]["rate"]["estimate"]

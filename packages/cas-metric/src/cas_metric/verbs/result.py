@@ -29,7 +29,7 @@ class Result:
         warnings: What a person should know first.
         notes: What else is good to know, such as files that were passed over.
 
-    Example:
+    Examples:
         >>> Result("fidelity", {"n": 2}, "# Fidelity").summary["n"]
         2
     """
@@ -79,6 +79,12 @@ class FolderResult(Result):
     Attributes:
         folder: Where it is saved unless told otherwise.
         closing: What a person is told once it is saved; ``{folder}`` stands for the folder.
+
+    Examples:
+        >>> from cas_metric.verbs.leakage import leakage
+        >>> result = leakage("demo/real/train", "demo/real/test")
+        >>> result.save("found").name, result.folder
+        ('found', PosixPath('leakage/test'))
     """
 
     folder: Path = field(default=Path())

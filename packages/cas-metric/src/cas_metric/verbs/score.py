@@ -142,10 +142,14 @@ def score(
         TooManyFailures: More images failed than allowed.
         RankStopped: This is not rank 0, and its part is done (exit code 0) or rank 0 met an error.
 
-    Example:
-        >>> run = score("demo/generated", "demo/real/test")                  # doctest: +SKIP
-        >>> run.summary["methods"][0]["mean"]["cas"]                         # doctest: +SKIP
-        0.443
+    Examples:
+        >>> import cas_metric
+        >>> run = cas_metric.score(
+        ...     "demo/generated", "demo/real/test", method="faithful", cache="demo/cache"
+        ... )
+        >>> sfs = run.summary["methods"][0]["mean"]["sfs"]
+        >>> run.floor["sfs"].mean() < sfs < run.real["sfs"].mean()
+        np.True_
     """
     started = time.perf_counter()
     notify = notify or (lambda _: None)

@@ -86,8 +86,11 @@ def create(
             something.
         PreflightError: Images that cannot be read or shown.
 
-    Example:
-        >>> made = create("study", ["a=gen/a", "b=gen/b"])  # doctest: +SKIP
+    Examples:
+        >>> sets = [f"{kind}=demo/generated/{kind}" for kind in ("faithful", "wrong")]
+        >>> made = create("study", sets, real="demo/real/test", cases=4, raters=["ann"])
+        >>> sorted(made.summary)
+        ['cases', 'folder', 'labels', 'links', 'methods', 'notes']
     """
     from cas_metric.files import read_text
     from cas_metric.images import Window

@@ -103,7 +103,7 @@ def utility(
         InputError: Wrong sources or settings.
         ModelUnavailable: There are no such weights.
 
-    Example:
+    Examples:
         >>> import cas_metric
         >>> found = cas_metric.utility(
         ...     *("demo/real/train", "demo/real/test", {"faithful": "demo/generated/faithful"}),

@@ -153,7 +153,7 @@ def load(
         InputError: There is no such artefact, or it is one of another base model.
         ModelUnavailable: The base model cannot be had here.
 
-    Example:
+    Examples:
         >>> import craft_trainer
         >>> pipeline = craft_trainer.load(trained)
         >>> drawn = pipeline("a film", height=64, width=64, num_inference_steps=2)

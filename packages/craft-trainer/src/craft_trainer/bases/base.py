@@ -50,6 +50,14 @@ class DiffusionModel(ABC):
         tokens: Class name to its learned token.
         trainable: Parameters by name: LoRA matrices of the denoiser, or learned token vectors.
         embedded_guidance: Scale that a guidance-distilled model is told.
+
+    Examples:
+        >>> import torch
+        >>> from craft_trainer.config.schema import resolve
+        >>> from craft_trainer.artifact.folder import load_base
+        >>> model = load_base(resolve(settings), torch.device("cpu"))
+        >>> model.latent_shape(64), model.count_tokens("a chest film") < model.token_limit
+        ((8, 16, 16), True)
     """
 
     pipeline: Any  # diffusers declares none of a pipeline's parts to type checkers
@@ -196,7 +204,7 @@ def family_of(pipeline_name: str) -> type[DiffusionModel]:
     Raises:
         InputError: It is not trained here; those that are trained are named.
 
-    Example:
+    Examples:
         >>> family_of("FluxPipeline").__name__
         'Flux'
     """

@@ -36,6 +36,10 @@ class Data(Section):
         domain: Domain pack with classes and checklists; by default what the folder's cas.yaml
             names.
         resolution: Side of the square that images are resized to, in pixels.
+
+    Examples:
+        >>> Data.model_validate(yaml.safe_load("{train: data/train, resolution: 64}")).resolution
+        64
     """
 
     train: Path
@@ -44,7 +48,12 @@ class Data(Section):
 
 
 class Lora(Section):
-    """Low-rank adapters of the denoiser's attention to the text."""
+    """Low-rank adapters of the denoiser's attention to the text.
+
+    Examples:
+        >>> Lora.model_validate(yaml.safe_load("{rank: 8, alpha: 16}")).rank
+        8
+    """
 
     rank: PositiveInt = 32
     alpha: PositiveInt = 32
@@ -61,6 +70,10 @@ class Sampling(Section):
             ``trailing`` with more, so that the last K steps change more. Not for flow models.
         flow_sampler: How a flow-matching model steps: ``euler`` as pipelines do, or ``ancestral``,
             which draws noise as DDPM does and which ``repeat_mode: renoise`` needs.
+
+    Examples:
+        >>> Sampling.model_validate(yaml.safe_load("{steps: 10, guidance: 1}")).timestep_spacing
+        'leading'
     """
 
     steps: PositiveInt = 20
@@ -76,6 +89,10 @@ class Critic(Section):
         encoder: Encoder spec as ``cas encoders`` lists them.
         probe: Saved probe in the critic's space; by default one is fitted on ``data.train``.
         text_policy: How texts beyond the encoder's limit are treated.
+
+    Examples:
+        >>> Critic.model_validate(yaml.safe_load("{encoder: phantom-medsiglip}")).text_policy
+        'truncate'
     """
 
     encoder: str = "medsiglip"
@@ -99,6 +116,13 @@ class Config(Section):
             can share one textual inversion.
         artifact: Whether a stage hands on its last weights, or those with the best held-out CAS.
         stages: Each starts from what the one before it learned.
+
+    Examples:
+        >>> config = resolve(settings, base="phantom-sd", seed=3)
+        >>> config.seed, [stage.method for stage in config.stages]
+        (3, ['lora'])
+        >>> config.stages[0].steps, config.data.resolution
+        (2, 64)
     """
 
     output: Path
@@ -163,6 +187,12 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     Raises:
         InputError: No such file, no YAML, an unknown key (with the nearest known one) or a value
             that does not suit its key.
+
+    Examples:
+        >>> file = tmp / "config.yaml"
+        >>> _ = file.write_text(yaml.safe_dump(settings))
+        >>> load_config(file, ["stages.0.steps=7", "lora.rank=4"]).stages[0].steps
+        7
     """
     values = _read(Path(path))
     for key, value in map(_parsed, overrides):
@@ -185,7 +215,7 @@ def _read(path: Path) -> dict[str, Any]:
 def parse_config(values: Mapping[str, Any], source: str = "configuration") -> Config:
     """Check the values of a configuration. InputError as :func:`load_config`.
 
-    Example:
+    Examples:
         >>> run = parse_config(
         ...     {
         ...         "output": "runs/first",
@@ -235,7 +265,7 @@ def resolve(config: Config | Mapping[str, Any] | str | Path, **overrides: Any) -
     Raises:
         InputError: As of :func:`load_config`.
 
-    Example:
+    Examples:
         >>> values = {"output": "runs/a", "base": "phantom-sd", "data": {"train": "data/train"}}
         >>> values["stages"] = [{"method": "lora", "steps": 10}]
         >>> resolve(values, seed=1, **{"stages.0.steps": 3}).stages[0].steps
@@ -255,7 +285,12 @@ def resolve(config: Config | Mapping[str, Any] | str | Path, **overrides: Any) -
 
 
 def to_yaml(config: Config) -> str:
-    """The resolved configuration with every default spelt out."""
+    """The resolved configuration with every default spelt out.
+
+    Examples:
+        >>> "seed:" in to_yaml(resolve(settings))  # also what the values left open
+        True
+    """
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
@@ -265,7 +300,7 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
     Raises:
         InputError: One is no such pair.
 
-    Example:
+    Examples:
         >>> parse_overrides(["data.resolution=256", "stages.0.prompt='{label}'"])
         {'data.resolution': 256, 'stages.0.prompt': '{label}'}
     """

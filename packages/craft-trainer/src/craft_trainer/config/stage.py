@@ -87,6 +87,12 @@ class Stage(Section):
         method: Its name in a configuration.
         prompt: Template of the text that the model is conditioned on, with ``{prompt}``,
             ``{label}`` and, after textual inversion, ``{token}``.
+
+    Examples:
+        >>> from craft_trainer.config.schema import resolve
+        >>> made = resolve(settings, stages=[{"method": "zero_shot"}]).stages[0]
+        >>> type(made).__name__, made.rewarded()
+        ('ZeroShotStage', {})
     """
 
     method: str
@@ -147,6 +153,11 @@ class TrainedStage(Stage):
         warmup_steps: Steps in which the learning rate rises linearly; it is constant afterwards.
         max_grad_norm: Gradients are clipped to this norm.
         checkpoint_every: Optimizer steps between two checkpoints.
+
+    Examples:
+        >>> stage = stage_class("lora").model_validate({"method": "lora", "epochs": 5})
+        >>> isinstance(stage, TrainedStage), stage.accumulate
+        (True, 1)
     """
 
     steps: PositiveInt | None = None
@@ -210,7 +221,7 @@ def stage_class(method: str) -> type[Stage]:
     Raises:
         InputError: No method has the name; those that are there are named.
 
-    Example:
+    Examples:
         >>> stage_class("craft").title
         'CRAFT'
     """
@@ -228,7 +239,12 @@ def stage_class(method: str) -> type[Stage]:
 
 
 def method_names() -> Iterator[str]:
-    """Every method that can be used here, in alphabetical order."""
+    """Every method that can be used here, in alphabetical order.
+
+    Examples:
+        >>> "craft" in list(method_names())
+        True
+    """
     return extension_names(METHODS, _stage_in)
 
 

@@ -23,6 +23,10 @@ class Validation(Section):
         prompts: Held-out prompts that are sampled at every look, spread over the classes.
         probe: Saved probe in the evaluator's space; by default one is fitted on ``data.train``.
         batch_size: Images sampled in one pass.
+
+    Examples:
+        >>> Validation(every=50, encoder="siglip", manifest="data/held-out").prompts
+        32
     """
 
     every: NonNegativeInt = 0
@@ -49,6 +53,10 @@ class Guard(Section):
     Attributes:
         reaction: ``warn`` goes on, ``stop`` ends the stage and keeps its best weights.
         patience: Looks in a row that must show the sign.
+
+    Examples:
+        >>> Guard(reaction="stop", patience=3).reaction
+        'stop'
     """
 
     reaction: Literal["off", "warn", "stop"] = "warn"
@@ -61,6 +69,10 @@ class Divergence(Guard):
     Attributes:
         drop: Fall of the mean held-out CAS from its best value that counts, where the paired 95%
             interval of the fall excludes 0 as well.
+
+    Examples:
+        >>> Divergence().reaction, Divergence(drop=0.02).drop
+        ('stop', 0.02)
     """
 
     reaction: Literal["off", "warn", "stop"] = "stop"
@@ -73,6 +85,10 @@ class Drift(Guard):
     Attributes:
         tolerance: Widens the band, as a share of its largest value.
         slack: Widens the band at least by this, in the statistic's own unit.
+
+    Examples:
+        >>> Drift(tolerance=0.5).reaction
+        'warn'
     """
 
     tolerance: NonNegativeFloat = 0.25
@@ -85,13 +101,22 @@ class Grid(Guard):
     Attributes:
         ratio: Power at the period over that of its neighbours, in decibel, above that of the real
             images and of the first looks.
+
+    Examples:
+        >>> Grid(ratio=6).patience
+        2
     """
 
     ratio: NonNegativeFloat = 4.0
 
 
 class Excess(Guard):
-    """DD, VDC or CCS lie above those of the real images: a reference point, not a target."""
+    """DD, VDC or CCS lie above those of the real images: a reference point, not a target.
+
+    Examples:
+        >>> Excess(reaction="off").reaction
+        'off'
+    """
 
     patience: PositiveInt = 1
 
@@ -103,6 +128,10 @@ class Memorization(Guard):
         encoder: Self-supervised encoder, e.g. ``dinov2``, that looks for neighbours nearer than
             those of any real held-out image; without one the perceptual hash alone does.
         share: Share of copies among the samples, above that among real held-out images.
+
+    Examples:
+        >>> Memorization(encoder="dinov2", share=0.02).share
+        0.02
     """
 
     encoder: str | None = None
@@ -115,6 +144,10 @@ class Guards(Section):
 
     Attributes:
         baseline: Looks, the one before the first step included, that set the bands.
+
+    Examples:
+        >>> Guards(diversity={"reaction": "stop"}).baseline
+        2
     """
 
     baseline: PositiveInt = 2

@@ -62,7 +62,7 @@ def doctor(config: Config | Mapping[str, Any] | str | Path, **overrides: Any) ->
     Raises:
         InputError: The configuration cannot be read.
 
-    Example:
+    Examples:
         >>> import craft_trainer
         >>> craft_trainer.doctor(settings).summary["exit_code"]
         0

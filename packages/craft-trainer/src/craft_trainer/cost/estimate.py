@@ -55,7 +55,7 @@ def estimate(
     Raises:
         CasError: The configuration or the data must be corrected.
 
-    Example:
+    Examples:
         >>> import craft_trainer
         >>> found = craft_trainer.estimate(settings, **{"stages.0.steps": 10})
         >>> found.summary["stages"][0]["forwards"]
@@ -120,6 +120,11 @@ class Cost(NamedTuple):
         forwards: The same for the stage.
         looks: Held-out evaluations, the one before the first step included.
         look_forwards: Forwards of all of them.
+
+    Examples:
+        >>> cost = Cost("lora", 10, forwards_per_image=3, forwards_per_step=12, forwards=120)
+        >>> cost.forwards == cost.steps * cost.forwards_per_step
+        True
     """
 
     method: str
@@ -135,6 +140,13 @@ def cost_of(config: Config, stage: Stage, images: int, *, guided: bool = True) -
     """Cost of a stage on ``images`` training images (or, for DPO, pairs).
 
     ``guided`` says whether the base model's guidance has an unconditional branch.
+
+    Examples:
+        >>> from craft_trainer.config.schema import resolve
+        >>> config = resolve(settings, **{"stages.0.steps": 10})
+        >>> cost = cost_of(config, config.stages[0], images=16)
+        >>> cost.steps, cost.forwards
+        (10, 120.0)
     """
     if not isinstance(stage, TrainedStage):
         return Cost(stage.method, 0, 0.0, 0.0, 0.0)

@@ -54,6 +54,11 @@ class Examples:
         classes: Class names in the order of their indices.
         domain: Checklists, where a domain pack is used.
         manifest: What they were read from.
+
+    Examples:
+        >>> examples = read_examples(train, None)
+        >>> len(examples.paths), examples.classes[0]
+        (16, 'No Finding')
     """
 
     paths: tuple[Path, ...]
@@ -114,6 +119,11 @@ def read_examples(path: Path, domain: str | None) -> Examples:
     Raises:
         PreflightError: Rows without label, of an unknown class, or with a missing image; all are
             listed.
+
+    Examples:
+        >>> examples = read_examples(train, "phantom-chexpert")
+        >>> examples.checklist(examples.labels[0]) != ""
+        True
     """
     manifest = read_manifest(path)
     spec = domain_of(manifest, domain)
@@ -138,7 +148,7 @@ def read_examples(path: Path, domain: str | None) -> Examples:
 def content_digest(examples: Examples) -> str:
     """sha256, as hex, of what is learned from: rows, images and the domain pack.
 
-    Example:
+    Examples:
         >>> digest = content_digest(read_examples(train, None))
         >>> len(digest)
         64
@@ -172,6 +182,12 @@ def conditioning_texts(
 
     Raises:
         PreflightError: The template asks for a prompt or a learned token that a row lacks.
+
+    Examples:
+        >>> examples = read_examples(train, None)
+        >>> texts = conditioning_texts(examples, "an image of {label}", {})
+        >>> texts[0] == f"an image of {examples.labels[0]}"
+        True
     """
     texts, problems = [], []
     for row, (label, prompt) in enumerate(zip(examples.labels, examples.prompts, strict=True)):
@@ -264,6 +280,10 @@ def positions_of(
 
     The ranks of a forward pass lie next to each other: two processes with a batch of two hold
     together what one process with a batch of four holds.
+
+    Examples:
+        >>> positions_of(0, batch_size=2, accumulate=1, rank=1, world=2)
+        [(2, 3)]
     """
     together = batch_size * world
     return [
@@ -276,7 +296,12 @@ def positions_of(
 
 
 def row_at(position: int, total: int, seed: int) -> int:
-    """Which of ``total`` examples stands at a position of the run: a new order every epoch."""
+    """Which of ``total`` examples stands at a position of the run: a new order every epoch.
+
+    Examples:
+        >>> sorted(row_at(position, 4, seed=0) for position in range(4))  # one epoch
+        [0, 1, 2, 3]
+    """
     return int(_order(seed, position // total, total)[position % total])
 
 

@@ -58,6 +58,10 @@ class Guidance:
         unconditional: Of length 1, the encoding of the empty prompt.
         gradient: ``full`` differentiates both branches; ``stop`` treats the unconditional one as
             a constant, which is cheaper and gives another gradient.
+
+    Examples:
+        >>> Guidance(1.0, None).gradient
+        'full'
     """
 
     scale: float
@@ -239,6 +243,24 @@ def draft(
 
     Returns:
         ``(B * repeats, C, h, w)``, repeat by repeat.
+
+    Examples:
+        >>> import torch
+        >>> from craft_trainer.artifact.folder import load_base
+        >>> from craft_trainer.config.schema import resolve
+        >>> model = load_base(config := resolve(settings), torch.device("cpu"))
+        >>> latents = draft(
+        ...     model.denoise,
+        ...     model.encode_prompts(["a chest film"]),
+        ...     model.sampler(config.sampling, model.latent_shape(64)),
+        ...     [torch.Generator().manual_seed(seed) for seed in range(2)],
+        ...     shape=model.latent_shape(64),
+        ...     guidance=model.guidance(config.sampling.guidance),
+        ...     gradient_steps=1,
+        ...     repeats=2,
+        ... )
+        >>> model.decode(latents).shape  # two trajectories of one prompt
+        torch.Size([2, 3, 64, 64])
     """
     prefix = len(scheduler.timesteps) - gradient_steps
     every = conditions.repeat(repeats)

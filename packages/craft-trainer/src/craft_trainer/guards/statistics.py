@@ -33,6 +33,12 @@ def image_statistics(images: Tensor, repeats: int) -> dict[str, Tensor]:
         ``image/entropy`` (bits of the grey histogram, at most 6), ``image/saturation`` (mean of
         the HSV saturation), ``image/clipped`` (share of values at 0 or 1) and, with repeats,
         ``image/diversity`` (mean absolute difference between repeats of one prompt).
+
+    Examples:
+        >>> import torch
+        >>> found = image_statistics(torch.zeros(2, 3, 16, 16), repeats=2)
+        >>> found["image/clipped"].item(), found["image/diversity"].item()
+        (1.0, 0.0)
     """
     images = images.float()
     grey = images.mean(dim=1)
@@ -66,6 +72,14 @@ def reward_gradients(terms: Mapping[str, Tensor], images: Tensor) -> dict[str, T
     Args:
         terms: Reward name to ``(B,)``.
         images: ``(B, 3, H, W)`` that they were computed from.
+
+    Examples:
+        >>> import torch
+        >>> images = torch.rand(1, 3, 8, 8, requires_grad=True)
+        >>> mean = images.mean(dim=(1, 2, 3))
+        >>> found = reward_gradients({"vdc": mean, "sfs": -mean}, images)
+        >>> {name: round(value.item(), 2) for name, value in found.items() if "cos" in name}
+        {'reward_gradient/cosine_vdc_sfs': -1.0}
     """
     return gradient_logs(image_gradients(terms, images, len(images)))
 
@@ -97,6 +111,12 @@ def high_frequencies(images: Tensor) -> Tensor:
 
     Returns:
         Scalar in [0, 1], the mean over the batch.
+
+    Examples:
+        >>> import torch
+        >>> noise = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+        >>> round(high_frequencies(noise).item(), 1)
+        0.8
     """
     grey = images.float().mean(dim=1)
     side = grey.shape[-1]
@@ -124,6 +144,13 @@ def grid_peak(images: Tensor, cells: int) -> Tensor:
 
     Returns:
         Scalar; the largest over harmonics and directions. About 0 to 3 without a grid.
+
+    Examples:
+        >>> import torch
+        >>> flat = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+        >>> tiled = flat + 0.5 * (torch.arange(64) % 8 < 1)  # a line every eight pixels
+        >>> (grid_peak(tiled, 8) > grid_peak(flat, 8) + 3).item()
+        True
     """
     grey = images.float().mean(dim=1)
     found = [_peaks(grey, cells), _peaks(grey.mT, cells)]

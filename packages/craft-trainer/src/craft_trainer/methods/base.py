@@ -23,6 +23,13 @@ class Loss(NamedTuple):
     Attributes:
         total: Scalar with a graph.
         logs: Name to detached scalar, means over the batch.
+
+    Examples:
+        >>> import torch
+        >>> error = torch.tensor([1.0, 3.0], requires_grad=True).mean()
+        >>> loss = Loss(error, {"loss/diffusion": error.detach()})
+        >>> loss.total.requires_grad, loss.logs["loss/diffusion"].item()
+        (True, 2.0)
     """
 
     total: Tensor
@@ -30,7 +37,16 @@ class Loss(NamedTuple):
 
 
 class Method(ABC):
-    """A way of adapting the model. Loading, order, optimizer and checkpoints are the trainer's."""
+    """A way of adapting the model. Loading, order, optimizer and checkpoints are the trainer's.
+
+    Examples:
+        >>> import torch
+        >>> class Constant(Method):
+        ...     def loss(self, batch, step):
+        ...         return Loss(torch.tensor(float(step)), {})
+        >>> Constant().loss(None, 3).total, Constant().critic
+        (tensor(3.), None)
+    """
 
     @property
     def critic(self) -> Encoder | None:
@@ -53,6 +69,10 @@ class Setup:
         examples: Training images.
         cache: Store of embeddings.
         once: Does work on one process for all of them.
+
+    Examples:
+        >>> sorted(Setup.__dataclass_fields__)
+        ['cache', 'config', 'examples', 'latent', 'model', 'once']
     """
 
     config: Config

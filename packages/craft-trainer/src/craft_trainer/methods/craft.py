@@ -27,7 +27,12 @@ if TYPE_CHECKING:
 
 
 class RewardWeights(Section):
-    """Weight of each reward within r_cam; 0 switches it off (Eq. 6, Tables 4 and 15)."""
+    """Weight of each reward within r_cam; 0 switches it off (Eq. 6, Tables 4 and 15).
+
+    Examples:
+        >>> RewardWeights(dd=0).weights()
+        {'vdc': 0.25, 'ccs': 0.25, 'dd': 0.0, 'sfs': 0.25}
+    """
 
     vdc: NonNegativeFloat = 0.25
     ccs: NonNegativeFloat = 0.25
@@ -53,6 +58,12 @@ class CraftStage(TrainedStage):
             rounding, with the graph of so many images kept. By default all, in one graph.
         kl_to_base: As of a ``lora`` stage; it is added to Eq. 1.
         reward_gradients_every: Steps between two logs of each reward's gradient; 0 for never.
+
+    Examples:
+        >>> import yaml
+        >>> text = "{method: craft, steps: 200, gradient_steps: 2, rewards: {dd: 0}}"
+        >>> CraftStage.model_validate(yaml.safe_load(text)).rewarded()
+        {'vdc': 0.25, 'ccs': 0.25, 'sfs': 0.25}
     """
 
     method: Literal["craft"]

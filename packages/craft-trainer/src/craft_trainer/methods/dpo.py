@@ -38,6 +38,12 @@ class DpoStage(TrainedStage):
         reference: What the model is compared with. ``start`` is the model that the stage starts
             from, as in the original: where an earlier stage trained a LoRA, that LoRA. ``base`` is
             the model with the adapter off. Both are the same when the stage is the first.
+
+    Examples:
+        >>> import yaml
+        >>> text = "{method: dpo, pairs: runs/pairs, steps: 200, beta: 2000}"
+        >>> DpoStage.model_validate(yaml.safe_load(text)).reference
+        'start'
     """
 
     method: Literal["dpo"]

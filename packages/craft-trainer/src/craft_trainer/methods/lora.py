@@ -19,6 +19,12 @@ class LoraStage(TrainedStage):
         kl_to_base: Weight of the mean squared difference between the predictions with and without
             the adapter, on the latents of the diffusion loss. For a Gaussian step it is the KL
             divergence to the base model up to a factor that depends on the timestep.
+
+    Examples:
+        >>> import yaml
+        >>> text = "{method: lora, epochs: 10, learning_rate: 0.0001, kl_to_base: 0.1}"
+        >>> LoraStage.model_validate(yaml.safe_load(text)).kl_to_base
+        0.1
     """
 
     method: Literal["lora"]

@@ -21,6 +21,12 @@ class TextualInversionStage(TrainedStage):
 
     Attributes:
         vectors_per_token: Vectors that one token stands for.
+
+    Examples:
+        >>> import yaml
+        >>> text = "{method: textual_inversion, steps: 100, vectors_per_token: 2}"
+        >>> TextualInversionStage.model_validate(yaml.safe_load(text)).learns
+        'tokens'
     """
 
     method: Literal["textual_inversion"]

@@ -8,7 +8,13 @@ from craft_trainer.config.stage import Stage
 
 
 class ZeroShotStage(Stage):
-    """The base model as it is: an artefact without weights, so that it is drawn like the others."""
+    """The base model as it is: an artefact without weights, so that it is drawn like the others.
+
+    Examples:
+        >>> import yaml
+        >>> ZeroShotStage.model_validate(yaml.safe_load("{method: zero_shot}")).title
+        'Zero-shot'
+    """
 
     method: Literal["zero_shot"]
     title: ClassVar[str] = "Zero-shot"

@@ -96,7 +96,7 @@ def make_pairs(
         InputError: There is no such artefact or judge, or ``out`` holds images of another origin.
         ModelUnavailable: A model cannot be had here.
 
-    Example:
+    Examples:
         >>> import craft_trainer
         >>> made = craft_trainer.make_pairs(trained, prompts, tmp / "pairs", count=2, cache="none")
         >>> made.count + made.without_preference, made.judge

@@ -35,6 +35,12 @@ class Targets:
         checklist: ``(B, D)`` critic embeddings of t_c.
         reference: ``(B, D)`` critic embeddings of x_r.
         label: ``(B,)`` class indices of the probe.
+
+    Examples:
+        >>> one = torch.eye(2)
+        >>> targets = Targets(one, one, one, torch.tensor([0, 1]))
+        >>> targets.repeat(2).label.tolist(), targets.at([1]).label.tolist()
+        ([0, 1, 0, 1], [1])
     """
 
     prompt: Tensor
@@ -71,6 +77,11 @@ class Rewards:
     Attributes:
         terms: Primitive to ``(B,)``; only those with a weight.
         r_cam: ``(B,)`` their weighted sum.
+
+    Examples:
+        >>> rewards = Rewards({"vdc": torch.tensor([0.1, 0.2])}, torch.tensor([0.1, 0.2]))
+        >>> rewards.r_cam.mean()
+        tensor(0.1500)
     """
 
     terms: Mapping[str, Tensor]
@@ -153,7 +164,7 @@ class ClinicalAlignmentModule:
             PreflightError: Rows lack what a reward with a weight needs; all are listed.
             ModelUnavailable: The critic cannot be had here.
 
-        Example:
+        Examples:
             >>> import torch, craft_trainer
             >>> cam = craft_trainer.ClinicalAlignmentModule.from_manifest(
             ...     train, critic="phantom-medsiglip", cache="none"
@@ -254,6 +265,10 @@ def active(weights: Mapping[str, float]) -> dict[str, float]:
 
     Raises:
         InputError: An unknown name, a negative weight, or none above zero.
+
+    Examples:
+        >>> active({"sfs": 0.5, "dd": 0, "vdc": 0.5})
+        {'vdc': 0.5, 'sfs': 0.5}
     """
     unknown = [name for name in weights if name not in PRIMITIVES]
     if unknown or any(value < 0 for value in weights.values()):

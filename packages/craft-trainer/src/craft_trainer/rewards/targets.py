@@ -41,6 +41,16 @@ def prepare_targets(
 
     Raises:
         PreflightError: Texts or images that a reward with a weight needs are missing; all listed.
+
+    Examples:
+        >>> from craft_trainer.data.dataset import read_examples
+        >>> from cas_metric.embedding.cache import EmbeddingCache
+        >>> from cas_metric.encoders import load_encoder
+        >>> critic, examples = load_encoder("phantom-medsiglip"), read_examples(train, None)
+        >>> with EmbeddingCache("none") as cache:
+        ...     targets, probe = prepare_targets(examples, critic, cache, {"vdc": 1.0})
+        >>> targets.prompt.shape[0] == len(examples.paths), probe
+        (True, None)
     """
     wanted = active(weights)
     checklists = [examples.checklist(label) for label in examples.labels]

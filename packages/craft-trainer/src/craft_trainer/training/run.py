@@ -26,6 +26,12 @@ class Trained:
             :func:`craft_trainer.generate` take it.
         config: What was run, every default spelt out.
         first: Whether this is the process that speaks for all.
+
+    Examples:
+        >>> trained.stages[0].name, trained.artifact.parent == trained.stages[0]
+        ('1-lora', True)
+        >>> trained.curves()["step"].tolist()
+        [1, 2]
     """
 
     artifact: Path
@@ -82,7 +88,7 @@ def train(
         ModelUnavailable: A model cannot be had here.
         StoppedByGuard: A guard ended a stage; its best weights are its artefact.
 
-    Example:
+    Examples:
         >>> import craft_trainer
         >>> run = craft_trainer.train(settings, output=tmp / "run", cache="none")
         >>> sorted(file.name for file in run.artifact.glob("*.safetensors"))
