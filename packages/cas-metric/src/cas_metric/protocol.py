@@ -45,6 +45,11 @@ CONFIDENCE: Final = 0.95
 RESAMPLES: Final = 2000
 BOOTSTRAP_SEED: Final = 42
 
+# -- the calibrated score, cas-v2 (ours) ---------------------------------------------------------
+CALIBRATED_VERSION: Final = "cas-v2"
+#: Level at which an image is called low.
+ALPHA: Final = 0.1
+
 # -- memorization (Appendix M) ------------------------------------------------------------------
 SSIM_THRESHOLD: Final = 0.95
 PHASH_THRESHOLD: Final = 5

@@ -1,0 +1,73 @@
+"""The low tail with a guarantee: how many images lie below all but a share of real ones.
+
+At level alpha an image is *low* when its ``alignment`` is at most alpha. Of real images that the
+calibration has not seen a share of alpha is low, in expectation exactly, whatever the encoder; what
+a generated set has above that is its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from cas_metric.protocol import CONFIDENCE
+from cas_metric.statistics.aggregate import case_clusters, real_clusters
+from cas_metric.statistics.tail import tail_statistics
+
+#: Levels of the curve.
+LEVELS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
+
+
+def tail_table(
+    rows: pd.DataFrame, real: pd.DataFrame, levels: Sequence[float] = LEVELS
+) -> pd.DataFrame:
+    """One row a method, class (empty: all) and level."""
+    table = []
+    for method, own in rows.groupby("method", sort=True):
+        groups = [("", own), *((str(c), part) for c, part in own.groupby("label", sort=True))]
+        for label, part in groups:
+            theirs = real if not label else real[real["label"] == label]
+            table += [
+                {"method": method, "label": label, **_row(part, theirs, level)} for level in levels
+            ]
+    return pd.DataFrame(table)
+
+
+def _row(own: pd.DataFrame, real: pd.DataFrame, level: float) -> dict[str, Any]:
+    values = own["alignment"].dropna().to_numpy()
+    known = real["alignment"].dropna().to_numpy()
+    if not len(values) or not len(known):
+        return {"alpha": level, "n": len(values), "n_low": 0}
+    found = tail_statistics(
+        own["alignment"],
+        real["alignment"],
+        clusters=case_clusters(own),
+        real_clusters=real_clusters(real),
+        quantile=level,
+    ).rate
+    held, size = int((known <= level).sum()), len(known)
+    low, high = exact_interval(held, size)
+    return {
+        "alpha": level,
+        "n": len(values),
+        "n_low": int((values <= level).sum()),
+        "share_low": float((values <= level).mean()),
+        "low": found.low,
+        "high": found.high,
+        "real_n": size,
+        "real_share_low": held / size,
+        "real_low": low,
+        "real_high": high,
+    }
+
+
+def exact_interval(hits: int, size: int, level: float = CONFIDENCE) -> tuple[float, float]:
+    """Clopper and Pearson's interval of a share."""
+    from scipy.special import betaincinv
+
+    rest = (1 - level) / 2
+    low = 0.0 if hits == 0 else float(betaincinv(hits, size - hits + 1, rest))
+    high = 1.0 if hits == size else float(betaincinv(hits + 1, size - hits, 1 - rest))
+    return low, high
