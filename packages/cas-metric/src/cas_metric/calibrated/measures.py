@@ -1,23 +1,34 @@
 """What a run has embedded, measured for calibration: four numbers an image, real and generated.
 
-The probe and the clouds come from the training split where the run has one, so that the real images
-are as new to them as the generated ones. Without one they are cross-fitted on the real images, as
-the run's probe is, and no image is judged by what was fitted on it.
+The expectation behind SFS comes from the training split where the run has one, as the probe does,
+so that the real images are as new to both as the generated ones. Without one both are cross-fitted
+on the real images, and no image is judged by what was fitted on it, on its patient or, for a
+generated image, on its partner.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from cas_metric import protocol
-from cas_metric.calibrated.primitives import Cloud, checklist_contrast, log_odds, prompt_contrast
-from cas_metric.scoring.embeddings import gather
-from cas_metric.scoring.pipeline import Scores
+from cas_metric import primitives, protocol
+from cas_metric.calibrated.primitives import Expectation, log_odds
+from cas_metric.embedding.passes import embed_texts
+from cas_metric.scoring.embeddings import ImageSet, gather
+from cas_metric.scoring.probe import FOLDS, assign_folds
+
+if TYPE_CHECKING:
+    from cas_metric.embedding.cache import EmbeddingCache
+    from cas_metric.encoders import Encoder
+    from cas_metric.scoring.pipeline import Scores
 
 Floats = NDArray[np.float64]
+Vectors = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 
@@ -26,8 +37,9 @@ class Measured:
     """One table of images.
 
     Attributes:
-        primitives: ``(N, 4)`` in the order of :data:`cas_metric.protocol.PRIMITIVES`; NaN where an
-            image, its class or its text is missing.
+        primitives: ``(N, 4)`` in the order of :data:`cas_metric.protocol.PRIMITIVES`, on the scales
+            of :mod:`cas_metric.calibrated.primitives`; NaN where the image, its class or its text
+            is missing.
         classes: ``(N,)`` class of each image; -1 where the label is none.
         groups: ``(N,)`` origin of each image: the number of its patient or file, and of a generated
             image that of its real partner; -1 without one.
@@ -39,79 +51,109 @@ class Measured:
     groups: Ints
     names: tuple[str, ...]
 
+    def take(self, kept: NDArray[np.bool_]) -> Measured:
+        """Some of the images."""
+        names = tuple(name for name, one in zip(self.names, kept, strict=True) if one)
+        return Measured(self.primitives[kept], self.classes[kept], self.groups[kept], names)
 
-def measure(scores: Scores) -> tuple[Measured, Measured]:
-    """The generated images and the real ones of a run."""
+
+def measure(scores: Scores, encoder: Encoder, cache: EmbeddingCache) -> tuple[Measured, Measured]:
+    """The generated images and the real ones of a run.
+
+    Args:
+        scores: What the run found.
+        encoder: That it was found with; prompts of the training split are embedded with it.
+        cache: Store of their embeddings.
+    """
     inputs, images = scores.inputs, scores.material.images
-    real_rows = np.arange(len(inputs.real), dtype=np.int64)
     partners = inputs.generated["reference_row"].to_numpy(dtype=np.int64)
-    _, codes = np.unique(
-        images["real"].groups(inputs.real["patient"].tolist()), return_inverse=True
-    )
+    origins = images["real"].groups(inputs.real["patient"].tolist())
+    codes = np.unique(origins, return_inverse=True)[1]
+    folds, fitted = _expectations(scores, codes, encoder, cache)
     sides = []
-    for name, rows in (("generated", partners), ("real", real_rows)):
-        table = getattr(inputs, name)
-        classes = table["class_index"].to_numpy(dtype=np.int64)
-        keys = zip(images[name].digests, table["method"], table["id"], strict=True)
+    for name, rows in (("generated", partners), ("real", np.arange(len(inputs.real)))):
+        table: pd.DataFrame = getattr(inputs, name)
+        keys = zip(images[name].digests, table["method"], table["seed"], table["id"], strict=True)
+        fold = np.where(rows >= 0, folds[rows], -1)
         sides.append(
             Measured(
-                _values(scores, name, classes, rows),
-                classes,
+                _primitives(
+                    scores, name, rows, [(one, np.asarray(fold == k)) for k, one in fitted.items()]
+                ),
+                table["class_index"].to_numpy(dtype=np.int64),
                 np.where(rows >= 0, codes[rows], -1),
-                tuple(f"{digest}|{method}|{key}" for digest, method, key in keys),
+                tuple("|".join(map(str, key)) for key in keys),
             )
         )
     return sides[0], sides[1]
 
 
-def _values(scores: Scores, name: str, classes: Ints, judged_by: Ints) -> Floats:
-    inputs, material = scores.inputs, scores.material
-    table, pictures = getattr(inputs, name), material.images[name].embeddings
-    texts, real = material.texts, inputs.real
-    values = np.full((len(table), len(protocol.PRIMITIVES)), np.nan)
-    if texts.limit:
-        prompts = gather(texts.embeddings, texts.rows(table["prompt"].tolist()))
-        others = texts.rows(real["prompt"].tolist())
-        values[:, 0] = prompt_contrast(
-            pictures,
-            prompts,
-            texts.embeddings[others[others >= 0]],
-            classes,
-            real["class_index"].to_numpy(dtype=np.int64)[others >= 0],
-        )
-        rows = texts.rows([inputs.checklist(label) for label in inputs.classes])
-        values[:, 1] = checklist_contrast(pictures, gather(texts.embeddings, rows), classes)
-    logits = scores.judge.logits(pictures, judged_by)
-    if logits is not None:
-        values[:, 2] = log_odds(logits, classes)
-    values[:, 3] = _closeness(scores, pictures, classes, judged_by)
-    return values
-
-
-def _closeness(
-    scores: Scores, pictures: NDArray[np.float32], classes: Ints, judged_by: Ints
+def _primitives(
+    scores: Scores, name: str, rows: Ints, fitted: Sequence[tuple[Expectation, NDArray[np.bool_]]]
 ) -> Floats:
-    """Distance to the clouds of the training split, or of the folds without the image's partner."""
-    inputs, images, count = scores.inputs, scores.material.images, len(scores.inputs.classes)
+    """``(N, 4)``; ``fitted`` says which expectation judges which image."""
+    inputs, texts = scores.inputs, scores.material.texts
+    table, pictures = getattr(inputs, name), scores.material.images[name].embeddings
+    classes = table["class_index"].to_numpy(dtype=np.int64)
+    found = np.full((len(table), len(protocol.PRIMITIVES)), np.nan)
+    prompts = gather(texts.embeddings, texts.rows(table["prompt"].tolist()))
+    checklists = texts.rows([inputs.checklist(label) for label in table["label"]])
+    found[:, 0] = primitives.vdc(pictures, prompts)
+    found[:, 1] = primitives.ccs(pictures, gather(texts.embeddings, checklists))
+    logits = scores.judge.logits(pictures, rows)
+    if logits is not None:
+        found[:, 2] = log_odds(logits, classes)
+    for expectation, members in fitted:
+        found[members, 3] = expectation.closeness(
+            pictures[members], prompts[members], classes[members]
+        )
+    return np.where(np.isfinite(pictures).all(axis=1)[:, None], found, np.nan)
+
+
+def _expectations(
+    scores: Scores, origins: Ints, encoder: Encoder, cache: EmbeddingCache
+) -> tuple[Ints, dict[int, Expectation]]:
+    """Fold of each real image, and the expectation that judges each fold; one for all is -1."""
+    inputs, images, texts = scores.inputs, scores.material.images, scores.material.texts
+    count = len(inputs.classes)
     if inputs.train is not None:
-        kept = images["train"].usable
-        labels = inputs.train["class_index"].to_numpy(dtype=np.int64)
-        return Cloud.fit(images["train"].embeddings[kept], labels[kept], count).closeness(
-            pictures, classes
-        )
-    folds = scores.judge.folds
-    if folds is None:
-        return np.full(len(pictures), np.nan)
+        prompts = _embedded(inputs.train["prompt"], encoder, cache)
+        everything = np.full(len(inputs.real), -1, dtype=np.int64)
+        return everything, {-1: _fit(images["train"], prompts, inputs.train, count)}
     labels = inputs.real["class_index"].to_numpy(dtype=np.int64)
-    every = []
-    for fold in range(int(folds.max()) + 1):
-        kept = images["real"].usable & (folds >= 0) & (folds != fold)
-        every.append(
-            Cloud.fit(images["real"].embeddings[kept], labels[kept], count).closeness(
-                pictures, classes
-            )
-        )
-    stacked = np.stack(every)
-    own = np.where(judged_by >= 0, folds[judged_by], -1)
-    chosen = stacked[own.clip(min=0), np.arange(len(own))]
-    return np.where(own >= 0, chosen, stacked.mean(axis=0))
+    folds = scores.judge.folds
+    if folds is None or (folds < 0).any():
+        seed = protocol.PROBE_SEED
+        folds = assign_folds(labels.clip(min=0), [str(one) for one in origins], FOLDS, seed)
+    prompts = gather(texts.embeddings, texts.rows(inputs.real["prompt"].tolist()))
+    fitted = {
+        fold: _fit(images["real"], prompts, inputs.real, count, folds != fold)
+        for fold in range(int(folds.max()) + 1)
+    }
+    if len(fitted) > 1:
+        return folds, {**fitted, -1: _fit(images["real"], prompts, inputs.real, count)}
+    return folds, {}
+
+
+def _fit(
+    images: ImageSet,
+    prompts: Vectors,
+    table: pd.DataFrame,
+    count: int,
+    among: NDArray[np.bool_] | None = None,
+) -> Expectation:
+    labels = table["class_index"].to_numpy(dtype=np.int64)
+    kept = images.usable & (labels >= 0)
+    if among is not None:
+        kept &= among
+    return Expectation.fit(images.embeddings[kept], prompts[kept], labels[kept], count)
+
+
+def _embedded(prompts: pd.Series, encoder: Encoder, cache: EmbeddingCache) -> Vectors:
+    """``(N, D)`` embeddings of texts, NaN for an empty one."""
+    texts = sorted(set(prompts) - {""}) if encoder.token_limit else []
+    if not texts:
+        return np.full((len(prompts), encoder.dim), np.nan, dtype=np.float32)
+    vectors = embed_texts(texts, encoder, cache).embeddings
+    place = {text: row for row, text in enumerate(texts)}
+    return gather(vectors, np.array([place.get(text, -1) for text in prompts], dtype=np.int64))

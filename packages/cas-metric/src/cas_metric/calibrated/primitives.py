@@ -1,131 +1,142 @@
-"""The four primitives as contrasts: what an image shows of its class, less what of the others.
-
-A raw cosine holds mostly what all images of a domain have in common, so that it moves by hundredths
-where an image is wrong, and differs between texts and encoders. Each primitive here is compared
-with what the same image gives for other classes, and ranked afterwards, so that its scale is gone.
+"""The four primitives in the form in which images can be ranked by them.
 
 =====  ==========================================================================================
-vdc    cosine with the own prompt, less the mean over prompts of the other classes
-ccs    cosine with the checklist of the class, less the highest over the other classes
+vdc    cosine with the own prompt
+ccs    cosine with the checklist of the class
 dd     log-odds of the class by the probe, in place of its argmax
-sfs    minus the squared Mahalanobis distance to the real images of the class
+sfs    minus the distance to what real images of such a prompt and class look like
 =====  ==========================================================================================
 
-Two-sided is the last: an image that shows more than real ones do is as far away as one that shows
-less.
+Scales, and what a class or an encoder gives to all images, are gone once an image is ranked among
+real ones of its class. The last is two-sided by nature: an image that shows more of a finding than
+real ones do is as far away as one that shows less. Contrasts with the texts of other classes, and
+two-sided ranks of the first three, were tried and find less: ``docs/results/validity-v2.md``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cas_metric.primitives import unit
+from cas_metric.protocol import EXPECTATION_SHRINKAGE
 
 Floats = NDArray[np.float64]
 Vectors = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
-
-def prompt_contrast(
-    images: Vectors, own: Vectors, others: Vectors, classes: Ints, of: Ints
-) -> Floats:
-    """``vdc``.
-
-    Args:
-        images: ``(N, D)``.
-        own: ``(N, D)`` embedding of each image's prompt; NaN without one.
-        others: ``(P, D)`` prompts to compare with.
-        classes: ``(N,)`` class of each image.
-        of: ``(P,)`` class of each of ``others``.
-
-    Returns:
-        ``(N,)`` in [-2, 2].
-    """
-    pictures = unit(images)
-    found = (pictures * unit(own)).sum(axis=1).astype(np.float64)
-    for label in np.unique(classes):
-        rows, rest = classes == label, of != label
-        if rest.any():
-            found[rows] -= pictures[rows] @ unit(others[rest]).mean(axis=0)
-    return found
-
-
-def checklist_contrast(images: Vectors, checklists: Vectors, classes: Ints) -> Floats:
-    """``ccs``.
-
-    Args:
-        images: ``(N, D)``.
-        checklists: ``(C, D)``; NaN for a class without one.
-        classes: ``(N,)`` from 0; -1 where the label is no class.
-
-    Returns:
-        ``(N,)`` in [-2, 2]; NaN without a class or a checklist of it.
-    """
-    cosines = (unit(images) @ unit(checklists).T).astype(np.float64)
-    return _margin(cosines, classes, np.fmax.reduce)
+#: Ridge penalties to choose from, on prompts of norm 1.
+_PENALTIES = 10.0 ** np.arange(-3, 3.5, 0.5)
+#: Images that an expectation is fitted on, at most.
+_MOST = 10_000
 
 
 def log_odds(logits: NDArray[np.floating], classes: Ints) -> Floats:
-    """``dd``: the logit of the class less the log-sum of those of the others, ``(N,)``."""
-    return _margin(np.asarray(logits, dtype=np.float64), classes, np.logaddexp.reduce)
+    """``dd``: the logit of the class less the log-sum of those of the others.
 
+    Args:
+        logits: ``(N, C)`` of the probe.
+        classes: ``(N,)`` from 0; -1 where the label is no class, which gives NaN.
 
-def _margin(scores: Floats, classes: Ints, rest: Callable[..., Floats]) -> Floats:
-    """Score of the class less what ``rest`` makes of the others."""
-    place = np.arange(len(scores))
-    own = scores[place, classes.clip(min=0)]
-    others = scores.copy()
-    others[place, classes.clip(min=0)] = -np.inf
-    highest = rest(others, axis=1)
-    return np.where(classes >= 0, own - np.where(np.isfinite(highest), highest, 0.0), np.nan)
+    Example:
+        >>> log_odds(np.log([[0.75, 0.25]]), np.array([0])).round(4).tolist()
+        [1.0986]
+    """
+    scores = np.array(logits, dtype=np.float64)
+    place = np.arange(len(scores)), classes.clip(min=0)
+    own = scores[place]
+    scores[place] = -np.inf
+    return np.where(classes >= 0, own - np.logaddexp.reduce(scores, axis=1), np.nan)
 
 
 @dataclass(frozen=True, eq=False)
-class Cloud:
-    """Real images of each class as normal clouds with one common, shrunk covariance.
+class Expectation:
+    """What the embedding of a real image is, given its prompt and class, and how it varies.
+
+    A ridge regression of image embeddings on prompt embeddings and class, and the covariance of
+    what it leaves unexplained. Without prompts it is the mean of each class.
 
     Attributes:
-        means: ``(C, D)``; NaN for a class without images.
-        whiten: ``(D, D)`` so that whitened differences have unit covariance.
+        picture: ``(D,)`` mean of the images.
+        text: ``(D,)`` mean of the prompts.
+        weights: ``(D + C, D)`` of the regression.
+        whiten: ``(D, D)`` under which the unexplained has equal spread in all directions.
     """
 
-    means: Floats
+    picture: Floats
+    text: Floats
+    weights: Floats
     whiten: Floats
 
     @classmethod
-    def fit(cls, images: Vectors, classes: Ints, count: int) -> Cloud:
-        """From ``(N, D)`` finite embeddings of ``count`` classes.
+    def fit(cls, images: Vectors, prompts: Vectors, classes: Ints, count: int) -> Expectation:
+        """Fit on real images.
 
-        Source: Lee et al. (NeurIPS 2018) for the common covariance; Chen et al. (2010) for its
-        shrinkage (OAS).
+        The penalty and the covariance come from leave-one-out residuals, so that neither flatters
+        the images that it is fitted on. The covariance is drawn towards a multiple of the identity
+        by the fixed share :data:`~cas_metric.protocol.EXPECTATION_SHRINKAGE`.
+
+        Args:
+            images: ``(N, D)`` finite, of any norm.
+            prompts: ``(N, D)``; NaN where there is none.
+            classes: ``(N,)`` from 0 to ``count`` - 1; -1 where the label is no class.
+            count: Classes.
+
+        Source: Hastie, Tibshirani and Friedman (2009), §3.4.1 and Eq. 7.64; Lee et al. (NeurIPS
+        2018) for the Mahalanobis distance to a class with one common covariance.
         """
-        pictures = unit(images).astype(np.float64)
-        means = np.full((count, pictures.shape[1]), np.nan)
-        for label in np.unique(classes[classes >= 0]):
-            means[label] = pictures[classes == label].mean(axis=0)
-        kept = classes >= 0
-        rest = pictures[kept] - means[classes[kept]]
-        freedom = max(len(rest) - len(np.unique(classes[kept])), 1)
-        covariance = _shrunk(rest.T @ rest / freedom, freedom)
-        values, vectors = np.linalg.eigh(covariance)
-        return cls(means, vectors / np.sqrt(np.maximum(values, 1e-12)))
+        if len(images) > _MOST:
+            kept = np.linspace(0, len(images) - 1, _MOST).astype(np.int64)
+            images, prompts, classes = images[kept], prompts[kept], classes[kept]
+        pictures, texts = unit(images).astype(np.float64), unit(prompts).astype(np.float64)
+        known = np.isfinite(texts).all(axis=1)
+        text = texts[known].mean(axis=0) if known.any() else np.zeros(texts.shape[1])
+        inputs = _features(texts, text, classes, count)
+        picture = pictures.mean(axis=0)
+        targets = pictures - picture
+        values, vectors = np.linalg.eigh(inputs.T @ inputs)
+        turned = inputs @ vectors
+        slopes = turned.T @ targets
+        residuals = np.empty(0)
+        best, chosen = np.inf, _PENALTIES[-1]
+        for penalty in _PENALTIES:
+            scale = values.clip(min=0) + penalty
+            leverage = (turned**2 / scale).sum(axis=1)
+            left = (targets - turned @ (slopes / scale[:, None])) / (1 - leverage)[:, None]
+            if (error := float((left**2).sum())) < best:
+                best, chosen, residuals = error, penalty, left
+        weights = vectors @ (slopes / (values.clip(min=0) + chosen)[:, None])
+        return cls(picture, text, weights, _whitening(residuals.reshape(-1, pictures.shape[1])))
 
-    def closeness(self, images: Vectors, classes: Ints) -> Floats:
-        """``sfs``: minus the squared distance of each image to its class, ``(N,)``."""
-        gap = unit(images).astype(np.float64) - self.means[classes.clip(min=0)]
-        distance = np.square(gap @ self.whiten).sum(axis=1)
-        return np.where(classes >= 0, -distance, np.nan)
+    def closeness(self, images: Vectors, prompts: Vectors, classes: Ints) -> Floats:
+        """``sfs``: minus the Mahalanobis distance of each image to what is expected of it.
+
+        Args:
+            images: ``(N, D)``; NaN gives NaN.
+            prompts: ``(N, D)``; NaN where there is none: then the class alone says what to expect.
+            classes: ``(N,)``; -1 gives NaN.
+
+        Returns:
+            ``(N,)``, at most 0.
+        """
+        count = len(self.weights) - len(self.text)
+        inputs = _features(unit(prompts).astype(np.float64), self.text, classes, count)
+        gap = unit(images).astype(np.float64) - self.picture - inputs @ self.weights
+        return np.where(classes >= 0, -np.linalg.norm(gap @ self.whiten, axis=1), np.nan)
 
 
-def _shrunk(covariance: Floats, count: int) -> Floats:
-    """A covariance drawn towards a multiple of the identity."""
-    size = len(covariance)
-    mean, square = np.trace(covariance) / size, float((covariance**2).sum())
-    above = (1 - 2 / size) * square + (mean * size) ** 2
-    below = (count + 1 - 2 / size) * (square - mean**2 * size)
-    share = 1.0 if below <= 0 else min(1.0, above / below)
-    return (1 - share) * covariance + share * mean * np.eye(size)
+def _features(texts: Floats, mean: Floats, classes: Ints, count: int) -> Floats:
+    """``(N, D + C)`` centred prompts, zero where there is none, beside the class."""
+    indicator = (classes[:, None] == np.arange(count)) - 1 / count
+    return np.hstack([np.nan_to_num(texts - mean), indicator])
+
+
+def _whitening(residuals: Floats) -> Floats:
+    size = residuals.shape[1]
+    covariance = residuals.T @ residuals / max(len(residuals), 1)
+    mean = max(float(np.trace(covariance)) / size, np.finfo(np.float64).tiny)
+    shrunk = (1 - EXPECTATION_SHRINKAGE) * covariance / mean
+    values, vectors = np.linalg.eigh(shrunk + EXPECTATION_SHRINKAGE * np.eye(size))
+    return vectors / np.sqrt(values)

@@ -43,7 +43,7 @@ REPORT: Final = "report.html"
 CALIBRATED_COLUMNS: Final = (
     *("id", "method", "seed", "label", "image"),
     *(f"rank_{name}" for name in PRIMITIVES),
-    *("alignment", "low"),
+    *("alignment", "deviation", "low"),
 )
 
 #: Every file of a run; the summary, which vouches for the others, first.

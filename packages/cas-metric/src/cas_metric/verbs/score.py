@@ -186,6 +186,11 @@ def score(
         if model.dtype != SCORE_DTYPE:
             exact = partial(choice.open, SCORE_DTYPE)
             change = precision_change(inputs, model, exact, store)
+        calibrated, block = None, {}
+        if protocol == CALIBRATED_VERSION:
+            from cas_metric.calibrated.run import calibrate_run
+
+            calibrated, block["cas_v2"] = calibrate_run(scores, model, store)
     summary = build_summary(
         scores,
         model,
@@ -195,12 +200,8 @@ def score(
         precision=change,
         seconds=time.perf_counter() - started,
     )
+    summary |= block
     fitted = scores.judge.probe if inputs.train is not None else None
-    calibrated = None
-    if protocol == CALIBRATED_VERSION:
-        from cas_metric.calibrated.run import calibrate_run
-
-        calibrated, summary["cas_v2"] = calibrate_run(scores)
     run = Run(scores.rows, summary, scores.real, scores.floor, fitted, calibrated)
     if folder is None:
         return run
