@@ -78,7 +78,7 @@ def measure(scores: Scores, encoder: Encoder, cache: EmbeddingCache) -> tuple[Me
         sides.append(
             Measured(
                 _primitives(
-                    scores, name, rows, [(one, np.asarray(fold == k)) for k, one in fitted.items()]
+                    scores, name, rows, [(one, np.equal(fold, k)) for k, one in fitted.items()]
                 ),
                 table["class_index"].to_numpy(dtype=np.int64),
                 np.where(rows >= 0, codes[rows], -1),
@@ -107,7 +107,8 @@ def _primitives(
         found[members, 3] = expectation.closeness(
             pictures[members], prompts[members], classes[members]
         )
-    return np.where(np.isfinite(pictures).all(axis=1)[:, None], found, np.nan)
+    found[~scores.material.images[name].usable] = np.nan
+    return found
 
 
 def _expectations(
