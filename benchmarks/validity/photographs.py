@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,7 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     parts = split(options.world, out)
     planted.SPOILT["noisy"] = noisy
+    shutil.rmtree(out / "planted", ignore_errors=True)
     planted.plant(parts["test"], parts["test"], out / "planted", options.images)
     encoder = load_encoder(options.encoder, device="cpu", offline=True)
     tables = []

@@ -97,7 +97,8 @@ def test_small_classes_are_calibrated_together() -> None:
     classes = np.repeat([0, 1, 2, -1], [25, 19, 3, 2])
     found = small_together(classes)
     assert (found[:25] == 0).all()
-    assert len(set(found[25:47])) == 1 and found[25] not in (0, -1)
+    assert len(set(found[25:47])) == 1
+    assert found[25] not in (0, -1)
     assert (found[47:] == -1).all()
 
 
