@@ -13,6 +13,7 @@ a run prints, holds alpha.
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,9 @@ def main() -> None:
         for size in SIZES:
             rng = np.random.default_rng(size)
             shares, covered = [], []
-            for _ in range(options.splits):
+            for split in range(options.splits):
+                # Else the pool's own tie-breakers, the same in every split, would be what is seen.
+                images = replace(images, names=tuple(f"{split}|{name}" for name in real.names))
                 order = rng.permutation(POOL)
                 known, new = (
                     np.isin(np.arange(POOL), o) for o in (order[:size], order[-HELD_OUT:])
