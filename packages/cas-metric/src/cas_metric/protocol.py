@@ -45,6 +45,17 @@ CONFIDENCE: Final = 0.95
 RESAMPLES: Final = 2000
 BOOTSTRAP_SEED: Final = 42
 
+# -- the calibrated score, cas-v2 (ours) ---------------------------------------------------------
+CALIBRATED_VERSION: Final = "cas-v2"
+#: Level at which an image is called low.
+ALPHA: Final = 0.1
+#: What each of :data:`PRIMITIVES` weighs in the alignment.
+ALIGNMENT_WEIGHTS: Final = (4.0, 1.0, 1.0, 4.0)
+#: Share of the identity in the covariance of real images around what is expected of them.
+EXPECTATION_SHRINKAGE: Final = 0.3
+#: Classes of fewer real images are calibrated together.
+SMALL_CLASS: Final = 20
+
 # -- memorization (Appendix M) ------------------------------------------------------------------
 SSIM_THRESHOLD: Final = 0.95
 PHASH_THRESHOLD: Final = 5

@@ -76,6 +76,10 @@ def score(
     text_policy: option.TextPolicy = protocol.TEXT_POLICY,
     strict_text: option.StrictText = False,
     offline: option.Offline = False,
+    protocol_version: Annotated[
+        str,
+        typer.Option("--protocol", help="cas-v1, or cas-v2 for the calibrated columns beside it."),
+    ] = protocol.VERSION,
     out: option.Out = None,
     as_json: option.Json = False,
     max_failures: option.MaxFailures = None,
@@ -114,6 +118,7 @@ def score(
                 batch_size=batch_size,
                 num_workers=num_workers,
                 cache=cache,
+                protocol=protocol_version,
                 out=out,
                 below=None if out else "runs",
                 progress=bar,

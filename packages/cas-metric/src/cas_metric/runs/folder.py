@@ -4,6 +4,7 @@
 ``per_image.parquet``, ``.csv``         one row a generated image
 ``real_per_image.…``                    the real images against themselves
 ``floor_per_image.…``                   each real image against another one of its class
+``calibrated.…``                        the columns of cas-v2, where it was asked for
 ``summary.json``                        every aggregate, and how the run was made
 ``probe.safetensors``                   the probe, where it was fitted on a training split
 ``report.html``                         all of it, for people
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +23,7 @@ import pandas as pd
 
 from cas_metric.errors import InputError
 from cas_metric.files import to_json, write_together
+from cas_metric.protocol import PRIMITIVES
 from cas_metric.runs.run import Run
 from cas_metric.scoring.per_image import COLUMNS
 from cas_metric.scoring.probe import Probe
@@ -32,14 +34,26 @@ if TYPE_CHECKING:
 ROWS: Final = "per_image"
 REAL_ROWS: Final = "real_per_image"
 FLOOR_ROWS: Final = "floor_per_image"
+CALIBRATED: Final = "calibrated"
 SUMMARY: Final = "summary.json"
 PROBE: Final = "probe.safetensors"
 REPORT: Final = "report.html"
 
+#: Of the table of ``cas-v2``, in file order.
+CALIBRATED_COLUMNS: Final = (
+    *("id", "method", "seed", "label", "image"),
+    *(f"rank_{name}" for name in PRIMITIVES),
+    *("alignment", "deviation", "low"),
+)
+
 #: Every file of a run; the summary, which vouches for the others, first.
 FILES: Final = (
     SUMMARY,
-    *(f"{name}.{kind}" for name in (ROWS, REAL_ROWS, FLOOR_ROWS) for kind in ("parquet", "csv")),
+    *(
+        f"{name}.{kind}"
+        for name in (ROWS, REAL_ROWS, FLOOR_ROWS, CALIBRATED)
+        for kind in ("parquet", "csv")
+    ),
     *(PROBE, REPORT),
 )
 
@@ -55,6 +69,7 @@ def write_run(
     real: pd.DataFrame | None = None,
     floor: pd.DataFrame | None = None,
     probe: Probe | None = None,
+    calibrated: pd.DataFrame | None = None,
     report: str | None = None,
     keep: Collection[Path] = (),
 ) -> Path:
@@ -70,6 +85,7 @@ def write_run(
         real: The real images against themselves.
         floor: The real images against others of their class.
         probe: The probe, where it was fitted in this run.
+        calibrated: The columns of ``cas-v2``.
         report: The page for people.
         keep: Files that this run was made from, which are not removed with an earlier run.
 
@@ -81,7 +97,8 @@ def write_run(
     """
     folder = Path(directory)
     contents: dict[str, bytes] = {}
-    for name, table in ((ROWS, rows), (REAL_ROWS, real), (FLOOR_ROWS, floor)):
+    tables = {ROWS: rows, REAL_ROWS: real, FLOOR_ROWS: floor, CALIBRATED: calibrated}
+    for name, table in tables.items():
         if table is not None:
             contents[f"{name}.parquet"] = _parquet(table)
             contents[f"{name}.csv"] = table.to_csv(index=False, lineterminator="\n").encode()
@@ -113,7 +130,8 @@ def read_run(directory: str | Path) -> Run:
     if rows is None:
         raise InputError(f"{folder}: {ROWS}.parquet is missing", fix="score the images again")
     real, floor = (_read_rows(folder / f"{name}.parquet") for name in (REAL_ROWS, FLOOR_ROWS))
-    return Run(rows, summary, real, floor, path=folder)
+    calibrated = _read_rows(folder / f"{CALIBRATED}.parquet", CALIBRATED_COLUMNS)
+    return Run(rows, summary, real, floor, calibrated=calibrated, path=folder)
 
 
 def _parquet(table: pd.DataFrame) -> bytes:
@@ -140,14 +158,14 @@ def _read_summary(path: Path) -> dict[str, Any]:
     return summary
 
 
-def _read_rows(path: Path) -> pd.DataFrame | None:
+def _read_rows(path: Path, columns: Sequence[str] = COLUMNS) -> pd.DataFrame | None:
     if not path.is_file():
         return None
     try:
         rows = pd.read_parquet(path)
     except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
         raise InputError(f"{path}: not readable as Parquet: {error}", fix="score again") from error
-    lacking = [name for name in COLUMNS if name not in rows]
+    lacking = [name for name in columns if name not in rows]
     if lacking:
         raise InputError(f"{path}: lacks the columns {', '.join(lacking)}", fix="score again")
     return rows

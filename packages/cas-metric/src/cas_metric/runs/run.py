@@ -27,6 +27,8 @@ class Run:
         real: The real images against themselves; None where the run has none.
         floor: Each real image against another one of its class; None where the run has none.
         probe: The probe, where it was fitted on a training split in this run.
+        calibrated: The columns of ``cas-v2``, one row an image in the order of ``rows``: see
+            :mod:`cas_metric.calibrated`; None where the run was scored without them.
         path: Folder that it was read from or saved to; None for a run in memory.
 
     Examples:
@@ -42,6 +44,7 @@ class Run:
     real: pd.DataFrame | None = None
     floor: pd.DataFrame | None = None
     probe: Probe | None = None
+    calibrated: pd.DataFrame | None = None
     path: Path | None = None
 
     @classmethod
@@ -68,7 +71,7 @@ class Run:
 
         return write_run(
             folder, self.rows, self.summary, real=self.real, floor=self.floor, probe=self.probe,
-            report=self.to_html(), keep=keep,
+            calibrated=self.calibrated, report=self.to_html(), keep=keep,
         )  # fmt: skip
 
     def tail(self) -> pd.DataFrame:

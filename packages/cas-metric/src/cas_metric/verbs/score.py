@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cas_metric import protocol
 from cas_metric.domains import Domain, load_domain
 from cas_metric.embedding.cache import NO_CACHE, EmbeddingCache
 from cas_metric.embedding.ranks import ALONE, Ranks
@@ -18,6 +17,13 @@ from cas_metric.errors import InputError, RankStopped
 from cas_metric.files import cache_directory
 from cas_metric.manifest import FolderConfig, Manifest
 from cas_metric.manifest.sources import as_manifest
+from cas_metric.protocol import (
+    CALIBRATED_VERSION,
+    EVALUATOR,
+    SCORE_DTYPE,
+    TEXT_POLICY,
+    VERSION,
+)
 from cas_metric.runs.place import Origin, claim, own_folder
 from cas_metric.runs.run import Run
 from cas_metric.runs.summary import build_summary
@@ -76,8 +82,8 @@ def score(
     unpaired: bool = False,
     partial_train: bool = False,
     allowed_roots: Sequence[str | Path] = (),
-    dtype: str = protocol.SCORE_DTYPE,
-    text_policy: str = protocol.TEXT_POLICY,
+    dtype: str = SCORE_DTYPE,
+    text_policy: str = TEXT_POLICY,
     strict_text: bool = False,
     max_failures: int | None = None,
     offline: bool = False,
@@ -88,6 +94,7 @@ def score(
     cache: str | Path | EmbeddingCache | None = None,
     out: str | Path | None = None,
     below: str | Path | None = None,
+    protocol: str = VERSION,
     progress: Callable[[int, int], None] | None = None,
     notify: Callable[[str], None] | None = None,
     command: Sequence[str] = ("cas_metric.score",),
@@ -127,6 +134,8 @@ def score(
             embedded.
         below: In place of ``out``: a folder in which the run gets one of its own, called after the
             images.
+        protocol: ``cas-v1``, or ``cas-v2`` for the calibrated columns beside it; see
+            :mod:`cas_metric.calibrated`.
         progress: Told how many of the images that the cache lacks are done.
         notify: Told what a person should know before the work begins.
         command: How the run was started, for its provenance.
@@ -153,6 +162,10 @@ def score(
     """
     started = time.perf_counter()
     notify = notify or (lambda _: None)
+    if protocol not in (VERSION, CALIBRATED_VERSION):
+        raise InputError(
+            f"{protocol!r} is no protocol", fix=f"choose {VERSION} or {CALIBRATED_VERSION}"
+        )
     read = _Reader(domain, train, probe, method, seed, by, unpaired, partial_train, allowed_roots)
     inputs, taught_by = ranks.main_first(lambda: read(generated, real))
     spec = encoder if encoder is not None else _default_encoder(inputs, ranks, notify)
@@ -174,9 +187,14 @@ def score(
         if scores is None:
             raise RankStopped(0)
         change = None
-        if model.dtype != protocol.SCORE_DTYPE:
-            exact = partial(choice.open, protocol.SCORE_DTYPE)
+        if model.dtype != SCORE_DTYPE:
+            exact = partial(choice.open, SCORE_DTYPE)
             change = precision_change(inputs, model, exact, store)
+        calibrated, block = None, {}
+        if protocol == CALIBRATED_VERSION:
+            from cas_metric.calibrated.run import calibrate_run
+
+            calibrated, block["cas_v2"] = calibrate_run(scores, model, store)
     summary = build_summary(
         scores,
         model,
@@ -186,8 +204,9 @@ def score(
         precision=change,
         seconds=time.perf_counter() - started,
     )
+    summary |= block
     fitted = scores.judge.probe if inputs.train is not None else None
-    run = Run(scores.rows, summary, scores.real, scores.floor, fitted)
+    run = Run(scores.rows, summary, scores.real, scores.floor, fitted, calibrated)
     if folder is None:
         return run
     run.save(folder, keep=origin.files)
@@ -263,7 +282,7 @@ def _known_probe(
 def _default_encoder(inputs: Inputs, ranks: Ranks, notify: Callable[[str], None]) -> str:
     """The evaluator of the protocol, or that of the embedded world for its images."""
     if inputs.domain is None or not inputs.domain.embedded:
-        return protocol.EVALUATOR
+        return EVALUATOR
     if ranks.main:
         notify(
             f"{inputs.domain.name} is a phantom domain: scoring with {PHANTOM_EVALUATOR} "

@@ -1,0 +1,1 @@
+"""Which calibrated score finds planted failures best, and does its guarantee hold?"""

@@ -1,0 +1,97 @@
+"""Is a share alpha of real images low, whatever the encoder?
+
+    python -m benchmarks.validity.guarantee [--out runs/validity-v2] [--splits 1000]
+
+Real fundus phantoms are split at random into ``n`` calibration images and 100 held-out ones; the
+probe and the expectation come from other images. Encoders: a trained one; ``random``, an embedding
+that has nothing to do with the image; ``constant``, the same for every image, text and class. For
+each, the mean flagged share over all splits with its standard error, and how often Clopper and
+Pearson's interval of the share that two halves of the calibration images flag in each other, which
+a run prints, holds alpha.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from cas_metric.calibrated.alignment import calibrate
+from cas_metric.calibrated.measures import Measured, measure
+from cas_metric.calibrated.run import held_out
+from cas_metric.calibrated.tail import exact_interval
+from cas_metric.domains import load_domain
+from cas_metric.embedding.cache import EmbeddingCache
+from cas_metric.encoders import load_encoder
+from cas_metric.manifest import read_manifest
+from cas_metric.phantoms.dataset import write_phantom_dataset
+from cas_metric.scoring.pipeline import score_manifests
+from cas_metric.statistics.tables import markdown_table
+
+DOMAIN, ENCODER = "phantom-origa", "phantom-siglip"
+SIZES, LEVELS, HELD_OUT, POOL = (50, 200, 1000), (0.05, 0.1, 0.25), 100, 1400
+
+
+def trained(out: Path) -> Measured:
+    """Real images under a trained encoder."""
+    folders = write_phantom_dataset(
+        DOMAIN, out / "guarantee", train=200, test=POOL, seed=4_000_000, balanced=True
+    )
+    encoder = load_encoder(ENCODER, device="cpu", offline=True)
+    test = read_manifest(folders["test"])
+    with EmbeddingCache(out / "cache") as cache:
+        found = score_manifests(
+            test, test, encoder=encoder, cache=cache, domain=load_domain(DOMAIN),
+            train=read_manifest(folders["train"]),
+        )  # fmt: skip
+        return measure(found, encoder, cache)[1]
+
+
+def useless(real: Measured, kind: str) -> Measured:
+    """The same images under an encoder that sees nothing in them."""
+    rng = np.random.default_rng(0)
+    shape = real.primitives.shape
+    numbers = rng.normal(size=shape) if kind == "random" else np.full(shape, 0.25)
+    return Measured(numbers, real.classes, real.groups, real.names)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--out", type=Path, default=Path("runs/validity-v2"))
+    parser.add_argument("--splits", type=int, default=1000)
+    options = parser.parse_args()
+    real = trained(options.out)
+    body = []
+    for kind in ("trained", "random", "constant"):
+        images = real if kind == "trained" else useless(real, kind)
+        for size in SIZES:
+            rng = np.random.default_rng(size)
+            shares, covered = [], []
+            for split in range(options.splits):
+                # Else the pool's own tie-breakers, the same in every split, would be what is seen.
+                images = replace(images, names=tuple(f"{split}|{name}" for name in real.names))
+                order = rng.permutation(POOL)
+                known, new = (
+                    np.isin(np.arange(POOL), o) for o in (order[:size], order[-HELD_OUT:])
+                )
+                ranks = calibrate(images.take(new), images.take(known))["alignment"].to_numpy()
+                shares.append([(ranks <= level).mean() for level in LEVELS])
+                if size < SIZES[-1]:
+                    halves = held_out(images.take(known))
+                    ends = [exact_interval(int((halves <= a).sum()), size) for a in LEVELS]
+                    inside = zip(ends, LEVELS, strict=True)
+                    covered.append([low <= a <= high for (low, high), a in inside])
+            means, errors = np.mean(shares, axis=0), np.std(shares, axis=0) / options.splits**0.5
+            cells = [f"{m:.4f} ± {e:.4f}" for m, e in zip(means, errors, strict=True)]
+            halves = [f"{c:.3f}" for c in np.mean(covered, axis=0)] if covered else ["–"] * 3
+            body.append([kind, str(size), *cells, *halves])
+            print(body[-1], flush=True)
+    head = [f"low at {a}" for a in LEVELS] + [f"interval holds {a}" for a in LEVELS]
+    print(markdown_table(["encoder", "n", *head], body))
+
+
+if __name__ == "__main__":
+    main()
