@@ -164,7 +164,15 @@ class StageRun:
         latent = self.model.latent_shape(self.config.data.resolution)
         once = partial(on_main, self.accelerator)
         self.method = self.stage.build(
-            Setup(self.config, self.model, latent, self.examples, cache, once)
+            Setup(
+                self.config,
+                self.model,
+                latent,
+                self.examples,
+                cache,
+                once,
+                self.accelerator.num_processes,
+            )
         )
         self.parameters = list(self.model.trainable.values())
         self.objective = self.accelerator.prepare(Objective(self.method, self.parameters))
@@ -261,13 +269,15 @@ class StageRun:
         if not found:
             return 0
         self.last_good = str(found[-1])
-        return checkpoints.restore(
+        steps = checkpoints.restore(
             found[-1],
             self.model.trainable,
             self.optimizer,
             self.identity,
             processes=self.accelerator.num_processes,
         )
+        self.method.restore(checkpoints.state_of(found[-1]))
+        return steps
 
     def _step(self, step: int) -> dict[str, float]:
         """One optimizer step. Nothing is changed when a value is not finite."""
@@ -286,6 +296,7 @@ class StageRun:
         require_finite(logs, step + 1, self.last_good)
         logs["learning_rate"] = self._set_learning_rate(step)
         self.optimizer.step()
+        self.method.after_step(step)
         return logs
 
     def _less_memory(self) -> str:
@@ -353,6 +364,7 @@ class StageRun:
             self.identity,
             keep,
             processes=self.accelerator.num_processes,
+            state=self.method.state(),
         )
 
     def _draw_sheet(self, step: int) -> None:
