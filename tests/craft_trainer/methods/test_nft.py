@@ -24,8 +24,14 @@ def scored(run: Any, score: Any) -> Any:
 
 def test_scores_are_relative_to_their_prompt() -> None:
     found = relative(torch.tensor([1.0, 0.0, 0.0, 0.0, 0.0, 0.0]), group=3)
-    torch.testing.assert_close(found, torch.tensor([1.0, 0.5, 0.0, 0.5, 0.0, 0.5]), atol=0.07, rtol=0)
+    torch.testing.assert_close(
+        found, torch.tensor([1.0, 0.5, 0.0, 0.5, 0.0, 0.5]), atol=0.07, rtol=0
+    )
     assert torch.equal(relative(torch.ones(6), 3), torch.full((6,), 0.5))
+    # Two prompts that always score alike: their own mean says nothing, that of the batch does.
+    alike = torch.tensor([1.0, 0.0, 1.0, 0.0])
+    assert torch.equal(relative(alike, 2), torch.full((4,), 0.5))
+    assert torch.equal(relative(alike, 4), alike)
 
 
 def test_the_loss_is_that_of_the_definition(settings: Any) -> None:
@@ -64,7 +70,9 @@ def test_what_scores_well_becomes_likelier_and_nothing_else_gets_a_gradient(sett
     for part in run.model.pipeline.components.values():
         if isinstance(part, torch.nn.Module) and part is not run.model.trunk:
             assert all(parameter.grad is None for parameter in part.parameters())
-    moved = [not torch.equal(method.old[name], value) for name, value in run.model.trainable.items()]
+    moved = [
+        not torch.equal(method.old[name], value) for name, value in run.model.trainable.items()
+    ]
     assert all(moved)  # the older copy lags behind
 
 

@@ -78,9 +78,7 @@ class Diffusion:
     ) -> Corrupted:
         """The target is ε, or the velocity of the same noise for a v-prediction model."""
         count = self.scheduler.config.num_train_timesteps
-        drawn = [
-            torch.randint(count, (1,), generator=one, device=one.device) for one in generators
-        ]
+        drawn = [torch.randint(count, (1,), generator=one, device=one.device) for one in generators]
         return self._at(latents, noise, torch.cat(drawn).to(latents.device))
 
     def mix(self, latents: Tensor, noise: Tensor, level: Tensor) -> Corrupted:

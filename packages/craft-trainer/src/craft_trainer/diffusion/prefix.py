@@ -91,4 +91,3 @@ class FastPrefix:
         visited = np.linspace(first, last, self.steps + 1).round().astype(int)
         solver.set_timesteps(timesteps=visited.tolist(), device="cpu")
         return solver
-

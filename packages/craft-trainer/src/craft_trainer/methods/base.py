@@ -43,14 +43,14 @@ class Method(ABC):
     def loss(self, batch: Batch, step: int) -> Loss:
         """The loss of one batch; ``step`` is the optimizer step, counted from 0."""
 
-    def after_step(self, step: int) -> None:
+    def after_step(self, step: int) -> None:  # noqa: B027 - most have nothing to do
         """What follows an optimizer step; ``step`` is the one that was taken."""
 
     def state(self) -> Mapping[str, Tensor]:
         """What a resumed run needs beside the trained parameters; part of every checkpoint."""
         return {}
 
-    def restore(self, state: Mapping[str, Tensor]) -> None:
+    def restore(self, state: Mapping[str, Tensor]) -> None:  # noqa: B027 - most have none
         """Continue with what :meth:`state` gave when the checkpoint was written."""
 
 

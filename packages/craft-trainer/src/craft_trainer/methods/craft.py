@@ -96,7 +96,7 @@ class CraftStage(TrainedStage):
                 "trajectory_kl and repeat_mode: renoise out"
             )
         if own.solver is not None and self.repeat_mode == "renoise":
-            raise ValueError("prefix.solver draws no noise that repeat_mode: renoise could draw anew")
+            raise ValueError("prefix.solver draws no noise, which repeat_mode: renoise draws anew")
         if config.critic.encoder in guarded.critics:
             raise ValueError("safeguards.critics names the critic itself")
         if config.validation.encoder in guarded.critics:

@@ -9,7 +9,7 @@ and the clean latents ẑ⁺ and ẑ⁻ that these amount to, the loss is
 r ‖ẑ⁺ − z‖² / w⁺ + (1 − r) ‖ẑ⁻ − z‖² / w⁻,
 
 with w the mean absolute error of an image, held constant, and r in [0, 1] the score relative to
-those of the same prompt: ½ + ½ clip((score − mean of the prompt) / deviation, −1, 1). The older
+those of the same prompt, or of the batch: ½ + ½ clip((score − mean) / deviation, −1, 1). The older
 copy follows the model as a moving average.
 """
 
@@ -47,6 +47,9 @@ class NftStage(TrainedStage):
         score: ``dd`` (0 or 1, as it is evaluated), ``cas``, or an entry point of the group
             ``craft_trainer.scores``.
         group: Images a prompt, which are scored against each other.
+        baseline: Whose mean a score is compared with. That of the ``prompt`` is the original's; where
+            all images of a prompt tend to score alike, as with a 0/1 score, only that of the
+            ``batch`` says anything.
         draws: Noisy versions of each image in a step.
         beta: β, how far the two predictions lie apart.
         old_decay: Share of the older copy that stays in each step; 0 draws from the model itself.
@@ -58,6 +61,7 @@ class NftStage(TrainedStage):
     method: Literal["nft"]
     score: str = "dd"
     group: Annotated[int, Field(ge=2)] = 4
+    baseline: Literal["prompt", "batch"] = "prompt"
     draws: PositiveInt = 2
     beta: PositiveFloat = 1.0
     old_decay: Share = 0.9
@@ -149,7 +153,7 @@ class Nft(Method):
         return self.score.critic
 
     def loss(self, batch: Batch, step: int) -> Loss:
-        """Draw a group of images for each prompt, score them, and learn from their noisy versions."""
+        """Draw a group of images a prompt, score them, learn from their noisy versions."""
         import torch
         from torch.nn import functional as F
 
@@ -160,7 +164,8 @@ class Nft(Method):
         with with_weights(self.model, self.old):
             latents = self._drawn(batch, conditions)
             scores = self.score.of(self.model.decode(latents), batch.rows * self.stage.group)
-            wanted = relative(scores.float(), self.stage.group)
+            each = self.stage.group if self.stage.baseline == "prompt" else len(scores)
+            wanted = relative(scores.float(), each)
         clean = latents.repeat(self.stage.draws, 1, 1, 1)
         every = conditions.repeat(self.stage.draws)
         noisy = self._noisy(batch, clean)

@@ -261,7 +261,6 @@ class ClinicalAlignmentModule:
         assert self.probe is not None
         return primitives.dd_log_likelihood(self.probe.logits(embeddings), targets.label)
 
-
     def _most_confusable(self, embeddings: Tensor, targets: Targets) -> Tensor:
         """``(B,)`` highest CCS with a class that is not the own one."""
         assert self.rivals is not None
