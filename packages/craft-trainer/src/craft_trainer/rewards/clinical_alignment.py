@@ -59,9 +59,13 @@ class Targets:
         return self._each(lambda part: part.repeat(times, *[1] * (part.ndim - 1)))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Targets:
-        parts = (self.prompt, self.checklist, self.reference, self.label)
-        ceiling = None if self.ceiling is None else change(self.ceiling)
-        return Targets(*map(change, parts), ceiling)
+        return Targets(
+            change(self.prompt),
+            change(self.checklist),
+            change(self.reference),
+            change(self.label),
+            None if self.ceiling is None else change(self.ceiling),
+        )
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
-from torch import Tensor, nn
+from torch import Tensor
 
 from cas_metric.embedding.cache import EmbeddingCache
 from cas_metric.errors import CasError
@@ -25,10 +25,11 @@ from craft_trainer.data import dataset as data
 from craft_trainer.diffusion.conditions import Conditions
 from craft_trainer.guards.watch import SAMPLES, StoppedByGuard, Watch, remind_of_stop
 from craft_trainer.inference import sample_images, write_sheet
-from craft_trainer.methods.base import Loss, Method, Setup
+from craft_trainer.methods.base import Setup
 from craft_trainer.runtime import Progress, checkpoints, silent
 from craft_trainer.runtime.failures import fits_memory, require_finite
 from craft_trainer.runtime.ranks import join, on_main
+from craft_trainer.training.objective import Objective
 from craft_trainer.training.preflight import require_ready
 
 
@@ -82,28 +83,6 @@ def _write_untrained(
 
     card = partial(write_untrained_card, config=config, train=examples, identity=identity)
     write_artifact(folder, config, identity, card)
-
-
-class Objective(nn.Module):
-    """A method's loss as a module whose parameters are the trained ones.
-
-    This is what accelerate prepares. Gradients are averaged over the processes when a prepared
-    module is called, and only then; here one call covers all that a loss runs, however often the
-    denoiser is called in it.
-
-    Args:
-        method: Gives the loss.
-        parameters: What is trained.
-    """
-
-    def __init__(self, method: Method, parameters: list[nn.Parameter]) -> None:
-        super().__init__()
-        self.method = method
-        self.trained = nn.ParameterList(parameters)
-
-    def forward(self, batch: data.Batch, step: int) -> Loss:
-        """As :meth:`Method.loss`."""
-        return self.method.loss(batch, step)
 
 
 class StageRun:
