@@ -21,6 +21,7 @@ from craft_trainer.config.extensions import extension, extension_names
 from craft_trainer.config.schema import Sampling
 from craft_trainer.diffusion.conditions import Conditions
 from craft_trainer.diffusion.forward_process import ForwardProcess
+from craft_trainer.diffusion.prefix import FastPrefix
 from craft_trainer.diffusion.sampling import Guidance, Scheduler, UnconditionalGradient
 
 #: Where families come from.
@@ -75,6 +76,8 @@ class DiffusionModel(ABC):
     unconditional_branch: ClassVar[bool] = True
     #: Tokens that the pipeline lets the text encoders read together.
     text_tokens: ClassVar[int] = 77
+    #: Whether a trajectory is one of DDPM's betas, which other solvers of them can follow.
+    noise_schedule: ClassVar[bool] = True
 
     @property
     def trunk(self) -> nn.Module:
@@ -140,6 +143,10 @@ class DiffusionModel(ABC):
     @abstractmethod
     def sampler(self, sampling: Sampling, latent: Sequence[int]) -> Scheduler:
         """The steps of a trajectory of ``(C, h, w)`` latents."""
+
+    def fast_prefix(self, steps: int) -> FastPrefix:
+        """A solver of few steps; see :attr:`noise_schedule`."""
+        return FastPrefix(dict(self.pipeline.scheduler.config), steps, self.device)
 
     def count_tokens(self, prompt: str) -> int:
         """Tokens of the whole prompt with its special tokens, before anything is cut."""

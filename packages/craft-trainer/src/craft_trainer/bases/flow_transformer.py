@@ -19,6 +19,7 @@ class FlowTransformer(DiffusionModel):
     """Flow matching with the noise levels of the family's own pipeline."""
 
     trunk_name: ClassVar[str] = "transformer"
+    noise_schedule: ClassVar[bool] = False
     #: Whether the pipeline hands the scheduler evenly spaced noise levels.
     linear_sigmas: ClassVar[bool]
 

@@ -89,6 +89,10 @@ class Critic(Section):
         encoder: Encoder spec as ``cas encoders`` lists them.
         probe: Saved probe in the critic's space; by default one is fitted on ``data.train``.
         text_policy: How texts beyond the encoder's limit are treated.
+        dtype: Of its weights and activations; float32 by default. Embeddings are normalised, and
+            rewards computed, in float32.
+        checkpointing: Whether its blocks run again in the backward pass: one more forward for far
+            less memory.
 
     Examples:
         >>> Critic.model_validate(yaml.safe_load("{encoder: phantom-medsiglip}")).text_policy
@@ -98,6 +102,8 @@ class Critic(Section):
     encoder: str = "medsiglip"
     probe: Path | None = None
     text_policy: Literal["truncate", "chunk-mean", "per-attribute-mean"] = "truncate"
+    dtype: Literal["float32", "bfloat16"] | None = None
+    checkpointing: bool = False
 
 
 class Config(Section):

@@ -98,6 +98,12 @@ class Batch:
     conditions: Conditions | None
     rejected: Tensor | None = None
 
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """``(C, h, w)`` of a latent."""
+        _, channels, height, width = self.moments.shape
+        return channels // 2, height, width
+
     def generators(self, purpose: str, repeats: int = 1) -> list[torch.Generator]:
         """One generator a trajectory, repeat by repeat, on the CPU whatever the device."""
         stream = PURPOSES.index(purpose) if purpose in PURPOSES else crc32(purpose.encode())

@@ -41,11 +41,19 @@ class FlowProcess:
         self, latents: Tensor, noise: Tensor, generators: Sequence[torch.Generator]
     ) -> Corrupted:
         """Mix ``(B, C, h, w)`` latents with noise; the target is the velocity ε − z."""
-        drawn = torch.cat([torch.randn(1, generator=one) for one in generators])
-        uniform = drawn.sigmoid().to(latents.device, latents.dtype)
-        sigma = self.shift * uniform / (1 + (self.shift - 1) * uniform)
+        drawn = torch.cat([torch.randn(1, generator=one, device=one.device) for one in generators])
+        return self.mix(latents, noise, drawn.sigmoid().to(latents.device, latents.dtype))
+
+    def mix(self, latents: Tensor, noise: Tensor, level: Tensor) -> Corrupted:
+        """See :meth:`ForwardProcess.mix`; a level is σ before the shift."""
+        sigma = self.shift * level / (1 + (self.shift - 1) * level)
         mixed = sigma.reshape(-1, 1, 1, 1)
         return Corrupted((1 - mixed) * latents + mixed * noise, sigma * self.scale, noise - latents)
+
+    def clean(self, noisy: Tensor, timesteps: Tensor, prediction: Tensor) -> Tensor:
+        """z_σ − σ v."""
+        sigma = (timesteps / self.scale).reshape(-1, 1, 1, 1).to(noisy.dtype)
+        return noisy - sigma * prediction
 
 
 class Step(NamedTuple):

@@ -36,6 +36,14 @@ class ForwardProcess(Protocol):
         """Mix ``(B, C, h, w)`` latents with noise at a time that each one's generator draws."""
         ...
 
+    def clean(self, noisy: Tensor, timesteps: Tensor, prediction: Tensor) -> Tensor:
+        """The clean ``(B, C, h, w)`` latents that a prediction at ``(B,)`` times amounts to."""
+        ...
+
+    def mix(self, latents: Tensor, noise: Tensor, level: Tensor) -> Corrupted:
+        """As :meth:`corrupt`, at ``(B,)`` levels from 0 (nearly clean) to 1 (noise)."""
+        ...
+
 
 @dataclass(frozen=True)
 class Diffusion:
@@ -70,8 +78,23 @@ class Diffusion:
     ) -> Corrupted:
         """The target is ε, or the velocity of the same noise for a v-prediction model."""
         count = self.scheduler.config.num_train_timesteps
-        drawn = [torch.randint(count, (1,), generator=one) for one in generators]
-        times = torch.cat(drawn).to(latents.device)
+        drawn = [torch.randint(count, (1,), generator=one, device=one.device) for one in generators]
+        return self._at(latents, noise, torch.cat(drawn).to(latents.device))
+
+    def mix(self, latents: Tensor, noise: Tensor, level: Tensor) -> Corrupted:
+        """See :meth:`ForwardProcess.mix`; a level is a share of the trained timesteps."""
+        last = self.scheduler.config.num_train_timesteps - 1
+        return self._at(latents, noise, (level * last).round().long())
+
+    def clean(self, noisy: Tensor, timesteps: Tensor, prediction: Tensor) -> Tensor:
+        """(z_t − σ ε) / α, or α z_t − σ v of a v-prediction model."""
+        kept = self.scheduler.alphas_cumprod[timesteps].reshape(-1, 1, 1, 1).to(noisy.dtype)
+        alpha, sigma = kept.sqrt(), (1 - kept).sqrt()
+        if self.scheduler.config.prediction_type == "v_prediction":
+            return alpha * noisy - sigma * prediction
+        return (noisy - sigma * prediction) / alpha
+
+    def _at(self, latents: Tensor, noise: Tensor, times: Tensor) -> Corrupted:
         noisy = self.scheduler.add_noise(latents, noise, times)
         target = noise
         if self.scheduler.config.prediction_type == "v_prediction":

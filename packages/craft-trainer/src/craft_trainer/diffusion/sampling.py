@@ -11,8 +11,8 @@ has a random generator of its own, so that what is drawn for one does not depend
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import torch
@@ -67,6 +67,11 @@ class Guidance:
     scale: float
     unconditional: Conditions
     gradient: UnconditionalGradient = "full"
+
+
+def guided_at(guidance: Guidance, index: int, steps: int, unguided: float) -> Guidance:
+    """Guidance of a step: none in the first ``unguided`` share of the ``steps``."""
+    return replace(guidance, scale=1.0) if index < round(unguided * steps) else guidance
 
 
 def sampling_scheduler(
@@ -149,6 +154,9 @@ def sample_prefix(
     guidance: Guidance,
     steps: int,
     branches: int = 1,
+    own_steps: int = 1,
+    unguided: float = 0.0,
+    first: int = 0,
 ) -> Tensor:
     """The first ``steps`` steps, without a graph.
 
@@ -160,23 +168,29 @@ def sample_prefix(
         generators: ``B * branches`` of them, branch by branch: those of branch 0 first.
         guidance: Classifier-free guidance.
         steps: T - K; 0 hands the latents back, repeated.
-        branches: M continuations of one prefix. They part at its last step, whose noise is drawn
-            anew for each: every branch has the distribution that a trajectory of its own would
-            have, at the cost of one prefix.
+        branches: M continuations of one prefix. They part at one of its steps, whose noise is
+            drawn anew for each: every branch has the distribution that a trajectory of its own
+            would have, at the cost of one prefix up to there.
+        own_steps: Steps from there on, the one whose noise is drawn anew included.
+        unguided: Share of the steps, the noisiest ones, without guidance.
+        first: Steps that were taken otherwise.
 
     Returns:
         ``(B * branches, C, h, w)`` without a graph.
     """
-    own = generators[: len(latents)]
-    for timestep in scheduler.timesteps[: max(steps - 1, 0)]:
-        prediction = predict(denoiser, latents, timestep, conditions, guidance)
-        latents = _step(scheduler, prediction, timestep, latents, own)
     if steps == 0:
         return latents.repeat(branches, 1, 1, 1)
-    timestep = scheduler.timesteps[steps - 1]
-    prediction = predict(denoiser, latents, timestep, conditions, guidance)
-    repeated = prediction.repeat(branches, 1, 1, 1)
-    return _step(scheduler, repeated, timestep, latents.repeat(branches, 1, 1, 1), generators)
+    parting = max(steps - own_steps, 0)
+    drawing, own = generators[: len(latents)], conditions
+    on_device = scheduler.timesteps.to(latents.device)
+    for index, timestep in enumerate(scheduler.timesteps[first:steps], start=first):
+        strength = guided_at(guidance, index, steps, unguided)
+        prediction = predict(denoiser, latents, on_device[index], own, strength)
+        if index == parting:
+            prediction, latents = (x.repeat(branches, 1, 1, 1) for x in (prediction, latents))
+            drawing, own = generators, conditions.repeat(branches)
+        latents = _step(scheduler, prediction, timestep, latents, drawing)
+    return latents
 
 
 def sample_tail(
@@ -203,8 +217,9 @@ def sample_tail(
     Returns:
         ``(B, C, h, w)`` clean latents.
     """
-    for timestep in scheduler.timesteps[-steps:]:
-        prediction = predict(denoiser, latents, timestep, conditions, guidance)
+    on_device = scheduler.timesteps.to(latents.device)
+    for timestep, told in zip(scheduler.timesteps[-steps:], on_device[-steps:], strict=True):
+        prediction = predict(denoiser, latents, told, conditions, guidance)
         latents = _step(scheduler, prediction, timestep, latents, generators)
     return latents
 
@@ -262,24 +277,100 @@ def draft(
         >>> model.decode(latents).shape  # two trajectories of one prompt
         torch.Size([2, 3, 64, 64])
     """
-    prefix = len(scheduler.timesteps) - gradient_steps
     every = conditions.repeat(repeats)
+    latents = draft_prefix(
+        denoiser,
+        conditions,
+        scheduler,
+        generators,
+        shape=shape,
+        guidance=guidance,
+        gradient_steps=gradient_steps,
+        repeats=repeats,
+        mode=mode,
+    )
+    return sample_tail(
+        denoiser, latents, every, scheduler, generators, guidance=guidance, steps=gradient_steps
+    )
+
+
+def draft_prefix(
+    denoiser: Denoiser,
+    conditions: Conditions,
+    scheduler: Scheduler,
+    generators: Generators,
+    *,
+    shape: Sequence[int],
+    guidance: Guidance,
+    gradient_steps: int,
+    repeats: int = 1,
+    mode: Repeats = "resample",
+    own_steps: int = 1,
+    unguided: float = 0.0,
+) -> Tensor:
+    """``(B * repeats, C, h, w)`` latents before the last K steps; arguments as of :func:`draft`.
+
+    ``own_steps`` and ``unguided`` are those of :func:`sample_prefix`.
+    """
+    prefix = len(scheduler.timesteps) - gradient_steps
     branches = repeats if mode == "renoise" and prefix > 0 else 1
     started = generators[: len(generators) // branches]
     noise = initial_noise(shape, started, like=conditions.embeddings)
-    latents = sample_prefix(
+    return sample_prefix(
         denoiser,
         noise,
-        every[: len(noise)],
+        conditions.repeat(repeats // branches),
         scheduler,
         generators,
         guidance=guidance,
         steps=prefix,
         branches=branches,
+        own_steps=own_steps,
+        unguided=unguided,
     )
-    return sample_tail(
-        denoiser, latents, every, scheduler, generators, guidance=guidance, steps=gradient_steps
-    )
+
+
+def sample_chosen(
+    denoiser: Denoiser,
+    latents: Tensor,
+    conditions: Conditions,
+    scheduler: Scheduler,
+    generators: Generators,
+    *,
+    guidance: Guidance,
+    chosen: Collection[int],
+    last: Denoiser | None = None,
+    last_steps: int = 0,
+) -> Tensor:
+    """A whole trajectory whose gradient flows through the predictions of some of its steps.
+
+    What the denoiser is given is held constant, so that no gradient passes through a second
+    prediction: the truncation of DRTune (Wu et al. 2024, "Deep Reward Supervisions for Tuning
+    Text-to-Image Diffusion Models"). With the last step alone it is DRaFT-1.
+
+    Args:
+        denoiser: The model.
+        latents: ``(B, C, h, w)`` noise.
+        conditions: Of length ``B``.
+        scheduler: With its timesteps set.
+        generators: One a trajectory.
+        guidance: Classifier-free guidance.
+        chosen: Positions of the differentiated steps.
+        last: Takes the last ``last_steps`` steps in the model's place.
+        last_steps: How many these are; none of them can be chosen.
+
+    Returns:
+        ``(B, C, h, w)`` clean latents.
+    """
+    on_device = scheduler.timesteps.to(latents.device)
+    parting = len(on_device) - last_steps
+    for index, timestep in enumerate(scheduler.timesteps):
+        model = last if last is not None and index >= parting else denoiser
+        with torch.set_grad_enabled(index in chosen):
+            seen = latents.detach()
+            prediction = predict(model, seen, on_device[index], conditions, guidance)
+        latents = _step(scheduler, prediction, timestep, latents, generators)
+    return latents
 
 
 def _step(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cas_metric.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,6 +59,16 @@ class Method(ABC):
     def loss(self, batch: Batch, step: int) -> Loss:
         """The loss of one batch; ``step`` is the optimizer step, counted from 0."""
 
+    def after_step(self, step: int) -> None:  # noqa: B027 - most have nothing to do
+        """What follows an optimizer step; ``step`` is the one that was taken."""
+
+    def state(self) -> Mapping[str, Tensor]:
+        """What a resumed run needs beside the trained parameters; part of every checkpoint."""
+        return {}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:  # noqa: B027 - most have none
+        """Continue with what :meth:`state` gave when the checkpoint was written."""
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -69,6 +81,7 @@ class Setup:
         examples: Training images.
         cache: Store of embeddings.
         once: Does work on one process for all of them.
+        processes: How many there are.
 
     Examples:
         >>> sorted(Setup.__dataclass_fields__)
@@ -81,3 +94,12 @@ class Setup:
     examples: Examples
     cache: EmbeddingCache
     once: Callable[[Callable[[], Any]], Any]
+    processes: int = 1
+
+    def require_one_process(self, setting: str) -> None:
+        """Refuse what keeps a state of its own on each process. InputError."""
+        if self.processes > 1:
+            raise InputError(
+                f"{setting} keeps a state on each process, and there are {self.processes}",
+                fix="launch one process, or leave it out",
+            )

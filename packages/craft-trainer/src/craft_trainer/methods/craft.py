@@ -2,46 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
 from cas_metric.errors import InputError
-from cas_metric.protocol import PRIMITIVES
-from craft_trainer.config.stage import Kept, Section, TrainedStage
+from craft_trainer.config.stage import Kept, TrainedStage
 from craft_trainer.methods.base import Loss, Method, Setup
+from craft_trainer.methods.craft_settings import Prefix, RewardWeights, Safeguards
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from cas_metric.encoders import Encoder
-    from cas_metric.scoring.probe import Probe
     from craft_trainer.bases.base import DiffusionModel
     from craft_trainer.config.schema import Config
     from craft_trainer.data.dataset import Batch
     from craft_trainer.diffusion.conditions import Conditions
     from craft_trainer.diffusion.forward_process import ForwardProcess
-    from craft_trainer.diffusion.sampling import Guidance, Scheduler
+    from craft_trainer.methods.judging import Judge
+    from craft_trainer.methods.trajectories import Trajectories
     from craft_trainer.rewards.clinical_alignment import ClinicalAlignmentModule, Targets
-
-
-class RewardWeights(Section):
-    """Weight of each reward within r_cam; 0 switches it off (Eq. 6, Tables 4 and 15).
-
-    Examples:
-        >>> RewardWeights(dd=0).weights()
-        {'vdc': 0.25, 'ccs': 0.25, 'dd': 0.0, 'sfs': 0.25}
-    """
-
-    vdc: NonNegativeFloat = 0.25
-    ccs: NonNegativeFloat = 0.25
-    dd: NonNegativeFloat = 0.25
-    sfs: NonNegativeFloat = 0.25
-
-    def weights(self) -> dict[str, float]:
-        """Primitive to weight."""
-        return {name: getattr(self, name) for name in PRIMITIVES}
 
 
 class CraftStage(TrainedStage):
@@ -57,6 +40,8 @@ class CraftStage(TrainedStage):
             found first, and then goes through the K steps as a whole: the same gradient but for
             rounding, with the graph of so many images kept. By default all, in one graph.
         kl_to_base: As of a ``lora`` stage; it is added to Eq. 1.
+        prefix: A cheaper way through the steps without a gradient; by default the paper's.
+        safeguards: Switches against reward hacking; by default none.
         reward_gradients_every: Steps between two logs of each reward's gradient; 0 for never.
 
     Examples:
@@ -77,6 +62,8 @@ class CraftStage(TrainedStage):
     micro_batch: PositiveInt | None = None
     kl_to_base: NonNegativeFloat = 0.0
     reward_gradients_every: NonNegativeInt = 50
+    prefix: Prefix | None = None
+    safeguards: Safeguards | None = None
 
     title: ClassVar[str] = "CRAFT"
     without_effect: ClassVar[tuple[str, ...]] = ("checkpoint_every", "reward_gradients_every")
@@ -89,13 +76,37 @@ class CraftStage(TrainedStage):
             raise ValueError("every reward is switched off: give one a weight above 0")
         return self
 
+    @property
+    def cheaper(self) -> Prefix:
+        """Of the prefix; the paper's where nothing is set."""
+        return self.prefix or Prefix()
+
+    @property
+    def guarded(self) -> Safeguards:
+        """The switches; all off where nothing is set."""
+        return self.safeguards or Safeguards()
+
     def check(self, config: Config) -> None:
-        """K steps are within T."""
-        if self.gradient_steps > config.sampling.steps:
+        """K steps are within T, and settings do not contradict each other."""
+        steps, guarded, own = config.sampling.steps, self.guarded, self.cheaper
+        if self.gradient_steps + guarded.base_steps > steps:
             raise ValueError(
-                f"gradient_steps {self.gradient_steps} exceeds sampling.steps "
-                f"{config.sampling.steps}"
+                f"gradient_steps {self.gradient_steps} exceeds sampling.steps {steps}"
+                + (f" less {guarded.base_steps} base_steps" if guarded.base_steps else "")
             )
+        if guarded.whole_trajectory and (
+            self.prefix is not None or guarded.trajectory_kl > 0 or self.repeat_mode == "renoise"
+        ):
+            raise ValueError(
+                "differentiate and base_steps take whole trajectories: leave prefix, "
+                "trajectory_kl and repeat_mode: renoise out"
+            )
+        if own.solver is not None and self.repeat_mode == "renoise":
+            raise ValueError("prefix.solver draws no noise, which repeat_mode: renoise draws anew")
+        if config.critic.encoder in guarded.critics:
+            raise ValueError("safeguards.critics names the critic itself")
+        if config.validation.encoder in guarded.critics:
+            raise ValueError("safeguards.critics names the held-out validation.encoder")
 
     def require(self, config: Config, family: type[DiffusionModel]) -> None:
         """A sampler that draws noise, where the last noise is to be drawn anew."""
@@ -105,41 +116,52 @@ class CraftStage(TrainedStage):
                 "of a flow model draw none",
                 fix="set sampling.flow_sampler: ancestral, or repeat_mode: resample",
             )
+        if self.cheaper.solver is not None and not family.noise_schedule:
+            raise InputError(
+                f"prefix.solver is not offered for {family.pipeline_name}, a flow model",
+                fix="leave prefix.solver out",
+            )
 
     def rewarded(self) -> dict[str, float]:
         """The primitives with a weight, where r_cam has one."""
         weights = self.rewards.weights() if self.lambda_cam > 0 else {}
         return {name: weight for name, weight in weights.items() if weight > 0}
 
+    def encoders(self, config: Config) -> tuple[str, ...]:
+        """The critics, the one of the configuration first."""
+        return (config.critic.encoder, *self.guarded.critics) if self.rewarded() else ()
+
     def build(self, setup: Setup) -> Method:
-        """Critic, targets and sampler; what the critic sees beforehand is embedded once."""
-        from cas_metric.encoders import load_encoder
-        from craft_trainer.rewards.clinical_alignment import ClinicalAlignmentModule
-        from craft_trainer.rewards.targets import prepare_targets
+        """Critics, targets and sampler; what the critics see beforehand is embedded once."""
+        from craft_trainer.methods.judging import Judge
+        from craft_trainer.methods.trajectories import Replay, Trajectories
 
-        config, model = setup.config, setup.model
-        critic = load_encoder(
-            config.critic.encoder,
-            device=str(model.device),
-            offline=config.offline,
-            text_policy=config.critic.text_policy,
-        )
-        weights = self.rewards.weights()
-
-        def prepare() -> tuple[Targets, Probe | None]:
-            targets, probe = prepare_targets(
-                setup.examples, critic, setup.cache, weights, config.critic.probe
-            )
-            return targets.to("cpu"), probe
-
-        targets, probe = setup.once(prepare)
+        config, model, own = setup.config, setup.model, self.cheaper
+        prepared = [prepared_critic(setup, self, spec) for spec in self.encoders(config)]
+        replay = None
+        if own.replay and self.lambda_cam > 0:
+            setup.require_one_process("prefix.replay")
+            replay = Replay(own.replay, own.kept, config.seed)
         return Craft(
             model=model,
             forward=model.forward_process(setup.latent),
-            sampler=model.sampler(config.sampling, setup.latent),
-            cam=ClinicalAlignmentModule(critic, probe, weights),
-            targets=targets.to(critic.device),
-            guidance=model.guidance(config.sampling.guidance, self.unconditional_gradient),
+            trajectories=Trajectories(
+                model=model,
+                sampler=model.sampler(config.sampling, setup.latent),
+                guidance=model.guidance(config.sampling.guidance, self.unconditional_gradient),
+                stage=self,
+                fast=model.fast_prefix(own.steps) if own.solver else None,
+                replay=replay,
+            ),
+            judge=Judge(
+                model=model,
+                cams=tuple(cam for cam, _ in prepared),
+                repeats=self.repeats,
+                micro_batch=self.micro_batch,
+                augment=self.guarded.augment,
+                balance=self.guarded.balance,
+            ),
+            targets=tuple(targets for _, targets in prepared),
             stage=self,
         )
 
@@ -160,9 +182,11 @@ class CraftStage(TrainedStage):
         tail = differentiated * branches
         if branches == 2 and self.unconditional_gradient == "stop":
             tail = differentiated + 1
-        shared = 1 if self.repeat_mode == "renoise" else self.repeats
-        prefix = shared * branches * (steps - self.gradient_steps)
-        return float(prefix + self.repeats * tail * self.gradient_steps)
+        before = steps - self.gradient_steps
+        shared = self.repeat_mode == "renoise" and before > 0
+        prefix = self.cheaper.forwards(before, branches, self.repeats, shared=shared)
+        kept = self.repeats * (differentiated + 1) * (self.guarded.trajectory_kl > 0)
+        return prefix + kept + float(self.repeats * tail * self.gradient_steps)
 
     def kept_bytes(self, kept: Kept) -> int:
         """The diffusion term's prediction, K steps, the decoder and the critic."""
@@ -183,25 +207,28 @@ class Craft(Method):
     Attributes:
         model: With LoRA attached.
         forward: Of the diffusion term.
-        sampler: Scheduler of a trajectory, its T timesteps set.
-        cam: Rewards of an image.
-        targets: What each training image's samples are judged against, one row an example.
-        guidance: Classifier-free guidance of the trajectories.
+        trajectories: Draws M of them a prompt.
+        judge: Rewards of their images.
+        targets: For each critic, what each training image's samples are judged against.
         stage: λ, K, M and how the repeats are drawn.
     """
 
     model: DiffusionModel
     forward: ForwardProcess
-    sampler: Scheduler
-    cam: ClinicalAlignmentModule
-    targets: Targets
-    guidance: Guidance
+    trajectories: Trajectories
+    judge: Judge
+    targets: tuple[Targets, ...]
     stage: CraftStage
 
     @property
-    def critic(self) -> Encoder:
+    def cam(self) -> ClinicalAlignmentModule:
+        """Of the configuration's critic."""
+        return self.judge.cams[0]
+
+    @property
+    def critic(self) -> Encoder | None:
         """Gives the rewards."""
-        return self.cam.critic
+        return self.cam.critic if self.judge.cams else None
 
     def loss(self, batch: Batch, step: int) -> Loss:
         """Both terms; a weight of 0 leaves a term's computation out."""
@@ -220,92 +247,65 @@ class Craft(Method):
             total = total + term.total
             logs |= term.logs
         if self.stage.lambda_cam > 0:
-            reward, reward_logs = self._reward(batch, conditions, step)
-            total = total - self.stage.lambda_cam * reward
-            logs |= reward_logs
+            rewarded = self._rewarded(batch, conditions, step)
+            total = total + rewarded.total
+            logs |= rewarded.logs
         return Loss(total, {"loss/total": total.detach(), **logs})
 
-    def _reward(
-        self, batch: Batch, conditions: Conditions, step: int
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """r_cam averaged over the batch and its repeats, and its logs."""
-        from craft_trainer.diffusion.sampling import draft
-
-        repeats = self.stage.repeats
-        latents = draft(
-            self.model.denoise,
-            conditions,
-            self.sampler,
-            batch.generators("trajectory", repeats),
-            shape=self._latent_shape(batch),
-            guidance=self.guidance,
-            gradient_steps=self.stage.gradient_steps,
-            repeats=repeats,
-            mode=self.stage.repeat_mode,
+    def _rewarded(self, batch: Batch, conditions: Conditions, step: int) -> Loss:
+        """−λ_cam r_cam over the batch and its repeats, and the KL term on the trajectory."""
+        repeats, every = self.stage.repeats, self.stage.reward_gradients_every
+        latents, rows, terms = self.trajectories.draw(batch, conditions, step)
+        reward, logs = self.judge(
+            latents,
+            [one.at(rows).repeat(repeats) for one in self.targets],
+            batch.generators("augment", repeats) if self.judge.augment else (),
+            look=bool(every) and step % every == 0,
         )
-        targets = self.targets.at(batch.rows).repeat(repeats)
-        every = self.stage.reward_gradients_every
-        look = bool(every) and step % every == 0
-        if self.stage.micro_batch is None:
-            return self._judged(latents, targets, look)
-        return self._judged_in_parts(latents, targets, look, self.stage.micro_batch)
+        total = -self.stage.lambda_cam * reward
+        for name, term in terms.items():
+            total = total + self.stage.guarded.trajectory_kl * term
+            logs[f"loss/{name}"] = term.detach()
+        return Loss(total, logs)
 
-    def _judged(
-        self, latents: Tensor, targets: Targets, look: bool
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The mean reward of ``(N, C, h, w)`` latents with one graph, and its logs."""
-        from craft_trainer.guards.statistics import image_statistics, reward_gradients
+    def state(self) -> dict[str, Tensor]:
+        """The buffer of prefixes."""
+        replay = self.trajectories.replay
+        return {} if replay is None else replay.state()
 
-        images = self.model.decode(latents)
-        rewards = self.cam.unchecked(images, targets)
-        logs = {f"reward/{name}": value.mean().detach() for name, value in rewards.terms.items()}
-        logs["reward/r_cam"] = rewards.r_cam.mean().detach()
-        logs |= image_statistics(images.detach(), self.stage.repeats)
-        if look:
-            logs |= reward_gradients(rewards.terms, images)
-        return rewards.r_cam.mean(), logs
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Continue with the buffer of prefixes."""
+        if self.trajectories.replay is not None:
+            self.trajectories.replay.restore(state, self.model.device)
 
-    def _judged_in_parts(
-        self, latents: Tensor, targets: Targets, look: bool, size: int
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """As :meth:`_judged`, with the graph of decoder and critic for ``size`` images at a time.
 
-        The reward's gradient at the latents is summed up first. What is returned has the value of
-        the mean reward, and that gradient.
-        """
-        import torch
+def prepared_critic(
+    setup: Setup, stage: CraftStage, spec: str
+) -> tuple[ClinicalAlignmentModule, Targets]:
+    """A critic as the configuration wants it, and what it judges each training image's samples by.
 
-        from craft_trainer.guards.statistics import (
-            gradient_logs,
-            image_gradients,
-            image_statistics,
+    Its text tower leaves the device once all texts are embedded.
+    """
+    from craft_trainer.rewards.targets import load_critic, offload_text, prepare_guarded
+
+    config = setup.config
+    critic = load_critic(spec, config, setup.model.device)
+    probe = config.critic.probe if spec == config.critic.encoder else None
+
+    def prepare() -> Any:
+        return prepare_guarded(
+            setup.examples, critic, setup.cache, stage.rewards.weights(), probe, stage.guarded
         )
 
-        count = len(latents)
-        leaf = latents.detach().requires_grad_()
-        drawn, values, gradients = [], [], []
-        for start in range(0, count, size):
-            rows = range(start, min(start + size, count))
-            images = self.model.decode(leaf[rows.start : rows.stop])
-            rewards = self.cam.unchecked(images, targets.at(rows))
-            if look:
-                gradients.append(image_gradients(rewards.terms, images, count))
-            (rewards.r_cam.sum() / count).backward(inputs=[leaf])
-            drawn.append(images.detach())
-            terms = {**rewards.terms, "r_cam": rewards.r_cam}
-            values.append({name: value.detach() for name, value in terms.items()})
-        logs = {
-            f"reward/{name}": torch.cat([one[name] for one in values]).mean() for name in values[0]
-        }
-        logs |= image_statistics(torch.cat(drawn), self.stage.repeats)
-        if look:
-            whole = {name: torch.cat([one[name] for one in gradients]) for name in gradients[0]}
-            logs |= gradient_logs(whole)
-        assert leaf.grad is not None
-        carried = (latents * leaf.grad).sum()
-        return logs["reward/r_cam"] + (carried - carried.detach()), logs
+    from craft_trainer.rewards.clinical_alignment import ClinicalAlignmentModule
 
-    @staticmethod
-    def _latent_shape(batch: Batch) -> tuple[int, int, int]:
-        _, channels, height, width = batch.moments.shape
-        return channels // 2, height, width
+    targets, fitted, rivals = setup.once(prepare)
+    offload_text(critic)
+    where = critic.device
+    cam = ClinicalAlignmentModule(
+        critic,
+        fitted,
+        stage.rewards.weights(),
+        rivals=None if rivals is None else rivals.to(where),
+    )
+    return cam, targets.to(where)

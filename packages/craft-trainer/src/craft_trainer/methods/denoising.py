@@ -87,7 +87,12 @@ def corrupt(batch: Batch, latents: Tensor, forward: ForwardProcess) -> Corrupted
 
 def _noise(batch: Batch, purpose: str, like: Tensor) -> Tensor:
     """Standard normal, shaped as ``like``; one stream an image."""
+    return noise_like(like, batch.generators(purpose))
+
+
+def noise_like(like: Tensor, generators: list[torch.Generator]) -> Tensor:
+    """Standard normal, shaped as ``like``, from one generator an image."""
     noise: Tensor = randn_tensor(
-        like.shape, generator=batch.generators(purpose), device=like.device, dtype=like.dtype
+        like.shape, generator=generators, device=like.device, dtype=like.dtype
     )
     return noise

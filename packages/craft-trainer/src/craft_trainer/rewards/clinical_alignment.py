@@ -7,7 +7,7 @@ generated image is embedded in a step.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -35,6 +35,8 @@ class Targets:
         checklist: ``(B, D)`` critic embeddings of t_c.
         reference: ``(B, D)`` critic embeddings of x_r.
         label: ``(B,)`` class indices of the probe.
+        ceiling: ``(B, 4)`` values above which the rewards count no more, in the order of
+            ``protocol.PRIMITIVES``; None for no such limit.
 
     Examples:
         >>> one = torch.eye(2)
@@ -47,26 +49,28 @@ class Targets:
     checklist: Tensor
     reference: Tensor
     label: Tensor
+    ceiling: Tensor | None = None
 
     def at(self, rows: Sequence[int]) -> Targets:
         """The targets of some rows, on the device of the others."""
         index = torch.as_tensor(rows, dtype=torch.long, device=self.label.device)
-        return Targets(
-            self.prompt[index], self.checklist[index], self.reference[index], self.label[index]
-        )
+        return self._each(lambda part: part[index])
 
     def to(self, device: torch.device | str) -> Targets:
         """The same on another device."""
-        parts = (self.prompt, self.checklist, self.reference, self.label)
-        return Targets(*(part.to(device) for part in parts))
+        return self._each(lambda part: part.to(device))
 
     def repeat(self, times: int) -> Targets:
         """The targets of ``times`` trajectories an image, repeat by repeat."""
+        return self._each(lambda part: part.repeat(times, *[1] * (part.ndim - 1)))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Targets:
         return Targets(
-            self.prompt.repeat(times, 1),
-            self.checklist.repeat(times, 1),
-            self.reference.repeat(times, 1),
-            self.label.repeat(times),
+            change(self.prompt),
+            change(self.checklist),
+            change(self.reference),
+            change(self.label),
+            None if self.ceiling is None else change(self.ceiling),
         )
 
 
@@ -100,6 +104,8 @@ class ClinicalAlignmentModule:
             and 15). By default the mean of Eq. 6.
         targets: What the rows of a manifest are judged against; see :meth:`from_manifest`.
         ids: Of those rows.
+        rivals: ``(C, D)`` checklists of all classes, in the order of their indices; with them CCS
+            is that of the own class minus that of the most confusable other one.
 
     Raises:
         InputError: An unknown or negative weight, none above zero, or ``dd`` without a probe.
@@ -113,8 +119,10 @@ class ClinicalAlignmentModule:
         *,
         targets: Targets | None = None,
         ids: Sequence[str] = (),
+        rivals: Tensor | None = None,
     ) -> None:
         self.critic = critic
+        self.rivals = rivals
         self.targets = targets
         self._row_of = {name: row for row, name in enumerate(ids)}
         self.probe = probe
@@ -245,19 +253,35 @@ class ClinicalAlignmentModule:
     def unchecked(self, images: Tensor, targets: Targets) -> Rewards:
         """As :meth:`rewards`, without a look at the images, for which a device would wait."""
         embeddings = self.critic.embed_images(images)
-        terms = {name: self._term(name, embeddings, targets) for name in self.weights}
+        terms = self.terms(embeddings, targets)
         weighted = [self.weights[name] * value for name, value in terms.items()]
         return Rewards(terms, torch.stack(weighted).sum(dim=0))
+
+    def terms(self, embeddings: Tensor, targets: Targets) -> dict[str, Tensor]:
+        """Primitive to ``(B,)`` rewards of embedded images; only those with a weight."""
+        found = {name: self._term(name, embeddings, targets) for name in self.weights}
+        if targets.ceiling is None:
+            return found
+        limits = dict(zip(PRIMITIVES, targets.ceiling.unbind(dim=1), strict=True))
+        return {name: value.minimum(limits[name]) for name, value in found.items()}
 
     def _term(self, name: str, embeddings: Tensor, targets: Targets) -> Tensor:
         if name == "vdc":
             return primitives.vdc(embeddings, targets.prompt)
         if name == "ccs":
-            return primitives.ccs(embeddings, targets.checklist)
+            own = primitives.ccs(embeddings, targets.checklist)
+            return own if self.rivals is None else own - self._most_confusable(embeddings, targets)
         if name == "sfs":
             return primitives.sfs(embeddings, targets.reference)
         assert self.probe is not None
         return primitives.dd_log_likelihood(self.probe.logits(embeddings), targets.label)
+
+    def _most_confusable(self, embeddings: Tensor, targets: Targets) -> Tensor:
+        """``(B,)`` highest CCS with a class that is not the own one."""
+        assert self.rivals is not None
+        every = embeddings @ self.rivals.T
+        own = torch.nn.functional.one_hot(targets.label, len(self.rivals)).bool()
+        return every.masked_fill(own, -torch.inf).amax(dim=1)
 
 
 def active(weights: Mapping[str, float]) -> dict[str, float]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,7 +17,66 @@ from cas_metric.encoders import Encoder
 from cas_metric.errors import InputError, PreflightError
 from cas_metric.scoring.probe import Probe, fit
 from craft_trainer.data.dataset import Examples
-from craft_trainer.rewards.clinical_alignment import Targets, active
+from craft_trainer.rewards.clinical_alignment import ClinicalAlignmentModule, Targets, active
+from craft_trainer.rewards.safeguards import other_references, real_level
+
+if TYPE_CHECKING:
+    from craft_trainer.config.schema import Config
+    from craft_trainer.methods.craft_settings import Safeguards
+
+
+def load_critic(spec: str, config: Config, device: torch.device) -> Any:
+    """An encoder that gives rewards, in the precision and with the memory that are configured.
+
+    Args:
+        spec: As ``cas encoders`` lists them.
+        config: Of the run.
+        device: Where it goes.
+    """
+    from cas_metric.encoders import load_encoder
+
+    critic = load_encoder(
+        spec,
+        device=str(device),
+        dtype=config.critic.dtype or "float32",
+        offline=config.offline,
+        text_policy=config.critic.text_policy,
+        compile=config.compile and device.type != "cpu",
+    )
+    if config.critic.checkpointing:
+        checkpoint_blocks(critic.model)
+    return critic
+
+
+def checkpoint_blocks(model: Any) -> None:
+    """Run the blocks of a frozen tower again in the backward pass.
+
+    A model of transformers does so in training alone; a frozen one has neither dropout nor
+    statistics that training would change, so that it computes the same.
+    """
+    if not hasattr(model, "gradient_checkpointing_enable"):
+        raise InputError(
+            f"critic.checkpointing: {type(model).__name__} cannot run its blocks again",
+            fix="take a critic of transformers, or leave it out",
+        )
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    for part in model.modules():
+        if getattr(part, "gradient_checkpointing", False) or _is_block(part):
+            part.training = True
+
+
+def offload_text(critic: Any) -> None:
+    """Move the text tower of a critic off the device: every text is embedded by now."""
+    text = getattr(critic.model, "text_model", None)
+    if isinstance(text, torch.nn.Module):
+        text.to("cpu")
+
+
+def _is_block(part: Any) -> bool:
+    """Whether transformers can run it again: it looks at ``training`` of the block itself."""
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    return isinstance(part, GradientCheckpointingLayer)
 
 
 def prepare_targets(
@@ -84,6 +145,47 @@ def prepare_targets(
         label=torch.tensor(labels, device=device),
     )
     return targets, probe
+
+
+def prepare_guarded(
+    examples: Examples,
+    critic: Encoder,
+    cache: EmbeddingCache,
+    weights: Mapping[str, float],
+    probe_path: Path | None,
+    safeguards: Safeguards,
+) -> tuple[Targets, Probe | None, Tensor | None]:
+    """As :func:`prepare_targets`, with the targets that safeguards ask for.
+
+    Returns:
+        Targets on the CPU, the probe, and ``(C, D)`` checklists of all classes for a contrastive
+        CCS.
+
+    Raises:
+        PreflightError: As of :func:`prepare_targets`.
+        InputError: A contrast is asked for, and a class has no checklist.
+    """
+    targets, probe = prepare_targets(examples, critic, cache, weights, probe_path)
+    targets, own = targets.to("cpu"), targets.reference.cpu()
+    rivals = None
+    if safeguards.ccs_contrast and "ccs" in active(weights):
+        names = probe.classes if probe else examples.classes
+        texts = [examples.checklist(name) for name in names]
+        if len(names) < 2 or not all(texts):
+            raise InputError(
+                "safeguards.ccs_contrast needs the checklists of at least two classes",
+                fix="name a domain pack with them, or switch it off",
+            )
+        rivals = _texts(texts, critic, cache)
+    kind = safeguards.sfs_against
+    targets = replace(targets, reference=other_references(own, examples.labels, kind))
+    if safeguards.clip_at_real:
+        # An image's likeness to itself is no level that another one could be held to.
+        apart = other_references(own, examples.labels, "other" if kind == "paired" else kind)
+        cam = ClinicalAlignmentModule(critic, probe, weights, rivals=rivals)
+        level = real_level(cam, replace(targets, reference=apart), own)
+        targets = replace(targets, ceiling=level)
+    return targets, probe, rivals
 
 
 def _texts(texts: list[str] | tuple[str, ...], critic: Encoder, cache: EmbeddingCache) -> Tensor:

@@ -25,6 +25,7 @@ _PATTERN: Final = re.compile(r"step-(\d+)\.safetensors")
 _METADATA: Final = "craft_trainer"
 _PARAMETER: Final = "parameter/"
 _OPTIMIZER: Final = "optimizer/"
+_STATE: Final = "state/"
 
 
 def save_checkpoint(
@@ -36,10 +37,11 @@ def save_checkpoint(
     keep: int,
     *,
     processes: int = 1,
+    state: Mapping[str, Tensor] | None = None,
 ) -> Path:
     """Write the state after ``step`` steps, then remove all but the latest ``keep``.
 
-    ``processes`` says how many took the steps.
+    ``processes`` says how many took the steps, ``state`` what else a resumed run needs.
 
     Raises:
         CasError: It cannot be written; earlier checkpoints stay as they are.
@@ -49,6 +51,8 @@ def save_checkpoint(
         tensors[_PARAMETER + name] = parameter.detach().cpu().contiguous()
         for key, value in optimizer.state[parameter].items():
             tensors[f"{_OPTIMIZER}{key}/{name}"] = torch.as_tensor(value).cpu().contiguous()
+    for name, value in (state or {}).items():
+        tensors[_STATE + name] = value.detach().cpu().contiguous()
     told = {"step": step, "identity": identity, "processes": processes}
     metadata = {_METADATA: json.dumps(told, sort_keys=True)}
     path = folder / name_of(step)
@@ -131,6 +135,13 @@ def restore(
     return int(metadata["step"])
 
 
+def state_of(path: Path) -> dict[str, Tensor]:
+    """The ``state`` that :func:`save_checkpoint` was given, of a file that :func:`restore` took."""
+    with safe_open(path, framework="pt") as file:
+        names = [name for name in file.keys() if name.startswith(_STATE)]  # noqa: SIM118 - no dict
+        return {name.removeprefix(_STATE): file.get_tensor(name) for name in names}
+
+
 def require_same(
     stored: Mapping[str, Any], now: Mapping[str, Any], path: Path, option: str = "`output`"
 ) -> None:
@@ -140,7 +151,14 @@ def require_same(
         InputError: Names every setting that differs.
     """
     before, after = _flat(stored), _flat(json.loads(json.dumps(now)))
-    changed = [key for key in sorted(before | after) if before.get(key) != after.get(key)]
+    # A setting that an earlier version did not know was off.
+    unknown = before.keys() ^ after.keys()
+    changed = [
+        key
+        for key in sorted(before | after)
+        if before.get(key) != after.get(key)
+        and not (key in unknown and not before.get(key) and not after.get(key))
+    ]
     if changed:
         lines = [f"{key}: {before.get(key)} then, {after.get(key)} now" for key in changed]
         raise InputError(

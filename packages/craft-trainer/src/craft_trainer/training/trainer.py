@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
-from torch import Tensor, nn
+from torch import Tensor
 
 from cas_metric.embedding.cache import EmbeddingCache
 from cas_metric.errors import CasError
@@ -25,10 +25,11 @@ from craft_trainer.data import dataset as data
 from craft_trainer.diffusion.conditions import Conditions
 from craft_trainer.guards.watch import SAMPLES, StoppedByGuard, Watch, remind_of_stop
 from craft_trainer.inference import sample_images, write_sheet
-from craft_trainer.methods.base import Loss, Method, Setup
+from craft_trainer.methods.base import Setup
 from craft_trainer.runtime import Progress, checkpoints, silent
 from craft_trainer.runtime.failures import fits_memory, require_finite
 from craft_trainer.runtime.ranks import join, on_main
+from craft_trainer.training.objective import Objective
 from craft_trainer.training.preflight import require_ready
 
 
@@ -82,28 +83,6 @@ def _write_untrained(
 
     card = partial(write_untrained_card, config=config, train=examples, identity=identity)
     write_artifact(folder, config, identity, card)
-
-
-class Objective(nn.Module):
-    """A method's loss as a module whose parameters are the trained ones.
-
-    This is what accelerate prepares. Gradients are averaged over the processes when a prepared
-    module is called, and only then; here one call covers all that a loss runs, however often the
-    denoiser is called in it.
-
-    Args:
-        method: Gives the loss.
-        parameters: What is trained.
-    """
-
-    def __init__(self, method: Method, parameters: list[nn.Parameter]) -> None:
-        super().__init__()
-        self.method = method
-        self.trained = nn.ParameterList(parameters)
-
-    def forward(self, batch: data.Batch, step: int) -> Loss:
-        """As :meth:`Method.loss`."""
-        return self.method.loss(batch, step)
 
 
 class StageRun:
@@ -164,7 +143,15 @@ class StageRun:
         latent = self.model.latent_shape(self.config.data.resolution)
         once = partial(on_main, self.accelerator)
         self.method = self.stage.build(
-            Setup(self.config, self.model, latent, self.examples, cache, once)
+            Setup(
+                self.config,
+                self.model,
+                latent,
+                self.examples,
+                cache,
+                once,
+                self.accelerator.num_processes,
+            )
         )
         self.parameters = list(self.model.trainable.values())
         self.objective = self.accelerator.prepare(Objective(self.method, self.parameters))
@@ -261,13 +248,15 @@ class StageRun:
         if not found:
             return 0
         self.last_good = str(found[-1])
-        return checkpoints.restore(
+        steps = checkpoints.restore(
             found[-1],
             self.model.trainable,
             self.optimizer,
             self.identity,
             processes=self.accelerator.num_processes,
         )
+        self.method.restore(checkpoints.state_of(found[-1]))
+        return steps
 
     def _step(self, step: int) -> dict[str, float]:
         """One optimizer step. Nothing is changed when a value is not finite."""
@@ -286,6 +275,7 @@ class StageRun:
         require_finite(logs, step + 1, self.last_good)
         logs["learning_rate"] = self._set_learning_rate(step)
         self.optimizer.step()
+        self.method.after_step(step)
         return logs
 
     def _less_memory(self) -> str:
@@ -353,6 +343,7 @@ class StageRun:
             self.identity,
             keep,
             processes=self.accelerator.num_processes,
+            state=self.method.state(),
         )
 
     def _draw_sheet(self, step: int) -> None:

@@ -1,0 +1,93 @@
+"""Cheaper ways through the prefix of a trajectory, which has no gradient.
+
+The paper takes every step of the prefix with the sampler itself, guided. What reaches the
+differentiated steps is a draw from the model's distribution at their noise level; any sampler
+that reaches that level draws from it, up to its own error. DPM-Solver++ 2M (Lu et al. 2022,
+"DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic Models") does so in few
+steps, and guidance matters little where nearly all is noise (Kynkäänniemi et al. 2024, "Applying
+Guidance in a Limited Interval"). Whether a gradient is biased by it is measured, not assumed:
+``benchmarks/performance/prefix_bias.py``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from diffusers import DPMSolverMultistepScheduler
+from torch import Tensor
+
+from craft_trainer.diffusion.conditions import Conditions
+from craft_trainer.diffusion.sampling import Denoiser, Guidance, Scheduler, guided_at, predict
+
+#: diffusers declares no types of what it inherits.
+_dpm: Any = DPMSolverMultistepScheduler
+
+Solver = Literal["dpmpp_2m"]
+
+
+@dataclass(frozen=True)
+class FastPrefix:
+    """Few steps of an ordinary differential equation in place of the sampler's own.
+
+    Attributes:
+        config: ``scheduler.config`` of the base model.
+        steps: Steps from noise to the first differentiated one.
+        device: Where the latents live.
+    """
+
+    config: dict[str, Any]
+    steps: int
+    device: torch.device
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        denoiser: Denoiser,
+        latents: Tensor,
+        conditions: Conditions,
+        scheduler: Scheduler,
+        *,
+        guidance: Guidance,
+        after: int,
+        unguided: float = 0.0,
+    ) -> Tensor:
+        """Latents where ``scheduler`` stands after ``after`` steps.
+
+        Args:
+            denoiser: The model.
+            latents: ``(B, C, h, w)`` noise.
+            conditions: Of length ``B``.
+            scheduler: Of the trajectory, its timesteps set.
+            guidance: Classifier-free guidance.
+            after: T − K, the steps that are replaced.
+            unguided: Share of the steps, the noisiest ones, without guidance.
+
+        Returns:
+            ``(B, C, h, w)`` without a graph.
+        """
+        solver = self._solver(scheduler.timesteps, after)
+        times = solver.timesteps[:-1]
+        on_device = times.to(latents.device)
+        for index, (timestep, told) in enumerate(zip(times, on_device, strict=True)):
+            strength = guided_at(guidance, index, len(times), unguided)
+            prediction = predict(denoiser, latents, told, conditions, strength)
+            latents = solver.step(prediction, timestep, latents).prev_sample
+        return latents
+
+    def _solver(self, timesteps: Tensor, after: int) -> Any:
+        """Its last timestep is where it ends: no step is taken from there."""
+        solver = _dpm.from_config(
+            self.config,
+            algorithm_type="dpmsolver++",
+            solver_order=2,
+            lower_order_final=False,
+            use_karras_sigmas=False,
+            thresholding=False,
+        )
+        first, last = float(timesteps[0]), float(timesteps[after])
+        visited = np.linspace(first, last, self.steps + 1).round().astype(int)
+        solver.set_timesteps(timesteps=visited.tolist(), device="cpu")
+        return solver

@@ -1,0 +1,121 @@
+"""What a ``craft`` stage can do otherwise than the paper: a cheaper prefix, safeguards."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    model_validator,
+)
+
+from cas_metric.protocol import PRIMITIVES
+from craft_trainer.config.stage import Section
+
+#: A share of something.
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class RewardWeights(Section):
+    """Weight of each reward within r_cam; 0 switches it off (Eq. 6, Tables 4 and 15).
+
+    Examples:
+        >>> RewardWeights(dd=0).weights()
+        {'vdc': 0.25, 'ccs': 0.25, 'dd': 0.0, 'sfs': 0.25}
+    """
+
+    vdc: NonNegativeFloat = 0.25
+    ccs: NonNegativeFloat = 0.25
+    dd: NonNegativeFloat = 0.25
+    sfs: NonNegativeFloat = 0.25
+
+    def weights(self) -> dict[str, float]:
+        """Primitive to weight."""
+        return {name: getattr(self, name) for name in PRIMITIVES}
+
+
+class Prefix(Section):
+    """How the T − K steps without a gradient are taken; as the paper does where nothing is set.
+
+    Attributes:
+        solver: ``dpmpp_2m`` reaches the first differentiated step by an ordinary differential
+            equation; by default the sampler's own steps are taken.
+        steps: Steps of the solver.
+        unguided: Share of the prefix, its noisiest steps, without guidance.
+        own_steps: With ``repeat_mode: renoise``, steps before the last K that each repeat takes on
+            its own; 1 draws the last noise alone anew.
+        replay: Times that a prefix is used again, on average, from a buffer.
+        replay_age: Most optimizer steps since a prefix of the buffer was drawn.
+    """
+
+    solver: Literal["dpmpp_2m"] | None = None
+    steps: PositiveInt = 6
+    unguided: Annotated[float, Field(ge=0, le=1)] = 0.0
+    own_steps: PositiveInt = 1
+    replay: NonNegativeInt = 0
+    replay_age: PositiveInt = 30
+
+    @model_validator(mode="after")
+    def _fits(self) -> Prefix:
+        if self.replay >= self.replay_age:
+            raise ValueError(f"replay {self.replay} needs a replay_age above it")
+        return self
+
+    @property
+    def kept(self) -> int:
+        """Prefixes that the buffer holds: the oldest is used within ``replay_age`` steps."""
+        return max(1, self.replay_age // (1 + self.replay))
+
+    def forwards(self, steps: int, branches: int, repeats: int, *, shared: bool) -> float:
+        """Forwards of the prefixes of M trajectories.
+
+        Args:
+            steps: T − K.
+            branches: Forwards of a guided prediction.
+            repeats: M.
+            shared: Whether the repeats share their prefix up to ``own_steps`` before its end.
+        """
+        taken = self.steps if self.solver and steps else steps
+        free = round(self.unguided * taken)
+        costs = [1] * free + [branches] * (taken - free)
+        together = taken - min(self.own_steps, taken) + 1 if shared else 0
+        total = sum(costs[:together]) + repeats * sum(costs[together:])
+        return total / (1 + self.replay)
+
+
+class Safeguards(Section):
+    """Switches against reward hacking; each is off where nothing is set.
+
+    Attributes:
+        sfs_against: What SFS compares with: the ``paired`` image, whose prompt is used as well;
+            ``other``, another image of the class; or ``class_mean``, the mean of all others.
+        ccs_contrast: CCS is that of the own class minus that of the most confusable other one.
+        trajectory_kl: Weight of the mean squared difference between the predictions with and
+            without the adapter where the differentiated steps begin, on the generated trajectory.
+        differentiate: Which K steps have a gradient: the ``last``, K ``random`` ones, or K evenly
+            ``spread`` ones with a random offset. In the latter two no gradient passes through a
+            second prediction.
+        base_steps: Last steps that the model takes without its adapter, in training.
+        clip_at_real: A reward above the mean of the real images of its class counts no more.
+        critics: Further encoders; rewards are the mean over all.
+        augment: Share of the side that the critic sees randomly cropped away.
+        balance: Rewards are weighted so that their gradients at the image have equal norms.
+    """
+
+    sfs_against: Literal["paired", "other", "class_mean"] = "paired"
+    ccs_contrast: bool = False
+    trajectory_kl: NonNegativeFloat = 0.0
+    differentiate: Literal["last", "random", "spread"] = "last"
+    base_steps: NonNegativeInt = 0
+    clip_at_real: bool = False
+    critics: tuple[str, ...] = ()
+    augment: Share = 0.0
+    balance: bool = False
+
+    @property
+    def whole_trajectory(self) -> bool:
+        """Whether trajectories are not a prefix and K steps after it."""
+        return self.differentiate != "last" or self.base_steps > 0

@@ -1,0 +1,129 @@
+"""The cheaper prefix and the safeguards of CRAFT: what each computes, and what it costs."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.craft_trainer.methods.test_craft import CRAFT, step_of
+from tests.craft_trainer.training.test_trainer import ready
+from torch.nn import functional as F
+
+from craft_trainer.cost.estimate import cost_of
+from craft_trainer.methods.craft_settings import Safeguards
+from craft_trainer.methods.trajectories import chosen_steps
+from craft_trainer.rewards.safeguards import cropped, other_references
+
+STAGE = {**CRAFT, "reward_gradients_every": 0}
+PREFIXES: list[dict[str, Any]] = [
+    {"prefix": {"solver": "dpmpp_2m", "steps": 1}},
+    {"prefix": {"unguided": 0.5}},
+    {"prefix": {"own_steps": 2}, "repeat_mode": "renoise", "repeats": 3},
+]
+
+
+@pytest.mark.parametrize("changes", PREFIXES)
+def test_forwards_of_a_prefix_are_those_of_a_real_step(settings: Any, changes: Any) -> None:
+    config = settings({**STAGE, **changes}, sampling={"steps": 4, "guidance": 2.0})
+    run = ready(config)
+    forwards = 0.0
+
+    def count(module: Any, inputs: Any, output: Any) -> None:
+        nonlocal forwards
+        forwards += len(inputs[0]) * (3 if torch.is_grad_enabled() else 1)
+
+    run.model.trunk.register_forward_hook(count)
+    run._step(0)
+    assert forwards == cost_of(config, config.stages[0], 6).forwards_per_step
+
+
+def test_a_replayed_prefix_costs_its_tail_alone_and_survives_a_resume(settings: Any) -> None:
+    stage = {**STAGE, "steps": 4, "lambda_diff": 0.0, "prefix": {"replay": 1, "replay_age": 4}}
+    config = settings(stage)
+    run, again = ready(config), ready(config)
+    calls: list[int] = []
+    run.model.trunk.register_forward_hook(lambda *_: calls.append(1))
+    counts = []
+    for step in range(3):
+        calls.clear()
+        run._step(step)
+        counts.append(len(calls))
+    assert counts[1] == 2 < counts[0] == counts[2]
+    again.method.restore(run.method.state())
+    ours, theirs = (one.method.trajectories.replay.pick(3) for one in (run, again))
+    assert torch.equal(ours.latents, theirs.latents)
+    assert ours.rows == theirs.rows
+
+
+def test_empty_sections_are_the_papers_step(settings: Any) -> None:
+    _, plain = step_of(settings(STAGE))
+    _, off = step_of(settings({**STAGE, "prefix": {}, "safeguards": {}}))
+    for one, other in zip(plain, off, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    "switch",
+    [
+        {"sfs_against": "class_mean"},
+        {"ccs_contrast": True},
+        {"trajectory_kl": 0.5},
+        {"differentiate": "random"},
+        {"differentiate": "spread"},
+        {"base_steps": 1},
+        {"clip_at_real": True},
+        {"augment": 0.2},
+        {"balance": True},
+    ],
+)
+def test_each_switch_changes_the_gradient(settings: Any, switch: dict[str, Any]) -> None:
+    _, plain = step_of(settings({**STAGE, "micro_batch": 2}))
+    _, other = step_of(settings({**STAGE, "micro_batch": 2, "safeguards": switch}))
+    ours, theirs = (torch.cat([one.flatten() for one in side]) for side in (other, plain))
+    assert ours.isfinite().all()
+    assert ours.abs().max() > 0
+    assert not torch.allclose(ours, theirs, rtol=1e-3)
+
+
+def test_other_references_are_never_the_own_image() -> None:
+    own = F.normalize(torch.randn(5, 8, generator=torch.Generator().manual_seed(0)), dim=1)
+    labels = ["a", "b", "a", "a", "c"]
+    other = other_references(own, labels, "other")
+    for row in (0, 2, 3):
+        assert any(torch.allclose(other[row], own[one]) for one in {0, 2, 3} - {row})
+    mean = other_references(own, labels, "class_mean")
+    torch.testing.assert_close(mean[0], F.normalize(own[2] + own[3], dim=0))
+    torch.testing.assert_close(mean[4], own[4])  # alone in its class
+
+
+def test_crops_keep_the_size_and_let_gradients_through() -> None:
+    images = torch.rand(2, 3, 16, 16, requires_grad=True)
+    generators = [torch.Generator().manual_seed(seed) for seed in (0, 1)]
+    found = cropped(images, 0.5, generators)
+    assert found.shape == images.shape
+    found.sum().backward()
+    assert images.grad is not None
+
+
+def test_chosen_steps_are_those_that_are_named() -> None:
+    rng = np.random.default_rng(0)
+    assert chosen_steps("last", 2, 20, rng) == (18, 19)
+    assert len(set(chosen_steps("random", 3, 20, rng))) == 3
+    spread = chosen_steps("spread", 4, 20, rng)
+    assert all(late - early == 5 for early, late in itertools.pairwise(spread))
+
+
+def test_settings_that_contradict_each_other_are_refused(settings: Any) -> None:
+    from cas_metric.errors import InputError
+
+    for changes in (
+        {"safeguards": {"base_steps": 2}},
+        {"safeguards": {"differentiate": "random"}, "prefix": {"unguided": 0.5}},
+        {"prefix": {"solver": "dpmpp_2m"}, "repeat_mode": "renoise"},
+    ):
+        with pytest.raises(InputError):
+            settings({**STAGE, **changes})
+    assert not Safeguards().whole_trajectory

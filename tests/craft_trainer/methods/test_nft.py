@@ -1,0 +1,91 @@
+"""DiffusionNFT: its loss against the definition, what it learns, and what it leaves alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from tests.craft_trainer.training.test_trainer import ready
+
+from craft_trainer.bases.lora import with_weights
+from craft_trainer.cost.estimate import cost_of
+from craft_trainer.methods.nft import relative
+from craft_trainer.rewards.scores import Score
+
+NFT = {"method": "nft", "steps": 1, "batch_size": 2, "group": 2, "draws": 2, "max_grad_norm": 1e9}
+
+
+def scored(run: Any, score: Any) -> Any:
+    """The method with a score of the test's own."""
+    run.method.__dict__["score"] = Score(score)
+    return run.method
+
+
+def test_scores_are_relative_to_their_prompt() -> None:
+    found = relative(torch.tensor([1.0, 0.0, 0.0, 0.0, 0.0, 0.0]), group=3)
+    torch.testing.assert_close(
+        found, torch.tensor([1.0, 0.5, 0.0, 0.5, 0.0, 0.5]), atol=0.07, rtol=0
+    )
+    assert torch.equal(relative(torch.ones(6), 3), torch.full((6,), 0.5))
+    # Two prompts that always score alike: their own mean says nothing, that of the batch does.
+    alike = torch.tensor([1.0, 0.0, 1.0, 0.0])
+    assert torch.equal(relative(alike, 2), torch.full((4,), 0.5))
+    assert torch.equal(relative(alike, 4), alike)
+
+
+def test_the_loss_is_that_of_the_definition(settings: Any) -> None:
+    run = ready(settings({**NFT, "beta": 0.7}))
+    method = scored(run, lambda images, rows: images.mean(dim=(1, 2, 3)))
+    with torch.no_grad():
+        for parameter in run.parameters:
+            parameter.add_(0.1)
+    (positions,) = run._positions(0)
+    batch = run._batch(positions)
+    loss = method.loss(batch, 0).total
+    conditions = batch.conditions.repeat(2)
+    with with_weights(run.model, method.old):
+        latents = method._drawn(batch, conditions)
+        share = relative(run.model.decode(latents).mean(dim=(1, 2, 3)), 2).repeat(2)
+    clean, every = latents.repeat(2, 1, 1, 1), conditions.repeat(2)
+    noisy = method._noisy(batch, clean)
+    with with_weights(run.model, method.old):
+        old = run.model.denoise(noisy.noisy, noisy.timesteps, every)
+    new = run.model.denoise(noisy.noisy, noisy.timesteps, every).detach()
+    kept = method.forward.scheduler.alphas_cumprod[noisy.timesteps][:, None, None, None]
+    total = torch.zeros(())
+    for sign, weight in ((1, share), (-1, 1 - share)):
+        noise = (1 - sign * 0.7) * old + sign * 0.7 * new
+        error = (noisy.noisy - (1 - kept).sqrt() * noise) / kept.sqrt() - clean
+        square, size = (error**2).mean(dim=(1, 2, 3)), error.abs().mean(dim=(1, 2, 3))
+        total = total + (weight * square / size).mean()
+    torch.testing.assert_close(loss, total)
+
+
+def test_what_scores_well_becomes_likelier_and_nothing_else_gets_a_gradient(settings: Any) -> None:
+    run = ready(settings({**NFT, "steps": 12, "learning_rate": 3e-3, "group": 6, "batch_size": 1}))
+    method = scored(run, lambda images, rows: images.mean(dim=(1, 2, 3)))
+    logs = [run._step(step)["reward/score"] for step in range(12)]
+    assert sum(logs[-4:]) > sum(logs[:4])
+    for part in run.model.pipeline.components.values():
+        if isinstance(part, torch.nn.Module) and part is not run.model.trunk:
+            assert all(parameter.grad is None for parameter in part.parameters())
+    moved = [
+        not torch.equal(method.old[name], value) for name, value in run.model.trainable.items()
+    ]
+    assert all(moved)  # the older copy lags behind
+
+
+@pytest.mark.parametrize("prefix", [None, {"solver": "dpmpp_2m", "steps": 2}])
+def test_forwards_are_those_of_a_real_step(settings: Any, prefix: Any) -> None:
+    config = settings({**NFT, "prefix": prefix, "guidance": 2.0, "kl_to_base": 0.1})
+    run = ready(config)
+    forwards = 0.0
+
+    def count(module: Any, inputs: Any, output: Any) -> None:
+        nonlocal forwards
+        forwards += len(inputs[0]) * (3 if torch.is_grad_enabled() else 1)
+
+    run.model.trunk.register_forward_hook(count)
+    run._step(0)
+    assert forwards == cost_of(config, config.stages[0], 6).forwards_per_step
