@@ -71,9 +71,27 @@ def _method(one: Mapping[str, Any], n_train: int, encoder: str) -> str:
         f"{one['method']}: of {images}, each compared with all {n_train:,} training images, "
         f"{' and '.join(found)}."
     )
+    if "aligned" in one:
+        text += _aligned(one["aligned"])
+    if one.get("blank"):
+        text += f" {count(one['blank'], 'image')} {'is' if one['blank'] == 1 else 'are'} blank."
     if "usual" in one:
         text += _beside_real(one["usual"])
     return f"{text} {_features(one['neighbours'], encoder)}" if "neighbours" in one else text
+
+
+def _aligned(found: Mapping[str, Any]) -> str:
+    """How many fit a training image once it is aligned, beside real images."""
+    real = "unseen real" if found["against"] == "test" else "training"
+    text = (
+        f" {found['hits']:,} fit a training image once it is aligned (cropped, shifted, turned, "
+        "mirrored, inverted or pasted in)"
+    )
+    if not found["real_images"]:
+        return f"{text}; no real image calibrates this."
+    text += f", and {found['real_hits']:,} of {count(found['real_images'], f'{real} image')}"
+    adjusted = found["p_adjusted"]
+    return f"{text} (p = {adjusted:.2g})." if found["hits"] else f"{text}."
 
 
 def _beside_real(usual: Mapping[str, Mapping[str, Any]]) -> str:
