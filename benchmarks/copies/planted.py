@@ -1,7 +1,7 @@
 """Which detectors find which copies: the default command on planted copies, before and after.
 
     python -m benchmarks.copies.planted ROOT [--half first|second] [--worlds …] [--copies 20]
-        [--fresh 200] [--encoder SPEC]
+        [--fresh 200] [--real 200] [--ssim-size 256] [--encoder SPEC]
 
 Writes the worlds of :mod:`benchmarks.copies.worlds` below ``ROOT`` once and the flags of every
 image into ``ROOT/flags-WORLD-HALF.csv``, so that an interrupted run goes on where it was. *Before*
@@ -34,14 +34,17 @@ def flags_of(folder: Path, options: argparse.Namespace) -> pd.DataFrame:
     kept = place < kinds["kind"].eq("").map({True: options.fresh, False: options.copies})
     rows = read_manifest(folder / "gen").rows[kept.to_numpy()].reset_index(drop=True)
     rows["image"] = [str(folder / "gen" / name) for name in rows["image"]]
-    tests = folder / "test" if options.test else None
+    tests = read_manifest(folder / "test").rows[: options.real].reset_index(drop=True)
+    tests["image"] = [str(folder / "test" / name) for name in tests["image"]]
     found = memorization(
-        rows[["id", "image"]], folder / "train", tests,
-        features=bool(options.encoder), encoder=options.encoder, device="cpu",
+        rows[["id", "image"]], folder / "train", tests[["id", "image"]] if len(tests) else None,
+        ssim_size=options.ssim_size, features=bool(options.encoder), encoder=options.encoder, device="cpu",
     )  # fmt: skip
     table = found.tables["per_image"][["flags", "copy_image", "copy_score", "copy_transform"]]
     table = table.assign(kind=kinds.loc[kept, "kind"].to_numpy())
-    return table.assign(right=table["copy_image"].to_numpy() == kinds.loc[kept, "source"].to_numpy())
+    return table.assign(
+        right=table["copy_image"].to_numpy() == kinds.loc[kept, "source"].to_numpy()
+    )
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
@@ -65,7 +68,8 @@ def main() -> None:
     parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=WORLDS)
     parser.add_argument("--copies", type=int, default=20)
     parser.add_argument("--fresh", type=int, default=200)
-    parser.add_argument("--test", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--real", type=int, default=200, help="unseen real images; 0: none")
+    parser.add_argument("--ssim-size", type=int, default=256)
     parser.add_argument("--encoder")
     options = parser.parse_args()
     for world in options.worlds:

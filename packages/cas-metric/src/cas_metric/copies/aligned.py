@@ -1,5 +1,4 @@
-"""Copies that were altered: a shortlist of training images, verified by geometry, held against
-what real images give.
+"""Copies that were altered: shortlisted, verified by geometry, and held against real images.
 
 Every query is aligned with a bounded number of training images, so that the cost of a query does
 not grow with the training set but for the products of the shortlist. The evidence is calibrated on
@@ -27,8 +26,8 @@ Floats = NDArray[np.float64]
 CALIBRATION: Final = 300
 #: How far beyond the spread of real images a copy has to lie; chosen on the first halves of
 #: ``benchmarks.copies.planted``.
-WHOLE_MARGIN: Final = 1.25
-PART_MARGIN: Final = 1.5
+WHOLE_MARGIN: Final = 2.0
+PART_MARGIN: Final = 2.0
 #: Fewer real images than this calibrate nothing.
 _FEWEST: Final = 10
 
@@ -107,12 +106,15 @@ def search(
     found = []
     try:
         for done, row in enumerate(rows.tolist(), 1):
-            (near,) = shortlist.candidates(ours, slice(row, row + 1))
+            ((words, windows),) = shortlist.candidates(ours, slice(row, row + 1))
+            placed = set(windows.tolist())
             barred = excluded(row) if excluded else set()
             found.append(
                 [
-                    Aligned(geometry.align(ours, row, theirs, other), other)
-                    for other in near.tolist()
+                    Aligned(
+                        geometry.align(ours, row, theirs, other, in_place=other in placed), other
+                    )
+                    for other in sorted({*words.tolist(), *placed})
                     if other not in barred
                 ]
             )

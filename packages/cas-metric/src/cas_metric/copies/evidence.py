@@ -52,7 +52,10 @@ def aligned_columns(
         "copy_image": image,
         "copy_correlation": np.array([one.match.correlation for one in chosen]),
         "copy_transform": np.array(
-            [geometry.describe(one.match) if use else "" for one, use in zip(chosen, known, strict=True)],
+            [
+                geometry.describe(one.match) if use else ""
+                for one, use in zip(chosen, known, strict=True)
+            ],
             dtype=object,
         ),
     }
@@ -107,9 +110,7 @@ def _calibrate(
     return aligned.calibrate(found, "training")
 
 
-def _same(
-    names: NDArray[np.str_], patients: NDArray[np.str_]
-) -> Callable[[int], set[int]]:
+def _same(names: NDArray[np.str_], patients: NDArray[np.str_]) -> Callable[[int], set[int]]:
     """Rows of the training set that show the patient of a row of ``names``."""
 
     def rows(row: int) -> set[int]:

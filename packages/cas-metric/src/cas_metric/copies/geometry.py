@@ -17,6 +17,8 @@ from cas_metric.copies.keypoints import PERMUTATIONS, SIDE, SMALL, Floats, Keypo
 #: Square of the ratio of distances above which a match is ambiguous.
 _AMBIGUOUS: Final = 0.9**2
 _FEWEST: Final = 5
+#: Fewest matches that have to agree: two fix a similarity.
+_AGREED: Final = 6
 #: Pixels (at :data:`SIDE`) by which a match may miss the transform.
 _REACH: Final = 4.0
 _SCALES: Final = (0.4, 2.5)
@@ -57,11 +59,23 @@ class Match(NamedTuple):
 NONE: Final = Match(0.0, 0.0, 0.0, 0, np.eye(2, 3))
 
 
-def align(ours: Keypoints, row: int, theirs: Keypoints, other: int) -> Match:
-    """The best alignment of the training picture ``other`` to the generated one ``row``."""
+def align(
+    ours: Keypoints, row: int, theirs: Keypoints, other: int, *, in_place: bool = True
+) -> Match:
+    """The best alignment of the training picture ``other`` to the generated one ``row``.
+
+    Args:
+        ours: Features of the generated pictures.
+        row: Which of them.
+        theirs: Features of the training pictures.
+        other: Which of them.
+        in_place: Try the same place too, whatever the local features say.
+    """
     picture, training = ours.picture(row), theirs.picture(other)
     band = _band(picture)
-    proposals = [(0, np.eye(2, 3)), *_proposals(ours, row, theirs, other)]
+    proposals = [*([(0, np.eye(2, 3))] if in_place else []), *_proposals(ours, row, theirs, other)]
+    if not proposals:
+        return NONE
     found = [_judge(band, training, one) for one in proposals]
     whole = max(found, key=lambda match: match.evidence)
     part = max(found, key=lambda match: match.part)
@@ -160,10 +174,12 @@ def _similarity(
     scale = float(np.sqrt(abs(np.linalg.det(transform[:, :2]))))
     if not _SCALES[0] < scale < _SCALES[1]:
         return None
-    agreed = inliers.ravel() > 0
+    count = int(inliers.sum())
+    if count < _AGREED:
+        return None
     if mirrored:
         transform = transform @ np.array([[-1, 0, SIDE - 1], [0, 1, 0], [0, 0, 1]], float)
-    return int(agreed.sum()), transform
+    return count, transform
 
 
 def _judge(

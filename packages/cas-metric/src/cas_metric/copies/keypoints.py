@@ -135,6 +135,6 @@ def on_disk(shape: tuple[int, ...], dtype: type) -> NDArray[np.generic]:
 
 _TABLE: Final = np.stack(list(PERMUTATIONS.values()), axis=1)
 _ORBITS: Final = _TABLE[np.unique(_TABLE.min(axis=1), return_index=True)[1]]
-_HADAMARD: Final = np.array(
-    [[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]], np.float32
-) / 2
+_HADAMARD: Final = (
+    np.array([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]], np.float32) / 2
+)

@@ -128,9 +128,7 @@ def pairs_within(
     return np.concatenate(found) if found else np.empty((0, 3), dtype=np.int64)
 
 
-def count_within(
-    left: Words, right: Words, threshold: int = PHASH_THRESHOLD
-) -> NDArray[np.int64]:
+def count_within(left: Words, right: Words, threshold: int = PHASH_THRESHOLD) -> NDArray[np.int64]:
     """``(N,)`` how many of ``right`` lie within ``threshold`` of each of ``left``."""
     counts = np.empty(len(left), dtype=np.int64)
     for rows in _blocks(len(left), len(right)):
@@ -138,9 +136,7 @@ def count_within(
     return counts
 
 
-def _closest(
-    rows: NDArray[np.int64], distance: NDArray[np.uint8], limit: int
-) -> NDArray[np.int64]:
+def _closest(rows: NDArray[np.int64], distance: NDArray[np.uint8], limit: int) -> NDArray[np.int64]:
     """Which entries are among the ``limit`` closest of their row, in order."""
     order = np.lexsort((distance, rows))
     ranked = rows[order]

@@ -108,7 +108,7 @@ def suspicious_pairs(sets: Sets, found: Detected, features: Features | None) -> 
 
 
 def _weight(pairs: pd.DataFrame) -> pd.Series[int]:
-    """How many detectors agree where pixels confirm a copy, else nothing: pHash alone proves little."""
+    """How many detectors agree, where pixels confirm a copy: pHash alone proves little."""
     count = pairs["flags"].str.count(",") + (pairs["flags"] != "")
     if "score" not in pairs:
         return count
@@ -150,7 +150,9 @@ def _candidates(rows: pd.DataFrame, above: NDArray[np.int64]) -> NDArray[np.int6
             if wanted is not None and wanted in flags:
                 flagged.add((int(row), int(other)))
     listed = dict.fromkeys((g, t) for _, g, t in sorted(nearest) if (g, t) not in flagged)
-    return np.array([*sorted(flagged)[:_FLAGGED], *list(listed)[:PAIRS]], dtype=np.int64).reshape(-1, 2)
+    return np.array([*sorted(flagged)[:_FLAGGED], *list(listed)[:PAIRS]], dtype=np.int64).reshape(
+        -1, 2
+    )
 
 
 def _pair_flags(pairs: pd.DataFrame, reference: NDArray[np.float64] | None) -> list[str]:

@@ -39,7 +39,8 @@ def leakage_verdict(figures: Mapping[str, Any]) -> str:
             f"Of {compared}, {count(exact, 'pair')} {'is' if exact == 1 else 'are'} the same "
             f"picture and {count(figures['near_duplicates'], 'pair')} within {bits} "
             f"pHash bits ({figures['near_duplicates_confirmed']:,} of them with SSIM above "
-            f"{SSIM_THRESHOLD}); {count(figures['test_images_affected'], 'test image')} "
+            f"{SSIM_THRESHOLD}){_further(figures)}; "
+            f"{count(figures['test_images_affected'], 'test image')} "
             f"{'is' if figures['test_images_affected'] == 1 else 'are'} affected."
         )
     else:
@@ -53,6 +54,12 @@ def leakage_verdict(figures: Mapping[str, Any]) -> str:
         images = count(figures["test_images_of_shared_patients"], "test image")
         return f"{text} {count(figures['shared_patients'], 'patient')} in both, with {images}."
     return f"{text} No patient is named in both."
+
+
+def _further(figures: Mapping[str, Any]) -> str:
+    """Altered copies that no hash shows."""
+    many = figures.get("altered_copies", 0)
+    return f"; {count(many, 'further pair')} fit once aligned" if many else ""
 
 
 def count(many: int, noun: str) -> str:

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 #: Packages that decide the bits of a result.
 PACKAGES: Final = (
-    "cas-metric", "imagehash", "numba", "numpy", "opencv-python-headless", "pillow", "scipy", "torch",
+    "cas-metric", "imagehash", "numba", "numpy", "opencv-python-headless", "pillow", "scipy",
+    "torch",
 )  # fmt: skip
 
 
