@@ -19,6 +19,7 @@ import pandas as pd
 
 from benchmarks.copies.alterations import ALTERATIONS
 from benchmarks.copies.worlds import HALVES, WORLDS, write_world
+from cas_metric.statistics.tables import markdown_table
 
 DETECTORS = ("SSIM", "pHash", "aligned copy")
 ANY = "any of them"
@@ -38,7 +39,8 @@ def flags_of(folder: Path, options: argparse.Namespace) -> pd.DataFrame:
     tests["image"] = [str(folder / "test" / name) for name in tests["image"]]
     found = memorization(
         rows[["id", "image"]], folder / "train", tests[["id", "image"]] if len(tests) else None,
-        ssim_size=options.ssim_size, features=bool(options.encoder), encoder=options.encoder, device="cpu",
+        ssim_size=options.ssim_size, features=bool(options.encoder), encoder=options.encoder,
+        device="cpu",
     )  # fmt: skip
     table = found.tables["per_image"][["flags", "copy_image", "copy_score", "copy_transform"]]
     table = table.assign(kind=kinds.loc[kept, "kind"].to_numpy())
@@ -79,7 +81,8 @@ def main() -> None:
         if not kept.is_file():
             flags_of(folder, options).to_csv(kept, index=False)
         print(f"\n{world}, {options.half} half; {time.process_time() - start:.0f} CPU s\n")
-        print(summary(pd.read_csv(kept)).astype(int).to_markdown(), flush=True)
+        table = summary(pd.read_csv(kept)).astype(int).astype(str).reset_index(names="planted")
+        print(markdown_table([*table], table.to_numpy().tolist()), flush=True)
 
 
 if __name__ == "__main__":

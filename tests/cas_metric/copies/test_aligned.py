@@ -88,9 +88,9 @@ def test_a_shift_is_found_to_the_pixel():
 
 def test_every_kind_has_more_evidence_than_any_unrelated_picture(copies, train):
     ours, theirs = described(copies), described(train)
-    fresh = described([draw(200 + k) for k in range(12)])
+    fresh = described([draw(200 + k) for k in range(10)])
     index = Shortlist(theirs)
-    real = aligned.calibrate(aligned.search(fresh, np.arange(12), theirs, index), "test")
+    real = aligned.calibrate(aligned.search(fresh, np.arange(10), theirs, index), "test")
     found = aligned.search(ours, np.arange(len(KINDS)), theirs, index)
     best = [aligned.best(near, real) for near in found]
     assert [one.position for one in best] == [k % 8 for k in range(len(KINDS))]

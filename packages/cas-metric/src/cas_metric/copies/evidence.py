@@ -37,10 +37,13 @@ def aligned_columns(
     index = Shortlist(theirs)
     calibration = _calibrate(sets, index, test)
     rows = sets.ours.rows
-    found = aligned.search(ours, rows, theirs, index, progress=progress)
-    chosen = [aligned.best(near, calibration) for near in found]
+    # Blank pictures have nothing to be aligned by.
+    shown = np.flatnonzero(~sets.ours.blank)
+    found = aligned.search(ours, rows[shown], theirs, index, progress=progress)
+    chosen = [aligned.Aligned(geometry.NONE, -1)] * len(rows)
+    for at, near in zip(shown.tolist(), found, strict=True):
+        chosen[at] = aligned.best(near, calibration)
     score = np.array([calibration.score(one.match) for one in chosen])
-    score[sets.ours.blank] = 0.0
     known = score > 0
     image: NDArray[Any] = np.full(len(rows), None, dtype=object)
     image[known] = [one.position for one, use in zip(chosen, known, strict=True) if use]

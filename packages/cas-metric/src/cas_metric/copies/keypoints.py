@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,12 +120,12 @@ def invariant(descriptors: Floats) -> Floats:
     The four permutations move a number among at most four places. Sums and differences over these
     either stay or change their sign, which is dropped.
     """
-    mixed = descriptors[:, _ORBITS] @ _HADAMARD
+    mixed: Floats = descriptors[:, _ORBITS] @ _HADAMARD
     mixed[:, :, 1:] = np.abs(mixed[:, :, 1:])
-    return mixed.reshape(len(descriptors), -1)
+    return np.asarray(mixed.reshape(len(descriptors), _ORBITS.size), dtype=np.float32)
 
 
-def on_disk(shape: tuple[int, ...], dtype: type) -> NDArray[np.generic]:
+def on_disk(shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
     """Zeros in a temporary file without a name, which goes with the array."""
     if not np.prod(shape):
         return np.zeros(shape, dtype)
