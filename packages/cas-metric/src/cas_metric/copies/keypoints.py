@@ -120,9 +120,9 @@ def invariant(descriptors: Floats) -> Floats:
     The four permutations move a number among at most four places. Sums and differences over these
     either stay or change their sign, which is dropped.
     """
-    mixed: Floats = descriptors[:, _ORBITS] @ _HADAMARD
+    mixed = np.asarray(descriptors[:, _ORBITS] @ _HADAMARD, dtype=np.float32)
     mixed[:, :, 1:] = np.abs(mixed[:, :, 1:])
-    return np.asarray(mixed.reshape(len(descriptors), _ORBITS.size), dtype=np.float32)
+    return mixed.reshape(len(descriptors), _ORBITS.size)
 
 
 def on_disk(shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
