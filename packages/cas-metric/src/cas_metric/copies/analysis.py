@@ -262,6 +262,7 @@ def _methods(
             "method": str(method),
             "n": len(ok),
             "n_failed": len(group) - len(ok),
+            "blank": int(ok["blank"].astype(bool).sum()),
         }
         entry |= _duplicate_figures(ok)
         if usual is not None and len(ok):

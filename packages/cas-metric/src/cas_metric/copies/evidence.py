@@ -75,7 +75,6 @@ def aligned_figures(
         hits = (own["copy_score"] > 1).to_numpy(dtype=bool)
         first = ~pd.Series(cases_of(own), index=own.index).duplicated().to_numpy()
         usual = real > 1
-        one["blank"] = int(own["blank"].astype(bool).sum())
         one["aligned"] = {
             "hits": int(hits.sum()),
             "real_hits": int(usual.sum()),
