@@ -78,11 +78,10 @@ def find_leakage(
         pairs["transform"] = [one[1] if one else "" for one in known]
     strength = {SAME_BYTES: 0, SAME_PIXELS: 1, ALTERED: 2, NEAR: 3}
     # A near duplicate that agrees when aligned is more than a hash.
-    rank = (
-        pairs["kind"]
-        .map(strength)
-        .mask([k == NEAR and a is not None for k, a in zip(kinds.values(), known, strict=True)], 2)
-    )
+    rank = [
+        strength[ALTERED if kind == NEAR and one else kind]
+        for kind, one in zip(kinds.values(), known, strict=True)
+    ]
     order = pairs.assign(strength=rank).sort_values(
         ["strength", "ssim"], ascending=[True, False], kind="stable"
     )
