@@ -137,6 +137,6 @@ def test_identical_images_are_counted_and_listed_within_bounds():
     picture = np.random.default_rng(0).integers(0, 256, (1, 16, 16)).astype(np.float32)
     same = np.repeat(picture, 100, axis=0)
     found = nearest(same, same, Search(workers=1))
-    assert found.count.tolist() == [100] * 100
+    assert found.counts.tolist() == [100] * 100
     assert pd.Series(found.above[:, 0]).value_counts().max() == LISTED
     assert found.position.tolist() == [0] * 100

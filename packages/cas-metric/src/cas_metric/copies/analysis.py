@@ -197,7 +197,7 @@ def _pixel_columns(sets: Sets, settings: Settings) -> tuple[dict[str, Any], NDAr
         columns |= {
             "ssim": found.value,
             "ssim_image": image,
-            "ssim_above": np.where(ours.blank, 0, found.count),
+            "ssim_above": np.where(ours.blank, 0, found.counts),
         }
         flagged.append(found.above[listed])
     pairs = np.concatenate(flagged)

@@ -63,7 +63,7 @@ class NearestSsim(NamedTuple):
         position: ``(N,)`` where it is, the first of several equal ones; -1 where NaN.
         above: ``(P, 2)`` pairs (query, other) above the threshold, at most :data:`LISTED` a query.
         above_value: ``(P,)`` their similarity.
-        count: ``(N,)`` how many others are above the threshold, listed or not.
+        counts: ``(N,)`` how many others are above the threshold, listed or not.
         work: Share of the strips of all pairs that were evaluated; 1 without pruning.
     """
 
@@ -72,7 +72,7 @@ class NearestSsim(NamedTuple):
     above: NDArray[np.int64]
     above_value: Floats
     work: float
-    count: NDArray[np.int64]
+    counts: NDArray[np.int64]
 
 
 @dataclass(frozen=True)

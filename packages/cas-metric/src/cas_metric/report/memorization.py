@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from PIL import Image
 
 from cas_metric.copies.verdict import memorization_verdict
 from cas_metric.files import write_bytes
 from cas_metric.protocol import PHASH_THRESHOLD, SSIM_THRESHOLD
 from cas_metric.report import charts, details
+from cas_metric.report.aligned import aligned_table, blended
 from cas_metric.report.charts import Chart, Series
 from cas_metric.report.format import MISSING, count, is_number, number
 from cas_metric.report.palette import INKS
 from cas_metric.report.rendering import render
 from cas_metric.report.tables import Cell, Column, Table, TableRow
-from cas_metric.report.thumbnails import Thumbnail, encode, thumbnail
+from cas_metric.report.thumbnails import Thumbnail, thumbnail
 from cas_metric.statistics.uncertainty import Interval
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def findings_of(analysis: Analysis, summary: Mapping[str, Any]) -> Findings:
         summary: What is to be written to ``summary.json``.
     """
     encoder = summary["encoder"]["name"] if summary["encoder"] else ""
-    tables = _aligned_table(analysis), _matched_table(analysis), _class_table(analysis)
+    tables = aligned_table(analysis.methods), _matched_table(analysis), _class_table(analysis)
     return Findings(
         domain=summary["domain"],
         verdict=summary["verdict"],
@@ -291,26 +291,9 @@ def pair_card(pair: SuspiciousPair, ink: str) -> PairCard:
         *([("alignment", f"{number(pair.score, 2)}×")] if is_number(pair.score) else []),
     )
     pictures = thumbnail(pair.generated), thumbnail(pair.training)
-    return PairCard(pair, ink, *pictures, _blended(pair), scores)
-
-
-def _blended(pair: SuspiciousPair) -> Thumbnail | None:
-    """The aligned pair, one laid over the other, where the alignment says that it is a copy."""
-    if pair.score is None or not pair.score > 1:
-        return None
-    from cas_metric.copies import geometry
-    from cas_metric.copies.keypoints import Keypoints
-    from cas_metric.errors import CasError
-    from cas_metric.images import load_image, to_uint8
-
-    points = Keypoints.empty(2)
-    try:
-        for row, path in enumerate((pair.generated, pair.training)):
-            pixels = to_uint8(load_image(path).pixels)
-            points.put(row, np.asarray(Image.fromarray(pixels).convert("L")))
-    except CasError:
-        return None
-    return encode(geometry.blend(points, 0, points, 1))
+    return PairCard(
+        pair, ink, *pictures, blended(pair.generated, pair.training, pair.score), scores
+    )
 
 
 def _suspicious(row: Any) -> SuspiciousPair:
@@ -337,37 +320,6 @@ def _distances(one: Mapping[str, Any], analysis: Analysis) -> NeighbourDistances
         figures.get("p_nearer_to_train_adjusted", nothing),
         rows["train_distance"].to_numpy(dtype=float),
     )  # fmt: skip
-
-
-def _aligned_table(analysis: Analysis) -> Table:
-    """Altered copies of each method, beside what real images give."""
-    columns = (
-        Column("Method", numeric=False),
-        Column("images"),
-        Column("blank", "Images without structure, which no detector compares."),
-        Column("aligned copies", "They fit a training image once it is aligned."),
-        Column("real", "Real images that do: unseen ones, or training images against the others."),
-        Column("expected", "How many would at the rate of the real images."),
-        Column("p", "Exact (Fisher), that so many do without copying; Holm over methods."),
-    )
-    rows = []
-    for one in analysis.methods:
-        if "aligned" not in one:
-            continue
-        found = one["aligned"]
-        real = f"{found['real_hits']:,} of {found['real_images']:,}"
-        cells = (
-            Cell(one["method"], one["method"]),
-            Cell(count(one["n"]), one["n"]),
-            Cell(count(one["blank"]), one["blank"]),
-            Cell(count(found["hits"]), found["hits"]),
-            Cell(real, found["real_hits"]),
-            Cell(number(found["expected"], 1), found["expected"]),
-            Cell(number(found["p_adjusted"], 3), found["p_adjusted"]),
-        )
-        rows.append(TableRow(cells))
-    caption = "Training images cropped, shifted, rotated, mirrored, inverted or pasted in"
-    return Table("aligned", caption, columns, tuple(rows))
 
 
 def _matched_table(analysis: Analysis) -> Table:

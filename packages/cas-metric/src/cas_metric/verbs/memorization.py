@@ -236,7 +236,7 @@ def _verify(analysis: Analysis, pictures: tuple[Pictures, ...], search: Any) -> 
         pictures[0].grey, pictures[1].grey, dataclasses.replace(search, prune=False, progress=None)
     )
     rows = analysis.rows.iloc[pictures[0].rows]
-    counts = np.where(pictures[0].blank, 0, full.count)
+    counts = np.where(pictures[0].blank, 0, full.counts)
     if not (
         np.array_equal(rows["ssim"].to_numpy(dtype=float), full.value)
         and np.array_equal(rows["ssim_above"].to_numpy(dtype=float), counts)
