@@ -179,7 +179,7 @@ def _similarity(
         return None
     if mirrored:
         transform = transform @ np.array([[-1, 0, SIDE - 1], [0, 1, 0], [0, 0, 1]], float)
-    return count, np.asarray(transform, dtype=np.float64)
+    return count, transform.astype(np.float64)
 
 
 def _judge(
@@ -205,7 +205,7 @@ def _best_window(one: Floats, other: Floats, inside: Floats) -> float:
         box = cv2.boxFilter(
             values, -1, (size, size), normalize=False, borderType=cv2.BORDER_CONSTANT
         )
-        return np.asarray(box, dtype=np.float64)
+        return box.astype(np.float64)
 
     # In double precision: running sums of squares lose more than the least of them.
     a, b = (np.asarray(values * inside, dtype=np.float64) for values in (one, other))
@@ -261,4 +261,4 @@ def _warped(
     inner = np.zeros_like(training)
     inner[2:-2, 2:-2] = 1
     inside = cv2.warpAffine(inner, matrix, size, flags=cv2.INTER_NEAREST)
-    return np.asarray(warped, dtype=np.float32), np.asarray(inside, dtype=np.float32)
+    return warped.astype(np.float32), inside.astype(np.float32)
