@@ -18,6 +18,8 @@ Look for images and patients of TEST in TRAIN.
 - **Same file**: the same bytes under another name.
 - **Same pixels**: another file, but every decoded pixel equal.
 - **Near duplicates**: perceptual hashes within 5 of 64 bits; SSIM tells which agree pixel by pixel.
+- **Altered copies**: cropped, shifted, rotated, mirrored, inverted or pasted in; they fit once they
+  are aligned, better than training images fit each other.
 - **Shared patients**, where both splits have a `patient` column.
 
 Writes pairs.csv, patients.csv, summary.json and report.html with both pictures of every pair.
@@ -36,6 +38,13 @@ def leakage(
     ssim_size: Annotated[
         int, typer.Option(help="Side of the grey square that SSIM is taken on.", min=7)
     ] = protocol.SSIM_SIZE,
+    geometry: Annotated[
+        bool,
+        typer.Option(
+            "--geometry/--no-geometry",
+            help="Look for altered copies by local features and alignment.",
+        ),
+    ] = True,
     out: option.Out = None,
     as_json: option.Json = False,
     num_workers: option.NumWorkers = None,
@@ -51,6 +60,7 @@ def leakage(
             *(train, test),
             threshold=threshold,
             ssim_size=ssim_size,
+            geometry=geometry,
             num_workers=num_workers,
             progress=bar,
         )

@@ -15,17 +15,21 @@ from cas_metric.cli.results import finish
 HELP = """
 Look for copies of the images of TRAIN among those of GEN.
 
-Every generated image is compared with every training image by three detectors (Appendix M):
+Every generated image is compared with the training images by four detectors, the first three of
+them those of Appendix M:
 
 - **SSIM** on grey squares of one size: how many exceed 0.95, and the exact maximum over all pairs.
 - **pHash**: how many lie within 5 of 64 bits.
 - **Feature space** (DINOv2, whole frame): cosine distance to the nearest training image. With
   `--test`, unseen real images, it is compared with the distance to them, also at equal numbers of
   images, and tested by exchanging which real image was in which set.
+- **Aligned copies**: the likeliest training images are laid over it as local features say, cropped,
+  shifted, rotated, mirrored, inverted or pasted in. How well two must agree is learned from the
+  real images: from `--test` against TRAIN, else from TRAIN against itself.
 
 Each detector is blind to something: SSIM and pHash to crops and mirror images (`--variants` hashes
-those too), the feature space to what its encoder ignores. Finding nothing is no guarantee of
-privacy.
+those too), the feature space to what its encoder ignores, alignment to smooth pictures. Finding
+nothing is no guarantee of privacy. Blank images are counted as blank.
 """
 
 EPILOG = """
@@ -70,6 +74,13 @@ def memorization(
             metavar="SPEC",
         ),
     ] = None,
+    geometry: Annotated[
+        bool,
+        typer.Option(
+            "--geometry/--no-geometry",
+            help="Look for altered copies by local features and alignment.",
+        ),
+    ] = True,
     ssim: Annotated[bool, typer.Option("--ssim/--no-ssim", help="Compare by SSIM.")] = True,
     ssim_size: Annotated[
         int, typer.Option(help="Side of the grey square that SSIM is taken on.", min=7)
@@ -118,6 +129,7 @@ def memorization(
             seed=seed,
             features=features,
             encoder=encoder,
+            geometry=geometry,
             ssim=ssim,
             ssim_size=ssim_size,
             count_only=count_only,

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cas_metric.copies import neighbours, phash, ssim_search
+from cas_metric.copies import aligned, neighbours, phash, ssim_search
 from cas_metric.copies.chance import (
     beside_usual,
     cases_of,
@@ -22,9 +22,12 @@ from cas_metric.copies.chance import (
     nearer_figures,
     units_of,
 )
+from cas_metric.copies.evidence import aligned_columns, aligned_figures
 from cas_metric.copies.pictures import VARIANTS
 from cas_metric.copies.suspects import (
+    ALIGNED,
     FEATURES,
+    LISTED,
     PHASH,
     SSIM,
     VARIANT,
@@ -69,12 +72,15 @@ class Analysis:
         pairs: Most suspicious first: all flagged pairs, then the nearest ones.
         methods: Figures of each method; see :func:`analyse`.
         reference: ``(L,)`` distance of each real test image to its nearest training image.
+        calibration: What real images give when aligned with training images; None where the
+            pictures carry no local features.
     """
 
     rows: pd.DataFrame
     pairs: pd.DataFrame
     methods: list[dict[str, Any]]
     reference: NDArray[np.float64] | None
+    calibration: aligned.Calibration | None = None
 
 
 def analyse(
@@ -86,6 +92,7 @@ def analyse(
     test_pictures: Pictures | None = None,
     features: Features | None = None,
     settings: Settings | None = None,
+    progress: aligned.Progress | None = None,
 ) -> Analysis:
     """Compare every generated image with every training image.
 
@@ -97,6 +104,7 @@ def analyse(
         test_pictures: Their pictures: how often real images set off the pixel detectors.
         features: Embeddings of all three; None leaves the feature space out.
         settings: What is compared, and how.
+        progress: Told after every image that was aligned.
 
     Raises:
         InputError: No image of one of the sets can be read.
@@ -115,11 +123,17 @@ def analyse(
     if features is not None:
         columns, reference = _feature_columns(features, settings)
         rows = rows.assign(**columns)
+    calibration = None
+    if sets.ours.keypoints is not None and sets.theirs.keypoints is not None:
+        columns, calibration = aligned_columns(sets, (test, test_pictures), progress)
+        for column, values in columns.items():
+            rows[column] = pd.Series(values, index=where)
+    rows["blank"] = pd.Series(sets.ours.blank, index=where)
     rows["flags"] = _flags(rows, reference)
-    detected = Detected(rows, above, reference)
+    detected = Detected(rows, above, reference, calibration)
     pairs = suspicious_pairs(sets, detected, features)
     names = train.rows["image"].to_numpy(dtype=str)
-    for column in ("ssim_image", "phash_image", "train_image"):
+    for column in ("ssim_image", "phash_image", "train_image", "copy_image"):
         if column in rows:
             known = rows[column].notna()
             rows.loc[known, column] = names[rows.loc[known, column].astype(int)]
@@ -131,7 +145,9 @@ def analyse(
     if test is not None and test_pictures is not None and len(test_pictures):
         usual = _usual_hits(Sets(test, train, test_pictures, pictures[1]), settings)
     methods = _methods(rows, features, (train, test), reference, usual)
-    return Analysis(rows, pairs, methods, reference)
+    if calibration is not None:
+        aligned_figures(methods, rows, calibration)
+    return Analysis(rows, pairs, methods, reference, calibration)
 
 
 def _empty_rows(sets: Sets) -> pd.DataFrame:
@@ -150,11 +166,16 @@ def _pixel_columns(sets: Sets, settings: Settings) -> tuple[dict[str, Any], NDAr
     ours, theirs = sets.ours, sets.theirs
     words = theirs.words[:, 0]
     hashed = phash.nearest(ours.words[:, 0], words)
-    near = phash.pairs_within(ours.words[:, 0], words)
+    # Blank pictures all resemble each other: they are reported as blank, not as copies.
+    seen, shown = np.flatnonzero(~ours.blank), np.flatnonzero(~theirs.blank)
+    near = phash.pairs_within(ours.words[seen, 0], words[shown], limit=LISTED)
+    near[:, 0], near[:, 1] = seen[near[:, 0]], shown[near[:, 1]]
+    counts = np.zeros(len(ours), np.int64)
+    counts[seen] = phash.count_within(ours.words[seen, 0], words[shown])
     columns: dict[str, Any] = {
         "phash": hashed.distance,
         "phash_image": theirs.rows[hashed.position].astype(object),
-        "phash_near": np.bincount(near[:, 0], minlength=len(ours)),
+        "phash_near": counts,
     }
     flagged = [near[:, :2]]
     if settings.variants != "none":
@@ -165,19 +186,20 @@ def _pixel_columns(sets: Sets, settings: Settings) -> tuple[dict[str, Any], NDAr
         position = np.stack([one.position for one in table])[best, np.arange(len(ours))]
         columns["phash_variant"] = distance.min(axis=0)
         columns["phash_variant_name"] = names[best]
-        close = np.flatnonzero(columns["phash_variant"] <= PHASH_THRESHOLD)
+        close = np.flatnonzero((columns["phash_variant"] <= PHASH_THRESHOLD) & ~ours.blank)
         flagged.append(np.stack([close, position[close]], axis=1))
     if settings.search is not None:
         found = ssim_search.nearest(ours.grey, theirs.grey, settings.search)
         known = found.position >= 0
+        listed = ~(ours.blank[found.above[:, 0]] | theirs.blank[found.above[:, 1]])
         image: NDArray[Any] = np.full(len(ours), None, dtype=object)
         image[known] = theirs.rows[found.position[known]]
         columns |= {
             "ssim": found.value,
             "ssim_image": image,
-            "ssim_above": np.bincount(found.above[:, 0], minlength=len(ours)),
+            "ssim_above": np.where(ours.blank, 0, found.counts),
         }
-        flagged.append(found.above)
+        flagged.append(found.above[listed])
     pairs = np.concatenate(flagged)
     return columns, np.stack([ours.rows[pairs[:, 0]], theirs.rows[pairs[:, 1]]], axis=1)
 
@@ -214,9 +236,11 @@ def _flags(rows: pd.DataFrame, reference: NDArray[np.float64] | None) -> list[st
     """Which detectors each image sets off, joined by commas."""
     marks = {SSIM: rows.get("ssim_above", 0) > 0, PHASH: rows["phash_near"] > 0}
     if "phash_variant" in rows:
-        marks[VARIANT] = rows["phash_variant"] <= PHASH_THRESHOLD
+        marks[VARIANT] = (rows["phash_variant"] <= PHASH_THRESHOLD) & (rows["blank"] != True)  # noqa: E712
     if reference is not None:
         marks[FEATURES] = neighbours.nearer_than_real(rows["train_distance"].to_numpy(), reference)
+    if "copy_score" in rows:
+        marks[ALIGNED] = rows["copy_score"] > 1
     table = pd.DataFrame(marks, index=rows.index)
     return [", ".join(name for name, on in line.items() if on) for _, line in table.iterrows()]
 
@@ -238,6 +262,7 @@ def _methods(
             "method": str(method),
             "n": len(ok),
             "n_failed": len(group) - len(ok),
+            "blank": int(ok["blank"].astype(bool).sum()),
         }
         entry |= _duplicate_figures(ok)
         if usual is not None and len(ok):

@@ -2,7 +2,9 @@
 
 Exact duplicates have the same bytes, or the same pixels in another file. Near duplicates have
 perceptual hashes within five bits (Appendix M); SSIM on grey squares then tells which of them agree
-pixel by pixel, and leaves the others to the reader's eye.
+pixel by pixel, and leaves the others to the reader's eye. Altered copies (cropped, shifted,
+rotated, mirrored, inverted, pasted in) agree once they are aligned, more than training images do
+with each other. Of one training image at most :data:`LISTED` pairs of a kind are listed.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cas_metric.copies import phash, ssim
+from cas_metric.copies.evidence import aligned_columns
+from cas_metric.copies.suspects import LISTED, Sets
 from cas_metric.protocol import PHASH_THRESHOLD, SSIM_THRESHOLD
 
 if TYPE_CHECKING:
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 SAME_BYTES: Final = "same file"
 SAME_PIXELS: Final = "same pixels"
 NEAR: Final = "near duplicate"
+ALTERED: Final = "altered copy"
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +38,9 @@ class Leakage:
 
     Attributes:
         pairs: One row a pair of images: ``train``, ``test`` (files), their labels and patients,
-            ``kind``, ``phash``, ``ssim``, ``confirmed`` (SSIM above the threshold).
+            ``kind``, ``phash``, ``ssim``, ``confirmed`` (SSIM above the threshold); where
+            the pictures carry local features also ``score``, the evidence of the alignment as a
+            multiple of what training images ask for, and ``transform``.
         patients: One row a shared patient: ``patient``, images in ``train`` and in ``test``.
         figures: Counts for machines.
     """
@@ -60,17 +67,44 @@ def find_leakage(
     """
     ours, theirs = pictures
     kinds = _kinds(ours, theirs, threshold)
+    altered = _altered(Sets(test, train, theirs, ours))
+    kinds = dict.fromkeys(altered, ALTERED) | kinds
     indices = np.array(list(kinds), dtype=np.int64).reshape(-1, 2)
     pairs = _table(train, test, pictures, indices).assign(kind=list(kinds.values()))
     pairs["confirmed"] = pairs["ssim"] > SSIM_THRESHOLD
-    strength = {SAME_BYTES: 0, SAME_PIXELS: 1, NEAR: 2}
-    order = pairs.assign(strength=pairs["kind"].map(strength)).sort_values(
+    known = [altered.get(pair) for pair in kinds]
+    if ours.keypoints is not None:
+        pairs["score"] = [one[0] if one else float("nan") for one in known]
+        pairs["transform"] = [one[1] if one else "" for one in known]
+    strength = {SAME_BYTES: 0, SAME_PIXELS: 1, ALTERED: 2, NEAR: 3}
+    # A near duplicate that agrees when aligned is more than a hash.
+    rank = [
+        strength[ALTERED if kind == NEAR and one else kind]
+        for kind, one in zip(kinds.values(), known, strict=True)
+    ]
+    order = pairs.assign(strength=rank).sort_values(
         ["strength", "ssim"], ascending=[True, False], kind="stable"
     )
     pairs = order.drop(columns="strength").reset_index(drop=True)
     patients = shared_patients(train, test)
     figures = _figures(pairs, patients, (len(ours), len(theirs)), (train, test))
     return Leakage(pairs, patients, {**figures, "phash_threshold": threshold})
+
+
+def _altered(sets: Sets) -> dict[tuple[int, int], tuple[float, str]]:
+    """Score and transformation of each pair of positions (train, test) that is an altered copy."""
+    if sets.ours.keypoints is None or sets.theirs.keypoints is None:
+        return {}
+    if not len(sets.ours) or not len(sets.theirs):
+        return {}
+    columns, _ = aligned_columns(sets, (None, None))
+    place = {int(row): at for at, row in enumerate(sets.theirs.rows)}
+    return {
+        (place[int(columns["copy_image"][at])], int(at)): (
+            float(columns["copy_score"][at]), str(columns["copy_transform"][at]),
+        )
+        for at in np.flatnonzero(columns["copy_score"] > 1)
+    }  # fmt: skip
 
 
 def shared_patients(train: Manifest, test: Manifest) -> pd.DataFrame:
@@ -89,8 +123,9 @@ def shared_patients(train: Manifest, test: Manifest) -> pd.DataFrame:
 def _kinds(ours: Pictures, theirs: Pictures, threshold: int) -> dict[tuple[int, int], str]:
     """What each offending pair (positions in both sets) has in common, at its strongest."""
     found: dict[tuple[int, int], str] = {}
-    near = phash.pairs_within(ours.words[:, 0], theirs.words[:, 0], threshold)
-    found |= {(int(i), int(j)): NEAR for i, j, _ in near}
+    seen, shown = np.flatnonzero(~ours.blank), np.flatnonzero(~theirs.blank)
+    near = phash.pairs_within(ours.words[seen, 0], theirs.words[shown, 0], threshold, limit=LISTED)
+    found |= {(int(seen[i]), int(shown[j])): NEAR for i, j, _ in near}
     for kind, left, right in (
         (SAME_PIXELS, ours.contents, theirs.contents),
         (SAME_BYTES, ours.digests, theirs.digests),
@@ -98,7 +133,9 @@ def _kinds(ours: Pictures, theirs: Pictures, threshold: int) -> dict[tuple[int, 
         places: dict[str, list[int]] = {}
         for j, digest in enumerate(right):
             places.setdefault(digest, []).append(j)
-        found |= {(i, j): kind for i, digest in enumerate(left) for j in places.get(digest, ())}
+        found |= {
+            (i, j): kind for i, digest in enumerate(left) for j in places.get(digest, ())[:LISTED]
+        }
     return found
 
 
@@ -138,6 +175,7 @@ def _figures(
         "same_file": int((pairs["kind"] == SAME_BYTES).sum()),
         "same_pixels": int((pairs["kind"] == SAME_PIXELS).sum()),
         "near_duplicates": int(near.sum()),
+        "altered_copies": int((pairs["kind"] == ALTERED).sum()),
         "near_duplicates_confirmed": int((near & pairs["confirmed"]).sum()),
         "train_images_affected": int(pairs["train"].nunique()),
         "test_images_affected": int(pairs["test"].nunique()),

@@ -96,7 +96,10 @@ def nearest(queries: Words, others: Words) -> NearestHash:
 
 
 def pairs_within(
-    left: Words, right: Words | None = None, threshold: int = PHASH_THRESHOLD
+    left: Words,
+    right: Words | None = None,
+    threshold: int = PHASH_THRESHOLD,
+    limit: int | None = None,
 ) -> NDArray[np.int64]:
     """All pairs at a Hamming distance of at most ``threshold``.
 
@@ -104,6 +107,7 @@ def pairs_within(
         left: ``(N,)`` words.
         right: ``(M,)`` words; None compares ``left`` with itself, each pair once.
         threshold: Largest distance that counts.
+        limit: Closest ones that are listed of each word of ``left``; None lists all.
 
     Returns:
         ``(P, 3)`` rows of left index, right index and distance.
@@ -115,10 +119,29 @@ def pairs_within(
         # Flat indices: those of a table with two axes take five times as long to find.
         i, j = np.divmod(np.flatnonzero(table <= threshold), len(others))
         distance = table[i, j]
+        if limit is not None:
+            chosen = _closest(i, distance, limit)
+            i, j, distance = i[chosen], j[chosen], distance[chosen]
         i += rows.start
         kept = i < j if right is None else np.ones(len(i), dtype=bool)
         found.append(np.stack([i, j, distance], axis=1)[kept])
     return np.concatenate(found) if found else np.empty((0, 3), dtype=np.int64)
+
+
+def count_within(left: Words, right: Words, threshold: int = PHASH_THRESHOLD) -> NDArray[np.int64]:
+    """``(N,)`` how many of ``right`` lie within ``threshold`` of each of ``left``."""
+    counts = np.empty(len(left), dtype=np.int64)
+    for rows in _blocks(len(left), len(right)):
+        counts[rows] = (hamming(left[rows], right) <= threshold).sum(axis=1)
+    return counts
+
+
+def _closest(rows: NDArray[np.int64], distance: NDArray[np.uint8], limit: int) -> NDArray[np.int64]:
+    """Which entries are among the ``limit`` closest of their row, in order."""
+    order = np.lexsort((distance, rows))
+    ranked = rows[order]
+    place = np.arange(len(order)) - np.searchsorted(ranked, ranked)
+    return np.sort(order[place < limit])
 
 
 def _blocks(rows: int, columns: int) -> Iterator[slice]:

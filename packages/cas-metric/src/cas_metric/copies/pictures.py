@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cas_metric.copies import phash
+from cas_metric.copies.keypoints import Keypoints, on_disk
 from cas_metric.copies.ssim_kernel import WINDOW
 from cas_metric.embedding.decoding import default_workers, ordered_map
 from cas_metric.errors import ImageError, InputError
@@ -32,6 +33,9 @@ LUMA: Final = (0.299, 0.587, 0.114)
 #: Which of :data:`phash.SYMMETRIES` each choice compares.
 VARIANTS: Final = {"none": (0,), "mirror": (0, 4), "all": tuple(range(8))}
 
+#: Standard deviation, in grey levels, below which a picture is blank.
+BLANK: Final = 2.0
+
 #: Told after every file with (done, total).
 Progress = Callable[[int, int], None]
 
@@ -42,7 +46,8 @@ class _Picture(NamedTuple):
     digest: str
     content: str
     words: NDArray[np.uint64]
-    grey: NDArray[np.float32]
+    grey: NDArray[np.float32] | None
+    blank: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +60,10 @@ class Pictures:
         digests: sha256 of the bytes.
         contents: sha256 of the decoded pixels, with shape and type.
         words: ``(N, V)`` perceptual hashes of the picture and of its chosen variants.
-        grey: ``(N, S, S)`` float32 in [0, 255].
+        grey: ``(N, S, S)`` float32 in [0, 255], in a temporary file.
+        blank: ``(N,)`` which hold no structure that could be compared.
+        keypoints: Local features of every row of the manifest, nothing for unreadable ones; None
+            where they were not asked for.
         errors: Path of each unreadable image to the reason.
     """
 
@@ -66,6 +74,8 @@ class Pictures:
     words: NDArray[np.uint64]
     grey: NDArray[np.float32]
     errors: dict[str, str]
+    blank: NDArray[np.bool_]
+    keypoints: Keypoints | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -76,6 +86,7 @@ def read_pictures(
     *,
     size: int,
     variants: str = "none",
+    keypoints: bool = False,
     num_workers: int | None = None,
     progress: Progress | None = None,
 ) -> Pictures:
@@ -85,6 +96,7 @@ def read_pictures(
         manifest: Images to read, through the display window that its folder prescribes.
         size: Side of the grey square, at least 7.
         variants: Key of :data:`VARIANTS`: mirrored and rotated variants to hash as well.
+        keypoints: Describe local features too.
         num_workers: Threads that read and decode.
         progress: Told after every file.
 
@@ -96,33 +108,40 @@ def read_pictures(
     if variants not in VARIANTS:
         raise InputError(f"no variants {variants!r}", fix=f"choose one of {', '.join(VARIANTS)}")
     paths, workers = manifest.paths(), num_workers or default_workers()
+    local = Keypoints.empty(len(paths)) if keypoints else None
+    grey = on_disk((len(paths), size, size), np.float32)
 
-    def read(path: Path) -> _Picture | str:
+    def read(row: int) -> _Picture | str:
         try:
-            return _read(path, manifest.window, size, VARIANTS[variants])
+            return _read(paths[row], manifest.window, size, VARIANTS[variants], (local, row))
         except ImageError as error:
             return error.problem
 
     found: list[_Picture] = []
     rows: list[int] = []
     errors: dict[str, str] = {}
-    for row, picture in enumerate(ordered_map(read, paths, workers=workers, ahead=2 * workers)):
+    for row, picture in enumerate(
+        ordered_map(read, range(len(paths)), workers=workers, ahead=2 * workers)
+    ):
         if isinstance(picture, str):
             errors[str(paths[row])] = picture
         else:
-            found.append(picture)
+            grey[len(found)] = picture.grey
+            found.append(picture._replace(grey=None))
             rows.append(row)
         if progress is not None:
             progress(row + 1, len(paths))
-    none = np.empty((0, len(VARIANTS[variants])), np.uint64), np.empty((0, size, size), np.float32)
+    none = np.empty((0, len(VARIANTS[variants])), np.uint64)
     return Pictures(
         rows=np.array(rows, dtype=np.int64),
         paths=tuple(paths[row] for row in rows),
         digests=tuple(picture.digest for picture in found),
         contents=tuple(picture.content for picture in found),
-        words=np.stack([picture.words for picture in found]) if found else none[0],
-        grey=np.stack([picture.grey for picture in found]) if found else none[1],
+        words=np.stack([picture.words for picture in found]) if found else none,
+        grey=grey[: len(found)],
         errors=errors,
+        blank=np.array([picture.blank for picture in found], dtype=bool),
+        keypoints=local,
     )
 
 
@@ -140,14 +159,24 @@ def grey_square(pixels: NDArray[np.uint8] | NDArray[np.float32], size: int) -> N
     return np.clip(luma, 0.0, 255.0)
 
 
-def _read(path: Path, window: Window | None, size: int, variants: tuple[int, ...]) -> _Picture:
+def _read(
+    path: Path,
+    window: Window | None,
+    size: int,
+    variants: tuple[int, ...],
+    local: tuple[Keypoints | None, int],
+) -> _Picture:
     digest = sha256_file(path)
     pixels = load_image(path, window=window).pixels
     eight = to_uint8(pixels)
     turned = list(phash.symmetries(eight)) if len(variants) > 1 else [eight]
+    grey = grey_square(pixels, size)
+    if local[0] is not None:
+        local[0].put(local[1], np.asarray(Image.fromarray(eight).convert("L")))
     return _Picture(
         digest,
         hashlib.sha256(f"{pixels.shape} {pixels.dtype}".encode() + pixels.tobytes()).hexdigest(),
         np.array([phash.phash(turned[variant]) for variant in variants], dtype=np.uint64),
-        grey_square(pixels, size),
+        grey,
+        float(grey.std()) < BLANK,
     )

@@ -47,6 +47,9 @@ _CHUNK_PIXELS: Final = 32_000_000
 #: Side of the thumbnails whose correlation says which pair to evaluate first.
 _THUMBNAIL: Final = 16
 
+#: Pairs above the threshold that are evaluated again and listed of one query, at least.
+LISTED: Final = 16
+
 #: Told after every step with (done, total) pairs.
 Progress = Callable[[int, int], None]
 
@@ -58,8 +61,9 @@ class NearestSsim(NamedTuple):
         value: ``(N,)`` similarity in [-1, 1]; NaN where only pairs above the threshold were
             asked for and there is none.
         position: ``(N,)`` where it is, the first of several equal ones; -1 where NaN.
-        above: ``(P, 2)`` all pairs (query, other) above the threshold.
+        above: ``(P, 2)`` pairs (query, other) above the threshold, at most :data:`LISTED` a query.
         above_value: ``(P,)`` their similarity.
+        counts: ``(N,)`` how many others are above the threshold, listed or not.
         work: Share of the strips of all pairs that were evaluated; 1 without pruning.
     """
 
@@ -68,6 +72,7 @@ class NearestSsim(NamedTuple):
     above: NDArray[np.int64]
     above_value: Floats
     work: float
+    counts: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -116,10 +121,10 @@ def nearest(
         coarse, share = _coarse(queries[rows], others, search, step, rows.start)
         parts.append(_refine(queries[rows], others, coarse, search, rows.start))
         work += share * len(coarse) / len(queries)
-    value, index, above, above_value = (
+    value, index, above, above_value, count = (
         np.concatenate(columns) for columns in zip(*parts, strict=True)
     )
-    return NearestSsim(value, index, above, above_value, work)
+    return NearestSsim(value, index, above, above_value, work, count)
 
 
 def _coarse(
@@ -202,38 +207,47 @@ def _refine(
     coarse: NDArray[np.float32],
     search: Search,
     offset: int,
-) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64], Floats]:
-    """Evaluate the candidates again in float64: value, index, pairs above, their values."""
+) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64], Floats, NDArray[np.int64]]:
+    """Evaluate the candidates again in float64: value, index, pairs above, values, counts."""
     value, index = np.full(len(queries), np.nan), np.full(len(queries), -1)
+    counts = np.zeros(len(queries), np.int64)
     above, above_value = [np.empty((0, 2), np.int64)], [np.empty(0)]
 
-    def candidates(i: int) -> tuple[NDArray[np.int64], Floats]:
+    def candidates(i: int) -> tuple[NDArray[np.int64], Floats, int]:
         return _evaluate_candidates(queries[i : i + 1], others, coarse[i], search)
 
     with ThreadPoolExecutor(search.workers or os.cpu_count() or 1) as pool:
-        for i, (chosen, exact) in enumerate(pool.map(candidates, range(len(queries)))):
+        for i, (chosen, exact, certain) in enumerate(pool.map(candidates, range(len(queries)))):
             high = exact > search.threshold
+            counts[i] = certain + high.sum()
             above.append(np.stack([np.full(high.sum(), i + offset), chosen[high]], axis=1))
             above_value.append(exact[high])
             if len(chosen) and (search.maximum or high.any()):
                 best = int(exact.argmax())
                 value[i], index[i] = exact[best], chosen[best]
-    return value, index, np.concatenate(above), np.concatenate(above_value)
+    return value, index, np.concatenate(above), np.concatenate(above_value), counts
 
 
 def _evaluate_candidates(
     query: NDArray[Any], others: NDArray[Any], row: NDArray[np.float32], search: Search
-) -> tuple[NDArray[np.int64], Floats]:
-    """Others that may be the most similar or above the threshold, and their SSIM in float64."""
+) -> tuple[NDArray[np.int64], Floats, int]:
+    """Others that may be the most similar or above the threshold, and their SSIM in float64.
+
+    Where more than :data:`LISTED` are above it beyond doubt, the first of the most similar ones
+    stand for them, and the number of the others is returned.
+    """
     floor = search.threshold - TOLERANCE
     if search.maximum:
         floor = min(floor, float(row.max()) - 2 * TOLERANCE)
     chosen = np.flatnonzero(row >= floor)
+    sure = chosen[row[chosen] > search.threshold + TOLERANCE]
+    left_out = sure[np.argsort(-row[sure], kind="stable")[LISTED:]]
+    chosen = np.setdiff1d(chosen, left_out)
     exact = [
         similarities(query, others[chosen[part]], data_range=search.data_range)[0]
         for part in _slices(len(chosen), _OTHERS_TOGETHER)
     ]
-    return chosen, np.concatenate([np.empty(0), *exact])
+    return chosen, np.concatenate([np.empty(0), *exact]), len(left_out)
 
 
 def _thumbnails(images: NDArray[Any]) -> NDArray[np.float32]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cas_metric.copies import neighbours, ssim
+from cas_metric.copies import geometry, neighbours, ssim
 from cas_metric.protocol import PHASH_THRESHOLD, SSIM_THRESHOLD
 
 if TYPE_CHECKING:
+    from cas_metric.copies.aligned import Calibration
     from cas_metric.copies.pictures import Pictures
     from cas_metric.manifest import Manifest
 
@@ -23,6 +24,11 @@ SSIM: Final = "SSIM"
 PHASH: Final = "pHash"
 VARIANT: Final = "pHash of a variant"
 FEATURES: Final = "features"
+ALIGNED: Final = "aligned copy"
+#: Training images that are listed of one generated image and detector.
+LISTED: Final = 16
+#: Flagged pairs that are listed in all.
+_FLAGGED: Final = 2000
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,11 +64,13 @@ class Detected:
         rows: One row a generated image; ``…_image`` columns hold rows of the training manifest.
         above: ``(P, 2)`` flagged pairs, rows of both manifests.
         reference: Distances of real test images to training; None without a test set.
+        calibration: What real images give when aligned; None without local features.
     """
 
     rows: pd.DataFrame
     above: NDArray[np.int64]
     reference: NDArray[np.float64] | None
+    calibration: Calibration | None = None
 
 
 def suspicious_pairs(sets: Sets, found: Detected, features: Features | None) -> pd.DataFrame:
@@ -89,12 +97,37 @@ def suspicious_pairs(sets: Sets, found: Detected, features: Features | None) -> 
     if features is not None:
         one, other = features.generated[kept[:, 0]], features.train[kept[:, 1]]
         table["distance"] = np.clip(1 - (one * other).sum(axis=1), 0, 2)
+    table = table.assign(**_alignments(sets, kept, found.calibration))
     table["flags"] = _pair_flags(table, found.reference)
-    count = table["flags"].str.count(",") + (table["flags"] != "")
-    order = table.assign(count=count).sort_values(
-        ["count", "ssim", "phash"], ascending=[False, False, True], kind="stable"
+    order = table.assign(count=_weight(table)).sort_values(
+        ["count", *(["score"] if "score" in table else []), "ssim", "phash"],
+        ascending=[False, *([False] if "score" in table else []), False, True],
+        kind="stable",
     )
     return order.drop(columns="count").reset_index(drop=True)
+
+
+def _weight(pairs: pd.DataFrame) -> pd.Series[int]:
+    """How many detectors agree, where pixels confirm a copy: pHash alone proves little."""
+    count = pairs["flags"].str.count(",") + (pairs["flags"] != "")
+    if "score" not in pairs:
+        return count
+    return count.where((pairs["score"] > 1) | (pairs["ssim"] > SSIM_THRESHOLD), 0)
+
+
+def _alignments(
+    sets: Sets, kept: NDArray[np.int64], calibration: Calibration | None
+) -> dict[str, list[Any]]:
+    """Columns of the alignment of each pair, rows of both manifests ``(P, 2)``."""
+    ours, theirs = sets.ours.keypoints, sets.theirs.keypoints
+    if calibration is None or ours is None or theirs is None:
+        return {}
+    found = [geometry.align(ours, i, theirs, j) for i, j in kept.tolist()]
+    return {
+        "score": [calibration.score(match) for match in found],
+        "correlation": [match.correlation for match in found],
+        "transform": [geometry.describe(match) for match in found],
+    }
 
 
 def _candidates(rows: pd.DataFrame, above: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -105,6 +138,7 @@ def _candidates(rows: pd.DataFrame, above: NDArray[np.int64]) -> NDArray[np.int6
         ("ssim", "ssim_image", False),
         ("phash", "phash_image", True),
         ("train_distance", "train_image", True),
+        ("copy_score", "copy_image", False),
     ):
         if column not in rows:
             continue
@@ -112,10 +146,13 @@ def _candidates(rows: pd.DataFrame, above: NDArray[np.int64]) -> NDArray[np.int6
         known = rows[rows[image].notna() & ranks.notna()]
         for row, other, flags in zip(known.index, known[image], known["flags"], strict=True):
             nearest.append((float(ranks[row]), int(row), int(other)))
-            if column == "train_distance" and FEATURES in flags:
+            wanted = {"train_distance": FEATURES, "copy_score": ALIGNED}.get(column)
+            if wanted is not None and wanted in flags:
                 flagged.add((int(row), int(other)))
     listed = dict.fromkeys((g, t) for _, g, t in sorted(nearest) if (g, t) not in flagged)
-    return np.array([*sorted(flagged), *list(listed)[:PAIRS]], dtype=np.int64).reshape(-1, 2)
+    return np.array([*sorted(flagged)[:_FLAGGED], *list(listed)[:PAIRS]], dtype=np.int64).reshape(
+        -1, 2
+    )
 
 
 def _pair_flags(pairs: pd.DataFrame, reference: NDArray[np.float64] | None) -> list[str]:
@@ -123,5 +160,7 @@ def _pair_flags(pairs: pd.DataFrame, reference: NDArray[np.float64] | None) -> l
     marks = {SSIM: pairs["ssim"] > SSIM_THRESHOLD, PHASH: pairs["phash"] <= PHASH_THRESHOLD}
     if reference is not None:
         marks[FEATURES] = neighbours.nearer_than_real(pairs["distance"].to_numpy(), reference)
+    if "score" in pairs:
+        marks[ALIGNED] = pairs["score"] > 1
     table = pd.DataFrame(marks, index=pairs.index)
     return [", ".join(name for name, on in line.items() if on) for _, line in table.iterrows()]

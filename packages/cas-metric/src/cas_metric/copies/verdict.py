@@ -39,7 +39,8 @@ def leakage_verdict(figures: Mapping[str, Any]) -> str:
             f"Of {compared}, {count(exact, 'pair')} {'is' if exact == 1 else 'are'} the same "
             f"picture and {count(figures['near_duplicates'], 'pair')} within {bits} "
             f"pHash bits ({figures['near_duplicates_confirmed']:,} of them with SSIM above "
-            f"{SSIM_THRESHOLD}); {count(figures['test_images_affected'], 'test image')} "
+            f"{SSIM_THRESHOLD}){_further(figures)}; "
+            f"{count(figures['test_images_affected'], 'test image')} "
             f"{'is' if figures['test_images_affected'] == 1 else 'are'} affected."
         )
     else:
@@ -53,6 +54,12 @@ def leakage_verdict(figures: Mapping[str, Any]) -> str:
         images = count(figures["test_images_of_shared_patients"], "test image")
         return f"{text} {count(figures['shared_patients'], 'patient')} in both, with {images}."
     return f"{text} No patient is named in both."
+
+
+def _further(figures: Mapping[str, Any]) -> str:
+    """Altered copies that no hash shows."""
+    many = figures.get("altered_copies", 0)
+    return f"; {count(many, 'further pair')} fit once aligned" if many else ""
 
 
 def count(many: int, noun: str) -> str:
@@ -71,9 +78,27 @@ def _method(one: Mapping[str, Any], n_train: int, encoder: str) -> str:
         f"{one['method']}: of {images}, each compared with all {n_train:,} training images, "
         f"{' and '.join(found)}."
     )
+    if "aligned" in one:
+        text += _aligned(one["aligned"])
+    if one.get("blank"):
+        text += f" {count(one['blank'], 'image')} {'is' if one['blank'] == 1 else 'are'} blank."
     if "usual" in one:
         text += _beside_real(one["usual"])
     return f"{text} {_features(one['neighbours'], encoder)}" if "neighbours" in one else text
+
+
+def _aligned(found: Mapping[str, Any]) -> str:
+    """How many fit a training image once it is aligned, beside real images."""
+    real = "unseen real" if found["against"] == "test" else "training"
+    text = (
+        f" {found['hits']:,} fit a training image once it is aligned (cropped, shifted, turned, "
+        "mirrored, inverted or pasted in)"
+    )
+    if not found["real_images"]:
+        return f"{text}; no real image calibrates this."
+    text += f", and {found['real_hits']:,} of {count(found['real_images'], f'{real} image')}"
+    adjusted = found["p_adjusted"]
+    return f"{text} (p = {adjusted:.2g})." if found["hits"] else f"{text}."
 
 
 def _beside_real(usual: Mapping[str, Mapping[str, Any]]) -> str:

@@ -105,6 +105,7 @@ def shared_of(found: Leakage, summary: Mapping[str, Any]) -> Shared:
                 f"near duplicates with SSIM > {SSIM_THRESHOLD}",
                 found.figures["near_duplicates_confirmed"],
             ),
+            ("altered copies, found by alignment", found.figures["altered_copies"]),
             ("pairs whose labels differ", found.figures["labels_differ"]),
             ("training images affected", found.figures["train_images_affected"]),
             ("test images affected", found.figures["test_images_affected"]),
@@ -113,7 +114,8 @@ def shared_of(found: Leakage, summary: Mapping[str, Any]) -> Shared:
         pairs=[
             SuspiciousPair(
                 Path(row.test), Path(row.train), row.kind, _both(row.test_label, row.train_label),
-                ssim=row.ssim, phash=row.phash,
+                ssim=row.ssim, phash=row.phash, score=getattr(row, "score", None),
+                transform=getattr(row, "transform", ""),
             )
             for row in found.pairs.itertuples()
         ],

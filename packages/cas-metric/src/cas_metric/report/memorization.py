@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from cas_metric.copies.verdict import memorization_verdict
 from cas_metric.files import write_bytes
 from cas_metric.protocol import PHASH_THRESHOLD, SSIM_THRESHOLD
 from cas_metric.report import charts, details
+from cas_metric.report.aligned import aligned_table, blended
 from cas_metric.report.charts import Chart, Series
 from cas_metric.report.format import MISSING, count, is_number, number
 from cas_metric.report.palette import INKS
@@ -83,6 +85,8 @@ class SuspiciousPair:
         phash: Hamming distance of the hashes, of 64 bits.
         distance: Cosine distance in feature space.
         flags: Names of the detectors that it set off; may be empty.
+        score: Evidence of the alignment, as a multiple of what real images ask for.
+        transform: How the training image lies in the generated one.
     """
 
     generated: Path
@@ -93,6 +97,8 @@ class SuspiciousPair:
     phash: int | None = None
     distance: float | None = None
     flags: tuple[str, ...] = ()
+    score: float | None = None
+    transform: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,6 +116,7 @@ class Findings:
         details: Further tables, e.g. by class.
         provenance: As in the summary of a run.
         embedded_world: Whether the images are drawn phantoms.
+        verdicts: The verdict, one sentence or two a method.
     """
 
     domain: str
@@ -122,6 +129,7 @@ class Findings:
     details: Sequence[Table] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     embedded_world: bool = False
+    verdicts: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -132,6 +140,7 @@ class PairCard:
     ink: str
     generated: Thumbnail
     training: Thumbnail
+    blended: Thumbnail | None
     scores: tuple[tuple[str, str], ...]
 
 
@@ -163,10 +172,13 @@ def findings_of(analysis: Analysis, summary: Mapping[str, Any]) -> Findings:
         summary: What is to be written to ``summary.json``.
     """
     encoder = summary["encoder"]["name"] if summary["encoder"] else ""
-    tables = _matched_table(analysis), _class_table(analysis)
+    tables = aligned_table(analysis.methods), _matched_table(analysis), _class_table(analysis)
     return Findings(
         domain=summary["domain"],
         verdict=summary["verdict"],
+        verdicts=[
+            memorization_verdict([one], summary["n_train"], encoder) for one in analysis.methods
+        ],
         encoder=encoder,
         duplicates=[
             NearDuplicates(
@@ -193,6 +205,7 @@ def build_context(findings: Findings, pairs: int) -> dict[str, Any]:
         "embedded_world": findings.embedded_world,
         "domain": findings.domain,
         "verdict": findings.verdict,
+        "verdicts": list(findings.verdicts) or [findings.verdict],
         "encoder": findings.encoder,
         "duplicates": _duplicate_table(findings.duplicates, inks),
         "neighbours": _neighbour_table(findings.neighbours, inks),
@@ -275,8 +288,12 @@ def pair_card(pair: SuspiciousPair, ink: str) -> PairCard:
         ("SSIM", number(pair.ssim)),
         ("pHash", f"{pair.phash} bits" if is_number(pair.phash) else MISSING),
         ("distance", number(pair.distance, 4)),
+        *([("alignment", f"{number(pair.score, 2)}×")] if is_number(pair.score) else []),
     )
-    return PairCard(pair, ink, thumbnail(pair.generated), thumbnail(pair.training), scores)
+    pictures = thumbnail(pair.generated), thumbnail(pair.training)
+    return PairCard(
+        pair, ink, *pictures, blended(pair.generated, pair.training, pair.score), scores
+    )
 
 
 def _suspicious(row: Any) -> SuspiciousPair:
@@ -289,6 +306,8 @@ def _suspicious(row: Any) -> SuspiciousPair:
         phash=row.phash,
         distance=getattr(row, "distance", None),
         flags=tuple(row.flags.split(", ")) if row.flags else (),
+        score=getattr(row, "score", None),
+        transform=getattr(row, "transform", ""),
     )
 
 

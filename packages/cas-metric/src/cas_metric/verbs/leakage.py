@@ -24,6 +24,7 @@ def leakage(
     *,
     threshold: int = protocol.PHASH_THRESHOLD,
     ssim_size: int = protocol.SSIM_SIZE,
+    geometry: bool = True,
     num_workers: int | None = None,
     progress: Progress | None = None,
 ) -> FolderResult:
@@ -34,6 +35,7 @@ def leakage(
         test: The other.
         threshold: Largest pHash distance of near duplicates, of 64 bits.
         ssim_size: Side of the grey square that SSIM is taken on.
+        geometry: Look for altered copies: cropped, shifted, rotated, mirrored, pasted in.
         num_workers: Threads that read and decode.
         progress: Told how many images of a split have been read.
 
@@ -58,7 +60,11 @@ def leakage(
     sets = as_manifest(train), as_manifest(test)
     pictures = [
         read_pictures(
-            one, size=ssim_size, num_workers=num_workers, progress=counting(progress, "images")
+            one,
+            size=ssim_size,
+            keypoints=geometry,
+            num_workers=num_workers,
+            progress=counting(progress, "images"),
         )
         for one in sets
     ]

@@ -19,6 +19,7 @@ from cas_metric.verbs.result import FolderResult
 if TYPE_CHECKING:
     import pandas as pd
 
+    from cas_metric.copies.aligned import Calibration
     from cas_metric.copies.analysis import Analysis, Settings
     from cas_metric.copies.pictures import Pictures
     from cas_metric.copies.suspects import Features
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
     from cas_metric.manifest.sources import Source
 
 #: Packages that decide the bits of a result.
-PACKAGES: Final = ("cas-metric", "imagehash", "numba", "numpy", "pillow", "scipy", "torch")
+PACKAGES: Final = (
+    "cas-metric", "imagehash", "numba", "numpy", "opencv-python-headless", "pillow", "scipy",
+    "torch",
+)  # fmt: skip
 
 
 class _Sets(NamedTuple):
@@ -54,6 +58,7 @@ def memorization(
     seed: int | None = None,
     features: bool | None = None,
     encoder: str | None = None,
+    geometry: bool = True,
     ssim: bool = True,
     ssim_size: int = protocol.SSIM_SIZE,
     count_only: bool = False,
@@ -79,6 +84,7 @@ def memorization(
         features: Search in feature space. None does where the default encoder can be had, and
             warns where it cannot.
         encoder: Feature space; by default ``dinov2``, ``phantom-dino`` for phantom images.
+        geometry: Look for altered copies: cropped, shifted, rotated, mirrored, inverted, pasted in.
         ssim: Compare by structural similarity.
         ssim_size: Side of the grey square that it is taken on.
         count_only: Count the pairs above the SSIM threshold without the maximum below it.
@@ -138,7 +144,12 @@ def memorization(
     counting(progress, "images")
     pictures = tuple(
         read_pictures(
-            one, size=ssim_size, variants=variants, num_workers=num_workers, progress=progress
+            one,
+            size=ssim_size,
+            variants=variants,
+            keypoints=geometry,
+            num_workers=num_workers,
+            progress=progress,
         )
         for one in sets
         if one is not None
@@ -151,6 +162,7 @@ def memorization(
         test_pictures=pictures[2] if len(pictures) > 2 else None,
         features=space.features if space else None,
         settings=settings,
+        progress=counting(progress, "images aligned"),
     )
     text = []
     if verify and ssim:
@@ -224,7 +236,7 @@ def _verify(analysis: Analysis, pictures: tuple[Pictures, ...], search: Any) -> 
         pictures[0].grey, pictures[1].grey, dataclasses.replace(search, prune=False, progress=None)
     )
     rows = analysis.rows.iloc[pictures[0].rows]
-    counts = np.bincount(full.above[:, 0], minlength=len(full.value))
+    counts = np.where(pictures[0].blank, 0, full.counts)
     if not (
         np.array_equal(rows["ssim"].to_numpy(dtype=float), full.value)
         and np.array_equal(rows["ssim_above"].to_numpy(dtype=float), counts)
@@ -270,6 +282,8 @@ def _summary(
             analysis.methods, n_train, encoder["name"] if encoder else ""
         ),
     }
+    if analysis.calibration is not None:
+        summary["aligned"] = _calibrated(analysis.calibration)
     if analysis.reference is not None:
         low, middle = np.quantile(analysis.reference, [0.05, 0.5])
         summary["real_test_to_train"] = {
@@ -282,6 +296,18 @@ def _summary(
     return summary
 
 
+def _calibrated(calibration: Calibration) -> dict[str, Any]:
+    """What real images gave when aligned, and the thresholds that follow."""
+    whole, part = calibration.thresholds
+    return {
+        "against": calibration.against,
+        "real_images": len(calibration.whole),
+        "threshold_whole": whole,
+        "threshold_part": part,
+        "real_above": int((calibration.scores() > 1).sum()),
+    }
+
+
 def memorization_markdown(summary: Mapping[str, Any]) -> str:
     """Tables 17 and 18, the verdict, and how many images could not be read."""
     from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table
@@ -291,12 +317,14 @@ def memorization_markdown(summary: Mapping[str, Any]) -> str:
         [
             *(str(one.get(key, "–")) for key in ("method", "n", "ssim_above", "phash_near")),
             str(one["either"]),
+            str(one["aligned"]["hits"]) if "aligned" in one else "–",
+            f"{one['aligned']['expected']:.1f}" if "aligned" in one else "–",
             f"{one['max_ssim']:.3f}" if "max_ssim" in one else "–",
         ]
         for one in summary["methods"]
     ]
     limits = f"SSIM > {protocol.SSIM_THRESHOLD}", f"pHash ≤ {protocol.PHASH_THRESHOLD}"
-    headings = ["method", "images", *limits, "either", "max SSIM"]
+    headings = ["method", "images", *limits, "either", "aligned", "expected", "max SSIM"]
     parts = [*notice, markdown_table(headings, duplicates)]
     if distances := [_distances(one) for one in summary["methods"] if _tested(one)]:
         headings = ["method", "to training", "to test", "difference", "95% interval", "p (Holm)"]

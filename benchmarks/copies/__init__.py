@@ -1,0 +1,1 @@
+"""Copies planted among drawn and real images, and what finds them."""

@@ -1,0 +1,124 @@
+"""Time a query and peak memory as the training set grows: alignment, SSIM, and plain loops.
+
+    python -m benchmarks.performance.copies_growth [--counts 500 1000 2000 4000] [--queries 10]
+
+All sides run on the same drawings, in one process a count. *aligned*: shortlist and geometry; its
+index is built once, outside of the time of a query. *SSIM*: ours, exact maxima. *scikit-image*:
+``structural_similarity`` pair by pair, and *NCC*: OpenCV's normalised cross-correlation of the
+query over each training image padded by an eighth, in both mirrors; both on a sample of pairs and
+extrapolated. *torchmetrics*: its SSIM on batches, likewise. CPU seconds a query.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import torch
+from skimage.metrics import structural_similarity
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from cas_metric.copies import aligned
+from cas_metric.copies.keypoints import Keypoints
+from cas_metric.copies.shortlist import Shortlist
+from cas_metric.copies.ssim_search import Search, nearest
+from cas_metric.phantoms import make_phantom
+
+SIDE = 128
+DOMAIN = "phantom-origa"
+#: Pairs that the loops are measured on.
+SAMPLE = 64
+
+
+def drawings(count: int, first: int) -> np.ndarray:
+    """``(count, SIDE, SIDE)`` grey drawings."""
+    names = ("Normal", "Glaucoma")
+    drawn = (make_phantom(DOMAIN, names[k % 2], first + k, SIDE).image for k in range(count))
+    return np.stack([cv2.cvtColor(one, cv2.COLOR_RGB2GRAY) for one in drawn])
+
+
+def described(pictures: np.ndarray) -> Keypoints:
+    """Their local features."""
+    points = Keypoints.empty(len(pictures))
+    for row, picture in enumerate(pictures):
+        points.put(row, picture)
+    return points
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """CPU seconds."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def ncc(query: np.ndarray, other: np.ndarray) -> float:
+    """Greatest normalised cross-correlation over shifts and both mirrors."""
+    padded = cv2.copyMakeBorder(other, *[SIDE // 8] * 4, cv2.BORDER_REPLICATE)
+    return max(
+        float(cv2.matchTemplate(padded, one, cv2.TM_CCOEFF_NORMED).max())
+        for one in (query, np.ascontiguousarray(query[:, ::-1]))
+    )
+
+
+def one(count: int, queries: int) -> dict[str, float]:
+    """CPU seconds a query of each side against ``count`` images, and peak memory in MB."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    train, ours = drawings(count, 0), drawings(queries, 1_000_000)
+    theirs, points = described(train), described(ours)
+    start = time.process_time()
+    index = Shortlist(theirs)
+    found = {"index": (time.process_time() - start) / count}
+    found["aligned"] = (
+        seconds(lambda: aligned.search(points, np.arange(queries), theirs, index)) / queries
+    )
+    grey = train.astype(np.float32), ours.astype(np.float32)
+    nearest(grey[1][:1], grey[0][:2], Search(workers=1))  # compile before the clock starts
+    found["SSIM"] = seconds(lambda: nearest(grey[1], grey[0], Search(workers=1))) / queries
+    some, query = train[:SAMPLE], ours[0]
+    found["scikit-image"] = count / SAMPLE * seconds(
+        lambda: [structural_similarity(query, other) for other in some]
+    )  # fmt: skip
+    found["NCC"] = count / SAMPLE * seconds(lambda: [ncc(query, other) for other in some])
+    batch = torch.from_numpy(grey[0][:SAMPLE, None])
+    same = torch.from_numpy(grey[1][:1, None]).expand_as(batch)
+    found["torchmetrics"] = count / SAMPLE * seconds(
+        lambda: structural_similarity_index_measure(same, batch, data_range=255.0, reduction="none")
+    )  # fmt: skip
+    found["peak MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return found
+
+
+def main() -> None:
+    """Measure every count in a process of its own and fit the exponents."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--counts", type=int, nargs="+", default=[500, 1000, 2000, 4000])
+    parser.add_argument("--queries", type=int, default=10)
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(one(options.one, options.queries)))
+        return
+    rows: list[dict[str, float]] = []
+    for count in options.counts:
+        command = [sys.executable, "-m", "benchmarks.performance.copies_growth"]
+        command += ["--one", str(count), "--queries", str(options.queries)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        rows.append(json.loads(done.stdout))
+        print(count, {name: round(value, 4) for name, value in rows[-1].items()}, flush=True)
+    if len(rows) > 1:
+        logs = np.log(options.counts)
+        slopes = {k: float(np.polyfit(logs, np.log([r[k] for r in rows]), 1)[0]) for k in rows[0]}
+        print("exponent", {name: round(value, 2) for name, value in slopes.items()})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""The columns and figures of aligned copies, for the rows of an analysis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cas_metric.copies import aligned, geometry, neighbours
+from cas_metric.copies.chance import cases_of
+from cas_metric.copies.shortlist import Shortlist
+from cas_metric.statistics.comparison import holm
+
+if TYPE_CHECKING:
+    from cas_metric.copies.pictures import Pictures
+    from cas_metric.copies.suspects import Sets
+    from cas_metric.manifest import Manifest
+
+
+def aligned_columns(
+    sets: Sets,
+    test: tuple[Manifest | None, Pictures | None],
+    progress: aligned.Progress | None = None,
+) -> tuple[dict[str, Any], aligned.Calibration]:
+    """Columns for the readable generated images, and what real images give.
+
+    ``copy_score`` is the evidence as a multiple of its threshold, ``copy_p`` the exact share of
+    real images with as much, ``copy_image`` a row of the training manifest, ``copy_transform`` how
+    that image lies in the generated one.
+    """
+    ours, theirs = sets.ours.keypoints, sets.theirs.keypoints
+    if ours is None or theirs is None:
+        raise ValueError("the pictures were read without local features")
+    index = Shortlist(theirs)
+    calibration = _calibrate(sets, index, test)
+    rows = sets.ours.rows
+    # Blank pictures have nothing to be aligned by.
+    shown = np.flatnonzero(~sets.ours.blank)
+    found = aligned.search(ours, rows[shown], theirs, index, progress=progress)
+    chosen = [aligned.Aligned(geometry.NONE, -1)] * len(rows)
+    for at, near in zip(shown.tolist(), found, strict=True):
+        chosen[at] = aligned.best(near, calibration)
+    score = np.array([calibration.score(one.match) for one in chosen])
+    known = score > 0
+    image: NDArray[Any] = np.full(len(rows), None, dtype=object)
+    image[known] = [one.position for one, use in zip(chosen, known, strict=True) if use]
+    real = np.sort(calibration.scores())
+    above = len(real) - np.searchsorted(real, score, side="left")
+    columns = {
+        "copy_score": score,
+        "copy_p": (1 + above) / (1 + len(real)),
+        "copy_image": image,
+        "copy_correlation": np.array([one.match.correlation for one in chosen]),
+        "copy_transform": np.array(
+            [
+                geometry.describe(one.match) if use else ""
+                for one, use in zip(chosen, known, strict=True)
+            ],
+            dtype=object,
+        ),
+    }
+    return columns, calibration
+
+
+def aligned_figures(
+    methods: list[dict[str, Any]], rows: pd.DataFrame, calibration: aligned.Calibration
+) -> None:
+    """Add ``aligned`` to each method: hits beside those of real images, Holm over methods."""
+    real = calibration.scores()
+    for one in methods:
+        own = rows[(rows["method"] == one["method"]) & (rows["status"] == "ok")]
+        hits = (own["copy_score"] > 1).to_numpy(dtype=bool)
+        first = ~pd.Series(cases_of(own), index=own.index).duplicated().to_numpy()
+        usual = real > 1
+        one["aligned"] = {
+            "hits": int(hits.sum()),
+            "real_hits": int(usual.sum()),
+            "real_images": len(real),
+            "against": calibration.against,
+            "expected": float(usual.mean() * len(own)) if len(real) else float("nan"),
+            "p": neighbours.excess_p(hits[first], usual) if len(real) else float("nan"),
+        }
+    known = [one["aligned"] for one in methods if np.isfinite(one["aligned"]["p"])]
+    for one in methods:
+        one["aligned"]["p_adjusted"] = float("nan")
+    for entry, p in zip(known, holm([entry["p"] for entry in known]), strict=True):
+        entry["p_adjusted"] = float(p)
+
+
+def _calibrate(
+    sets: Sets, index: Shortlist, test: tuple[Manifest | None, Pictures | None]
+) -> aligned.Calibration:
+    """Real images against the training images: unseen ones, or else each against the others."""
+    theirs = sets.theirs.keypoints
+    manifest, pictures = test
+    patients = sets.train.rows["patient"].to_numpy(dtype=str)
+    if theirs is None:
+        raise ValueError("the pictures were read without local features")
+    if manifest is not None and pictures is not None and pictures.keypoints is not None:
+        names = manifest.rows["patient"].to_numpy(dtype=str)
+        rows = aligned.sample(pictures.rows[~pictures.blank])
+        found = aligned.search(
+            pictures.keypoints, rows, theirs, index, excluded=_same(names, patients)
+        )
+        return aligned.calibrate(found, "test")
+    rows = aligned.sample(sets.theirs.rows[~sets.theirs.blank])
+    others = _same(patients, patients)
+    found = aligned.search(theirs, rows, theirs, index, excluded=lambda row: {row} | others(row))
+    return aligned.calibrate(found, "training")
+
+
+def _same(names: NDArray[np.str_], patients: NDArray[np.str_]) -> Callable[[int], set[int]]:
+    """Rows of the training set that show the patient of a row of ``names``."""
+
+    def rows(row: int) -> set[int]:
+        return set(np.flatnonzero(patients == names[row]).tolist()) if names[row] else set()
+
+    return rows

@@ -1,0 +1,142 @@
+"""Altered copies: the transformation that was made is the one that is found and named."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from benchmarks.copies.alterations import ALTERATIONS
+from PIL import Image
+
+import cas_metric
+from cas_metric.copies import aligned, geometry, phash
+from cas_metric.copies.keypoints import PERMUTATIONS, SIDE, Keypoints, invariant, rooted
+from cas_metric.copies.shortlist import Shortlist
+from cas_metric.copies.ssim_search import LISTED, Search, nearest
+from cas_metric.phantoms import make_phantom
+
+DOMAIN = "phantom-breakhis"
+KINDS = list(ALTERATIONS)
+
+
+def draw(seed: int, size: int = 128) -> Image.Image:
+    return Image.fromarray(make_phantom(DOMAIN, "Fibroadenoma", seed, size).image)
+
+
+def described(pictures) -> Keypoints:
+    points = Keypoints.empty(len(pictures))
+    for row, picture in enumerate(pictures):
+        points.put(row, np.asarray(picture.convert("L")))
+    return points
+
+
+@pytest.fixture(scope="module")
+def copies():
+    rng = np.random.default_rng(0)
+    return [ALTERATIONS[kind](draw(k % 8), draw(100 + k), rng) for k, kind in enumerate(KINDS)]
+
+
+@pytest.fixture(scope="module")
+def train():
+    return [draw(k) for k in range(16)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "variant"), [("mirrored", (True, False)), ("inverted", (False, True))]
+)
+def test_a_permuted_descriptor_is_that_of_the_altered_picture(kind, variant):
+    picture = draw(3, SIDE)
+    points = described([picture, ALTERATIONS[kind](picture, picture, np.random.default_rng(0))])
+    one, two = points.rooted(0), points.rooted(1)
+    assert np.median((one[:, PERMUTATIONS[variant]] @ two.T).max(axis=1)) > 0.98
+    assert np.median((one @ two.T).max(axis=1)) < 0.95
+
+
+def test_the_invariant_part_does_not_change_under_any_permutation():
+    values = rooted(np.random.default_rng(0).integers(0, 256, (5, 128), np.uint8))
+    for order in PERMUTATIONS.values():
+        np.testing.assert_allclose(invariant(values[:, order]), invariant(values), atol=1e-6)
+    np.testing.assert_allclose((invariant(values) ** 2).sum(axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("exact", "in place"),
+        ("cropped 10% a side", "scaled 1.25"),
+        ("cropped 20% a side", "scaled 1.67"),
+        ("rotated by 5°", "rotated 5°"),
+        ("rotated by 90°", "rotated 90°"),
+        ("mirrored", "mirrored"),
+        ("inverted", "inverted"),
+    ],
+)
+def test_the_transformation_is_named(kind, said):
+    picture = draw(3, SIDE)
+    copy = ALTERATIONS[kind](picture, picture, np.random.default_rng(0))
+    match = geometry.align(described([copy]), 0, described([picture]), 0)
+    assert geometry.describe(match) == said
+
+
+def test_a_shift_is_found_to_the_pixel():
+    picture = draw(3, SIDE)
+    copy = ALTERATIONS["shifted by 12 of 256"](picture, picture, np.random.default_rng(0))
+    match = geometry.align(described([copy]), 0, described([picture]), 0)
+    np.testing.assert_allclose(np.abs(match.transform[:, 2]), 12, atol=0.5)
+    np.testing.assert_allclose(match.transform[:, :2], np.eye(2), atol=0.01)
+
+
+def test_every_kind_has_more_evidence_than_any_unrelated_picture(copies, train):
+    ours, theirs = described(copies), described(train)
+    fresh = described([draw(200 + k) for k in range(10)])
+    index = Shortlist(theirs)
+    real = aligned.calibrate(aligned.search(fresh, np.arange(10), theirs, index), "test")
+    found = aligned.search(ours, np.arange(len(KINDS)), theirs, index)
+    best = [aligned.best(near, real) for near in found]
+    assert [one.position for one in best] == [k % 8 for k in range(len(KINDS))]
+    scores = [real.score(one.match) for one in best]
+    assert min(scores) > max(real.scores())
+
+
+def test_a_few_copies_among_the_real_images_do_not_move_the_threshold():
+    values = np.random.default_rng(0).normal(30, 5, 200)
+    spoilt = np.concatenate([values[:196], np.full(4, 300.0)])
+    one, other = (aligned.Calibration(v, v, "test").thresholds for v in (values, spoilt))
+    np.testing.assert_allclose(one, other, rtol=0.15)
+
+
+def test_the_command_finds_names_and_ranks_them(copies, train, tmp_path):
+    for name, pictures in {"gen": copies, "train": train}.items():
+        (tmp_path / name).mkdir()
+        for k, picture in enumerate(pictures):
+            picture.save(tmp_path / name / f"{k:02d}.png")
+    blank = Image.new("RGB", (64, 64))
+    for k in range(3):
+        blank.save(tmp_path / "gen" / f"9{k}.png")
+        blank.save(tmp_path / "train" / f"9{k}.png")
+    found = cas_metric.memorization(
+        tmp_path / "gen", tmp_path / "train", features=False, ssim_size=64, device="cpu"
+    )
+    rows = found.tables["per_image"].set_index("image")
+    assert rows.loc["07.png" if KINDS[7].startswith("crop") else "08.png", "copy_image"] == "07.png"
+    assert rows.loc["13.png", "copy_transform"] == "mirrored"
+    assert found.summary["methods"][0]["blank"] == 3
+    assert rows["flags"].loc[["90.png", "91.png", "92.png"]].tolist() == [""] * 3
+    assert "3 images are blank" in found.summary["verdict"]
+    pairs = found.tables["pairs"]
+    flagged = pairs["flags"].str.contains("aligned copy")
+    only_hash = pairs["flags"].eq("pHash")
+    assert flagged.iloc[0]
+    assert not only_hash.any() or only_hash.to_numpy().argmax() > flagged.to_numpy().nonzero()[0][0]
+
+
+def test_identical_images_are_counted_and_listed_within_bounds():
+    words = np.full(300, 7, np.uint64)
+    assert len(phash.pairs_within(words, words, limit=4)) == 1200
+    assert phash.count_within(words, words).tolist() == [300] * 300
+    picture = np.random.default_rng(0).integers(0, 256, (1, 16, 16)).astype(np.float32)
+    same = np.repeat(picture, 100, axis=0)
+    found = nearest(same, same, Search(workers=1))
+    assert found.counts.tolist() == [100] * 100
+    assert pd.Series(found.above[:, 0]).value_counts().max() == LISTED
+    assert found.position.tolist() == [0] * 100
