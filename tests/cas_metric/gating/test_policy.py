@@ -51,7 +51,7 @@ def test_paths_are_relative_to_the_file(tmp_path):
     ],
 )
 def test_a_mistake_is_named_by_line(text, told, tmp_path):
-    with pytest.raises(InputError, match="policy.yaml") as caught:
+    with pytest.raises(InputError, match=r"policy\.yaml") as caught:
         read_policy(write(tmp_path, text))
     assert told in str(caught.value)
 

@@ -2,9 +2,9 @@
 
 A decision is made by the interval of the quantity, or of its paired difference: it *passes* where
 the whole interval meets the demand, *fails* where the whole interval violates it, and is
-*undecided* in between. The intervals hold together with the confidence of the policy (Bonferroni), so
-that a run that meets every demand fails one of them with at most the rest of the probability: with
-half of it, since an interval errs to either side.
+*undecided* in between. All intervals hold together with the confidence of the policy (Bonferroni),
+so that a run that meets every demand fails one of them with at most the rest of the probability,
+and rather half of it, since an interval errs to either side.
 """
 
 from __future__ import annotations

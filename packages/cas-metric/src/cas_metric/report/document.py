@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from cas_metric.files import write_bytes
-from cas_metric.images import Window
 from cas_metric.report import content, details, glossary, warning_signs
 from cas_metric.report.format import count
 from cas_metric.report.gallery import make_cards, ranking, worst
 from cas_metric.report.rendering import render
 from cas_metric.report.sections import sections_of
+from cas_metric.runs import pictures
 from cas_metric.runs.folder import REPORT, read_run
 from cas_metric.runs.run import Run
 
@@ -61,7 +62,7 @@ def render_report(
     real_root: str | Path | None = None,
 ) -> str:
     """The page; arguments as :func:`write_report` takes them."""
-    roots = _roots(run.summary, generated_root, real_root)
+    roots = pictures.roots(run.summary, generated_root, real_root)
     return render("report.html.j2", build_context(run, gallery=gallery, roots=roots))
 
 
@@ -89,8 +90,11 @@ def build_context(
     failures, failures_left = details.failure_table(summary.get("failures") or [])
     lowest = worst(rows, gallery)
     inks = {method.name: method.ink for method in methods}
-    locators = _locator(roots[0], "image"), _locator(roots[1], "reference")
-    cards = make_cards(lowest, inks, *locators, windows=_windows(summary))
+    locators = (
+        partial(pictures.locate, roots[0], column="image"),
+        partial(pictures.locate, roots[1], column="reference"),
+    )
+    cards = make_cards(lowest, inks, *locators, windows=pictures.windows(summary))
     context = {
         "title": glossary.CAS_TERM.name,
         "embedded_world": bool(summary.get("embedded_world")),
@@ -168,40 +172,3 @@ def _sections(context: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("provenance", "Provenance", True),
     )
     return [(name, title) for name, title, shown in every if shown]
-
-
-def _roots(
-    summary: Mapping[str, Any], generated: str | Path | None, real: str | Path | None
-) -> tuple[Path | None, Path | None]:
-    """Folders of the generated and the real images: as given, else as the summary names them."""
-    named = _inputs(summary)
-    given = zip((generated, real), named, strict=True)
-    first, second = (Path(g or n["root"]) if g or n.get("root") else None for g, n in given)
-    return first, second
-
-
-def _windows(summary: Mapping[str, Any]) -> tuple[Window | None, Window | None]:
-    """Display windows of the generated and the real images, as the summary states them."""
-    first, second = (Window(*w) if (w := n.get("window")) else None for n in _inputs(summary))
-    return first, second
-
-
-def _inputs(summary: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """What the summary says of the generated and of the real images."""
-    inputs = (summary.get("provenance") or {}).get("inputs") or {}
-    return inputs.get("generated") or {}, inputs.get("real") or {}
-
-
-def _locator(root: Path | None, column: str) -> Callable[[Mapping[str, Any]], Path | None]:
-    """Finds the file that a row names in ``column``; absolute paths need no root."""
-
-    def locate(row: Mapping[str, Any]) -> Path | None:
-        name = row.get(column)
-        if not isinstance(name, str) or not name:
-            return None
-        path = Path(name)
-        if ".." in path.parts or (root is None and not path.is_absolute()):
-            return None
-        return (root or Path()) / path
-
-    return locate

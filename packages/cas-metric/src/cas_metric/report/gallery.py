@@ -10,7 +10,7 @@ from typing import Any, Final
 import pandas as pd
 
 from cas_metric.images import Window
-from cas_metric.protocol import PRIMITIVES
+from cas_metric.protocol import BOOTSTRAP_SEED, PRIMITIVES
 from cas_metric.report.format import is_number, number
 from cas_metric.report.thumbnails import Thumbnail, thumbnail
 
@@ -63,6 +63,36 @@ def worst(rows: pd.DataFrame, count: int) -> pd.DataFrame:
         return rows.head(0)
     scored = rows[rows[key].notna()]
     return scored.sort_values([key, "method", "seed", "id"], kind="stable").head(count)
+
+
+def lowest(rows: pd.DataFrame, count: int) -> pd.DataFrame:
+    """The ``count`` lowest images of each method, method after method."""
+    parts = [worst(own, count) for _, own in rows.groupby(rows["method"].astype(str), sort=True)]
+    return pd.concat(parts) if parts else rows.head(0)
+
+
+def picks(rows: pd.DataFrame, count: int) -> pd.DataFrame:
+    """Images of each method to look at: the lowest, some at random, and the best.
+
+    An image is of one kind only, and the random ones are the same every time.
+
+    Args:
+        rows: Rows of a run.
+        count: How many of each kind, of each method; of few images the lowest come first.
+
+    Returns:
+        The rows with a column ``pick``: ``lowest``, ``random`` or ``best``.
+    """
+    parts = []
+    for _, own in rows.groupby(rows["method"].astype(str), sort=True):
+        ranked = worst(own, len(own))
+        low, rest = ranked.head(count), ranked.iloc[count:]
+        best = rest.iloc[::-1].head(count)
+        middle = rest.head(len(rest) - len(best))
+        drawn = middle.sample(min(count, len(middle)), random_state=BOOTSTRAP_SEED)
+        kinds = (("lowest", low), ("random", drawn.sort_index()), ("best", best))
+        parts += [part.assign(pick=kind) for kind, part in kinds]
+    return pd.concat(parts) if parts else rows.head(0).assign(pick="")
 
 
 def make_cards(
