@@ -77,10 +77,10 @@ def explain(
     from cas_metric.embedding.cache import EmbeddingCache
     from cas_metric.explanation.why import explain_attributes, explain_primitives
 
-    ours = _run(run)
+    ours = load_run(run)
     rows = _chosen(ours, images, count)
     pack = _domain(ours, domain)
-    model = _encoder(ours, encoder, device, offline)
+    model = run_encoder(ours, encoder, device, offline)
     with EmbeddingCache(cache) as store:
         work = _Work(ours, pack, model, store)
         embeddings, failures = work.images(rows, "generated")
@@ -117,7 +117,8 @@ def digest(rows: pd.DataFrame) -> str:
     return hashlib.sha256(rows.to_csv(index=False).encode()).hexdigest()
 
 
-def _run(source: str | Path | Run) -> Run:
+def load_run(source: str | Path | Run) -> Run:
+    """The run, read where a folder is given."""
     from cas_metric.runs import Run
 
     return source if isinstance(source, Run) else Run.load(source)
@@ -147,7 +148,8 @@ def _domain(run: Run, given: str | Path | Domain | None) -> Domain:
     return named if isinstance(named, Domain) else load_domain(named)
 
 
-def _encoder(run: Run, given: str | Path | None, device: str, offline: bool) -> DeferredEncoder:
+def run_encoder(run: Run, given: str | Path | None, device: str, offline: bool) -> DeferredEncoder:
+    """The encoder that a run was scored by, and no other."""
     from cas_metric.encoders import open_encoder
 
     stated = run.summary["encoder"]
