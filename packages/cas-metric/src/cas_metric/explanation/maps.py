@@ -116,8 +116,9 @@ def out_of_focus(inputs: Tensor) -> Tensor:
 def _patches(encoder: ModelEncoder) -> nn.Conv2d:
     """The convolution that cuts an image into patches: its stride is its width."""
     for module in encoder.model.modules():
-        cuts = isinstance(module, nn.Conv2d) and module.kernel_size == module.stride
-        if cuts and max(module.kernel_size) > 1:
+        if not isinstance(module, nn.Conv2d) or module.kernel_size != module.stride:
+            continue
+        if max(module.kernel_size) > 1:
             return module
     raise InputError(
         f"{encoder.name} does not cut images into patches, so it has no patch tokens",

@@ -141,7 +141,8 @@ def _decide(
         other = scored(_of(other, label))
     if rule.metric == FAILED:
         share = len(own) - len(scored(own))
-        found = Interval(share / max(len(own), 1), *[share / max(len(own), 1)] * 2, level)
+        rate = share / max(len(own), 1)
+        found = Interval(rate, rate, rate, level)
         return _verdict(rule, replace(blank, clusters=len(own)), found)
     own = scored(own)
     if rule.metric != LOW_RATE and rule.metric not in own:

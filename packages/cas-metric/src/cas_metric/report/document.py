@@ -8,17 +8,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import pandas as pd
+
 from cas_metric.files import write_bytes
 from cas_metric.report import content, details, glossary, warning_signs
+from cas_metric.report.explained import read_explained
 from cas_metric.report.format import count
-from cas_metric.report.gallery import make_cards, ranking, worst
+from cas_metric.report.gallery import make_cards, picks, ranking
 from cas_metric.report.rendering import render
 from cas_metric.report.sections import sections_of
 from cas_metric.runs import pictures
 from cas_metric.runs.folder import REPORT, read_run
 from cas_metric.runs.run import Run
 
-GALLERY: Final = 24
+GALLERY: Final = 36
 
 
 def write_report(
@@ -35,7 +38,8 @@ def write_report(
 
     Args:
         run_dir: Directory that ``cas score`` wrote: rows and ``summary.json``.
-        gallery: How many of the lowest-scoring images to show.
+        gallery: How many images to show, about: of each method as many of the lowest, of random
+            ones and of the best.
         generated_root: Folder against which the rows' ``image`` paths are read; by default the
             one that the run's summary names.
         real_root: The same for the ``reference`` paths.
@@ -88,13 +92,19 @@ def build_context(
     methods, references = content.entries(rows, run.real, run.floor, summary)
     tau, encoder = summary.get("tau"), summary.get("encoder") or {}
     failures, failures_left = details.failure_table(summary.get("failures") or [])
-    lowest = worst(rows, gallery)
+    shown = picks(_with_calibrated(run), -(-gallery // max(1, 3 * len(methods))))
     inks = {method.name: method.ink for method in methods}
     locators = (
         partial(pictures.locate, roots[0], column="image"),
         partial(pictures.locate, roots[1], column="reference"),
     )
-    cards = make_cards(lowest, inks, *locators, windows=pictures.windows(summary))
+    cards = make_cards(
+        shown,
+        inks,
+        *locators,
+        windows=pictures.windows(summary),
+        explained=read_explained(run),
+    )
     context = {
         "title": glossary.CAS_TERM.name,
         "embedded_world": bool(summary.get("embedded_world")),
@@ -122,6 +132,8 @@ def build_context(
         "cards": cards,
         "card_labels": _options(card.label for card in cards),
         "card_methods": _options(card.method for card in cards),
+        "card_picks": _options(card.pick for card in cards),
+        "explained": any(card.why or card.maps for card in cards),
         "ranked_by": (ranking(rows) or "").upper(),
         "missing": details.missing_table(summary.get("missing") or {}),
         "notes": summary.get("notes") or [],
@@ -131,6 +143,14 @@ def build_context(
         "provenance": details.provenance(summary),
     }
     return context | {"sections": _sections(context)}
+
+
+def _with_calibrated(run: Run) -> pd.DataFrame:
+    """The rows, with the alignment of cas-v2 where the run has it."""
+    calibrated = getattr(run, "calibrated", None)
+    if calibrated is None or len(calibrated) != len(run.rows):
+        return run.rows
+    return run.rows.assign(alignment=calibrated["alignment"].to_numpy())
 
 
 def _tail_context(
@@ -166,7 +186,7 @@ def _sections(context: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("distribution", "Distribution", context["ecdf"]),
         ("primitives", "Scores", context["primitives"]),
         ("classes", "Classes", context["class_tables"]),
-        ("worst", "Lowest images", context["cards"]),
+        ("worst", "Images", context["cards"]),
         *((one.name, one.title, True) for one in context["more"]),
         ("failures", "Failures", True),
         ("provenance", "Provenance", True),

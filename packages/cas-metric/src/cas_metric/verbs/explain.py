@@ -31,6 +31,27 @@ MAPPED: Final = 2
 MAPS: Final = "maps"
 
 
+@dataclass(frozen=True, eq=False)
+class Explanation(Result):
+    """Why images score low. Saved into the folder of its run, it enters the report there.
+
+    Attributes:
+        run: What was explained.
+    """
+
+    run: Run | None = None
+
+    def save(self, folder: str | Path) -> Path:
+        """See :meth:`Result.save`."""
+        path = super().save(folder)
+        own = self.run.path if self.run is not None else None
+        if own is not None and own.resolve() == path.resolve():
+            from cas_metric.report.document import write_report
+
+            write_report(path)
+        return path
+
+
 def explain(
     run: str | Path | Run,
     *,
@@ -76,6 +97,7 @@ def explain(
     """
     from cas_metric.embedding.cache import EmbeddingCache
     from cas_metric.explanation.why import explain_attributes, explain_primitives
+    from cas_metric.report.explained import digest
 
     ours = load_run(run)
     rows = _chosen(ours, images, count)
@@ -101,7 +123,7 @@ def explain(
         "by": "occlusion" if occlusion else "patch tokens",
         "images": _entries(rows, attributes, primitives),
     }
-    return Result(
+    return Explanation(
         "explanation",
         summary,
         _markdown(summary),
@@ -109,12 +131,8 @@ def explain(
         (partial(_write_maps, drawn),) if drawn else (),
         failures=failures,
         warnings=tuple(ours.summary.get("warnings") or ()),
+        run=ours,
     )
-
-
-def digest(rows: pd.DataFrame) -> str:
-    """What an explanation belongs to: sha256 over the rows of a run."""
-    return hashlib.sha256(rows.to_csv(index=False).encode()).hexdigest()
 
 
 def load_run(source: str | Path | Run) -> Run:
