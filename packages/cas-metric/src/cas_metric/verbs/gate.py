@@ -79,7 +79,7 @@ def gate(
     if theirs is not None:
         _require_same_encoder(ours, theirs)
         references["baseline"] = _as_methods_of(ours.rows, theirs)
-    decisions = tuple(decide(rules, ours.rows, references))
+    decisions = tuple(decide(rules, _with_calibrated(ours), references))
     verdict = overall(decisions)
     name = ours.path.name if ours.path is not None else "run"
     summary: dict[str, Any] = {
@@ -109,6 +109,15 @@ def _run(source: str | Path | Run) -> Run:
     return source if isinstance(source, Run) else Run.load(source)
 
 
+def _with_calibrated(run: Run) -> pd.DataFrame:
+    """The rows, with the ranks and the alignment of cas-v2 where the run has them."""
+    calibrated = getattr(run, "calibrated", None)
+    if calibrated is None or len(calibrated) != len(run.rows):
+        return run.rows
+    names = [name for name in calibrated if name.startswith("rank_") or name == "alignment"]
+    return run.rows.assign(**{name: calibrated[name].to_numpy() for name in names})
+
+
 def _require_same_encoder(ours: Run, theirs: Run) -> None:
     names = [run.summary["encoder"].get("name") for run in (ours, theirs)]
     if ours.summary["encoder"]["fingerprint"] != theirs.summary["encoder"]["fingerprint"]:
@@ -122,7 +131,7 @@ def _as_methods_of(rows: pd.DataFrame, base: Run) -> pd.DataFrame:
     """The baseline's rows: of the methods of the run, or the one that it has."""
     ours, theirs = (sorted(set(table["method"].astype(str))) for table in (rows, base.rows))
     if ours == theirs or len(theirs) == 1:
-        return base.rows
+        return _with_calibrated(base)
     raise InputError(
         f"the baseline holds the methods {', '.join(theirs)}, the run {', '.join(ours)}",
         fix="gate against a run of one method, or of the same methods",

@@ -94,9 +94,9 @@ def select(
     copies = _copies(ours, rows, train, progress)
     table = choose(rows, level, rule, copies=copies, threshold=threshold, balance=balance)
     if not table["kept"].any():
-        counts = table["reason"].value_counts()
+        why, count = _common(table["reason"].value_counts().to_dict())[0]
         raise InputError(
-            f"nothing is left: {counts.iloc[0]} of {len(table)} images: {counts.index[0]}",
+            f"nothing is left: {count} of {len(table)} images: {why}",
             fix="keep more, or look at the run first",
         )
     summary = {
