@@ -129,7 +129,7 @@ def _seen(side: Side, judge: Judge, classes: Sequence[str]) -> list[str]:
         logits = judge.logits(side.images.embeddings[block], side.judged_by[block])
         if logits is None:
             return [""] * len(side.table)
-        known = np.isfinite(logits).all(axis=-1)
+        known = np.atleast_1d(np.isfinite(logits).all(axis=-1))
         found = zip(logits, known, strict=True)
         seen += [classes[int(one.argmax())] if ok else "" for one, ok in found]
     return seen
