@@ -139,9 +139,37 @@ def test_headline_claims_a_lead_only_when_the_intervals_are_apart(run, tmp_path)
     open_ = (
         parse(write_report(edited(run, tmp_path, methods=near)).read_text()).one(cls="lead").text
     )
-    assert "clear of every other" in apart
+    assert "clear of every other method's" in apart
     assert "clear of" not in open_
     assert "overlaps" in open_
+
+
+def test_the_lead_is_held_against_every_method_not_the_second_alone(run, tmp_path):
+    """A third method of few cases may have a wider interval than the second."""
+    summary = json.loads((run / "summary.json").read_text())
+    methods = [json.loads(json.dumps(summary["methods"][0])) for _ in range(3)]
+    bounds = ((0.50, 0.48, 0.52), (0.40, 0.39, 0.41), (0.35, 0.20, 0.50))
+    for one, name, (mean, low, high) in zip(methods, "abc", bounds, strict=True):
+        one["method"] = name
+        one["mean"]["cas"], one["interval"]["cas"] = mean, [low, high]
+    page = parse(write_report(edited(run, tmp_path, methods=methods)).read_text())
+    lead = page.one(cls="lead").text
+    assert "clear of" not in lead
+    assert "overlaps that of c" in lead
+
+
+def test_cas_v2_stands_beside_cas_v1(run, tmp_path):
+    name = json.loads((run / "summary.json").read_text())["methods"][0]["method"]
+    tail = [
+        {"method": name, "label": label, "alpha": 0.1, "n": 60, "share_low": 0.3, "low": 0.2,
+         "high": 0.4, "real_share_low": 0.09, "real_low": 0.04, "real_high": 0.15}
+        for label in ("", "x")
+    ]  # fmt: skip
+    block = {"version": "cas-v2", "alpha": 0.1, "tail": tail}
+    page = parse(write_report(edited(run, tmp_path, cas_v2=block)).read_text())
+    _, lines = table(page, "The two tails, 95% intervals below")
+    assert len(lines) == 1
+    assert "30.0%" in lines[0][3].text
 
 
 def test_warns_where_a_method_scores_above_the_real_images(page):
@@ -262,7 +290,7 @@ def test_a_large_run_stays_small(tmp_path):
     run = write_synthetic_run(tmp_path, cases=5000, images=False)
     target = write_report(run)
     assert target.stat().st_size < 400_000
-    assert len(parse(target.read_text()).all("li", "card")) == 24
+    assert len(parse(target.read_text()).all("li", "card")) == 36
 
 
 def test_without_prompts_cas_stays_empty_and_the_report_says_so(run, rows, tmp_path):

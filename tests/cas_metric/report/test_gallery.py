@@ -13,7 +13,7 @@ from tests.cas_metric.report.page import parse
 from tests.cas_metric.report.synthetic_run import write_synthetic_run
 
 from cas_metric.report import write_report
-from cas_metric.report.gallery import worst
+from cas_metric.report.gallery import picks, worst
 from cas_metric.report.thumbnails import MAX_SIDE, encode, thumbnail
 
 KEYS = ["method", "seed", "id"]
@@ -43,13 +43,28 @@ def shown(page):
     return page.all("li", "card")
 
 
-def test_shows_the_24_lowest_as_pandas_finds_them(shown, rows):
-    expected = rows.nsmallest(24, "cas")[KEYS].astype(str).to_numpy().tolist()
-    assert [[c.attrs[f"data-{k}"] for k in KEYS] for c in shown] == expected
+def test_shows_the_lowest_of_each_method_as_pandas_finds_them(shown, rows):
+    for method, own in rows.groupby("method"):
+        of_method = [c for c in shown if c.attrs["data-method"] == method]
+        for pick, find in (("lowest", own.nsmallest), ("best", own.nlargest)):
+            cards_ = [c for c in of_method if c.attrs["data-pick"] == pick]
+            expected = find(len(cards_), "cas")[KEYS].astype(str).to_numpy().tolist()
+            assert len(cards_) >= 4
+            assert [[c.attrs[f"data-{k}"] for k in KEYS] for c in cards_] == expected
 
 
-def test_size_of_the_gallery_is_the_callers(run):
-    assert len(cards(run, gallery=5)) == 5
+def test_no_image_is_shown_twice_and_random_ones_stay_the_same(rows):
+    picked = picks(rows, 5)
+    assert not picked.duplicated(KEYS).any()
+    assert set(picked["pick"]) == {"lowest", "random", "best"}
+    assert picks(rows.sample(frac=1, random_state=2).sort_index(), 5).equals(picked)
+    few = picks(rows.head(3), 5)
+    assert list(few["pick"]) == ["lowest"] * len(few)
+
+
+def test_size_of_the_gallery_is_the_callers(run, rows):
+    methods = rows["method"].nunique()
+    assert len(cards(run, gallery=6 * methods)) == 6 * methods
     assert cards(run, gallery=0) == []
 
 
@@ -77,7 +92,7 @@ def test_cards_carry_scores_prompt_label_and_verdict(shown, rows):
 
 
 def test_filters_offer_what_the_cards_hold(page, shown):
-    for name in ("label", "method"):
+    for name in ("label", "method", "pick"):
         (select,) = [s for s in page.all("select") if s.attrs["name"] == name]
         offered = {o.attrs["value"] for o in select.all("option")} - {""}
         assert offered == {card.attrs[f"data-{name}"] for card in shown}

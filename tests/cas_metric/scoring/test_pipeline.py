@@ -77,8 +77,14 @@ def test_rows_are_the_primitives_of_embeddings_made_by_hand(
         assert row["dd_prob"] == pytest.approx(float(graded), abs=1e-5)
 
 
+def test_the_class_that_the_probe_sees_is_right_where_dd_is(scores: Scores) -> None:
+    seen = (scores.rows["seen"] == scores.rows["label"]).astype(float)
+    assert (seen == scores.rows["dd"]).all()
+    assert set(scores.rows["seen"]) <= set(scores.inputs.classes)
+
+
 def test_columns_order_and_status(scores: Scores) -> None:
-    assert list(scores.rows.columns) == [*COLUMNS, "prompt", "note"]
+    assert list(scores.rows.columns) == [*COLUMNS, "prompt", "note", "seen"]
     assert scores.rows["id"].is_monotonic_increasing
     assert (scores.rows["status"] == "ok").all()
     assert (scores.rows["error"] == "").all()

@@ -24,11 +24,14 @@ if TYPE_CHECKING:
     from cas_metric.runs import Run
     from cas_metric.verbs.compare import compare
     from cas_metric.verbs.diversity import diversity
+    from cas_metric.verbs.explain import explain
     from cas_metric.verbs.fidelity import fidelity
+    from cas_metric.verbs.gate import gate
     from cas_metric.verbs.leakage import leakage
     from cas_metric.verbs.memorization import memorization
     from cas_metric.verbs.preference import preference
     from cas_metric.verbs.score import score
+    from cas_metric.verbs.select import select
     from cas_metric.verbs.utility import utility
 
 __version__ = "0.1.0"
@@ -47,6 +50,9 @@ _HOMES: Final = {
     "memorization": "verbs.memorization",
     "preference": "verbs.preference",
     "score": "verbs.score",
+    "explain": "verbs.explain",
+    "gate": "verbs.gate",
+    "select": "verbs.select",
     "utility": "verbs.utility",
 }
 
@@ -55,7 +61,9 @@ __all__ = [
     "Run",
     "compare",
     "diversity",
+    "explain",
     "fidelity",
+    "gate",
     "leakage",
     "load_domain",
     "load_encoder",
@@ -63,6 +71,7 @@ __all__ = [
     "preference",
     "read_manifest",
     "score",
+    "select",
     "utility",
 ]
 

@@ -17,9 +17,9 @@ from cas_metric.cli.lazy import LazyGroup, verbs_in
 
 #: Verbs in the order of a user's work; any other comes after them.
 ORDER: Final = (
-    *("score", "demo", "doctor", "compare", "study", "preference", "correlate", "memorization"),
-    *("leakage", "diversity", "fidelity", "utility", "audit", "judge", "check", "domains"),
-    *("encoders", "datasets"),
+    *("score", "demo", "doctor", "compare", "explain", "select", "gate", "study", "preference"),
+    *("correlate", "memorization", "leakage", "diversity", "fidelity", "utility", "audit", "judge"),
+    *("check", "domains", "encoders", "datasets"),
 )
 #: Verb to its module and its one-line help.
 VERBS: Final = verbs_in("cas_metric.cli", "cas", ORDER)

@@ -83,6 +83,9 @@ def headline(methods: Sequence[Entry], references: Sequence[Entry]) -> list[str]
             f"{share(tail['rate'])} of its images score below τ = {number(tail.get('tau'))}, where "
             "by definition 25% of the real images do."
         )
+    real = next((one.summary["mean"].get("cas") for one in references if one.ink == "real"), None)
+    if is_number(real):
+        sentences.append(f"Real images reach {number(real)} against themselves.")
     floor = next((one.summary["mean"].get("cas") for one in references if one.ink == "floor"), None)
     if is_number(floor):
         sentences.append(
@@ -100,12 +103,19 @@ def _standing(ranked: Sequence[Entry]) -> str:
         text += f" (95% interval {number(bounds[0])} to {number(bounds[1])})"
     if len(ranked) == 1:
         return text + "."
-    second, other = ranked[1], _interval(ranked[1], "cas")
-    if not bounds or not other:
+    others = {one.name: _interval(one, "cas") for one in ranked[1:]}
+    if not bounds or not all(others.values()):
+        second = ranked[1]
         return f"{text}, ahead of {second.name} at {number(second.summary['mean']['cas'])}."
-    if bounds[0] > other[1]:
-        return f"{text}, the highest, and its interval is clear of every other."
-    return f"{text}; its interval overlaps that of {second.name}, so the order of the two is open."
+    # Not the second alone: a method of fewer cases has a wider interval than one above it.
+    open_ = [name for name, other in others.items() if other and bounds[0] <= other[1]]
+    if not open_:
+        return f"{text}, the highest of the methods; its interval is clear of every other method's."
+    several = len(open_) > 1
+    named = f"{', '.join(open_[:-1])} and {open_[-1]}" if several else open_[0]
+    order = "their order" if several else "the order of the two"
+    whose = "those" if several else "that"
+    return f"{text}; its interval overlaps {whose} of {named}, so {order} is open."
 
 
 def _interval(entry: Entry, key: str) -> Sequence[float] | None:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import pandas as pd
+
 from cas_metric.files import write_bytes
-from cas_metric.images import Window
 from cas_metric.report import content, details, glossary, warning_signs
+from cas_metric.report.explained import read_explained
 from cas_metric.report.format import count
-from cas_metric.report.gallery import make_cards, ranking, worst
+from cas_metric.report.gallery import make_cards, picks, ranking
 from cas_metric.report.rendering import render
 from cas_metric.report.sections import sections_of
+from cas_metric.runs import pictures
 from cas_metric.runs.folder import REPORT, read_run
 from cas_metric.runs.run import Run
 
-GALLERY: Final = 24
+GALLERY: Final = 36
 
 
 def write_report(
@@ -34,7 +38,8 @@ def write_report(
 
     Args:
         run_dir: Directory that ``cas score`` wrote: rows and ``summary.json``.
-        gallery: How many of the lowest-scoring images to show.
+        gallery: How many images to show, about: of each method as many of the lowest, of random
+            ones and of the best.
         generated_root: Folder against which the rows' ``image`` paths are read; by default the
             one that the run's summary names.
         real_root: The same for the ``reference`` paths.
@@ -61,7 +66,7 @@ def render_report(
     real_root: str | Path | None = None,
 ) -> str:
     """The page; arguments as :func:`write_report` takes them."""
-    roots = _roots(run.summary, generated_root, real_root)
+    roots = pictures.roots(run.summary, generated_root, real_root)
     return render("report.html.j2", build_context(run, gallery=gallery, roots=roots))
 
 
@@ -87,10 +92,19 @@ def build_context(
     methods, references = content.entries(rows, run.real, run.floor, summary)
     tau, encoder = summary.get("tau"), summary.get("encoder") or {}
     failures, failures_left = details.failure_table(summary.get("failures") or [])
-    lowest = worst(rows, gallery)
+    shown = picks(_with_calibrated(run), -(-gallery // max(1, 3 * len(methods))))
     inks = {method.name: method.ink for method in methods}
-    locators = _locator(roots[0], "image"), _locator(roots[1], "reference")
-    cards = make_cards(lowest, inks, *locators, windows=_windows(summary))
+    locators = (
+        partial(pictures.locate, roots[0], column="image"),
+        partial(pictures.locate, roots[1], column="reference"),
+    )
+    cards = make_cards(
+        shown,
+        inks,
+        *locators,
+        windows=pictures.windows(summary),
+        explained=read_explained(run),
+    )
     context = {
         "title": glossary.CAS_TERM.name,
         "embedded_world": bool(summary.get("embedded_world")),
@@ -118,6 +132,8 @@ def build_context(
         "cards": cards,
         "card_labels": _options(card.label for card in cards),
         "card_methods": _options(card.method for card in cards),
+        "card_picks": _options(card.pick for card in cards),
+        "explained": any(card.why or card.maps for card in cards),
         "ranked_by": (ranking(rows) or "").upper(),
         "missing": details.missing_table(summary.get("missing") or {}),
         "notes": summary.get("notes") or [],
@@ -127,6 +143,14 @@ def build_context(
         "provenance": details.provenance(summary),
     }
     return context | {"sections": _sections(context)}
+
+
+def _with_calibrated(run: Run) -> pd.DataFrame:
+    """The rows, with the alignment of cas-v2 where the run has it."""
+    calibrated = getattr(run, "calibrated", None)
+    if calibrated is None or len(calibrated) != len(run.rows):
+        return run.rows
+    return run.rows.assign(alignment=calibrated["alignment"].to_numpy())
 
 
 def _tail_context(
@@ -162,46 +186,9 @@ def _sections(context: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("distribution", "Distribution", context["ecdf"]),
         ("primitives", "Scores", context["primitives"]),
         ("classes", "Classes", context["class_tables"]),
-        ("worst", "Lowest images", context["cards"]),
+        ("worst", "Images", context["cards"]),
         *((one.name, one.title, True) for one in context["more"]),
         ("failures", "Failures", True),
         ("provenance", "Provenance", True),
     )
     return [(name, title) for name, title, shown in every if shown]
-
-
-def _roots(
-    summary: Mapping[str, Any], generated: str | Path | None, real: str | Path | None
-) -> tuple[Path | None, Path | None]:
-    """Folders of the generated and the real images: as given, else as the summary names them."""
-    named = _inputs(summary)
-    given = zip((generated, real), named, strict=True)
-    first, second = (Path(g or n["root"]) if g or n.get("root") else None for g, n in given)
-    return first, second
-
-
-def _windows(summary: Mapping[str, Any]) -> tuple[Window | None, Window | None]:
-    """Display windows of the generated and the real images, as the summary states them."""
-    first, second = (Window(*w) if (w := n.get("window")) else None for n in _inputs(summary))
-    return first, second
-
-
-def _inputs(summary: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """What the summary says of the generated and of the real images."""
-    inputs = (summary.get("provenance") or {}).get("inputs") or {}
-    return inputs.get("generated") or {}, inputs.get("real") or {}
-
-
-def _locator(root: Path | None, column: str) -> Callable[[Mapping[str, Any]], Path | None]:
-    """Finds the file that a row names in ``column``; absolute paths need no root."""
-
-    def locate(row: Mapping[str, Any]) -> Path | None:
-        name = row.get(column)
-        if not isinstance(name, str) or not name:
-            return None
-        path = Path(name)
-        if ".." in path.parts or (root is None and not path.is_absolute()):
-            return None
-        return (root or Path()) / path
-
-    return locate

@@ -16,15 +16,16 @@ from cas_metric.scoring.diagnosis import Judge
 from cas_metric.scoring.embeddings import ImageSet, Texts, gather
 from cas_metric.scoring.inputs import Inputs
 
-#: Columns of every row, in file order; ``patient``, ``prompt`` and ``note`` (the image is
-#: blank or faint) follow where there are any, then the attributes by which images are grouped.
+#: Columns of every row, in file order; ``patient``, ``prompt``, ``note`` (the image is blank or
+#: faint) and ``seen`` (the class that the probe sees) follow where there are any, then the
+#: attributes by which images are grouped.
 COLUMNS: Final = (
     *("id", "method", "seed", "label", "image", "reference"),
     *("vdc", "ccs", "dd", "dd_prob", "sfs", "cas"),
     *("prompt_tokens", "checklist_tokens", "prompt_truncated", "checklist_truncated"),
     *("status", "error"),
 )
-OPTIONAL_COLUMNS: Final = ("patient", "prompt", "note")
+OPTIONAL_COLUMNS: Final = ("patient", "prompt", "note", "seen")
 
 #: Decimals of a score in the rows. Six lie well above the noise of float32 arithmetic, so that
 #: rows stay the same from run to run, and well below any difference that means something.
@@ -67,6 +68,7 @@ def score_side(side: Side, inputs: Inputs, texts: Texts, judge: Judge) -> pd.Dat
     prompt_rows = texts.rows(table["prompt"].tolist())
     checklist_rows = texts.rows([checklists[label] for label in table["label"]])
     scores = _scores(side, texts, prompt_rows, checklist_rows, judge)
+    seen = _seen(side, judge, inputs.classes)
     rows = table[["id", "method", "seed", "label", "image", "patient", "prompt"]].copy()
     rows["reference"] = list(side.reference_names)
     for name, values in scores.items():
@@ -77,6 +79,7 @@ def score_side(side: Side, inputs: Inputs, texts: Texts, judge: Judge) -> pd.Dat
     reasons = _reasons(side, texts, checklists, scores, judge)
     rows["error"] = reasons
     rows["note"] = [", ".join(notes_of(steps)) for steps in side.images.steps]
+    rows["seen"] = seen
     failed = ~side.images.usable
     rows["status"] = np.select([failed, np.array(reasons) != ""], ["failed", "partial"], "ok")
     optional = [name for name in OPTIONAL_COLUMNS if (rows[name] != "").any()]
@@ -116,6 +119,20 @@ def _scores(
     cas: NDArray[np.float64] = primitives.clinical_alignment(*four)
     scores["cas"] = np.round(cas, DECIMALS)
     return scores
+
+
+def _seen(side: Side, judge: Judge, classes: Sequence[str]) -> list[str]:
+    """The class that the probe sees in each image; empty without a probe or an embedding."""
+    seen = []
+    for start in range(0, len(side.table), _TOGETHER):
+        block = slice(start, start + _TOGETHER)
+        logits = judge.logits(side.images.embeddings[block], side.judged_by[block])
+        if logits is None:
+            return [""] * len(side.table)
+        known = np.atleast_1d(np.isfinite(logits).all(axis=-1))
+        found = zip(logits, known, strict=True)
+        seen += [classes[int(one.argmax())] if ok else "" for one, ok in found]
+    return seen
 
 
 def _diagnosis(logits: NDArray[np.float32] | None, labels: NDArray[np.int64]) -> Scores:

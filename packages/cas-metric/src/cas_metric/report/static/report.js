@@ -120,13 +120,14 @@ const gallery = controls && document.querySelector(".gallery");
 const CARD_COLUMNS = ["id", "method", "seed", "label", "cas", "vdc", "ccs", "dd", "sfs", "file"];
 
 function arrange() {
-  const { sort, label, method, wrong } = controls.elements;
+  const { sort, pick, label, method, wrong } = controls.elements;
   const cards = [...gallery.children];
   cards.sort((a, b) => compare(a.dataset[sort.value], b.dataset[sort.value], 1)
     || a.dataset.rank - b.dataset.rank);
   gallery.append(...cards);
   for (const card of cards) {
-    card.hidden = (label.value && card.dataset.label !== label.value)
+    card.hidden = (pick.value && card.dataset.pick !== pick.value)
+      || (label.value && card.dataset.label !== label.value)
       || (method.value && card.dataset.method !== method.value)
       || (wrong.checked && card.dataset.wrong !== "1");
   }

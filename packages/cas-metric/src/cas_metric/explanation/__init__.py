@@ -1,0 +1,1 @@
+"""Why an image scores low: which primitive, which attribute of its checklist, and where."""

@@ -1,0 +1,124 @@
+"""``cas explain`` and ``cas select`` on a run of phantoms, from the command line on."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import cas_metric
+from cas_metric.cli import explain, select
+from cas_metric.errors import InputError
+from cas_metric.manifest.sources import as_manifest
+from cas_metric.phantoms.dataset import write_generated_set, write_phantom_dataset
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    root = tmp_path_factory.mktemp("world")
+    real = write_phantom_dataset(
+        "chexpert", root / "real", train=40, test=40, seed=91, balanced=True
+    )["test"]
+    made = write_generated_set("chexpert", real, root / "made", kind="wrong")
+    # One image is there twice, and one cannot be read.
+    images = sorted((made / "images").iterdir())
+    shutil.copyfile(images[1], images[2])
+    images[0].write_bytes(b"no image")
+    cas_metric.score(made, real, cache=root / "cache", out=root / "run")
+    return root
+
+
+def invoke(app, *arguments):
+    found = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
+    assert found.exit_code in (0, 3), found.output
+    return found
+
+
+def test_explanations_enter_the_report_until_the_rows_change(world):
+    before = (world / "run/report.html").read_text()
+    told = json.loads(
+        invoke(
+            explain.app, world / "run", "--count", 2, "--cache", world / "cache", "--json"
+        ).stdout
+    )
+    assert len(told["images"]) == 2
+    worst = pd.read_parquet(world / "run/per_image.parquet").nsmallest(2, "cas")
+    assert [one["id"] for one in told["images"]] == list(worst["id"])
+    for one in told["images"]:
+        for attribute in one["attributes"]:
+            with Image.open(world / "run" / attribute["map"]) as drawn:
+                assert drawn.size == (64, 64)
+    table = pd.read_csv(world / "run/explanation.csv")
+    assert set(table["attribute"]) == {"Location", "Lesion Type", "Shape/Size", "Color", "Texture"}
+    assert (
+        table.sort_values(["id", "place"]).groupby("id")["deviation"].diff().dropna() >= 0
+    ).all()
+    after = (world / "run/report.html").read_text()
+    assert "lowest against real images" in after
+    assert "lowest against real images" not in before
+    assert "seen as" in before
+    text = (world / "run/explanation.json").read_text().replace(told["rows"], "0" * 64)
+    (world / "run/explanation.json").write_text(text)
+    assert "lowest against real" not in cas_metric.Run.load(world / "run").to_html()
+
+
+def test_what_cannot_be_explained_is_refused(world):
+    options = {"cache": world / "cache", "maps": False}
+    with pytest.raises(InputError, match="no image 'nobody'"):
+        cas_metric.explain(world / "run", images=["nobody"], **options)
+    with pytest.raises(InputError, match="not the encoder that the run was scored by"):
+        cas_metric.explain(world / "run", encoder="phantom-metaclip", **options)
+
+
+def test_selected_images_are_a_manifest_that_verbs_read(world, tmp_path):
+    out = tmp_path / "chosen"
+    arguments = [world / "run", "--out", out, "--keep", "top:0.5", "--files", "copy"]
+    invoke(select.app, *arguments, "--cache", world / "cache")
+    table = pd.read_csv(out / "selection.csv", keep_default_na=False)
+    assert len(table) == 40
+    assert (table["kept"] == (table["reason"] == "")).all()
+    reasons = table.set_index("id")["reason"]
+    assert reasons.str.contains("could not be scored").sum() == 1
+    assert reasons.str.startswith("the same file as").sum() == 1
+    kept = as_manifest(out)
+    assert list(kept.rows["id"]) == list(table[table["kept"]]["id"])
+    assert all(path.is_file() and out in path.parents for path in kept.paths())
+    told = json.loads((out / "selection.json").read_text())
+    assert told["diversity"]["after"] > 1
+    again = cas_metric.select(world / "run", keep=["top:0.5"], diversity=False)
+    assert list(again.tables["selection"]["kept"]) == list(table["kept"])
+
+
+def test_without_files_the_manifest_names_them_where_they_are(world, tmp_path):
+    found = cas_metric.select(world / "run", keep=["top:0.5"], diversity=False)
+    kept = as_manifest(found.save(tmp_path / "names"))
+    assert kept.paths()[0].parent == world / "made/images"
+
+
+def test_near_copies_of_training_images_are_refused(world):
+    own = {"keep": ["top:1"], "train": world / "made", "diversity": False}
+    with pytest.raises(InputError, match=r"left: \d+ of 40 images: near-copy of training"):
+        cas_metric.select(world / "run", **own)
+
+
+def test_labels_give_the_threshold(world, tmp_path):
+    rows = pd.read_parquet(world / "run/per_image.parquet")
+    usable = rows[rows["status"] != "failed"].head(30)
+    labels = pd.DataFrame({"id": usable["id"], "good": np.arange(30) % 2})
+    labels.to_csv(tmp_path / "labels.csv", index=False)
+    found = cas_metric.select(
+        world / "run", keep=["risk:0.3"], labels=tmp_path / "labels.csv", diversity=False
+    )
+    table = found.tables["selection"].merge(labels, on="id")
+    bad = ((table["level"] >= found.summary["threshold"]) & (table["good"] == 0)).sum()
+    assert bad <= 0.3 * 31 - 1
+    with pytest.raises(InputError, match="a risk needs labelled images"):
+        cas_metric.select(world / "run", keep=["risk:0.3"])
+
+
+def test_nothing_left_is_an_error_that_says_why(world):
+    with pytest.raises(InputError, match=r"nothing is left: 38 of 40 images: lower than all"):
+        cas_metric.select(world / "run", keep=["alpha:0.95"], diversity=False)
