@@ -30,7 +30,7 @@ def conformal_rank(value: float, calibration: ArrayLike, tie: float) -> float:
     Returns:
         In (0, 1]: ``P(rank <= a) = a`` for a value that is exchangeable with them, for every a.
 
-    Example:
+    Examples:
         >>> conformal_rank(0.0, [1.0, 2.0, 3.0], 1.0)
         0.25
     """

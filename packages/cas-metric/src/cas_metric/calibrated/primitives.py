@@ -40,7 +40,7 @@ def log_odds(logits: NDArray[np.floating], classes: Ints) -> Floats:
         logits: ``(N, C)`` of the probe.
         classes: ``(N,)`` from 0; -1 where the label is no class, which gives NaN.
 
-    Example:
+    Examples:
         >>> log_odds(np.log([[0.75, 0.25]]), np.array([0])).round(4).tolist()
         [1.0986]
     """

@@ -85,7 +85,7 @@ def _row(own: pd.DataFrame, real: pd.DataFrame, level: float) -> dict[str, Any]:
 def exact_interval(hits: int, size: int, level: float = CONFIDENCE) -> tuple[float, float]:
     """Clopper and Pearson's interval of a share.
 
-    Example:
+    Examples:
         >>> [round(end, 4) for end in exact_interval(0, 10)]
         [0.0, 0.3085]
     """

@@ -104,7 +104,7 @@ def read_policy(path: str | Path) -> Policy:
         InputError: No YAML, an unknown key or a rule that says nothing, or too much. The message
             names the line.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> file = Path(tempfile.mkdtemp()) / "policy.yaml"
         >>> _ = file.write_text("rules: [{metric: cas, at_least: 0.4}]")

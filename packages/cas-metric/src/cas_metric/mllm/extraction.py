@@ -56,7 +56,7 @@ def spoken(text: str) -> str:
     opened it: chat templates put that one into the question. A block that is never closed holds no
     answer, and neither does what stands before it, which the model went on to think over.
 
-    Example:
+    Examples:
         >>> spoken('a draft {"a": 1} </think> {"a": 2}')
         '{"a": 2}'
         >>> spoken('<think>perhaps {"a": 1}')

@@ -23,7 +23,7 @@ class Secret:
     Args:
         key: Printable ASCII; may be empty.
 
-    Example:
+    Examples:
         >>> Secret("sk-secret/1").hide('{"said": "\u0073k-secret\/1"}')
         '{"said": "***"}'
     """

@@ -70,7 +70,7 @@ def risk_threshold(scores: ArrayLike, good: ArrayLike, risk: float) -> float:
 
     Source: Angelopoulos, Bates, Fisch, Lei and Schuster (2024), *Conformal Risk Control*, eq. (4).
 
-    Example:
+    Examples:
         >>> risk_threshold([0.1, 0.2, 0.3, 0.4], [False, True, True, True], 0.25)
         0.2
     """

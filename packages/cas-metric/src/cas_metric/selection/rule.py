@@ -33,7 +33,7 @@ def parse_keep(rules: Sequence[str]) -> Keep:
     Raises:
         InputError: Another word, no share, or a rule given twice.
 
-    Example:
+    Examples:
         >>> parse_keep(["alpha:0.1", "top:0.5"])
         Keep(alpha=0.1, top=0.5, risk=None)
     """

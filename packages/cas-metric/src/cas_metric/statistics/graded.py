@@ -105,7 +105,7 @@ def auroc(scores: Floats, truth: Floats) -> float:
 
     Ties count half. NaN where no item is present, or none absent.
 
-    Example:
+    Examples:
         >>> auroc(np.array([0.1, 0.4, 0.4, 0.9]), np.array([0.0, 0.0, 1.0, 1.0]))
         0.875
     """

@@ -52,7 +52,7 @@ class Design:
     Raises:
         InputError: The parts do not go together.
 
-    Example:
+    Examples:
         >>> [question.text for question in Design(points=5, items=("Realism",)).questions]
         ['Realism']
     """

@@ -74,7 +74,7 @@ def public_host(url: str) -> str:
     Raises:
         InputError: It is no http or https address.
 
-    Example:
+    Examples:
         >>> public_host("https://Ranking.example.org/study/")
         'ranking.example.org'
     """

@@ -30,7 +30,7 @@ def choose_pair(shown: Floats, here: Floats, rng: np.random.Generator) -> tuple[
         here: ``(m, m)``, the same of this case alone: it decides among equals.
         rng: Decides what is left, and who stands first.
 
-    Example:
+    Examples:
         >>> shown = np.array([[0, 2, 1], [2, 0, 2], [1, 2, 0]])
         >>> sorted(choose_pair(shown, np.zeros((3, 3)), np.random.default_rng(0)))
         [0, 2]

@@ -72,7 +72,7 @@ def power(plan: Plan, cases: int, raters: int) -> float:
         cases: At least 2.
         raters: At least 1; each judges every case.
 
-    Example:
+    Examples:
         >>> round(power(Plan(win_rate=0.7), cases=50, raters=1), 2)
         0.86
     """

@@ -48,7 +48,7 @@ def turing_test(calls: pd.DataFrame, rater: str = "") -> Turing:
             rater and image.
         rater: Whose they are.
 
-    Example:
+    Examples:
         >>> import pandas as pd
         >>> rows = [(c, f"{c}{r}", r == 1, r) for c in "abcde" for r in (0, 1)]
         >>> columns = ["case", "image", "is_real", "called_real"]
@@ -92,7 +92,7 @@ def exact_p(strata: Iterable[tuple[NDArray[np.int64], NDArray[np.bool_]]]) -> fl
     Returns:
         In (0, 1]; 1 where no stratum holds both kinds.
 
-    Example:
+    Examples:
         >>> scores, is_real = np.array([1, 1, 0, 0]), np.array([True, True, False, False])
         >>> round(exact_p([(scores, is_real)]), 6)  # one way of six
         0.166667

@@ -59,9 +59,11 @@ def gate(
     Raises:
         InputError: A run or the policy cannot be read, or a rule speaks of what is not there.
 
-    Example:
+    Examples:
         >>> import cas_metric
-        >>> cas_metric.gate("runs/new", "policy.yaml").verdict               # doctest: +SKIP
+        >>> from pathlib import Path
+        >>> _ = Path("policy.yaml").write_text("rules: [{score: cas, at_least: -1}]")
+        >>> cas_metric.gate("demo/run", "policy.yaml").verdict
         'pass'
     """
     import pandas as pd

@@ -281,7 +281,7 @@ def plan(
     Raises:
         InputError: A value out of its range.
 
-    Example:
+    Examples:
         >>> plan(win_rate=0.65, raters=2).summary["rows"][0]["cases"]
         82
     """

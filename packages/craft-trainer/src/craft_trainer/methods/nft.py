@@ -255,7 +255,7 @@ class Nft(Method):
 def relative(scores: Tensor, group: int) -> Tensor:
     """``(B * group,)`` scores, group by group, to r in [0, 1]: ½ where a prompt's are all equal.
 
-    Example:
+    Examples:
         >>> import torch
         >>> relative(torch.tensor([1.0, 0.0, 0.0, 0.0]), group=2)  # two prompts, two images each
         tensor([1.0000, 0.5000, 0.0000, 0.5000])

@@ -218,7 +218,7 @@ class Trajectories:
 def chosen_steps(kind: str, count: int, steps: int, rng: np.random.Generator) -> tuple[int, ...]:
     """Positions of the ``count`` differentiated steps among ``steps``.
 
-    Example:
+    Examples:
         >>> chosen_steps("last", 2, 20, np.random.default_rng(0))
         (18, 19)
     """
