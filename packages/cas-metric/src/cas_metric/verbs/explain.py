@@ -93,8 +93,8 @@ def explain(
     Examples:
         >>> import cas_metric
         >>> found = cas_metric.explain("demo/run", count=3)
-        >>> found.tables["explanation"]["id"].nunique()
-        3
+        >>> found.tables["explanation"].groupby("method")["id"].nunique().tolist()
+        [3, 3, 3]
     """
     from cas_metric.embedding.cache import EmbeddingCache
     from cas_metric.explanation.why import explain_attributes, explain_primitives

@@ -62,7 +62,7 @@ def gate(
     Examples:
         >>> import cas_metric
         >>> from pathlib import Path
-        >>> _ = Path("policy.yaml").write_text("rules: [{score: cas, at_least: -1}]")
+        >>> _ = Path("policy.yaml").write_text("rules: [{metric: cas, at_least: -1}]")
         >>> cas_metric.gate("demo/run", "policy.yaml").verdict
         'pass'
     """

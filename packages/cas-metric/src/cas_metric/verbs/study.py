@@ -90,7 +90,7 @@ def create(
         >>> sets = [f"{kind}=demo/generated/{kind}" for kind in ("faithful", "wrong")]
         >>> made = create("study", sets, real="demo/real/test", cases=4, raters=["ann"])
         >>> sorted(made.summary)
-        ['cases', 'folder', 'labels', 'links', 'methods', 'notes']
+        ['cases', 'design', 'folder', 'labels', 'links', 'methods', 'notes']
     """
     from cas_metric.files import read_text
     from cas_metric.images import Window
