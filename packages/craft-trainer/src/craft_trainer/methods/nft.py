@@ -56,6 +56,12 @@ class NftStage(TrainedStage):
         guidance: Of the images that are drawn; the original takes none.
         prefix: How they are drawn; by default by every step of the sampler.
         kl_to_base: As of a ``lora`` stage, on the noisy versions.
+
+    Examples:
+        >>> import yaml
+        >>> text = "{method: nft, steps: 200, score: cas}"
+        >>> sorted(NftStage.model_validate(yaml.safe_load(text)).rewarded())
+        ['ccs', 'dd', 'sfs', 'vdc']
     """
 
     method: Literal["nft"]
