@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import typer
 from tests.support.sockets import refuse_sockets
 
+import cas_metric
 from cas_metric.cli.main import app as cas
 from cas_metric.cli.main import main as run_cas
 from cas_metric.phantoms.dataset import write_phantom_dataset
@@ -25,6 +27,8 @@ HERE = {
     "cas memorization": [*SETS, "--encoder", "phantom-dino"],
     "cas diversity": ["data/test", "--no-lpips", "--encoder", "phantom-dino"],
     "cas fidelity": [*SETS, "--encoder", "phantom-dino"],
+    "cas explain": ["run", "--count", "1"],
+    "cas select": ["run", "--keep", "top:0.5", "--out", "selected"],
     "cas encoders check": ["phantom-siglip"],
     "cas encoders tokens": ["phantom-siglip", "a plaque"],
     "cas encoders checklists": ["phantom-siglip", "--domain", "chexpert"],
@@ -37,6 +41,8 @@ ELSEWHERE = {
     "cas fidelity": [*SETS, "--encoder", "rad-dino"],
     "cas audit": ["data/test", "--mllm", "local:someone/model"],
     "cas judge": ["a=data/test", "b=data/test", "--mllm", "openai:model"],
+    "cas explain": ["of-another-encoder"],
+    "cas select": ["of-another-encoder", "--keep", "top:0.5", "--out", "selected"],
     "cas encoders check": ["siglip"],
     "cas encoders tokens": ["siglip", "a plaque"],
     "cas encoders checklists": ["siglip", "--domain", "chexpert"],
@@ -60,10 +66,23 @@ def sockets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[object]:
     return refuse_sockets(monkeypatch, tmp_path / "empty")
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images, a run over them, and the same as if an encoder had scored it that is not here."""
+    folder = tmp_path_factory.mktemp("made")
+    write_phantom_dataset("chexpert", folder / "data", train=12, test=8)
+    images = folder / "data" / "test"
+    run = cas_metric.score(
+        images, images, encoder="phantom-siglip", cache="none", out=folder / "run"
+    )
+    other = dict(run.summary, encoder={**run.summary["encoder"], "name": "siglip"})
+    replace(run, summary=other).save(folder / "of-another-encoder")
+    return folder
+
+
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_phantom_dataset("chexpert", tmp_path / "data", train=12, test=8)
-    monkeypatch.chdir(tmp_path)
+def world(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(made)
     monkeypatch.setenv("CAS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("CAS_MLLM_API_KEY", "no-key")
 

@@ -103,7 +103,7 @@ def test_without_the_package_the_methods_that_are_there_are_named() -> None:
         "output": "x", "base": "x", "data": {"train": "x"},
         "stages": [{"method": "qqq", "steps": 1}],
     }  # fmt: skip
-    with pytest.raises(InputError, match="craft, dpo, lora, textual_inversion, zero_shot"):
+    with pytest.raises(InputError, match="craft, dpo, lora, nft, textual_inversion, zero_shot"):
         parse_config(values)
     for wrong in ("os", "denoising", "base", "..config", ""):  # files that are no method
         with pytest.raises(InputError, match="no method"):

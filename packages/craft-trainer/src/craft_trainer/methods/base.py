@@ -85,7 +85,7 @@ class Setup:
 
     Examples:
         >>> sorted(Setup.__dataclass_fields__)
-        ['cache', 'config', 'examples', 'latent', 'model', 'once']
+        ['cache', 'config', 'examples', 'latent', 'model', 'once', 'processes']
     """
 
     config: Config
