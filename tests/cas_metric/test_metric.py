@@ -155,6 +155,16 @@ def test_without_ids_every_image_counts_and_reset_forgets(
         metric.compute()
 
 
+def test_columns_of_a_frame_do_for_texts(metric: ClinicalAlignmentScore, batch: dict) -> None:
+    metric.update(**_part(batch, 0, 5))
+    expected = metric.rows()
+    metric.reset()
+    part = _part(batch, 0, 5)
+    columns = {name: pd.Series(part[name], index=range(7, 12)) for name in ("labels", "prompts")}
+    metric.update(**(part | columns))
+    pd.testing.assert_frame_equal(metric.rows(), expected)
+
+
 def test_plot_draws_one_bar_or_point_a_score(metric: ClinicalAlignmentScore, batch: dict) -> None:
     import matplotlib as mpl
 

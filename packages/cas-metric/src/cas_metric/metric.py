@@ -129,6 +129,7 @@ class ClinicalAlignmentScore(Metric):
             InputError: Lengths differ, pixels are not finite or not in [0, 1], an id is negative,
                 or a label is unknown or without a checklist.
         """
+        labels, prompts = list(labels), list(prompts)  # also the columns of a frame
         sizes = {len(images), len(labels), len(prompts), len(references)}
         if len(sizes) != 1 or (ids is not None and len(ids) != len(images)):
             raise InputError("images, labels, prompts, references and ids must be equally many")

@@ -43,8 +43,8 @@ class TailStatistics(NamedTuple):
     """The tail of one set of generated images against one reference distribution.
 
     Attributes:
-        tau: Threshold, with the interval of the resampled reference set.
-        rate: Share of images with CAS below tau, with both sets resampled.
+        tau: Threshold, with the interval between order statistics of the reference set.
+        rate: Share of images with CAS below tau; its interval carries that of tau.
         p10: 10th percentile of the generated CAS.
         n: Number of scored images.
         n_low: How many of them are below tau.

@@ -68,14 +68,15 @@ def diversity(
             "without LPIPS and without embeddings nothing is left to measure",
             fix="leave out one of --no-lpips and --no-embeddings",
         )
+    manifests = [one for one in (manifest, other) if one is not None]
     summary: dict[str, Any] = {"failures": {}}
     if lpips:
         path = Path(backbone) if backbone is not None else None
         summary["lpips"] = _lpips(manifest, path, offline, summary["failures"], progress)
     if embeddings:
-        model = choose_encoder(encoder, manifest, device=device, offline=offline)
+        phantom = next((one for one in manifests if is_phantom(one)), manifest)
+        model = choose_encoder(encoder, phantom, device=device, offline=offline)
         summary |= _embeddings(manifest, other, model, running, summary["failures"], progress)
-    manifests = [one for one in (manifest, other) if one is not None]
     summary["embedded_world"] = any(is_phantom(one) for one in manifests)
     return Result(
         "diversity",
