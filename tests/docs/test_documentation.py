@@ -150,7 +150,7 @@ def test_the_first_walkthrough_runs_as_printed(tmp_path: Path) -> None:
         f"batch {protocol.PROBE_BATCH_SIZE}",
         f"seed {protocol.PROBE_SEED}",
         f"intervals | {protocol.CONFIDENCE:.0%}, over cases",
-        f"{protocol.PHASH_BITS}-bit pHash within {protocol.PHASH_THRESHOLD} bits",
+        f"64-bit pHash within {protocol.PHASH_THRESHOLD} bits",
         f"SSIM above {protocol.SSIM_THRESHOLD} on {protocol.SSIM_SIZE}×{protocol.SSIM_SIZE}",
         f"{protocol.TAIL_QUANTILE * 100:.0f}th percentile",
         f"(`{protocol.TEXT_POLICY}`)",

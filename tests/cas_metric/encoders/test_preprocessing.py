@@ -22,9 +22,9 @@ from cas_metric.encoders.preprocessing import (
     Preprocessing,
     from_processor,
     resize_like_tensorflow,
-    to_uint8,
 )
 from cas_metric.errors import InputError
+from cas_metric.images import to_uint8
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)

@@ -59,7 +59,6 @@ SMALL_CLASS: Final = 20
 # -- memorization (Appendix M) ------------------------------------------------------------------
 SSIM_THRESHOLD: Final = 0.95
 PHASH_THRESHOLD: Final = 5
-PHASH_BITS: Final = 64
 #: Side of the greyscale square on which SSIM is taken (ours; the paper names none).
 SSIM_SIZE: Final = 256
 

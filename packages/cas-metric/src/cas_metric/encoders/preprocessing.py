@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from cas_metric.encoders.memory import digest_of
 from cas_metric.errors import InputError
+from cas_metric.images import to_uint8
 
 #: PIL's resampling codes, as processors store them, and torch's names.
 _INTERPOLATION = {2: "bilinear", 3: "bicubic"}
@@ -225,13 +226,6 @@ def settings_digest(processor: Any) -> str:
     settings = processor.to_dict()
     kept = {key: value for key, value in settings.items() if key not in _BOOKKEEPING}
     return digest_of(json.loads(json.dumps(kept, default=str)))
-
-
-def to_uint8(image: np.ndarray) -> np.ndarray:
-    """``(H, W, 3)`` uint8 as it is; float in [0, 1] rounded to 8 bits."""
-    if image.dtype == np.uint8:
-        return image
-    return np.clip(np.rint(image * 255.0), 0, 255).astype(np.uint8)
 
 
 def resize_like_tensorflow(image: np.ndarray, size: int) -> np.ndarray:

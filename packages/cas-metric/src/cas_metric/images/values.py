@@ -184,7 +184,7 @@ def grey_to_rgb(values: np.ndarray) -> np.ndarray:
 
 
 def to_uint8(pixels: np.ndarray) -> np.ndarray:
-    """8-bit pixels of a :class:`LoadedImage`: rounded where they are float, else unchanged.
+    """8-bit pixels: rounded where they are float in [0, 1], else unchanged.
 
     Examples:
         >>> to_uint8(np.full((1, 1, 3), 0.5, np.float32)).tolist()
@@ -193,7 +193,7 @@ def to_uint8(pixels: np.ndarray) -> np.ndarray:
     if pixels.dtype == np.uint8:
         return pixels
     scaled = pixels * 255.0
-    return np.rint(scaled, out=scaled).astype(np.uint8)
+    return np.clip(np.rint(scaled, out=scaled), 0, 255, out=scaled).astype(np.uint8)
 
 
 def to_tensor(pixels: np.ndarray) -> torch.Tensor:

@@ -135,7 +135,7 @@ class Inception(_ImagesOnly):
             interpolate_bilinear_2d_like_tensorflow1x as resize,
         )
 
-        from cas_metric.encoders.preprocessing import to_uint8
+        from cas_metric.images import to_uint8
 
         arrays = [torch.from_numpy(np.array(to_uint8(image))).float() for image in images]
         parts = [
@@ -169,7 +169,7 @@ class Resized(_ImagesOnly):
         """8-bit arrays, resized by an antialiasing triangle filter, then the encoder's own way."""
         from PIL import Image
 
-        from cas_metric.encoders.preprocessing import to_uint8
+        from cas_metric.images import to_uint8
 
         small = [
             Image.fromarray(np.asarray(to_uint8(image))).resize(

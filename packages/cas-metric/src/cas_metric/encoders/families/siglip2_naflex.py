@@ -44,7 +44,7 @@ class Patches:
         import torch
         from PIL import Image
 
-        from cas_metric.encoders.preprocessing import to_uint8
+        from cas_metric.images import to_uint8
 
         # The processor repeats a last patch for nothing: each image has a length of its own.
         pictures = [Image.fromarray(to_uint8(image)) for image in images]
