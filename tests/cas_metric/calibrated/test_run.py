@@ -40,6 +40,9 @@ def test_rows_of_v1_stay_and_the_calibrated_ones_stand_beside(
     ranks = run.calibrated[[*(c for c in COLUMNS if c.startswith("rank_")), "alignment"]]
     assert ((ranks > 0) & (ranks <= 1)).all(axis=None)
     assert run.summary["cas_v2"]["version"] == "cas-v2"
+    (line,) = (line for line in done.out.splitlines() if line.startswith("cas-v2: "))
+    assert f"generated {run.calibrated['low'].mean():.3f}" in line
+    assert "held-out real images" in line
     assert cas_metric.Run.load(tmp_path / "one").calibrated is None
     assert "cas_v2" not in cas_metric.Run.load(tmp_path / "one").summary
 

@@ -81,6 +81,8 @@ def _lines(summary: Mapping[str, Any]) -> Iterator[str]:
                 f"{one['method']}: scored for {covered['cases']} of {covered['of']} real cases; "
                 "its tail is held against these alone"
             )
+    if calibrated := summary.get("cas_v2"):
+        yield _calibrated_line(calibrated)
     yield from _self_test_lines(summary["self_test"])
     yield from _probe_lines(summary["probe"])
     if (change := summary["precision"]) and "problem" in change:
@@ -109,6 +111,23 @@ def _lines(summary: Mapping[str, Any]) -> Iterator[str]:
         f"embedded {timing['images_embedded']} images, {timing['images_from_cache']} from cache, "
         f"in {timing['seconds']:.1f} s"
     )
+
+
+def _calibrated_line(found: Mapping[str, Any]) -> str:
+    """Which share of each method is less aligned than nearly all real images of its class."""
+    alpha = found["alpha"]
+    rows = [one for one in found["tail"] if one["alpha"] == alpha and not one["label"]]
+    told = [f"{one['method']} {_share(one['share_low'], one['low'], one['high'])}" for one in rows]
+    real = [_share(one["real_share_low"], one["real_low"], one["real_high"]) for one in rows[:1]]
+    return (
+        f"{found['version']}: lower than all but {alpha:g} of real images of the class: "
+        f"{', '.join(told)}; held-out real images {''.join(real)}"
+    )
+
+
+def _share(value: float, low: float | None, high: float | None) -> str:
+    bounds = "" if low is None or high is None else f" ({between([low, high])})"
+    return f"{fixed(value)}{bounds}"
 
 
 def _subgroups(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
