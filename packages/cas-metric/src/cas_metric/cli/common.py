@@ -75,7 +75,7 @@ class CountProgress:
         self._bar = progress()
         self._task: TaskID | None = None
         self._started = self._told = time.monotonic()
-        self._first = 0
+        self._first = self._last = 0
 
     def __enter__(self) -> Self:
         return self
@@ -99,6 +99,9 @@ class CountProgress:
     def __call__(self, done: int, total: int) -> None:
         """Show that ``done`` of ``total`` are done."""
         now = time.monotonic()
+        if done < self._last:
+            self.counting(self.what)  # the same is counted again, of another set
+        self._last = done
         if self._task is None:
             self._started = self._told = now
             self._bar.start()
@@ -106,7 +109,7 @@ class CountProgress:
             self._first = done
             return
         rate = (done - self._first) / max(now - self._started, 1e-6)
-        self._bar.update(self._task, completed=done, rate=f"{rate:.1f} {self.what}/s")
+        self._bar.update(self._task, completed=done, total=total, rate=f"{rate:.1f} {self.what}/s")
         if not self._bar.console.is_terminal and now - self._told >= _LINE_SECONDS:
             self._told = now
             left = (total - done) / rate if rate else float("nan")

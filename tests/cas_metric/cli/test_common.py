@@ -1,0 +1,28 @@
+"""How far a long verb has come, in a log."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from cas_metric.cli import common
+
+
+def test_a_second_count_starts_its_own_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, log = [0.0], io.StringIO()
+    monkeypatch.setattr(common.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(common, "console_err", lambda: Console(file=log, width=200))
+    with common.CountProgress("images") as bar:
+        for total in (624, 300):
+            for done in (1, 61):
+                bar(done, total)
+                clock[0] += 60.0
+            bar(total - 120, total)
+    lines = [line for line in log.getvalue().splitlines() if " of " in line]
+    assert [line.split(",")[0] for line in lines] == [
+        "61 of 624 images", "504 of 624 images", "61 of 300 images", "180 of 300 images"
+    ]  # fmt: skip
+    assert "-" not in log.getvalue()
+    assert lines[2] == "61 of 300 images, 1.0/s, 239 s left"
