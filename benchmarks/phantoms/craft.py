@@ -101,7 +101,15 @@ def configuration(
 
 
 class Experiment:
-    """The commands of one domain."""
+    """The commands of one domain.
+
+    Attributes:
+        methods: Whose images are compared.
+        focus: The one that the others are held against.
+    """
+
+    methods: tuple[str, ...] = tuple(METHODS)
+    focus = "craft"
 
     def __init__(self, domain: str, folder: Path) -> None:
         self.domain, self.folder = domain, folder
@@ -197,8 +205,8 @@ class Experiment:
     def comparison(self, encoder: str) -> Step:
         """``cas compare`` of all methods: intervals over cases, paired differences."""
         out = self.folder / "comparison" / encoder
-        runs = [str(self.folder / "scores" / encoder / name) for name in METHODS]
-        command = ("cas", "compare", *runs, "--method", "craft", "--out", str(out))
+        runs = [str(self.folder / "scores" / encoder / name) for name in self.methods]
+        command = ("cas", "compare", *runs, "--method", self.focus, "--out", str(out))
         return Step(f"compare by {encoder}", command, out / "comparison.json")
 
 

@@ -23,12 +23,14 @@ from cas_metric.files import write_bytes
 from cas_metric.phantoms import DOMAINS
 from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, number
 
-METHODS = ("ti_lora", "nft")
 SEEDS = 2
 
 
 class Nft(Experiment):
     """The commands of one domain."""
+
+    methods = ("ti_lora", "nft")
+    focus = "nft"
 
     def __init__(self, domain: str, folder: Path, steps: int) -> None:
         super().__init__(domain, folder)
@@ -38,9 +40,9 @@ class Nft(Experiment):
     def steps(self) -> list[Step]:
         """All commands, each after what it needs."""
         steps = [self.data(), self.adapted(), self.continued("nft")]
-        steps += [self.images(name) for name in METHODS]
+        steps += [self.images(name) for name in self.methods]
         for encoder in EVALUATORS:
-            steps += [self.scores(encoder, name) for name in METHODS]
+            steps += [self.scores(encoder, name) for name in self.methods]
             steps.append(self.comparison(encoder))
         return steps
 
@@ -68,13 +70,6 @@ class Nft(Experiment):
         words = list(step.command)
         words[words.index("--seeds") + 1] = str(SEEDS)
         return replace(step, command=tuple(words))
-
-    def comparison(self, encoder: str) -> Step:
-        """``cas compare`` of both."""
-        out = self.folder / "comparison" / encoder
-        runs = [str(self.folder / "scores" / encoder / name) for name in METHODS]
-        command = ("cas", "compare", *runs, "--method", "nft", "--out", str(out))
-        return Step(f"compare by {encoder}", command, out / "comparison.json")
 
 
 def report(experiment: Nft) -> str:

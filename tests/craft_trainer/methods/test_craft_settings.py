@@ -10,6 +10,7 @@ import pytest
 import torch
 from tests.craft_trainer.methods.test_craft import CRAFT, step_of
 from tests.craft_trainer.training.test_trainer import ready
+from tests.support.forwards import counted
 from torch.nn import functional as F
 
 from craft_trainer.cost.estimate import cost_of
@@ -28,16 +29,8 @@ PREFIXES: list[dict[str, Any]] = [
 @pytest.mark.parametrize("changes", PREFIXES)
 def test_forwards_of_a_prefix_are_those_of_a_real_step(settings: Any, changes: Any) -> None:
     config = settings({**STAGE, **changes}, sampling={"steps": 4, "guidance": 2.0})
-    run = ready(config)
-    forwards = 0.0
-
-    def count(module: Any, inputs: Any, output: Any) -> None:
-        nonlocal forwards
-        forwards += len(inputs[0]) * (3 if torch.is_grad_enabled() else 1)
-
-    run.model.trunk.register_forward_hook(count)
-    run._step(0)
-    assert forwards == cost_of(config, config.stages[0], 6).forwards_per_step
+    expected = cost_of(config, config.stages[0], 6).forwards_per_step
+    assert counted(ready(config)) == expected
 
 
 def test_a_replayed_prefix_costs_its_tail_alone_and_survives_a_resume(settings: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from tests.craft_trainer.training.test_trainer import ready
+from tests.support.forwards import counted
 
 from craft_trainer.bases.lora import with_weights
 from craft_trainer.cost.estimate import cost_of
@@ -79,13 +80,5 @@ def test_what_scores_well_becomes_likelier_and_nothing_else_gets_a_gradient(sett
 @pytest.mark.parametrize("prefix", [None, {"solver": "dpmpp_2m", "steps": 2}])
 def test_forwards_are_those_of_a_real_step(settings: Any, prefix: Any) -> None:
     config = settings({**NFT, "prefix": prefix, "guidance": 2.0, "kl_to_base": 0.1})
-    run = ready(config)
-    forwards = 0.0
-
-    def count(module: Any, inputs: Any, output: Any) -> None:
-        nonlocal forwards
-        forwards += len(inputs[0]) * (3 if torch.is_grad_enabled() else 1)
-
-    run.model.trunk.register_forward_hook(count)
-    run._step(0)
-    assert forwards == cost_of(config, config.stages[0], 6).forwards_per_step
+    expected = cost_of(config, config.stages[0], 6).forwards_per_step
+    assert counted(ready(config)) == expected
