@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import binomtest
-from tests.support.clinical_crops import Folders, cas
+from scipy.stats import binom
+from tests.support.clinical_crops import Folders, cas, read_metadata, write_metadata
 
 import cas_metric
 from cas_metric.calibrated.run import COLUMNS
@@ -53,10 +53,49 @@ def test_an_unknown_protocol_is_refused(folders: Folders) -> None:
     assert "cas-v9" in done.err
 
 
-def test_exact_interval_is_that_of_scipy() -> None:
-    for hits, size in ((0, 12), (3, 40), (40, 40)):
-        theirs = binomtest(hits, size).proportion_ci(method="exact")
-        np.testing.assert_allclose(exact_interval(hits, size), (theirs.low, theirs.high), atol=1e-9)
+@pytest.mark.parametrize(("hits", "size"), [(0, 12), (3, 40), (40, 40)])
+def test_exact_interval_leaves_its_tails_to_the_binomial(hits: int, size: int) -> None:
+    low, high = exact_interval(hits, size)
+    assert binom.sf(hits - 1, size, low) == pytest.approx(0.025 if hits else 1)
+    assert binom.cdf(hits, size, high) == pytest.approx(0.025 if hits < size else 1)
+
+
+def test_several_images_of_a_patient_widen_the_interval_of_real_ones() -> None:
+    rng = np.random.default_rng(1)
+    value = np.repeat(rng.uniform(size=40), 5)
+    real = pd.DataFrame({"image": [f"{k}.png" for k in range(200)], "label": "a", "method": "x"})
+    real = real.assign(id=real["image"], alignment=value)
+    widths = []
+    for patients in (real, real.assign(patient=np.repeat([f"p{k}" for k in range(40)], 5))):
+        table = tail_table(patients, patients, value, levels=(0.25,))
+        widths.append((table["real_high"] - table["real_low"]).iloc[0])
+    assert widths[1] > 1.5 * widths[0]
+
+
+def test_unlabelled_images_are_refused_before_any_model(folders: Folders, tmp_path: Path) -> None:
+    (bare := tmp_path / "bare").mkdir()
+    for file in sorted(folders.test.rglob("*.png"))[:3]:
+        (bare / file.name).write_bytes(file.read_bytes())
+    done = cas("score", bare, bare, "--encoder", "no/model", "--protocol", "cas-v2")
+    assert done.code == 2
+    assert "none has a class" in done.err
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_hardly_any_real_image_gives_no_share_and_no_error(
+    count: int, folders: Folders, siglip_directory: Path, tmp_path: Path
+) -> None:
+    (small := tmp_path / "small").mkdir()
+    rows = read_metadata(folders.test)[:count]
+    for row in rows:
+        target = small / row["file_name"]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes((folders.test / row["file_name"]).read_bytes())
+    write_metadata(small, rows)
+    asked = ("score", small, small, "--encoder", siglip_directory, "--domain", folders.domain)
+    done = cas(*asked, "--protocol", "cas-v2", "--out", tmp_path / "run")
+    assert done.code == 0, done.err
+    assert "cas-v2: " in done.out
 
 
 def test_tail_table_counts_by_method_class_and_level() -> None:

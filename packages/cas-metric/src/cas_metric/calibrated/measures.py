@@ -89,7 +89,10 @@ def measure(scores: Scores, encoder: Encoder, cache: EmbeddingCache) -> tuple[Me
 
 
 def _primitives(
-    scores: Scores, name: str, rows: Ints, fitted: Sequence[tuple[Expectation, NDArray[np.bool_]]]
+    scores: Scores,
+    name: str,
+    rows: Ints,
+    fitted: Sequence[tuple[Expectation | None, NDArray[np.bool_]]],
 ) -> Floats:
     """``(N, 4)``; ``fitted`` says which expectation judges which image."""
     inputs, texts = scores.inputs, scores.material.texts
@@ -104,6 +107,8 @@ def _primitives(
     if logits is not None:
         found[:, 2] = log_odds(logits, classes)
     for expectation, members in fitted:
+        if expectation is None:
+            continue
         found[members, 3] = expectation.closeness(
             pictures[members], prompts[members], classes[members]
         )
@@ -113,7 +118,7 @@ def _primitives(
 
 def _expectations(
     scores: Scores, origins: Ints, encoder: Encoder, cache: EmbeddingCache
-) -> tuple[Ints, dict[int, Expectation]]:
+) -> tuple[Ints, dict[int, Expectation | None]]:
     """Fold of each real image, and the expectation that judges each fold; one for all is -1."""
     inputs, images, texts = scores.inputs, scores.material.images, scores.material.texts
     count = len(inputs.classes)
@@ -142,11 +147,14 @@ def _fit(
     table: pd.DataFrame,
     count: int,
     among: NDArray[np.bool_] | None = None,
-) -> Expectation:
+) -> Expectation | None:
+    """None where too few images could be read."""
     labels = table["class_index"].to_numpy(dtype=np.int64)
     kept = images.usable & (labels >= 0)
     if among is not None:
         kept &= among
+    if kept.sum() < 2:
+        return None
     return Expectation.fit(images.embeddings[kept], prompts[kept], labels[kept], count)
 
 

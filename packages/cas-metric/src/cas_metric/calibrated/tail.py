@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 
 from cas_metric.protocol import CONFIDENCE
 from cas_metric.statistics.aggregate import case_clusters, real_clusters
+from cas_metric.statistics.intervals import rate_interval
 from cas_metric.statistics.tail import tail_statistics
 
+#: What a row has no value of where nothing can be compared.
+_FIGURES = ("share_low", "low", "high", "real_n", "real_share_low", "real_low", "real_high")
 #: Levels of the curve.
 LEVELS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
 
@@ -40,7 +43,8 @@ def tail_table(
         One row a method, class (empty: all) and level: ``method, label, alpha``, ``n`` images,
         ``n_low``, ``share_low`` with ``low`` and ``high``, which carry the error of the
         calibration set too; and ``real_n``, ``real_share_low``, ``real_low``, ``real_high``: the
-        held-out real images with Clopper and Pearson's interval.
+        held-out real images with Clopper and Pearson's interval, or where several are of one
+        patient with Wilson's at the effective size.
     """
     real = real.assign(held_out=held_out)
     table = []
@@ -57,7 +61,7 @@ def tail_table(
 def _row(own: pd.DataFrame, real: pd.DataFrame, level: float) -> dict[str, Any]:
     values, known = (one["alignment"].dropna().to_numpy() for one in (own, real))
     if not len(values) or not len(known):
-        return {"alpha": level, "n": len(values), "n_low": 0}
+        return {**dict.fromkeys(_FIGURES, np.nan), "alpha": level, "n": len(values), "n_low": 0}
     rate = tail_statistics(
         own["alignment"],
         real["alignment"],
@@ -65,9 +69,8 @@ def _row(own: pd.DataFrame, real: pd.DataFrame, level: float) -> dict[str, Any]:
         real_clusters=real_clusters(real),
         quantile=level,
     ).rate
-    held = real["held_out"].dropna().to_numpy()
-    hits = int((held <= level).sum())
-    low, high = exact_interval(hits, len(held)) if len(held) else (np.nan, np.nan)
+    held = real.dropna(subset="held_out")
+    share, low, high = _share_of_real(held["held_out"].to_numpy() <= level, real_clusters(held))
     return {
         "alpha": level,
         "n": len(values),
@@ -76,10 +79,22 @@ def _row(own: pd.DataFrame, real: pd.DataFrame, level: float) -> dict[str, Any]:
         "low": rate.low,
         "high": rate.high,
         "real_n": len(held),
-        "real_share_low": hits / len(held) if len(held) else np.nan,
+        "real_share_low": share,
         "real_low": low,
         "real_high": high,
     }
+
+
+def _share_of_real(
+    flagged: NDArray[np.bool_], clusters: NDArray[Any] | None
+) -> tuple[float, float, float]:
+    """The share that is flagged, with its interval: exact where no images belong together."""
+    if not len(flagged):
+        return (np.nan,) * 3
+    if clusters is not None and len(set(clusters)) < len(clusters):
+        found = rate_interval(flagged.astype(np.float64), clusters=clusters)
+        return found.estimate, found.low, found.high
+    return (float(flagged.mean()), *exact_interval(int(flagged.sum()), len(flagged)))
 
 
 def exact_interval(hits: int, size: int, level: float = CONFIDENCE) -> tuple[float, float]:
@@ -89,9 +104,7 @@ def exact_interval(hits: int, size: int, level: float = CONFIDENCE) -> tuple[flo
         >>> [round(end, 4) for end in exact_interval(0, 10)]
         [0.0, 0.3085]
     """
-    from scipy.special import betaincinv
+    from scipy.stats import binomtest
 
-    rest = (1 - level) / 2
-    low = 0.0 if hits == 0 else float(betaincinv(hits, size - hits + 1, rest))
-    high = 1.0 if hits == size else float(betaincinv(hits + 1, size - hits, 1 - rest))
-    return low, high
+    found = binomtest(hits, size).proportion_ci(level, method="exact")
+    return float(found.low), float(found.high)

@@ -125,9 +125,9 @@ def _calibrated_line(found: Mapping[str, Any]) -> str:
     )
 
 
-def _share(value: float, low: float | None, high: float | None) -> str:
-    bounds = "" if low is None or high is None else f" ({between([low, high])})"
-    return f"{fixed(value)}{bounds}"
+def _share(value: float, low: float, high: float) -> str:
+    bounds = between([low, high])
+    return f"{fixed(value)} ({bounds})" if bounds else fixed(value)
 
 
 def _subgroups(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -168,6 +168,11 @@ def score(
         )
     read = _Reader(domain, train, probe, method, seed, by, unpaired, partial_train, allowed_roots)
     inputs, taught_by = ranks.main_first(lambda: read(generated, real))
+    if protocol == CALIBRATED_VERSION and not inputs.occurring:
+        raise InputError(
+            f"{CALIBRATED_VERSION} ranks images among real ones of their class; none has a class",
+            fix="add labels (sub-folders or a `label` column), or leave --protocol out",
+        )
     spec = encoder if encoder is not None else _default_encoder(inputs, ranks, notify)
     named = spec if isinstance(spec, str | Path) else spec.name
     origin = Origin.of(generated, real, files=[taught_by], method=method, seed=seed, encoder=named)
