@@ -9,6 +9,7 @@ from torch_fidelity.metric_prc import prc_features_to_metric
 
 from cas_metric.errors import InputError
 from cas_metric.sets.fidelity import (
+    Manifolds,
     frechet_distance,
     manifolds,
     small_sample_warnings,
@@ -78,10 +79,20 @@ def test_density_and_coverage_by_their_definitions():
     left, right = features(60, 4, 0.3, 10), features(50, 4, 0.0, 11)
     distance = np.linalg.norm(right[:, None] - right[None], axis=2)
     radius = np.sort(distance, axis=1)[:, 5]
-    inside = np.linalg.norm(right[:, None] - left[None], axis=2) <= radius[:, None]
+    inside = np.linalg.norm(right[:, None] - left[None], axis=2) < radius[:, None]
     found = manifolds(left, right, k=5)
     assert found.density == pytest.approx(inside.sum() / (5 * 60))
     assert found.coverage == pytest.approx(inside.any(axis=1).mean())
+
+
+def test_a_copy_at_the_radius_is_inside_for_precision_and_outside_for_density():
+    real = np.array([[0.0], [1.0], [3.0], [7.0]])  # radii for k = 1: 1, 1, 2, 4
+    found = manifolds(real[2:], real, k=1)  # copies of the images at 3 and 7
+    # Inside each ball by less than its radius: at 3 its own, at 7 its own.
+    assert found == Manifolds(precision=1.0, recall=1.0, density=1.0, coverage=0.5)
+    # At 5 = 3 + 2 on the edge of one ball, inside that of 7.
+    found = manifolds([[5.0], [-1.0]], real, k=1)
+    assert (found.precision, found.density, found.coverage) == (1.0, 0.5, 0.25)
 
 
 def test_blocks_do_not_change_the_manifolds(monkeypatch):

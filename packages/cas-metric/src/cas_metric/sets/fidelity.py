@@ -110,6 +110,10 @@ def frechet_infinity(
 def manifolds(generated: ArrayLike, real: ArrayLike, *, k: int = NEIGHBOURS) -> Manifolds:
     """Precision, recall, density and coverage.
 
+    An image at exactly the radius of a ball, as a copy of a training image can be, is inside for
+    precision and recall (Kynkäänniemi et al. 2019) and outside for density and coverage (Naeem et
+    al. 2020), as in the code of their authors.
+
     Args:
         generated: ``(N, D)``, N above k.
         real: ``(M, D)``, M above k.
@@ -125,19 +129,20 @@ def manifolds(generated: ArrayLike, real: ArrayLike, *, k: int = NEIGHBOURS) -> 
     """
     left, right = checked(generated, real, at_least=k + 1)
     radius_left, radius_right = _radii(left, k), _radii(right, k)
-    within_real = np.zeros(len(left))
+    precise, strictly_within = np.zeros(len(left), dtype=bool), np.zeros(len(left))
     recalled, covered = np.zeros(len(right), dtype=bool), np.zeros(len(right), dtype=bool)
     for start in range(0, len(right), _BLOCK):
         stop = start + _BLOCK
         distance = _distances(right[start:stop], left)
-        inside = distance <= radius_right[start:stop, None]
-        within_real += inside.sum(axis=0)
+        precise |= (distance <= radius_right[start:stop, None]).any(axis=0)
+        inside = distance < radius_right[start:stop, None]
+        strictly_within += inside.sum(axis=0)
         covered[start:stop] = inside.any(axis=1)
         recalled[start:stop] = (distance <= radius_left).any(axis=1)
     return Manifolds(
-        precision=float((within_real > 0).mean()),
+        precision=float(precise.mean()),
         recall=float(recalled.mean()),
-        density=float(within_real.mean() / k),
+        density=float(strictly_within.mean() / k),
         coverage=float(covered.mean()),
     )
 

@@ -5,6 +5,8 @@ Source: Konz, Osuala et al. (2026), "Fréchet Radiomic Distance".
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,7 +37,8 @@ def radiomics_distance(
     # The reference comes first: its statistics normalise both sets in the paper's form.
     lists = [[str(path) for path in real], [str(path) for path in generated]]
     try:
-        return float(frd_score.compute_frd(lists, num_workers=num_workers))
+        with contextlib.redirect_stdout(sys.stderr):  # it prints its result; ours may be JSON
+            return float(frd_score.compute_frd(lists, num_workers=num_workers))
     except (RuntimeError, ValueError) as error:
         raise CasError(
             f"frd-score cannot compare these images: {error}",
