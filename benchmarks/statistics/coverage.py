@@ -50,8 +50,11 @@ def main() -> None:
             print(alarm, file=sys.stderr, flush=True)
             if alarm.false > FALSE_ALARMS:
                 outside.append(f"{name}, {size}: false alarms {percent(alarm.false)}")
-    rows = [[c.name, c.size, percent(c.covered), fixed(c.width), percent(c.none)] for c in found]
-    headings = ["interval", "n", "covered", "mean width", "none printed"]
+    rows = [
+        [c.name, c.size, percent(c.covered), fixed(c.width), fixed(c.relative, 2), percent(c.none)]
+        for c in found
+    ]
+    headings = ["interval", "n", "covered", "mean width", "/ 3.92 sd", "none printed"]
     print(markdown_table(headings, rows))
     rows = [[a.name, a.size, percent(a.false), a.effect, percent(a.power)] for a in told]
     print("\n" + markdown_table(["test", "n", "false alarms", "of an effect of", "found"], rows))

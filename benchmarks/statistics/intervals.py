@@ -38,6 +38,9 @@ class Coverage(NamedTuple):
         size: Cases, patients or methods.
         covered: Share of the printed intervals that hold the truth.
         width: Their mean width.
+        relative: Their mean width over 3.92 standard deviations of the estimate's error: about 1
+            for an interval that is as wide as a normal one has to be, however often a count that
+            has few possible values lets it cover.
         none: Share of the data sets for which none is printed.
     """
 
@@ -45,6 +48,7 @@ class Coverage(NamedTuple):
     size: str
     covered: float
     width: float
+    relative: float
     none: float
 
 
@@ -59,12 +63,14 @@ def measure(
 def _summary(name: str, size: str, found: list[Trial]) -> Coverage:
     printed = [(t, i) for t, i in found if np.isfinite(i.low + i.high)]
     covered = [i.low <= t <= i.high for t, i in printed]
-    widths = [i.high - i.low for _, i in printed]
+    width = float(np.mean([i.high - i.low for _, i in printed])) if printed else float("nan")
+    needed = 3.92 * float(np.std([i.estimate - t for t, i in found]))
     return Coverage(
         name,
         size,
         float(np.mean(covered)) if covered else float("nan"),
-        float(np.mean(widths)) if widths else float("nan"),
+        width,
+        width / needed if needed else float("nan"),
         1 - len(printed) / len(found),
     )
 

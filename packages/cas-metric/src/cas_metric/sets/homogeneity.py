@@ -26,6 +26,8 @@ FEWEST_IMAGES: Final = 50
 _RESAMPLES: Final = 999
 _GRID: Final = 512
 _STEPS: Final = 25
+#: Resamples at once.
+_BLOCK: Final = 100
 
 
 class TwoGroups(NamedTuple):
@@ -68,7 +70,7 @@ def two_groups(
         split = _valley(scores)
         if split is None:
             continue
-        p = min(1.0, len(axes) * one_mode_p(scores, rng))
+        p = min(1.0, len(axes) * one_mode_p(scores, rng, level=LEVEL / len(axes)))
         below = scores < split
         members = below if below.mean() <= 0.5 else ~below
         if p <= LEVEL and (best is None or p < best.p):
@@ -76,22 +78,28 @@ def two_groups(
     return best
 
 
-def one_mode_p(values: Floats, rng: np.random.Generator, resamples: int = _RESAMPLES) -> float:
+def one_mode_p(
+    values: Floats, rng: np.random.Generator, resamples: int = _RESAMPLES, *, level: float = 1.0
+) -> float:
     """Silverman's p-value for "one mode": how often samples of one hump need as much smoothing.
 
     Args:
         values: ``(M,)``.
         rng: Of the resamples.
         resamples: Their number.
+        level: No more are drawn once p can only lie above it; p is then that of those drawn.
     """
     width = _critical_width(values)
-    spread = float(values.std())
+    spread, mean = float(values.std()), float(values.mean())
     shrink = 1 / np.sqrt(1 + (width / spread) ** 2)  # the smoothed bootstrap keeps the variance
-    beyond = 0
-    for _ in range(resamples):
-        drawn = rng.choice(values, len(values)) + width * rng.normal(size=len(values))
-        beyond += _modes(values.mean() + shrink * (drawn - values.mean()), width) > 1
-    return (1 + beyond) / (resamples + 1)
+    beyond = done = 0
+    while done < resamples and 1 + beyond <= level * (resamples + 1):
+        size = min(_BLOCK, resamples - done), len(values)
+        drawn = rng.choice(values, size) + width * rng.normal(size=size)
+        smooth, _ = _density(mean + shrink * (drawn - mean), width)
+        beyond += int((_modes(smooth) > 1).sum())
+        done += size[0]
+    return (1 + beyond) / (done + 1)
 
 
 def _critical_width(values: Floats) -> float:
@@ -99,31 +107,37 @@ def _critical_width(values: Floats) -> float:
     low, high = 0.0, 2 * float(np.ptp(values))
     for _ in range(_STEPS):
         middle = (low + high) / 2
-        low, high = (middle, high) if _modes(values, middle) > 1 else (low, middle)
+        several = _modes(_density(values[None], middle)[0])[0] > 1
+        low, high = (middle, high) if several else (low, middle)
     return high
 
 
-def _density(values: Floats, width: float) -> tuple[Floats, Floats]:
-    """Gaussian kernel density on a grid."""
+def _density(rows: Floats, width: float) -> tuple[Floats, Floats]:
+    """Gaussian kernel density of each row of ``(R, M)`` on one grid: ``(R, G)`` and ``(G,)``."""
     from scipy.ndimage import gaussian_filter1d
 
     reach = 3 * width
-    counts, edges = np.histogram(values, _GRID, (values.min() - reach, values.max() + reach))
+    edges = np.linspace(rows.min() - reach, rows.max() + reach, _GRID + 1)
     step = edges[1] - edges[0]
+    places = np.minimum((rows - edges[0]) // step, _GRID - 1).astype(int)
+    places += _GRID * np.arange(len(rows))[:, None]
+    counts = np.bincount(places.ravel(), minlength=_GRID * len(rows)).reshape(-1, _GRID)
     smooth = gaussian_filter1d(counts.astype(float), width / step, mode="constant", truncate=6)
     return smooth, (edges[:-1] + edges[1:]) / 2
 
 
-def _modes(values: Floats, width: float) -> int:
-    smooth, _ = _density(values, width)
-    slope = np.sign(np.diff(np.round(smooth, 9)))
-    slope = slope[slope != 0]
-    return int(((slope[:-1] > 0) & (slope[1:] < 0)).sum())
+def _modes(smooth: Floats) -> NDArray[np.intp]:
+    """``(R,)`` humps of each row; level stretches belong to what comes before them."""
+    slope = np.sign(np.diff(np.round(smooth, 9), axis=1))
+    place = np.where(slope != 0, np.arange(slope.shape[1]), 0)
+    slope = np.take_along_axis(slope, np.maximum.accumulate(place, axis=1), axis=1)
+    return ((slope[:, :-1] > 0) & (slope[:, 1:] < 0)).sum(axis=1)
 
 
 def _valley(values: Floats) -> float | None:
     """The lowest point between two humps, each with enough images; None without."""
-    smooth, grid = _density(values, 0.999 * _critical_width(values))
+    rows, grid = _density(values[None], 0.999 * _critical_width(values))
+    smooth = rows[0]
     inner = np.flatnonzero((smooth[1:-1] < smooth[:-2]) & (smooth[1:-1] <= smooth[2:])) + 1
     for point in inner[np.argsort(smooth[inner])]:
         below = float((values < grid[point]).mean())
