@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from cas_metric.encoders import weights
-from cas_metric.encoders.weights import digest_file
+from cas_metric.encoders import memory
+from cas_metric.encoders.memory import digest_file
 
 
 @pytest.fixture
 def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file that is remembered, written long enough ago."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(weights, "CHEAP_BYTES", 2)
-    monkeypatch.setattr(weights, "_CLOCK_STEP_NS", 0)
+    monkeypatch.setattr(memory, "CHEAP_BYTES", 2)
+    monkeypatch.setattr(memory, "_CLOCK_STEP_NS", 0)
     file = tmp_path / "weights"
     file.write_bytes(b"one")
     time.sleep(0.02)  # some steps of the file system's clock
@@ -58,14 +58,14 @@ def test_what_was_written_a_moment_ago_is_not_believed(
     large: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Within one step of the clock two contents can have the same times."""
-    monkeypatch.setattr(weights, "_CLOCK_STEP_NS", 10**12)
+    monkeypatch.setattr(memory, "_CLOCK_STEP_NS", 10**12)
     digest_file(large)
     monkeypatch.setattr("hashlib.file_digest", lambda *_: hashlib.sha256(b"read"))
     assert digest_file(large) == hashlib.sha256(b"read").hexdigest()
 
 
 def test_small_files_are_read_each_time(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights, "CHEAP_BYTES", 1000)
+    monkeypatch.setattr(memory, "CHEAP_BYTES", 1000)
     digest_file(large)
     monkeypatch.setattr("hashlib.file_digest", lambda *_: hashlib.sha256(b"read"))
     assert digest_file(large) == hashlib.sha256(b"read").hexdigest()

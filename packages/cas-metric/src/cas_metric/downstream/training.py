@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from cas_metric.downstream.batches import batches, real_subset
 from cas_metric.downstream.networks import build_network
-from cas_metric.encoders.weights import digest_file
+from cas_metric.encoders.memory import digest_file
 
 if TYPE_CHECKING:
     from cas_metric.downstream.pictures import LabelledPictures

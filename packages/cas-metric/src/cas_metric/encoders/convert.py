@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from cas_metric.encoders.memory import digest_file
 from cas_metric.encoders.unpickling import REFUSED
-from cas_metric.encoders.weights import digest_file
 from cas_metric.errors import CasError, InputError, MissingDependency
 from cas_metric.files import to_json, write_bytes
 

@@ -12,11 +12,13 @@ import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from cas_metric.encoders.family import ENTRY_POINTS
 from cas_metric.encoders.memory import Memory, digest_of, distribution_version
 from cas_metric.errors import CasError
 
@@ -34,12 +36,18 @@ _READERS: Final = ("transformers", "tokenizers", "open_clip_torch", "timm", "cas
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of an encoder without its model; see :class:`~cas_metric.encoders.Encoder`."""
+    """What is known of an encoder without its model; see :class:`~cas_metric.encoders.Encoder`.
+
+    Attributes:
+        identity: What a protocol calls it (:class:`~cas_metric.encoders.Identity`); empty until
+            somebody asks.
+    """
 
     dim: int
     fingerprint: str
     token_limit: int
     image_size: int
+    identity: str = field(default="", compare=False)
 
     @classmethod
     def of(cls, encoder: ModelEncoder) -> Facts:
@@ -48,23 +56,23 @@ class Facts:
 
 
 def facts_memory(
-    name: str, files: Mapping[str, str], options: LoadOptions, foreign: Mapping[str, str]
+    name: str, revision: str, files: Mapping[str, str], options: LoadOptions
 ) -> Memory:
     """Where the facts of an encoder are remembered.
 
     Args:
         name: What the encoder goes by; open_clip's names an architecture.
+        revision: Commit, ``local`` or ``embedded``.
         files: sha256 of every file that it may be made from, by name.
         options: How it is loaded; neither device nor compilation changes a fact.
-        foreign: Versions of the distributions that may bring its family.
     """
     key = {
-        "name": name,
+        "name": [name, revision],
         "files": dict(files),
         "code": _code_digest(),
         "versions": [distribution_version(package) for package in _READERS],
         "options": [options.dtype, options.text_policy, *(["raw"] if options.raw else [])],
-        "foreign": dict(foreign),
+        "families": _foreign_families(),
     }
     return Memory("encoders", key)
 
@@ -85,6 +93,7 @@ class DeferredEncoder:
         options: How the model is loaded.
         device: Where it will live.
         facts: What is known of it.
+        memory: Where that is remembered.
         load: Loads it.
         files: sha256 of the files that it is made from, by name.
         model: The model where it is loaded already.
@@ -97,6 +106,7 @@ class DeferredEncoder:
         options: LoadOptions,
         device: Device,
         facts: Facts,
+        memory: Memory,
         load: Callable[[], ModelEncoder],
         *,
         files: Mapping[str, str],
@@ -113,6 +123,7 @@ class DeferredEncoder:
         self.files = files
         self.device, self.device_description = device
         self._facts = facts
+        self._memory = memory
         self._load = load
         self._model = model
         self._lock = threading.Lock()  # worker threads ask for preprocessing at the same time
@@ -121,6 +132,16 @@ class DeferredEncoder:
     def loaded(self) -> bool:
         """Whether the model was needed so far."""
         return self._model is not None
+
+    @property
+    def identity(self) -> str:
+        """What a protocol calls it, told by the content of its files once, and remembered."""
+        if not self._facts.identity:
+            from cas_metric.encoders.identity import identify
+
+            self._facts = replace(self._facts, identity=identify(self).description)
+            self._memory.keep(vars(self._facts))
+        return self._facts.identity
 
     def model(self) -> ModelEncoder:
         """The model itself, loaded now if it was not before.
@@ -176,3 +197,11 @@ def _code_digest() -> str:
         path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files
     }
     return digest_of(state)
+
+
+def _foreign_families() -> dict[str, str]:
+    """Version of each distribution that brings a family, by the name of the entry point."""
+    return {
+        point.name: f"{point.dist.name} {point.dist.version}" if point.dist else ""
+        for point in entry_points(group=ENTRY_POINTS)
+    }

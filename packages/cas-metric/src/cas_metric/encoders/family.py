@@ -141,11 +141,3 @@ def families() -> Iterator[Family]:
     """All families: this package's come first, so that none of them can be replaced."""
     yield from own_families()
     yield from foreign_families()
-
-
-def family_versions() -> dict[str, str]:
-    """Version of each distribution that brings a family, by the name of the entry point."""
-    return {
-        point.name: f"{point.dist.name} {point.dist.version}" if point.dist else ""
-        for point in entry_points(group=ENTRY_POINTS)
-    }

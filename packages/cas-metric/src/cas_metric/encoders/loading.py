@@ -9,17 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from cas_metric.encoders import hub
 from cas_metric.encoders.base import LoadOptions
 from cas_metric.encoders.deferred import DeferredEncoder, Facts, facts_memory, recall_facts
 from cas_metric.encoders.devices import find_device
-from cas_metric.encoders.family import Family, families, family_versions, own_families
+from cas_metric.encoders.memory import digest_file
 from cas_metric.encoders.registry import embedded_like, resolve
-from cas_metric.encoders.weights import digest_file, read_config, weight_files
 from cas_metric.errors import InputError, ModelUnavailable
 from cas_metric.protocol import SCORE_DTYPE, TEXT_POLICY
 
 if TYPE_CHECKING:
+    from cas_metric.encoders.family import Family
     from cas_metric.encoders.model import ModelEncoder, Towers
 
 #: Files that no encoder is made from: pickles, which are never opened, other frameworks', papers.
@@ -99,14 +98,14 @@ def open_encoder(
     Files whose content was never loaded on this machine are loaded now, so that what is wrong with
     them is known at once. Arguments and errors are those of :func:`load_encoder`; ``verify`` reads
     every file now, where otherwise the sha256 of a large one is believed while its inode, size and
-    times stand (see :func:`~cas_metric.encoders.weights.digest_file`). With ``raw`` images are not
+    times stand (see :func:`~cas_metric.encoders.memory.digest_file`). With ``raw`` images are not
     normalised: the features that Fréchet distances are published on.
     """
     where = find_device(device)
     options = LoadOptions(where.name, dtype, text_policy, compile, raw)
     found = _locate(spec, revision, offline)
     files = found.digests(verify=verify)
-    memory = facts_memory(found.name, files, options, found.foreign())
+    memory = facts_memory(found.name, found.revision, files, options)
 
     def load() -> ModelEncoder:
         from cas_metric.encoders.model import ModelEncoder
@@ -119,7 +118,7 @@ def open_encoder(
         facts = Facts.of(model)
         memory.keep(vars(facts))
     return DeferredEncoder(
-        found.name, found.revision, options, where, facts, load, files=files, model=model
+        found.name, found.revision, options, where, facts, memory, load, files=files, model=model
     )
 
 
@@ -131,13 +130,6 @@ class _Located:
     revision: str
     files: tuple[Path, ...]
     load: Callable[[], Towers]
-    directory: Path | None = None
-
-    def foreign(self) -> dict[str, str]:
-        """The distributions that may bring its family; none for one of this package's."""
-        if self.directory is None or find_family(self.directory, own_families()):
-            return {}
-        return family_versions()
 
     def digests(self, *, verify: bool = False) -> dict[str, str]:
         """sha256 of each file, by name."""
@@ -153,6 +145,8 @@ def _locate(spec: str | Path, revision: str | None, offline: bool) -> _Located:
         return _Located(source.name, source.revision, tuple(weights), load)
     directory, commit = source.directory, source.revision
     if source.hub_id is not None:
+        from cas_metric.encoders import hub
+
         snapshot = hub.fetch(
             source.hub_id,
             source.revision,
@@ -168,10 +162,11 @@ def _locate(spec: str | Path, revision: str | None, offline: bool) -> _Located:
         for path in sorted(directory.iterdir())
         if path.is_file() and path.suffix not in _NEVER_READ
     )
-    return _Located(source.name, commit, files, load, directory)
+    return _Located(source.name, commit, files, load)
 
 
 def _load_openclip_file(model: str, weights: Path, offline: bool) -> Towers:
+    from cas_metric.encoders import hub
     from cas_metric.encoders.families import openclip
 
     with hub.no_network() if offline else nullcontext():
@@ -179,6 +174,8 @@ def _load_openclip_file(model: str, weights: Path, offline: bool) -> Towers:
 
 
 def _load_directory(directory: Path, openclip: bool) -> Towers:
+    from cas_metric.encoders import hub
+
     with hub.no_network():
         if openclip:
             from cas_metric.encoders.families.openclip import load_directory
@@ -194,11 +191,16 @@ def load_towers(directory: Path) -> Towers:
         InputError: No family does.
         ModelUnavailable: It is not complete.
     """
-    family = find_family(directory, families())
-    config = read_config(directory) if family is None else _config(directory)
+    from cas_metric.encoders import hub
+    from cas_metric.encoders.family import families, own_families
+    from cas_metric.encoders.weights import read_config, weight_files
+
+    names = {path.name for path in directory.iterdir()}
+    config = read_config(directory) if "config.json" in names else {}
+    family = next((family for family in families() if family.takes(names, config)), None)
     if family is None:
-        raise _unsupported(directory, config)
-    openclip = hub.is_openclip(path.name for path in directory.iterdir())
+        raise _unsupported(directory, read_config(directory), families())
+    openclip = hub.is_openclip(names)
     if not openclip and family in own_families():
         weight_files(directory)  # says more of weights than that they lack
         missing = hub.missing_from(directory)
@@ -210,19 +212,8 @@ def load_towers(directory: Path) -> Towers:
     return family.load(directory, config)
 
 
-def find_family(directory: Path, among: Iterable[Family]) -> Family | None:
-    """The first of some families that takes a directory."""
-    names = {path.name for path in directory.iterdir()}
-    config = _config(directory)
-    return next((family for family in among if family.takes(names, config)), None)
-
-
-def _config(directory: Path) -> dict[str, Any]:
-    return read_config(directory) if (directory / "config.json").is_file() else {}
-
-
-def _unsupported(directory: Path, config: dict[str, Any]) -> InputError:
-    supported = [model_type for family in families() for model_type in family.model_types]
+def _unsupported(directory: Path, config: dict[str, Any], among: Iterable[Family]) -> InputError:
+    supported = [model_type for family in among for model_type in family.model_types]
     return InputError(
         f"{directory}: model_type {config.get('model_type')!r} is no supported encoder family",
         fix=f"supported: {', '.join(supported)}, and directories of open_clip or timm",

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Final
 
 from cas_metric.encoders.family import EncoderInfo, families, own_families
-from cas_metric.encoders.hub import HUB_ID
 from cas_metric.errors import InputError, ModelUnavailable
 from cas_metric.protocol import EVALUATOR
 
@@ -122,6 +121,8 @@ def resolve(spec: str | Path, revision: str | None = None) -> Source:
         raise ModelUnavailable(
             f"no such directory: {text}", fix="point at a directory that holds config.json"
         )
+    from cas_metric.encoders.hub import HUB_ID
+
     if HUB_ID.fullmatch(text):
         return Source(name=text, revision=revision or "main", hub_id=text)
     raise _unknown(text)

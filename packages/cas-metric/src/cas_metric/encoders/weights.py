@@ -1,16 +1,14 @@
-"""The files behind an encoder: what is there, whether it may be loaded, and its digest."""
+"""The files behind an encoder: what is there, whether it may be loaded, and their digest."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any
 
-from cas_metric.encoders.memory import Memory, digest_of
+from cas_metric.encoders.memory import digest_file, digest_of
 from cas_metric.errors import InputError, ModelUnavailable
 
 #: Tokenizer files whose bytes decide a text embedding.
@@ -26,11 +24,6 @@ _TOKENIZER_FILES = (
 #: Keys of config.json that record how the file was written, not what the model computes.
 _BOOKKEEPING = {"transformers_version", "_name_or_path", "torch_dtype", "dtype", "architectures"}
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-
-#: Files up to this size are read rather than believed: it takes some hundredths of a second.
-CHEAP_BYTES: Final = 16 << 20
-#: Two writes within one step of a file system's clock cannot be told apart by their times.
-_CLOCK_STEP_NS: Final = 2_000_000_000
 
 
 def read_config(directory: Path) -> dict[str, Any]:
@@ -111,48 +104,6 @@ def tokenizer_digests(directory: Path) -> dict[str, str]:
     """sha256 of each tokenizer file of a model directory, by name."""
     paths = [directory / name for name in _TOKENIZER_FILES]
     return {path.name: digest_file(path) for path in paths if path.is_file()}
-
-
-def digest_file(path: Path, *, verify: bool = False) -> str:
-    """sha256 of a file's content, as hex.
-
-    Weights are gigabytes, so the digest of a large file is remembered by its path, inode, size,
-    modification and change time; the last moves with every write and cannot be set. Small files
-    are read each time.
-
-    Args:
-        path: The file.
-        verify: Read it whatever is remembered.
-    """
-    real = path.resolve()
-    before = _state(real)
-    memory = Memory("digests", [str(real), *before])
-    remembered = "" if verify or before.size <= CHEAP_BYTES else memory.recall().get("sha256", "")
-    if len(remembered) == 64:
-        return str(remembered)
-    with real.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    settled = time.time_ns() - max(before.modified, before.changed) > _CLOCK_STEP_NS
-    if before.size > CHEAP_BYTES and settled and _state(real) == before:
-        memory.keep({"sha256": digest})
-    return digest
-
-
-class _State(NamedTuple):
-    """What the file system says of a file."""
-
-    device: int
-    inode: int
-    size: int
-    modified: int
-    changed: int
-
-
-def _state(path: Path) -> _State:
-    status = path.stat()
-    return _State(
-        *(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-    )
 
 
 @contextmanager

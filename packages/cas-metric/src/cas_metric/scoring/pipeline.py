@@ -20,7 +20,6 @@ from cas_metric.domains import Domain
 from cas_metric.embedding.cache import EmbeddingCache
 from cas_metric.embedding.passes import Progress
 from cas_metric.embedding.ranks import ALONE, Ranks
-from cas_metric.encoders import identify
 from cas_metric.manifest import Manifest
 from cas_metric.scoring.diagnosis import Judge, make_judge
 from cas_metric.scoring.embeddings import Material, embed_all_images, embed_all_texts
@@ -181,12 +180,21 @@ def conditions_of(inputs: Inputs, encoder: Encoder, judge: Judge) -> protocol.Co
     The evaluator goes by its alias only where the content of its files is the published one.
     """
     return protocol.Conditions(
-        evaluator=identify(encoder).description,
+        evaluator=_published_name(encoder),
         dtype=encoder.dtype,
         text_policy=encoder.text_policy,
         probe=judge.kind,
         reference="paired" if inputs.paired else "none",
     )
+
+
+def _published_name(encoder: Encoder) -> str:
+    """What the protocol calls an encoder, remembered with its facts where it was opened here."""
+    if known := getattr(encoder, "identity", ""):
+        return str(known)
+    from cas_metric.encoders.identity import identify
+
+    return identify(encoder).description
 
 
 def _judge(inputs: Inputs, material: Material, encoder: Encoder, probe: Probe | None) -> Judge:

@@ -115,8 +115,7 @@ class Inception(_ImagesOnly):
 
     def __init__(self, path: Path, device: str) -> None:
         from cas_metric.encoders.devices import find_device
-        from cas_metric.encoders.memory import digest_of
-        from cas_metric.encoders.weights import digest_file
+        from cas_metric.encoders.memory import digest_file, digest_of
 
         network = _inception(_state(path), path)
         import torch

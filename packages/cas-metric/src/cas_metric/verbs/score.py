@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cas_metric.domains import Domain, load_domain
 from cas_metric.embedding.cache import NO_CACHE, EmbeddingCache
 from cas_metric.embedding.ranks import ALONE, Ranks
-from cas_metric.encoders import open_encoder
+from cas_metric.encoders.loading import open_encoder
 from cas_metric.errors import InputError, RankStopped
 from cas_metric.files import cache_directory
 from cas_metric.manifest import FolderConfig, Manifest

@@ -11,8 +11,7 @@ from typing import Any, Final
 import torch
 from safetensors import SafetensorError
 
-from cas_metric.encoders.memory import digest_of
-from cas_metric.encoders.weights import digest_file
+from cas_metric.encoders.memory import digest_file, digest_of
 from cas_metric.errors import CasError, InputError
 from cas_metric.files import to_json, write_bytes
 from craft_trainer.artifact.identity import CONFIG_FILE, IDENTITY_FILE, require_base, stage_of

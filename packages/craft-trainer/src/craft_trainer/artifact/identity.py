@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from cas_metric.encoders.memory import digest_of
-from cas_metric.encoders.weights import digest_file
+from cas_metric.encoders.memory import digest_file, digest_of
 from cas_metric.errors import InputError
 from craft_trainer.bases.weights import base_hash
 from craft_trainer.config.schema import Config

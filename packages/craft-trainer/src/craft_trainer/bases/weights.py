@@ -11,8 +11,7 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-from cas_metric.encoders.memory import digest_of
-from cas_metric.encoders.weights import digest_file
+from cas_metric.encoders.memory import digest_file, digest_of
 from cas_metric.errors import ModelUnavailable
 
 #: Pipelines that come with this package, by the name that `base` gives them.

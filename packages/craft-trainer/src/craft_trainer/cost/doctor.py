@@ -239,7 +239,8 @@ def _base(config: Config) -> Iterator[Check]:
 
 
 def _encoders(config: Config) -> Iterator[Check]:
-    from cas_metric.encoders.weights import digest_file, weight_files
+    from cas_metric.encoders.memory import digest_file
+    from cas_metric.encoders.weights import weight_files
 
     digests: dict[str, list[str]] = {}
     for role, spec in encoders_of(config).items():

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from cas_metric.encoders.family import EncoderInfo, Family
-from cas_metric.encoders.memory import digest_of
-from cas_metric.encoders.weights import digest_file, quiet_transformers, tokenizer_digests
+from cas_metric.encoders.memory import digest_file, digest_of
+from cas_metric.encoders.weights import quiet_transformers, tokenizer_digests
 from cas_metric.errors import InputError, MissingDependency, ModelUnavailable
 
 if TYPE_CHECKING:
