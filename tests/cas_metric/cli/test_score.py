@@ -17,7 +17,7 @@ from tests.support.clinical_crops import (
     write_metadata,
 )
 
-from cas_metric.runs.place import _name_of
+from cas_metric.runs.folder import _name_of
 
 RUN_FILES = {
     *("per_image.csv", "per_image.parquet", "real_per_image.csv", "real_per_image.parquet"),

@@ -16,7 +16,7 @@ from tests.cas_metric.report.page import parse, table
 from tests.cas_metric.report.synthetic_run import CLASSES, write_synthetic_run
 
 from cas_metric.errors import InputError
-from cas_metric.report import write_report
+from cas_metric.report.document import write_report
 from cas_metric.statistics.tail import low_rate, threshold
 
 LABEL_WITH_MARKUP = CLASSES[3]

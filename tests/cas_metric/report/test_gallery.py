@@ -12,9 +12,8 @@ from PIL import Image
 from tests.cas_metric.report.page import parse
 from tests.cas_metric.report.synthetic_run import write_synthetic_run
 
-from cas_metric.report import write_report
-from cas_metric.report.gallery import picks, worst
-from cas_metric.report.thumbnails import MAX_SIDE, encode, thumbnail
+from cas_metric.report.document import write_report
+from cas_metric.report.gallery import MAX_SIDE, encode, picks, thumbnail, worst
 
 KEYS = ["method", "seed", "id"]
 

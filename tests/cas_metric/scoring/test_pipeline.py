@@ -21,10 +21,15 @@ from cas_metric.images import load_image
 from cas_metric.manifest import read_manifest
 from cas_metric.runs.folder import read_run, write_run
 from cas_metric.runs.summary import build_summary
-from cas_metric.scoring.floor import other_of_class
 from cas_metric.scoring.inputs import select
 from cas_metric.scoring.per_image import COLUMNS
-from cas_metric.scoring.pipeline import Options, Scores, conditions_of, score_manifests
+from cas_metric.scoring.pipeline import (
+    Options,
+    Scores,
+    conditions_of,
+    other_of_class,
+    score_manifests,
+)
 from cas_metric.scoring.probe import fit
 
 

@@ -81,7 +81,7 @@ alias(
         "adapters": "manifest.adapters",
         "cache": "embedding.cache",
         "decoding": "embedding.decoding",
-        "derangement": "scoring.floor",
+        "derangement": "scoring.pipeline",
         "distributed": "embedding.ranks",
         "inputs": "scoring.inputs",
         "judging": "scoring.diagnosis",

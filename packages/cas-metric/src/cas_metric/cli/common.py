@@ -46,6 +46,11 @@ def emit_json(value: Any) -> None:
     sys.stdout.write(to_json(value))
 
 
+def names(listed: str | None) -> list[str]:
+    """What a comma separates."""
+    return [name.strip() for name in (listed or "").split(",") if name.strip()]
+
+
 def progress() -> Progress:
     """A progress bar with count, elapsed and remaining time, on stderr, gone when done."""
     return Progress(

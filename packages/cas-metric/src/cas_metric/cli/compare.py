@@ -9,6 +9,7 @@ import typer
 
 from cas_metric import protocol
 from cas_metric.cli import options as option
+from cas_metric.cli.common import names
 from cas_metric.cli.results import finish
 from cas_metric.statistics.comparison import PERMUTATIONS
 
@@ -70,7 +71,7 @@ def compare(
         runs,
         real=real,
         method=method,
-        by=option.names(by),
+        by=names(by),
         quantile=quantile,
         resamples=resamples,
         seed=seed,

@@ -39,7 +39,7 @@ def demo(
     as_json: Annotated[bool, typer.Option("--json", help="Results as JSON on stdout.")] = False,
 ) -> None:
     """Draw, score, compare; the help text is :data:`HELP`."""
-    from cas_metric.cli.score_table import print_summary
+    from cas_metric.cli.score import print_summary
     from cas_metric.verbs import demo as verb
 
     with CountProgress("phantoms") as bar:

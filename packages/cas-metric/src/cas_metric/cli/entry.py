@@ -1,19 +1,143 @@
-"""How a command line ends: an error is one message with a fix and an exit code."""
+"""A command line: verbs that are imported on use, and how it ends.
+
+``--help`` must not wait for torch; an error is one message with a fix and an exit code.
+"""
 
 from __future__ import annotations
 
+import difflib
 import errno
+import importlib
 import os
 import sys
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any, ClassVar, Final
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from cas_metric.errors import CasError, RankStopped
+from cas_metric.discovery import first_line, named_modules
+from cas_metric.errors import CasError, InputError, RankStopped
 
 #: What writing to a standard output raises that is full, or that nobody reads any more.
 _UNWRITABLE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
+
+
+def verbs_in(package: str, program: str, order: Sequence[str] = ()) -> dict[str, tuple[str, str]]:
+    """Verbs that the modules of an imported package define, told by their first lines alone.
+
+    Args:
+        package: E.g. ``cas_metric.cli``.
+        program: Name of the command, which the first line of a verb's module begins with.
+        order: Verbs that come first; others follow by name.
+
+    Returns:
+        Verb to its module and its one-line help.
+    """
+    folder = Path(str(importlib.import_module(package).__file__)).parent
+    found = {
+        module: (f"{package}.{module}", _sentence(line))
+        for name, (module, line) in named_modules(folder).items()
+        if name == f"{program} {module}"
+    }
+    first = [verb for verb in order if verb in found]
+    return {verb: found[verb] for verb in (*first, *(v for v in found if v not in first))}
+
+
+def _sentence(line: str) -> str:
+    return f"{line[:1].upper()}{line[1:]}"
+
+
+class LazyGroup(TyperGroup):
+    """A group whose help needs no import of its verbs."""
+
+    #: Verb to its module, which defines ``app``, and its one-line help, in the order of the help.
+    verbs: ClassVar[Mapping[str, tuple[str, str]]] = {}
+    #: Group of the entry points by which other packages bring verbs; empty for none.
+    entry_points: ClassVar[str] = ""
+
+    #: Whether the help is being written, for which a verb's name and line are enough.
+    _listing = False
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help from the table of verbs."""
+        self._listing = True
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            self._listing = False
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Complete the names of verbs, also without importing any."""
+        self._listing = True
+        try:
+            return super().shell_complete(ctx, incomplete)
+        finally:
+            self._listing = False
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The verb that is meant; of a name that is none, the nearest is named."""
+        known = self.list_commands(ctx)
+        if args and args[0] not in known and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}."
+            ctx.fail(f"No such command {args[0]!r}: {hint}")
+        return super().resolve_command(ctx, args)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The verbs, in the order of a user's work, and then those of other packages."""
+        return [*self.verbs, *self._installed()]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Import the module of a verb and hand out its command."""
+        if cmd_name in self.verbs:
+            module, line = self.verbs[cmd_name]
+            return self._command(cmd_name, line, lambda: importlib.import_module(module))
+        if point := self._installed().get(cmd_name):
+            return self._command(cmd_name, _line_of(point), lambda: _load(point))
+        return None
+
+    def _command(self, name: str, line: str, load: Any) -> Any:
+        if self._listing:
+            return TyperCommand(name, help=line)
+        command = typer.main.get_command(load().app)
+        command.name = name
+        return command
+
+    def _installed(self) -> dict[str, EntryPoint]:
+        """Verbs of other packages, by name; none takes the place of one of ours."""
+        from importlib.metadata import entry_points
+
+        if not self.entry_points:
+            return {}
+        found = {point.name: point for point in entry_points(group=self.entry_points)}
+        return {name: found[name] for name in sorted(found) if name not in self.verbs}
+
+
+def _load(point: EntryPoint) -> Any:
+    """The module that an entry point names.
+
+    Raises:
+        InputError: It cannot be imported.
+    """
+    try:
+        return importlib.import_module(point.module)
+    except ImportError as error:
+        package = point.dist.name if point.dist else point.module
+        raise InputError(
+            f"the verb {point.name!r} of the package {package} cannot be imported: {error}",
+            fix=f"install {package} again, or remove it",
+        ) from error
+
+
+def _line_of(point: EntryPoint) -> str:
+    """The one-line help of another package's verb, without importing it."""
+    if point.dist is None:
+        return point.module
+    path = Path(str(point.dist.locate_file(point.module.replace(".", "/") + ".py")))
+    return _sentence(first_line(path)[1]) or f"From the package {point.dist.name}."
 
 
 def run(app: Callable[[], object], program: str) -> None:

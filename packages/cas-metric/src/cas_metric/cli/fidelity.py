@@ -9,7 +9,7 @@ import typer
 
 from cas_metric import protocol
 from cas_metric.cli import options as option
-from cas_metric.cli.common import CountProgress
+from cas_metric.cli.common import CountProgress, names
 from cas_metric.cli.results import finish
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
@@ -86,7 +86,7 @@ def fidelity(
             *(generated, real),
             train=train,
             method=method,
-            by=option.names(by),
+            by=names(by),
             encoder=encoder,
             neighbours=neighbours,
             frd=frd,

@@ -12,8 +12,7 @@ from typing import ClassVar, Final
 
 import typer
 
-from cas_metric.cli.entry import run
-from cas_metric.cli.lazy import LazyGroup, verbs_in
+from cas_metric.cli.entry import LazyGroup, run, verbs_in
 
 #: Verbs in the order of a user's work; any other comes after them.
 ORDER: Final = (

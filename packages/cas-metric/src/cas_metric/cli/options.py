@@ -191,8 +191,3 @@ Cache = Annotated[
         metavar="DIR",
     ),
 ]
-
-
-def names(listed: str | None) -> list[str]:
-    """What a comma separates."""
-    return [name.strip() for name in (listed or "").split(",") if name.strip()]

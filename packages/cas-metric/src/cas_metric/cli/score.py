@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+from rich.table import Table
+from rich.text import Text
 
 from cas_metric import protocol
 from cas_metric.cli import options as option
-from cas_metric.cli.common import CountProgress, console_err, emit_json
+from cas_metric.cli.common import CountProgress, console_err, console_out, emit_json, names
 from cas_metric.errors import EXIT_SOME_FAILED
+from cas_metric.protocol import CUSTOM, PRIMITIVES
+from cas_metric.statistics.intervals import FEW_CLUSTERS
+from cas_metric.statistics.rounding import between, fixed
+
+if TYPE_CHECKING:
+    from cas_metric.runs.run import Run
+
+_COLUMNS: Final = (*PRIMITIVES, "cas")
+#: Width where there is no terminal to ask.
+_WIDTH: Final = 112
 
 HELP = """
 Score every image of GEN against its real partner in REAL.
@@ -104,7 +117,7 @@ def score(
                 probe=probe,
                 method=method,
                 seed=seed,
-                by=option.names(by),
+                by=names(by),
                 unpaired=unpaired,
                 partial_train=partial_train,
                 allowed_roots=allow_root or (),
@@ -131,8 +144,160 @@ def score(
     if as_json:
         emit_json({**run.summary, "run": str(run.path)})
     else:
-        from cas_metric.cli.score_table import print_summary
-
         print_summary(run)
     if run.summary["failures"]:
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def print_summary(run: Run) -> None:
+    """Print the table of means, what to know about it, and where the report is."""
+    console, summary = console_out(), run.summary
+    if not console.is_terminal:
+        console.width = _WIDTH
+    if summary["embedded_world"]:
+        console.print("Phantom images: drawings of the embedded world, not medical data.")
+    for warning in summary["warnings"]:
+        console.print(f"Warning: {warning}.", markup=False, soft_wrap=True)
+    console.print(_table(summary))
+    for name, one in _subgroups(summary):
+        console.print(f"\n{name}, by group:\n\n{one}\n", markup=False, soft_wrap=True)
+    for line in _lines(summary):
+        console.print(line, markup=False, soft_wrap=True)
+    console.print(f"report: {run.path}/report.html", markup=False, soft_wrap=True)
+
+
+def _table(summary: Mapping[str, Any]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("method", overflow="fold", min_width=8)
+    for name in _COLUMNS:
+        table.add_column(name.upper(), justify="right", no_wrap=True)
+    table.add_column("below tau", justify="right", no_wrap=True)
+    table.add_column("images", justify="right", no_wrap=True)
+    for one in summary["methods"]:
+        table.add_row(Text(one["method"]), *_cells(one, one["tail"]))
+    for name in ("real", "floor"):
+        table.add_row(Text(name.capitalize()), *_cells(summary[name], None), style="dim")
+    return table
+
+
+def _cells(one: Mapping[str, Any], tail: Mapping[str, Any] | None) -> list[str]:
+    """Mean with the 95% interval below it, for every column after the name."""
+    cells = []
+    for name in _COLUMNS:
+        low, high = one["interval"][name]
+        cells.append(_with_interval(one["mean"][name], low, high))
+    cells.append(_with_interval(tail["rate"], *tail["rate_interval"]) if tail else "")
+    return [*cells, f"{one['n']}" + (f"\n{one['n_failed']} failed" if one["n_failed"] else "")]
+
+
+def _with_interval(mean: float, low: float, high: float) -> str:
+    if mean is None or mean != mean:
+        return "-"
+    return f"{fixed(mean)}\n{between([low, high])}"
+
+
+def _lines(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Everything that must be known beside the table, a line each."""
+    if few := [m["clusters"] for m in summary["methods"] if m.get("clusters", 10) < FEW_CLUSTERS]:
+        yield f"The intervals rest on as few as {min(few)} independent cases: wide, and rough."
+    yield "Means, 95% intervals below. Floor: against another real image of the class."
+    if summary["tau"] is not None:
+        yield f"tau = {summary['tau']:.3f}, the 25th percentile of the real images' CAS"
+    for one in summary["methods"]:
+        if (covered := one["coverage"])["cases"] < covered["of"]:
+            yield (
+                f"{one['method']}: scored for {covered['cases']} of {covered['of']} real cases; "
+                "its tail is held against these alone"
+            )
+    if calibrated := summary.get("cas_v2"):
+        yield _calibrated_line(calibrated)
+    yield from _self_test_lines(summary["self_test"])
+    yield from _probe_lines(summary["probe"])
+    if (change := summary["precision"]) and "problem" in change:
+        yield f"{change['dtype']} was not compared with float32: {change['problem']}"
+    elif change:
+        told = ((name, change[name]) for name in ("vdc", "ccs", "sfs") if name in change)
+        moved = (f"{n.upper()} {one['mean']:.5f}, {one['max']:.5f} at most" for n, one in told)
+        images = change["images"]
+        yield f"{change['dtype']} against float32 on {images} images: {'; '.join(moved)}"
+    for name, lack in summary["missing"].items():
+        yield (
+            f"no {name.upper()} for {lack['images']} of {lack['of']} images ({lack['reason']}), "
+            f"so no CAS either; add {lack['add']}"
+        )
+    yield from _text_lines(summary["text"])
+    if failures := summary["failures"]:
+        first = failures[0]
+        yield f"{len(failures)} images could not be read, first {first['image']}: {first['error']}"
+    yield from summary["notes"]
+    if summary["protocol"] == CUSTOM:
+        yield f"protocol: {CUSTOM} ({'; '.join(summary['departures'])})"
+    else:
+        yield f"protocol: {summary['protocol']}"
+    timing = summary["timing"]
+    yield (
+        f"embedded {timing['images_embedded']} images, {timing['images_from_cache']} from cache, "
+        f"in {timing['seconds']:.1f} s"
+    )
+
+
+def _calibrated_line(found: Mapping[str, Any]) -> str:
+    """Which share of each method is less aligned than nearly all real images of its class."""
+    alpha = found["alpha"]
+    rows = [one for one in found["tail"] if one["alpha"] == alpha and not one["label"]]
+    told = [f"{one['method']} {_share(one['share_low'], one['low'], one['high'])}" for one in rows]
+    real = [_share(one["real_share_low"], one["real_low"], one["real_high"]) for one in rows[:1]]
+    return (
+        f"{found['version']}: lower than all but {alpha:g} of real images of the class: "
+        f"{', '.join(told)}; held-out real images {''.join(real)}"
+    )
+
+
+def _share(value: float, low: float, high: float) -> str:
+    bounds = between([low, high])
+    return f"{fixed(value)} ({bounds})" if bounds else fixed(value)
+
+
+def _subgroups(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Name and tables of every method, and of the real images, whose groups were compared."""
+    for kind in ("methods", "real"):
+        for name, one in (summary["subgroups"].get(kind) or {}).items():
+            from cas_metric.statistics.subgroups import Subgroups, markdown
+
+            yield name, markdown(Subgroups.of(one))
+
+
+def _self_test_lines(found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """What the encoder can tell apart on the real images."""
+    if found:
+        told = (
+            f"{name.upper()} {one['score']:.2f} ({one['chance']:.2f})"
+            for name, one in found.items()
+        )
+        yield f"self-test on the real images, chance in brackets: {', '.join(told)}"
+
+
+def _probe_lines(probe: Mapping[str, Any]) -> Iterator[str]:
+    """What DD rests on."""
+    if "training_accuracy" in probe:
+        share, images = probe["training_accuracy"], probe["images"]
+        yield f"probe: fitted on {images} real images, of which it recognises {share:.1%}"
+    elif "folds" in probe:
+        yield f"probe: cross-fitted on the real images in {probe['folds']} folds"
+
+
+def _text_lines(text: Mapping[str, Any]) -> Iterator[str]:
+    """How many texts the encoder could not read to the end."""
+    limit = text["token_limit"]
+    for method, prompts in text["prompts"].items():
+        if prompts["truncated"]:
+            yield (
+                f"{method}: {prompts['truncated']} of {prompts['n']} prompts cut at {limit} tokens "
+                f"(longest {prompts['most_tokens']})"
+            )
+    cut = [label for label, one in text["checklists"].items() if one["truncated"]]
+    if cut:
+        yield (
+            f"{len(cut)} of {len(text['checklists'])} checklists cut at {limit} tokens: "
+            f"{', '.join(cut)}"
+        )

@@ -25,7 +25,6 @@ from cas_metric.images.values import SAVE_ONE, LoadedImage, Window
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-SUFFIXES: Final = (".dcm", ".dicom")
 PREAMBLE: Final = 128
 FIX: Final = "check that the file is a complete DICOM image"
 #: Elements larger than this many bytes are passed over where only the header is wanted.
@@ -38,14 +37,6 @@ DEFLATED_COPIES: Final = 4
 #: as two bytes of it can become 128, a frame that breaks the rule takes as many bytes a pixel.
 RLE_EXPANSION: Final = 80
 RLE_OVERHEAD: Final = 1.25
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether the file carries DICOM's mark, or at least its name."""
-    if path.suffix.lower() in SUFFIXES:
-        return True
-    with naming(path, FIX), path.open("rb") as file:
-        return file.read(PREAMBLE + 4)[PREAMBLE:] == b"DICM"
 
 
 def load_dicom(

@@ -29,11 +29,6 @@ MAX_EXTENSION: Final = 2**24
 VOLUME_COPIES: Final = 2
 
 
-def is_nifti(path: Path) -> bool:
-    """Whether the file is named as a NIfTI volume."""
-    return path.name.lower().endswith((".nii", ".nii.gz"))
-
-
 def load_nifti(
     path: Path, *, axis: int | None, index: int | None, window: Window | None, max_pixels: int
 ) -> LoadedImage:

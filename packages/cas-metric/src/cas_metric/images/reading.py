@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from cas_metric.errors import ImageError
-from cas_metric.images import dicom, nifti, raster, tiff
 from cas_metric.images.limits import (
     BUDGET,
     BYTES_PER_PIXEL,
@@ -17,6 +17,7 @@ from cas_metric.images.limits import (
     naming,
 )
 from cas_metric.images.notes import appearance
+from cas_metric.images.raster import REWRITE, load_raster, probe_raster
 from cas_metric.images.values import BACKGROUND, LoadedImage, Window
 
 #: Endings of the files that a folder scan takes for images.
@@ -25,6 +26,14 @@ IMAGE_SUFFIXES: Final = (
     *(".jp2", ".j2k"),
     *(".dcm", ".dicom", ".nii", ".nii.gz"),
 )
+
+
+#: What a file of each format begins with, or is called. Its reader is imported when there is one.
+_DICOM_SUFFIXES: Final = (".dcm", ".dicom")
+_DICOM_MARK: Final = b"DICM"  # after a preamble of any content
+_DICOM_PREAMBLE: Final = 128
+_NIFTI_SUFFIXES: Final = (".nii", ".nii.gz")
+_TIFF_MARKS: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def load_image(
@@ -73,15 +82,23 @@ def load_image(
     path = _existing(path)
     cost = 0 if BUDGET.is_held else decoding_cost(path, max_pixels=max_pixels)
     with BUDGET.reserved(cost), naming(path, "check that the file is complete"):
-        if nifti.is_nifti(path):
-            image = nifti.load_nifti(
-                path, axis=axis, index=frame, window=window, max_pixels=max_pixels
+        held = _format(path)
+        if held == "nifti":
+            from cas_metric.images.nifti import load_nifti
+
+            image = load_nifti(path, axis=axis, index=frame, window=window, max_pixels=max_pixels)
+        elif held == "dicom":
+            from cas_metric.images.dicom import load_dicom
+
+            image = load_dicom(path, window=window, frame=frame, max_pixels=max_pixels)
+        elif held == "tiff":
+            from cas_metric.images.tiff import load_tiff
+
+            image = load_tiff(
+                path, window=window, frame=frame, max_pixels=max_pixels, background=background
             )
-        elif dicom.is_dicom(path):
-            image = dicom.load_dicom(path, window=window, frame=frame, max_pixels=max_pixels)
         else:
-            load = tiff.load_tiff if tiff.is_tiff(path) else raster.load_raster
-            image = load(
+            image = load_raster(
                 path, window=window, frame=frame, max_pixels=max_pixels, background=background
             )
         return dataclasses.replace(image, steps=(*image.steps, *appearance(image.pixels)))
@@ -124,13 +141,34 @@ def decoding_cost(path: str | Path, *, resized_to: int = 0, max_pixels: int = MA
 
 def _probe(path: str | Path, max_pixels: int) -> Header:
     path = _existing(path)
-    if nifti.is_nifti(path):
-        return nifti.probe_nifti(path, max_pixels)
-    if dicom.is_dicom(path):
-        return dicom.probe_dicom(path, max_pixels)
-    if tiff.is_tiff(path):
-        return tiff.probe_tiff(path, max_pixels)
-    return raster.probe_raster(path, max_pixels)
+    held = _format(path)
+    if held == "nifti":
+        from cas_metric.images.nifti import probe_nifti
+
+        return probe_nifti(path, max_pixels)
+    if held == "dicom":
+        from cas_metric.images.dicom import probe_dicom
+
+        return probe_dicom(path, max_pixels)
+    if held == "tiff":
+        from cas_metric.images.tiff import probe_tiff
+
+        return probe_tiff(path, max_pixels)
+    return probe_raster(path, max_pixels)
+
+
+def _format(path: Path) -> Literal["nifti", "dicom", "tiff", "raster"]:
+    """What a file holds, by its name and its first bytes; ``raster`` is whatever Pillow reads."""
+    name = path.name.lower()
+    if name.endswith(_NIFTI_SUFFIXES):
+        return "nifti"
+    if name.endswith(_DICOM_SUFFIXES):
+        return "dicom"
+    with naming(path, REWRITE), path.open("rb") as file:
+        head = file.read(_DICOM_PREAMBLE + len(_DICOM_MARK))
+    if head[_DICOM_PREAMBLE:] == _DICOM_MARK:
+        return "dicom"
+    return "tiff" if head[:4] in _TIFF_MARKS else "raster"
 
 
 def _existing(path: str | Path) -> Path:
@@ -145,3 +183,24 @@ def _existing(path: str | Path) -> Path:
             return path
     except (OSError, ValueError) as error:  # no permission; a NUL byte in the name
         raise ImageError(f"{path}: {error}", fix="check the path and its permissions") from error
+
+
+def sha256_file(path: str | Path) -> str:
+    """Hexadecimal SHA-256 of the bytes of a file.
+
+    Raises:
+        ImageError: The file is missing or cannot be read.
+
+    Examples:
+        >>> _ = Path("empty").write_bytes(b"")
+        >>> sha256_file("empty")[:8]
+        'e3b0c442'
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError) as error:
+        raise ImageError(
+            f"{path}: {error}", fix="check the path and the permissions of the file"
+        ) from error

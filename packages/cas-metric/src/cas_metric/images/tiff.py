@@ -32,7 +32,6 @@ from cas_metric.images.values import (
 if TYPE_CHECKING:
     from tifffile import TiffFile
 
-MARKS: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 NO_COMPRESSION: Final = 1
 DEFLATE: Final = (8, 32946)
 PREDICTORS: Final = (1, 2)  # none, and horizontal differences
@@ -47,12 +46,6 @@ EXACT_IN_PILLOW: Final = {
     "I": (np.int16, np.int32, np.uint32),
     "F": (np.float32,),
 }
-
-
-def is_tiff(path: Path) -> bool:
-    """Whether the file begins like a TIFF."""
-    with naming(path, REWRITE), path.open("rb") as file:
-        return file.read(4) in MARKS
 
 
 def load_tiff(

@@ -24,12 +24,13 @@ from cas_metric.manifest.rows import (
     path_problem,
     without_suffix,
 )
-from cas_metric.manifest.text import UNWANTED, unwanted_character
 from cas_metric.tables import Table, plain, read_table, renamed
 
 if TYPE_CHECKING:
     import pandas as pd
 
+#: Characters that no name, label or prompt needs: NUL, terminal controls, halves of surrogates.
+UNWANTED: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 #: Columns whose cells are names: blanks around them and their Unicode form mean nothing.
 PLAIN: Final = ("id", "label", "reference", "patient", "method", "seed")
 #: Whole numbers, also as pandas writes them when others are missing: ``3.0``.
@@ -254,7 +255,7 @@ def _row_problems(row: dict[str, str], inside: Inside | None) -> list[str]:
     problems = [
         f"{name} holds the control character {escape}"
         for name, text in row.items()
-        if (escape := unwanted_character(text))
+        if (escape := _unwanted_character(text))
     ]
     if not row["image"].strip():
         problems.append("no image is named")
@@ -269,3 +270,9 @@ def _seed(text: str) -> int | None:
     """The whole number of 64 bits in ``text``, else None."""
     match = SEED.fullmatch(text)
     return value if match and -(2**63) <= (value := int(match[1])) < 2**63 else None
+
+
+def _unwanted_character(text: str) -> str:
+    """The first character of ``text`` that is refused, as an escape; empty if there is none."""
+    found = UNWANTED.search(text)
+    return f"\\x{ord(found[0]):02x}" if found else ""

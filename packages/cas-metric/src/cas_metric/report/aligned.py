@@ -11,9 +11,8 @@ from PIL import Image
 
 from cas_metric.errors import CasError
 from cas_metric.images import load_image, to_uint8
-from cas_metric.report.format import count, number
-from cas_metric.report.tables import Cell, Column, Table, TableRow
-from cas_metric.report.thumbnails import Thumbnail, encode
+from cas_metric.report.gallery import Thumbnail, encode
+from cas_metric.report.tables import Cell, Column, Table, TableRow, count, number
 
 
 def aligned_table(methods: Sequence[Mapping[str, Any]]) -> Table:

@@ -11,11 +11,20 @@ from typing import TYPE_CHECKING, Any, Final
 from cas_metric.files import write_bytes
 from cas_metric.report import details
 from cas_metric.report.charts import Chart, interval_chart
-from cas_metric.report.format import MISSING, count, is_number, number, share
+from cas_metric.report.gallery import Thumbnail, thumbnail
 from cas_metric.report.palette import INKS
 from cas_metric.report.rendering import render
-from cas_metric.report.tables import Cell, Column, Table, TableRow
-from cas_metric.report.thumbnails import Thumbnail, thumbnail
+from cas_metric.report.tables import (
+    MISSING,
+    Cell,
+    Column,
+    Table,
+    TableRow,
+    count,
+    is_number,
+    number,
+    share,
+)
 from cas_metric.statistics.pass_rates import image_table
 from cas_metric.statistics.tables import p_value
 

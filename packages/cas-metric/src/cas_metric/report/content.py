@@ -14,9 +14,18 @@ import pandas as pd
 from cas_metric.protocol import LOW_PERCENTILE, PRIMITIVES
 from cas_metric.report import charts, glossary
 from cas_metric.report.charts import Chart, Series
-from cas_metric.report.format import between, count, is_number, number, share
 from cas_metric.report.palette import INKS
-from cas_metric.report.tables import Cell, Column, Table, TableRow
+from cas_metric.report.tables import (
+    Cell,
+    Column,
+    Table,
+    TableRow,
+    between,
+    count,
+    is_number,
+    number,
+    share,
+)
 from cas_metric.statistics.intervals import FEW_CLUSTERS
 from cas_metric.statistics.tail import low_rate, threshold
 

@@ -6,8 +6,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from cas_metric.report.format import MISSING, between, count, number
-from cas_metric.report.tables import Cell, Column, Table, TableRow
+from cas_metric.report.tables import MISSING, Cell, Column, Table, TableRow, between, count, number
 
 #: Lines that the failures table shows; the rest is counted and left to per_image.csv.
 MAX_FAILURES = 200

@@ -12,14 +12,12 @@ import pandas as pd
 
 from cas_metric.files import write_bytes
 from cas_metric.report import content, details, glossary, warning_signs
-from cas_metric.report.explained import read_explained
-from cas_metric.report.format import count
-from cas_metric.report.gallery import make_cards, picks, ranking
+from cas_metric.report.gallery import Explained, make_cards, picks, ranking
 from cas_metric.report.rendering import render
 from cas_metric.report.sections import sections_of
-from cas_metric.runs import pictures
+from cas_metric.report.tables import count
 from cas_metric.runs.folder import REPORT, read_run
-from cas_metric.runs.run import Run
+from cas_metric.runs.run import Run, locate, roots, windows
 
 GALLERY: Final = 36
 
@@ -66,8 +64,8 @@ def render_report(
     real_root: str | Path | None = None,
 ) -> str:
     """The page; arguments as :func:`write_report` takes them."""
-    roots = pictures.roots(run.summary, generated_root, real_root)
-    return render("report.html.j2", build_context(run, gallery=gallery, roots=roots))
+    folders = roots(run.summary, generated_root, real_root)
+    return render("report.html.j2", build_context(run, gallery=gallery, folders=folders))
 
 
 def render_table(run: Run) -> str:
@@ -85,7 +83,7 @@ def render_table(run: Run) -> str:
 
 
 def build_context(
-    run: Run, *, gallery: int, roots: tuple[Path | None, Path | None]
+    run: Run, *, gallery: int, folders: tuple[Path | None, Path | None]
 ) -> dict[str, Any]:
     """Everything that the template shows, by the name that it uses."""
     summary, rows = run.summary, run.rows
@@ -95,15 +93,15 @@ def build_context(
     shown = picks(_with_calibrated(run), -(-gallery // max(1, 3 * len(methods))))
     inks = {method.name: method.ink for method in methods}
     locators = (
-        partial(pictures.locate, roots[0], column="image"),
-        partial(pictures.locate, roots[1], column="reference"),
+        partial(locate, folders[0], column="image"),
+        partial(locate, folders[1], column="reference"),
     )
     cards = make_cards(
         shown,
         inks,
         *locators,
-        windows=pictures.windows(summary),
-        explained=read_explained(run),
+        windows=windows(summary),
+        explained=_explained(run),
     )
     context = {
         "title": glossary.CAS_TERM.name,
@@ -143,6 +141,15 @@ def build_context(
         "provenance": details.provenance(summary),
     }
     return context | {"sections": _sections(context)}
+
+
+def _explained(run: Run) -> dict[str, Explained]:
+    """What ``cas explain`` wrote beside a run."""
+    if run.path is None:
+        return {}
+    from cas_metric.report.explained import read_explained
+
+    return read_explained(run)
 
 
 def _with_calibrated(run: Run) -> pd.DataFrame:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from cas_metric.report.format import is_number, number
-from cas_metric.report.thumbnails import Thumbnail, thumbnail
+from cas_metric.report.gallery import Explained, key, thumbnail
+from cas_metric.report.tables import number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,29 +20,9 @@ FILE: Final = "explanation.json"
 MAPS: Final = "maps"
 
 
-@dataclass(frozen=True)
-class Explained:
-    """Why one image scores low.
-
-    Attributes:
-        why: The primitive that lies lowest, and by how much.
-        maps: Attribute with its deviation, and the map of it.
-    """
-
-    why: str
-    maps: tuple[tuple[str, Thumbnail], ...]
-
-
 def digest(rows: pd.DataFrame) -> str:
     """What an explanation belongs to: sha256 over the rows of a run."""
     return hashlib.sha256(rows.to_csv(index=False).encode()).hexdigest()
-
-
-def key(row: Mapping[Any, Any]) -> str:
-    """Name of an image within a run."""
-    seed = row["seed"]
-    seed = str(int(seed)) if is_number(seed) else ""
-    return "\0".join((str(row["method"]), seed, str(row["id"])))
 
 
 def read_explained(run: Run) -> dict[str, Explained]:

@@ -1,24 +1,54 @@
-"""The images that deserve a look first: those with the lowest scores."""
+"""The images that deserve a look first: which they are, and small enough to travel in a report."""
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pandas as pd
+from PIL import Image
 
-from cas_metric.images import Window
+from cas_metric.errors import CasError
+from cas_metric.images import Window, load_image
 from cas_metric.protocol import BOOTSTRAP_SEED, PRIMITIVES
-from cas_metric.report.explained import Explained, key
-from cas_metric.report.format import is_number, number
-from cas_metric.report.thumbnails import Thumbnail, thumbnail
+from cas_metric.report.tables import is_number, number
 
 #: Scores by which images may be ranked, the first that the run has.
 RANKINGS: Final = ("cas", "sfs", "vdc", "ccs", "dd_prob")
 
+#: Longest side of a thumbnail in pixels.
+MAX_SIDE: Final = 192
+JPEG_QUALITY: Final = 86
+
 Locate = Callable[[Mapping[str, Any]], "Path | None"]
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A picture for the page: ``uri`` is empty where there is none, and ``missing`` says why."""
+
+    uri: str = ""
+    width: int = MAX_SIDE
+    height: int = MAX_SIDE
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class Explained:
+    """Why one image scores low.
+
+    Attributes:
+        why: The primitive that lies lowest, and by how much.
+        maps: Attribute with its deviation, and the map of it.
+    """
+
+    why: str
+    maps: tuple[tuple[str, Thumbnail], ...]
 
 
 @dataclass(frozen=True)
@@ -60,9 +90,16 @@ class Card:
     maps: tuple[tuple[str, Thumbnail], ...] = ()
 
 
+def key(row: Mapping[Any, Any]) -> str:
+    """Name of an image within a run."""
+    seed = row["seed"]
+    seed = str(int(seed)) if is_number(seed) else ""
+    return "\0".join((str(row["method"]), seed, str(row["id"])))
+
+
 def ranking(rows: pd.DataFrame) -> str | None:
     """The score that ranks this run's images: CAS, or the first that is there without it."""
-    return next((key for key in RANKINGS if rows[key].notna().any()), None)
+    return next((name for name in RANKINGS if rows[name].notna().any()), None)
 
 
 def worst(rows: pd.DataFrame, count: int) -> pd.DataFrame:
@@ -70,11 +107,11 @@ def worst(rows: pd.DataFrame, count: int) -> pd.DataFrame:
 
     Images without the score (failed ones) are not among them: they are listed as failures.
     """
-    key = ranking(rows)
-    if key is None:
+    score = ranking(rows)
+    if score is None:
         return rows.head(0)
-    scored = rows[rows[key].notna()]
-    return scored.sort_values([key, "method", "seed", "id"], kind="stable").head(count)
+    scored = rows[rows[score].notna()]
+    return scored.sort_values([score, "method", "seed", "id"], kind="stable").head(count)
 
 
 def lowest(rows: pd.DataFrame, count: int) -> pd.DataFrame:
@@ -123,7 +160,7 @@ def make_cards(
         image_of: Finds the file of a row's generated image.
         reference_of: Finds the file of a row's reference image.
         windows: Display windows of the generated and of the reference images.
-        explained: What `cas explain` found, by :func:`cas_metric.report.explained.key`.
+        explained: What `cas explain` found, by :func:`key`.
     """
     found = explained or {}
     return [
@@ -175,3 +212,36 @@ def _score(name: str, value: Any) -> Score:
     return Score(
         "v2" if name == "alignment" else name.upper(), text, float(value) if known else None, width
     )
+
+
+def thumbnail(path: Path | None, window: Window | None = None) -> Thumbnail:
+    """Shrink the image at ``path`` to :data:`MAX_SIDE`; a placeholder where it cannot be read.
+
+    Args:
+        path: The file; None where there is none.
+        window: The display window that it was scored through.
+    """
+    if path is None:
+        return Thumbnail(missing="no image")
+    if not path.is_file():
+        return Thumbnail(missing="file not found")
+    try:
+        pixels = load_image(path, window=window).pixels
+    except CasError:
+        return Thumbnail(missing="unreadable file")
+    return encode(pixels)
+
+
+def encode(pixels: np.ndarray) -> Thumbnail:
+    """Encode ``(H, W, 3)`` pixels, uint8 or float in [0, 1], as a JPEG without chroma subsampling.
+
+    The same pixels give the same bytes with the same version of Pillow.
+    """
+    if pixels.dtype != np.uint8:
+        pixels = (np.clip(pixels, 0.0, 1.0) * 255).round().astype(np.uint8)
+    picture = Image.fromarray(pixels)
+    picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS, reducing_gap=None)
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    body = base64.b64encode(buffer.getvalue()).decode("ascii")
+    return Thumbnail(f"data:image/jpeg;base64,{body}", *picture.size)

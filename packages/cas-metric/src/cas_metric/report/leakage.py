@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 from cas_metric.files import write_bytes
 from cas_metric.protocol import SSIM_THRESHOLD
 from cas_metric.report import details
-from cas_metric.report.format import count
 from cas_metric.report.memorization import FILE_NAME, PAIRS, SuspiciousPair, pair_card
 from cas_metric.report.palette import INKS
 from cas_metric.report.rendering import render
-from cas_metric.report.tables import Cell, Column, Table, TableRow
+from cas_metric.report.tables import Cell, Column, Table, TableRow, count
 
 if TYPE_CHECKING:
     from cas_metric.copies.leakage import Leakage

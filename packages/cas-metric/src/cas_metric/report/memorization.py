@@ -15,11 +15,19 @@ from cas_metric.protocol import PHASH_THRESHOLD, SSIM_THRESHOLD
 from cas_metric.report import charts, details
 from cas_metric.report.aligned import aligned_table, blended
 from cas_metric.report.charts import Chart, Series
-from cas_metric.report.format import MISSING, count, is_number, number
+from cas_metric.report.gallery import Thumbnail, thumbnail
 from cas_metric.report.palette import INKS
 from cas_metric.report.rendering import render
-from cas_metric.report.tables import Cell, Column, Table, TableRow
-from cas_metric.report.thumbnails import Thumbnail, thumbnail
+from cas_metric.report.tables import (
+    MISSING,
+    Cell,
+    Column,
+    Table,
+    TableRow,
+    count,
+    is_number,
+    number,
+)
 from cas_metric.statistics.uncertainty import Interval
 
 if TYPE_CHECKING:

@@ -40,13 +40,3 @@ FLOOR: Final = Ink("#6b7280", "#9aa4b2", (3.0, 3.0), "o")
 def ink(index: int) -> Ink:
     """The ink of the method at ``index``; hues repeat after seven."""
     return INKS[index % len(INKS)]
-
-
-def style_sheet() -> str:
-    """CSS classes ``m0`` … ``m6``, ``real`` and ``floor`` that set ``--c`` and ``--dash``."""
-    named = {f"m{index}": one for index, one in enumerate(INKS)} | {"real": REAL, "floor": FLOOR}
-    rules = []
-    for name, one in named.items():
-        dash = " ".join(f"{length:g}" for length in one.dash) or "none"
-        rules.append(f".{name} {{ --c: light-dark({one.light}, {one.dark}); --dash: {dash}; }}")
-    return "\n".join(rules)

@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from cas_metric.report import palette
+from cas_metric.report.palette import FLOOR, INKS, REAL
 
 
 def render(template: str, context: Mapping[str, Any]) -> str:
@@ -37,10 +37,20 @@ def render(template: str, context: Mapping[str, Any]) -> str:
     return environment.get_template(template).render(
         context,
         policy=policy,
-        css=Markup(palette.style_sheet() + _static("report.css")),  # noqa: S704  own file
+        css=Markup(style_sheet() + _static("report.css")),  # noqa: S704  own file
         theme_js=Markup(scripts["theme"]),  # noqa: S704  own file
         js=Markup(scripts["report"]),  # noqa: S704  own file
     )
+
+
+def style_sheet() -> str:
+    """CSS classes ``m0`` … ``m6``, ``real`` and ``floor`` that set ``--c`` and ``--dash``."""
+    named = {f"m{index}": one for index, one in enumerate(INKS)} | {"real": REAL, "floor": FLOOR}
+    rules = []
+    for name, one in named.items():
+        dash = " ".join(f"{length:g}" for length in one.dash) or "none"
+        rules.append(f".{name} {{ --c: light-dark({one.light}, {one.dark}); --dash: {dash}; }}")
+    return "\n".join(rules)
 
 
 def _static(name: str) -> str:

@@ -15,8 +15,7 @@ from cas_metric.protocol import TAIL_QUANTILE
 from cas_metric.report import charts
 from cas_metric.report.charts import Chart
 from cas_metric.report.content import Entry
-from cas_metric.report.format import between, share
-from cas_metric.report.tables import Cell, Column, Table, TableRow
+from cas_metric.report.tables import Cell, Column, Table, TableRow, between, share
 from cas_metric.statistics.aggregate import case_clusters, graded_cas, real_clusters, scored
 from cas_metric.statistics.bimodality import Bimodality, bimodality
 from cas_metric.statistics.exceeds_real import exceeds_real, reward_trained

@@ -16,7 +16,7 @@ import pandas as pd
 from cas_metric import protocol
 from cas_metric.files import installed
 from cas_metric.images import count_steps
-from cas_metric.runs.place import Origin
+from cas_metric.runs.folder import Origin
 from cas_metric.scoring.inputs import Inputs
 from cas_metric.scoring.pipeline import Scores
 from cas_metric.scoring.self_test import blind

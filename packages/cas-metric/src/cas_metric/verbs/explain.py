@@ -206,7 +206,7 @@ class _Work:
 
     def paths(self, rows: pd.DataFrame, side: str) -> list[Path]:
         """Files of the rows; an error names the first that cannot be told."""
-        from cas_metric.runs.pictures import locate, roots
+        from cas_metric.runs.run import locate, roots
 
         root = roots(self.run.summary)[side == "real"]
         found = [locate(root, row, "image") for row in rows.to_dict("records")]
@@ -228,7 +228,7 @@ class _Work:
 
     def window(self, side: str) -> Any:
         """The display window of a side."""
-        from cas_metric.runs.pictures import windows
+        from cas_metric.runs.run import windows
 
         return windows(self.run.summary)[side == "real"]
 

@@ -24,7 +24,7 @@ from cas_metric.protocol import (
     TEXT_POLICY,
     VERSION,
 )
-from cas_metric.runs.place import Origin, claim, own_folder
+from cas_metric.runs.folder import Origin, claim, own_folder
 from cas_metric.runs.run import Run
 from cas_metric.runs.summary import build_summary
 from cas_metric.scoring.diagnosis import aligned

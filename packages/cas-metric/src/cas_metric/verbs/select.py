@@ -185,7 +185,7 @@ def _copies(
 
     from cas_metric.copies.phash import nearest
     from cas_metric.manifest.sources import as_manifest
-    from cas_metric.runs.pictures import windows
+    from cas_metric.runs.run import windows
 
     paths = _paths(run, rows)
     usable = [k for k in range(len(rows)) if rows["status"][k] != "failed"]
@@ -251,7 +251,7 @@ def _words(
 
 
 def _paths(run: Run, rows: pd.DataFrame) -> list[Path]:
-    from cas_metric.runs.pictures import locate, roots
+    from cas_metric.runs.run import locate, roots
 
     root = roots(run.summary)[0]
     found = [locate(root, row, "image") for row in rows.to_dict("records")]
@@ -278,7 +278,7 @@ def _diversity(
 
     from cas_metric.embedding.cache import EmbeddingCache
     from cas_metric.embedding.passes import embed_image_files
-    from cas_metric.runs.pictures import windows
+    from cas_metric.runs.run import windows
     from cas_metric.sets.diversity import vendi_score
     from cas_metric.verbs.explain import run_encoder
 
@@ -306,7 +306,7 @@ def _write_images(
     from cas_metric.manifest import FolderConfig, write_folder_config
     from cas_metric.manifest.rows import COLUMNS
     from cas_metric.manifest.writing import write_manifest
-    from cas_metric.runs.pictures import roots
+    from cas_metric.runs.run import roots
 
     root = roots(run.summary)[0]
     images = rows["image"].astype(str).tolist()

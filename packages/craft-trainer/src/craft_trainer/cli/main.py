@@ -6,8 +6,7 @@ from typing import ClassVar, Final
 
 import typer
 
-from cas_metric.cli.entry import run
-from cas_metric.cli.lazy import LazyGroup
+from cas_metric.cli.entry import LazyGroup, run
 
 #: verb -> one-line help; the module of the same name defines ``app``.
 VERBS: Final[dict[str, str]] = {

@@ -1,13 +1,12 @@
-"""``calibrated``: cas-v1 and cas-v2 side by side."""
+"""``calibrated``: of ``cas_v2``, side by side with cas-v1."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cas_metric.report.format import between, count, number, share
 from cas_metric.report.sections import Section
-from cas_metric.report.tables import Cell, Column, Table, TableRow
+from cas_metric.report.tables import Cell, Column, Table, TableRow, between, count, number, share
 
 if TYPE_CHECKING:
     from cas_metric.report.content import Entry

@@ -1,13 +1,12 @@
-"""``subgroups``: groups of patients held against each other, where the run was scored by groups."""
+"""``subgroups``: of ``subgroups``, groups of patients held against each other."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cas_metric.report.format import between, count, number, share
 from cas_metric.report.sections import Section
-from cas_metric.report.tables import Cell, Column, Table, TableRow
+from cas_metric.report.tables import Cell, Column, Table, TableRow, between, count, number, share
 from cas_metric.statistics.subgroups import QUANTITIES
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""``text``: prompts and checklists that are longer than the encoder reads."""
+"""``text``: of ``text``, prompts and checklists that are longer than the encoder reads."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from cas_metric.report.format import count, is_number, share
 from cas_metric.report.sections import Section
-from cas_metric.report.tables import Cell, Column, Table, TableRow
+from cas_metric.report.tables import Cell, Column, Table, TableRow, count, is_number, share
 
 if TYPE_CHECKING:
     from cas_metric.report.content import Entry
