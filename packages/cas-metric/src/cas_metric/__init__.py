@@ -14,7 +14,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any, Final
 
-from cas_metric._moved import alias
+from cas_metric.discovery import alias
 
 if TYPE_CHECKING:
     from cas_metric.domains import load_domain

@@ -26,18 +26,11 @@ to it where the text tower sees its padding. A directory with ``open_clip_config
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
-
-from cas_metric.errors import InputError
-from cas_metric.protocol import SCORE_DTYPE, TEXT_POLICIES, TEXT_POLICY
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
-
-#: What weights and activations may be, as torch names it.
-DTYPES: Final = ("float32", "bfloat16", "float16")
 
 
 class TextEmbeddings(NamedTuple):
@@ -72,7 +65,7 @@ class Encoder(Protocol):
             tokenizer, preprocessing, pooling, dtype and text policy.
         token_limit: Longest text in tokens, special tokens included; 0 without a text tower.
         image_size: Side of the square that the model looks at, in pixels.
-        dtype: Of weights and activations, one of :data:`DTYPES`.
+        dtype: Of weights and activations, ``float32``, ``bfloat16`` or ``float16``.
         text_policy: How texts beyond the limit are treated, one of ``protocol.TEXT_POLICIES``.
         device: Where the model lives, as torch names it (``cpu``, ``cuda``, ``cuda:1``, …).
 
@@ -128,32 +121,3 @@ class Encoder(Protocol):
     def show_tokens(self, text: str) -> list[str]:
         """The tokens that the model sees of ``text``, padding left out."""
         ...
-
-
-@dataclass(frozen=True)
-class LoadOptions:
-    """How to load an encoder, whatever its family.
-
-    Attributes:
-        device: Where the model goes, as torch names it.
-        dtype: ``float32``, ``bfloat16`` or ``float16`` for weights and activations; embeddings
-            are normalised in float32 in any case.
-        text_policy: One of ``protocol.TEXT_POLICIES``.
-        compile: Whether ``torch.compile`` compiles the image tower.
-        raw: Whether embeddings of images keep their length, as published set distances take them.
-    """
-
-    device: str
-    dtype: str = SCORE_DTYPE
-    text_policy: str = TEXT_POLICY
-    compile: bool = False
-    raw: bool = False
-
-    def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
-            raise InputError(f"unknown dtype {self.dtype!r}", fix=f"one of {', '.join(DTYPES)}")
-        if self.text_policy not in TEXT_POLICIES:
-            raise InputError(
-                f"unknown text policy {self.text_policy!r}",
-                fix=f"one of {', '.join(TEXT_POLICIES)}",
-            )

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from cas_metric.encoders.base import LoadOptions, TextEmbeddings
+    from cas_metric.encoders.base import TextEmbeddings
     from cas_metric.encoders.devices import Device
+    from cas_metric.encoders.loading import LoadOptions
     from cas_metric.encoders.model import ModelEncoder
 
 #: Packages whose version may change how a checkpoint is read.

@@ -9,23 +9,53 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from cas_metric.encoders.base import LoadOptions
 from cas_metric.encoders.deferred import DeferredEncoder, Facts, facts_memory, recall_facts
 from cas_metric.encoders.devices import find_device
 from cas_metric.encoders.memory import digest_file
 from cas_metric.encoders.registry import embedded_like, resolve
 from cas_metric.errors import InputError, ModelUnavailable
-from cas_metric.protocol import SCORE_DTYPE, TEXT_POLICY
+from cas_metric.protocol import SCORE_DTYPE, TEXT_POLICIES, TEXT_POLICY
 
 if TYPE_CHECKING:
     from cas_metric.encoders.family import Family
     from cas_metric.encoders.model import ModelEncoder, Towers
 
+#: What weights and activations may be, as torch names it.
+DTYPES: Final = ("float32", "bfloat16", "float16")
 #: Files that no encoder is made from: pickles, which are never opened, other frameworks', papers.
 _NEVER_READ: Final = {
     *(".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".gguf"),
     *(".md", ".png", ".jpg", ".pdf"),
 }
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How to load an encoder, whatever its family.
+
+    Attributes:
+        device: Where the model goes, as torch names it.
+        dtype: ``float32``, ``bfloat16`` or ``float16`` for weights and activations; embeddings
+            are normalised in float32 in any case.
+        text_policy: One of ``protocol.TEXT_POLICIES``.
+        compile: Whether ``torch.compile`` compiles the image tower.
+        raw: Whether embeddings of images keep their length, as published set distances take them.
+    """
+
+    device: str
+    dtype: str = SCORE_DTYPE
+    text_policy: str = TEXT_POLICY
+    compile: bool = False
+    raw: bool = False
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise InputError(f"unknown dtype {self.dtype!r}", fix=f"one of {', '.join(DTYPES)}")
+        if self.text_policy not in TEXT_POLICIES:
+            raise InputError(
+                f"unknown text policy {self.text_policy!r}",
+                fix=f"one of {', '.join(TEXT_POLICIES)}",
+            )
 
 
 def load_encoder(

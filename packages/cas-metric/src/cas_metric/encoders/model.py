@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cas_metric.encoders.base import LoadOptions, TextEmbeddings
+from cas_metric.encoders.base import TextEmbeddings
 from cas_metric.encoders.devices import find_device
+from cas_metric.encoders.loading import LoadOptions
 from cas_metric.encoders.memory import digest_of
 from cas_metric.encoders.precision import own_precision
 from cas_metric.encoders.preprocessing import Pixels

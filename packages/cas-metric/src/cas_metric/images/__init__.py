@@ -7,18 +7,15 @@ are mapped by the full range of their type, by a display window that the file it
 """
 
 from cas_metric.images.limits import MAX_ASPECT, MAX_BYTES, MAX_PIXELS, MIN_SIDE
-from cas_metric.images.notes import STEPS_TOLD, Note, count_steps, notes_of
-from cas_metric.images.reading import (
-    IMAGE_SUFFIXES,
-    decoding_cost,
-    load_image,
-    probe_header,
-    sha256_file,
-)
+from cas_metric.images.notes import Note, notes_of
+from cas_metric.images.reading import IMAGE_SUFFIXES, decoding_cost, load_image, probe_header
 from cas_metric.images.values import (
+    STEPS_TOLD,
     LoadedImage,
     Window,
+    count_steps,
     save_png,
+    sha256_file,
     to_tensor,
     to_uint8,
 )

@@ -1,4 +1,4 @@
-"""What was done to images, and what a reader should know of one that was read without error.
+"""What a reader should know of an image that was read without error.
 
 A note is one of the steps that a :class:`~cas_metric.images.LoadedImage` records: it therefore
 goes wherever they go, through caches too, and :func:`notes_of` finds it again.
@@ -6,7 +6,6 @@ goes wherever they go, through caches too, and :func:`notes_of` finds it again.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
@@ -18,8 +17,6 @@ BLANK_SPREAD: Final = 1 / 255
 #: Spread below which an image is called faint. 12 bits in a file of 16 fill a sixteenth of its
 #: range, 14 bits a quarter.
 FAINT_SPREAD: Final = 1 / 4
-#: Kinds of steps that :func:`count_steps` spells out.
-STEPS_TOLD: Final = 50
 #: Every how manieth row and column is looked at first.
 SPARSE: Final = 8
 
@@ -72,23 +69,3 @@ def notes_of(steps: Iterable[str]) -> tuple[Note, ...]:
     """
     kinds = {step.partition(":")[0] for step in steps}
     return tuple(note for note in Note if note in kinds)
-
-
-def count_steps(records: Iterable[tuple[str, ...]]) -> dict[str, int]:
-    """How many images each step was taken on; the most frequent first, rare ones as one sum.
-
-    DICOM files may each state a window of their own; what is told of a set must not grow with it.
-
-    Args:
-        records: ``steps`` of each :class:`~cas_metric.images.LoadedImage` of a set.
-
-    Examples:
-        >>> count_steps([("EXIF orientation",), (), ("EXIF orientation",)])
-        {'EXIF orientation': 2}
-    """
-    counts = Counter(step for record in records for step in record)
-    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    told = dict(ranked[:STEPS_TOLD])
-    if rest := ranked[STEPS_TOLD:]:
-        told[f"{len(rest)} other steps"] = sum(count for _, count in rest)
-    return told

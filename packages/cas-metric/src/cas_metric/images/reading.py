@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from pathlib import Path
 from typing import Final, Literal
 
@@ -183,24 +182,3 @@ def _existing(path: str | Path) -> Path:
             return path
     except (OSError, ValueError) as error:  # no permission; a NUL byte in the name
         raise ImageError(f"{path}: {error}", fix="check the path and its permissions") from error
-
-
-def sha256_file(path: str | Path) -> str:
-    """Hexadecimal SHA-256 of the bytes of a file.
-
-    Raises:
-        ImageError: The file is missing or cannot be read.
-
-    Examples:
-        >>> _ = Path("empty").write_bytes(b"")
-        >>> sha256_file("empty")[:8]
-        'e3b0c442'
-    """
-    path = Path(path)
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except (OSError, ValueError) as error:
-        raise ImageError(
-            f"{path}: {error}", fix="check the path and the permissions of the file"
-        ) from error

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -13,6 +16,8 @@ from cas_metric.errors import ImageError, InputError
 if TYPE_CHECKING:
     import torch
 
+#: Kinds of steps that :func:`count_steps` spells out.
+STEPS_TOLD: Final = 50
 #: Colour behind transparent pixels. White is what a reader sees on a page or in a viewer.
 BACKGROUND: Final = (255, 255, 255)
 #: Rows that are composited at once.
@@ -153,6 +158,26 @@ def scaled(values: np.ndarray) -> np.ndarray:
     return np.broadcast_to(values, (*values.shape[:2], 3)) if values.shape[2] == 1 else values
 
 
+def count_steps(records: Iterable[tuple[str, ...]]) -> dict[str, int]:
+    """How many images each step was taken on; the most frequent first, rare ones as one sum.
+
+    DICOM files may each state a window of their own; what is told of a set must not grow with it.
+
+    Args:
+        records: ``steps`` of each :class:`LoadedImage` of a set.
+
+    Examples:
+        >>> count_steps([("EXIF orientation",), (), ("EXIF orientation",)])
+        {'EXIF orientation': 2}
+    """
+    counts = Counter(step for record in records for step in record)
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    told = dict(ranked[:STEPS_TOLD])
+    if rest := ranked[STEPS_TOLD:]:
+        told[f"{len(rest)} other steps"] = sum(count for _, count in rest)
+    return told
+
+
 def grey_to_rgb(values: np.ndarray) -> np.ndarray:
     """``(H, W)`` to ``(H, W, 3)``, the same value in each channel, dtype kept."""
     return np.repeat(values[:, :, np.newaxis], 3, axis=2)
@@ -203,3 +228,24 @@ def save_png(image: LoadedImage, path: str | Path) -> None:
     else:
         picture = Image.fromarray(to_uint8(pixels[..., 0] if is_grey else pixels))
     picture.save(path, format="PNG")
+
+
+def sha256_file(path: str | Path) -> str:
+    """Hexadecimal SHA-256 of the bytes of a file.
+
+    Raises:
+        ImageError: The file is missing or cannot be read.
+
+    Examples:
+        >>> _ = Path("empty").write_bytes(b"")
+        >>> sha256_file("empty")[:8]
+        'e3b0c442'
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError) as error:
+        raise ImageError(
+            f"{path}: {error}", fix="check the path and the permissions of the file"
+        ) from error

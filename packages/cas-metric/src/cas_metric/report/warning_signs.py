@@ -18,8 +18,7 @@ from cas_metric.report.content import Entry
 from cas_metric.report.tables import Cell, Column, Table, TableRow, between, share
 from cas_metric.statistics.aggregate import case_clusters, graded_cas, real_clusters, scored
 from cas_metric.statistics.bimodality import Bimodality, bimodality
-from cas_metric.statistics.exceeds_real import exceeds_real, reward_trained
-from cas_metric.statistics.method_table import excess_message
+from cas_metric.statistics.exceeds_real import exceeds_real, excess_message, reward_trained
 from cas_metric.statistics.tail import stability_curve, tail_statistics
 
 

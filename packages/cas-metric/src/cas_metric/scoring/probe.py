@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from array_api_compat import array_namespace, device
@@ -22,10 +22,12 @@ from safetensors.numpy import save
 from threadpoolctl import threadpool_limits
 
 from cas_metric import protocol
-from cas_metric.encoders import Encoder
 from cas_metric.errors import InputError
 from cas_metric.files import write_bytes
 from cas_metric.primitives import Array, unit
+
+if TYPE_CHECKING:
+    from cas_metric.encoders import Encoder
 
 Floats = NDArray[np.float32]
 

@@ -18,6 +18,7 @@ from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE
 from cas_metric.statistics.aggregate import case_clusters, cluster_unit
 from cas_metric.statistics.comparison import PERMUTATIONS, PValue, holm, sign_flip_test
 from cas_metric.statistics.intervals import mean_interval, rate_interval
+from cas_metric.statistics.rounding import fixed
 from cas_metric.statistics.uncertainty import Interval
 
 if TYPE_CHECKING:
@@ -211,3 +212,24 @@ def _by_class(rows: pd.DataFrame, real: pd.DataFrame, primitive: str) -> tuple[C
         contribution = len(group) / len(rows) * (generated - reference)
         entries.append(ClassExcess(str(label), len(group), generated, reference, contribution))
     return tuple(sorted(entries, key=lambda entry: -np.nan_to_num(entry.contribution)))
+
+
+def excess_message(name: str, excess: Excess, *, trained: bool) -> str:
+    """What a score above Real says to a reader.
+
+    Args:
+        name: The method.
+        excess: What was found.
+        trained: Whether a reward trained the generator.
+    """
+    what = (
+        "a sign of reward hacking: its provenance says that a reward trained it"
+        if trained
+        else "easier for the evaluator than real images, which need not be better"
+    )
+    return (
+        f"{name}: {excess.primitive.upper()} {fixed(excess.generated.estimate, 3)} is above Real's "
+        f"{fixed(excess.real.estimate, 3)} (by {fixed(excess.difference.estimate, 3)} on "
+        f"{excess.cases} common cases, p = {excess.p_adjusted:.2g} after Holm), most in the class "
+        f"{excess.classes[0].label}: {what}"
+    )

@@ -27,7 +27,12 @@ from cas_metric.statistics.comparison import (
     paired_differences,
     seed_spread,
 )
-from cas_metric.statistics.exceeds_real import Excess, exceeds_real, reward_trained
+from cas_metric.statistics.exceeds_real import (
+    Excess,
+    exceeds_real,
+    excess_message,
+    reward_trained,
+)
 from cas_metric.statistics.intervals import FEW_CLUSTERS
 from cas_metric.statistics.rounding import fixed
 from cas_metric.statistics.tail import (
@@ -367,24 +372,3 @@ def _plain_excess(excess: Excess) -> dict[str, Any]:
         "p": excess.p.value,
         "p_exact": excess.p.exact,
     }
-
-
-def excess_message(name: str, excess: Excess, *, trained: bool) -> str:
-    """What a score above Real says to a reader.
-
-    Args:
-        name: The method.
-        excess: What was found.
-        trained: Whether a reward trained the generator.
-    """
-    what = (
-        "a sign of reward hacking: its provenance says that a reward trained it"
-        if trained
-        else "easier for the evaluator than real images, which need not be better"
-    )
-    return (
-        f"{name}: {excess.primitive.upper()} {fixed(excess.generated.estimate, 3)} is above Real's "
-        f"{fixed(excess.real.estimate, 3)} (by {fixed(excess.difference.estimate, 3)} on "
-        f"{excess.cases} common cases, p = {excess.p_adjusted:.2g} after Holm), most in the class "
-        f"{excess.classes[0].label}: {what}"
-    )

@@ -30,7 +30,6 @@ from cas_metric.runs.summary import build_summary
 from cas_metric.scoring.diagnosis import aligned
 from cas_metric.scoring.inputs import Inputs, prepare, select, unlabelled
 from cas_metric.scoring.pipeline import Options, score_inputs
-from cas_metric.scoring.precision import precision_change
 from cas_metric.scoring.probe import Probe
 
 if TYPE_CHECKING:
@@ -193,6 +192,8 @@ def score(
             raise RankStopped(0)
         change = None
         if model.dtype != SCORE_DTYPE:
+            from cas_metric.scoring.precision import precision_change
+
             exact = partial(choice.open, SCORE_DTYPE)
             change = precision_change(inputs, model, exact, store)
         calibrated, block = None, {}

@@ -1,4 +1,4 @@
-"""``text``: of ``text``, prompts and checklists that are longer than the encoder reads."""
+"""``text``: prompts and checklists that are longer than the encoder reads."""
 
 from __future__ import annotations
 
