@@ -7,6 +7,8 @@ profiler; every named function must be called, and for the first time in the ord
 
 from __future__ import annotations
 
+import importlib.util
+import inspect
 import itertools
 import re
 import sys
@@ -17,6 +19,7 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
+_COMPREHENSIONS = ("<listcomp>", "<dictcomp>", "<setcomp>", "<genexpr>")
 _ITEM = re.compile(r"^\s*\d+\. ")
 _NAME = re.compile(r"`([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+)`")
 
@@ -45,14 +48,16 @@ class Trace:
 
     Attributes:
         calls: ``module.qualified.name`` below the package, in the order of first calls.
-        files: Files of the package that were executed, module bodies included.
+        files: Files of the package that were executed, module bodies and templates included.
+        called: Those of which a function was called: what a reader follows.
     """
 
     def __init__(self, package: str) -> None:
-        self._root = str(Path(sys.modules[package].__file__ or "").parent) + "/"
+        self._root = _folder(package)
         self._seen: set[CodeType] = set()
         self.calls: dict[str, None] = {}
         self.files: set[str] = set()
+        self.called: set[str] = set()
 
     def __call__(self, frame: FrameType, event: str, _: Any) -> None:
         """As ``sys.setprofile`` calls it."""
@@ -64,13 +69,22 @@ class Trace:
             return
         file = code.co_filename.removeprefix(self._root)
         self.files.add(file)
+        # A module's body, and a comprehension in it, run when it is imported; so does a class's.
+        if code.co_flags & inspect.CO_OPTIMIZED and code.co_name not in _COMPREHENSIONS:
+            self.called.add(file)
         module = file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
         self.calls.setdefault(f"{module}.{code.co_qualname}")
 
 
+def _folder(package: str) -> str:
+    spec = importlib.util.find_spec(package)
+    assert spec is not None, f"{package} is not installed"
+    return str(Path(spec.origin or "").parent) + "/"
+
+
 @contextmanager
 def traced(package: str) -> Iterator[Trace]:
-    """Trace a package, which must be imported, in this thread and those started within."""
+    """Trace a package, which need not be imported yet, in this thread and those started within."""
     trace = Trace(package)
     before = sys.getprofile()
     threading.setprofile(trace)

@@ -11,11 +11,10 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from cas_metric import protocol
 from cas_metric.cli import options as option
 from cas_metric.cli.common import CountProgress, console_err, console_out, emit_json, names
 from cas_metric.errors import EXIT_SOME_FAILED
-from cas_metric.protocol import CUSTOM, PRIMITIVES
+from cas_metric.protocol import CUSTOM, PRIMITIVES, SCORE_DTYPE, TEXT_POLICY, VERSION
 from cas_metric.statistics.intervals import FEW_CLUSTERS
 from cas_metric.statistics.rounding import between, fixed
 
@@ -85,14 +84,14 @@ def score(
     partial_train: option.PartialTrain = False,
     allow_root: option.AllowRoot = None,
     encoder: option.Encoder = None,
-    dtype: option.Dtype = protocol.SCORE_DTYPE,
-    text_policy: option.TextPolicy = protocol.TEXT_POLICY,
+    dtype: option.Dtype = SCORE_DTYPE,
+    text_policy: option.TextPolicy = TEXT_POLICY,
     strict_text: option.StrictText = False,
     offline: option.Offline = False,
     protocol_version: Annotated[
         str,
         typer.Option("--protocol", help="cas-v1, or cas-v2 for the calibrated columns beside it."),
-    ] = protocol.VERSION,
+    ] = VERSION,
     out: option.Out = None,
     as_json: option.Json = False,
     max_failures: option.MaxFailures = None,

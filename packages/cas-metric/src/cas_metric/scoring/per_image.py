@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cas_metric import primitives, protocol
 from cas_metric.images import notes_of
+from cas_metric.primitives import ccs, clinical_alignment, dd, dd_probability, sfs, vdc
+from cas_metric.protocol import PRIMITIVES
 from cas_metric.scoring.diagnosis import Judge
 from cas_metric.scoring.embeddings import ImageSet, Texts, gather
 from cas_metric.scoring.inputs import Inputs
@@ -104,10 +105,10 @@ def _scores(
         logits = judge.logits(image, side.judged_by[block])
         blocks.append(
             {
-                "vdc": primitives.vdc(image, gather(texts.embeddings, prompt_rows[block])),
-                "ccs": primitives.ccs(image, gather(texts.embeddings, checklist_rows[block])),
+                "vdc": vdc(image, gather(texts.embeddings, prompt_rows[block])),
+                "ccs": ccs(image, gather(texts.embeddings, checklist_rows[block])),
                 **_diagnosis(logits, label),
-                "sfs": primitives.sfs(image, gather(references, side.reference_rows[block])),
+                "sfs": sfs(image, gather(references, side.reference_rows[block])),
             }
         )
     scores: Scores = {}
@@ -115,8 +116,8 @@ def _scores(
         parts: list[Any] = [block[name] for block in blocks]
         scores[name] = np.concatenate(parts).astype(np.float64)
         scores[name] = np.round(scores[name], DECIMALS)
-    four = (scores[name] for name in protocol.PRIMITIVES)
-    cas: NDArray[np.float64] = primitives.clinical_alignment(*four)
+    four = (scores[name] for name in PRIMITIVES)
+    cas: NDArray[np.float64] = clinical_alignment(*four)
     scores["cas"] = np.round(cas, DECIMALS)
     return scores
 
@@ -143,8 +144,8 @@ def _diagnosis(logits: NDArray[np.float32] | None, labels: NDArray[np.int64]) ->
     known = (labels >= 0) & np.isfinite(logits).all(axis=-1)
     label = labels.clip(min=0)
     return {
-        "dd": np.where(known, primitives.dd(logits, label), nothing),
-        "dd_prob": np.where(known, primitives.dd_probability(logits, label), nothing),
+        "dd": np.where(known, dd(logits, label), nothing),
+        "dd_prob": np.where(known, dd_probability(logits, label), nothing),
     }
 
 
@@ -175,6 +176,6 @@ def _reasons(
             "dd": judge.reason or f"label {record.label!r} is no class",
             "sfs": unread,
         }
-        lacking = [name for name in protocol.PRIMITIVES if np.isnan(scores[name][row])]
+        lacking = [name for name in PRIMITIVES if np.isnan(scores[name][row])]
         reasons.append("; ".join(f"{name}: {why[name]}" for name in lacking))
     return reasons

@@ -72,7 +72,11 @@ def audit(
         ModelUnavailable: The model cannot be had.
 
     Examples:
-        >>> result = audit(["gen/"], "openai:gpt-4o", domain="chexpert")  # doctest: +SKIP
+        >>> sets = ["demo/generated/faithful", "demo/generated/wrong"]
+        >>> result = audit(sets, "openai:my-model", cases=6)  # the server of CAS_MLLM_BASE_URL
+        >>> faithful, wrong = (one["pass_rate"]["estimate"] for one in result.summary["methods"])
+        >>> faithful > wrong
+        True
     """
     import pandas as pd
 

@@ -72,7 +72,10 @@ def judge(
         ModelUnavailable: The model cannot be had.
 
     Examples:
-        >>> result = judge(["a=gen/a", "b=gen/b"], "openai:gpt-4o")  # doctest: +SKIP
+        >>> sets = ["good=demo/generated/faithful", "bad=demo/generated/wrong"]
+        >>> result = judge(sets, "openai:my-model", cases=6)  # the server of CAS_MLLM_BASE_URL
+        >>> result.summary["preference"]["top1"]["good"]["estimate"]
+        1.0
     """
     from cas_metric.mllm.judge import (
         balanced_orders,
