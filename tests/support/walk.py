@@ -86,11 +86,23 @@ def _folder(package: str) -> str:
 def traced(package: str) -> Iterator[Trace]:
     """Trace a package, which need not be imported yet, in this thread and those started within."""
     trace = Trace(package)
-    before = sys.getprofile()
-    threading.setprofile(trace)
-    sys.setprofile(trace)
-    try:
+    with watching(trace):
         yield trace
+
+
+@contextmanager
+def watching(*traces: Trace) -> Iterator[None]:
+    """Let every trace see what runs in this thread, and in those started within."""
+
+    def see(frame: FrameType, event: str, argument: Any) -> None:
+        for trace in traces:
+            trace(frame, event, argument)
+
+    before = sys.getprofile()
+    threading.setprofile(see)
+    sys.setprofile(see)
+    try:
+        yield
     finally:
         sys.setprofile(before)
         threading.setprofile(None)
