@@ -1,6 +1,7 @@
 """How often `cas fidelity` flags harmless sets, planted shifts and planted sites.
 
-    python -m benchmarks.statistics.cohort --draws 200
+    python -m benchmarks.statistics.cohort --draws 200 --part flags
+    python -m benchmarks.statistics.cohort --draws 2000 --part ratio
 
 Features are drawn from normal distributions with known truth. Printed are the share of harmless
 draws in which anything is flagged (the generated set or the reference), the share of sets shifted
@@ -36,6 +37,10 @@ SETTINGS = (
     Setting(200, 400, 64, per_patient=4),
     Setting(200, 400, 16, per_patient=4, per_reference=4),
 )
+#: What is counted: of harmless draws, of shifted sets, of references of two sites.
+FLAGS = ("harmless", "shifted", "site named", "site hidden")
+#: Shifts at which the interval of the ratio is looked at.
+SHIFTS = (0.0, 0.5)
 
 
 def draw(rng: np.random.Generator, n: int, dim: int, per: int) -> tuple[np.ndarray, np.ndarray]:
@@ -49,7 +54,7 @@ def draw(rng: np.random.Generator, n: int, dim: int, per: int) -> tuple[np.ndarr
 
 def simulate(setting: Setting, draws: int) -> dict[str, float]:
     """Shares over ``draws`` of what is flagged."""
-    counts = dict.fromkeys(("harmless", "shifted", "site named", "site hidden"), 0)
+    counts = dict.fromkeys(FLAGS, 0)
     deviation = 1 / np.sqrt(np.arange(1, setting.dim + 1))
     for seed in range(draws):
         rng = np.random.default_rng(seed)
@@ -99,21 +104,25 @@ def ratio_coverage(setting: Setting, shift: float, draws: int) -> float:
 
 
 def main() -> None:
-    """Print both tables as Markdown."""
+    """Print one or both tables as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=200)
-    draws = parser.parse_args().draws
-    print(
-        "| generated / real | dimensions | a patient | a reference | harmless | shifted |", end=""
-    )
-    print(" site named | site hidden | ratio, no shift | ratio, shift 0.5 |")
-    print("| --- " * 10 + "|")
-    for one in SETTINGS:
-        shares = simulate(one, draws)
-        covered = [ratio_coverage(one, shift, draws) for shift in (0.0, 0.5)]
-        cells = [f"{one.generated} / {one.real}", one.dim, one.per_patient, one.per_reference]
-        cells += [f"{share:.3f}" for share in (*shares.values(), *covered)]
-        print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+    parser.add_argument("--part", choices=("flags", "ratio"), action="append")
+    arguments = parser.parse_args()
+    sizes = "| generated / real | dimensions | a patient | a reference |"
+    for part in arguments.part or ("flags", "ratio"):
+        columns = list(FLAGS) if part == "flags" else [f"shift {shift}" for shift in SHIFTS]
+        print(f"{sizes} {' | '.join(columns)} |")
+        print("| --- " * (4 + len(columns)) + "|")
+        for one in SETTINGS:
+            if part == "flags":
+                shares = list(simulate(one, arguments.draws).values())
+            else:
+                shares = [ratio_coverage(one, shift, arguments.draws) for shift in SHIFTS]
+            cells = [f"{one.generated} / {one.real}", one.dim, one.per_patient, one.per_reference]
+            cells += [f"{share:.3f}" for share in shares]
+            print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+        print()
 
 
 if __name__ == "__main__":
