@@ -191,3 +191,30 @@ Cache = Annotated[
         metavar="DIR",
     ),
 ]
+Engine = Annotated[
+    str,
+    typer.Option(
+        help="local; parts, which keeps rows in parts (OUT/rows) that are not scored again; or ray, "
+        "whose workers score the parts.",
+        rich_help_panel=RUNNING,
+        metavar="NAME",
+    ),
+]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        help="Score the parts of the k-th of n jobs and stop there; the same command without it "
+        "completes the run. OUT must be shared.",
+        rich_help_panel=RUNNING,
+        metavar="K/N",
+    ),
+]
+RowsOnly = Annotated[
+    bool,
+    typer.Option(
+        "--rows-only",
+        help="End with the parts and OUT/partitions.json, their statistics, for sets whose rows do "
+        "not fit into memory.",
+        rich_help_panel=RUNNING,
+    ),
+]

@@ -59,6 +59,8 @@ EPILOG = """
 
 - `cas score gen/ real/ --by sex,age` also holds the groups of patients against each other
 
+- `cas score gen.parquet real/ --out /shared/run --engine ray` scores on a Ray cluster
+
 - `accelerate launch --module cas_metric.cli.main score gen/ real/` gives every device its share
 
 **Exit codes**
@@ -100,6 +102,9 @@ def score(
     batch_size: option.BatchSize = None,
     num_workers: option.NumWorkers = None,
     cache: option.Cache = None,
+    engine: option.Engine = "local",
+    shard: option.Shard = None,
+    rows_only: option.RowsOnly = False,
 ) -> None:
     """Score the images of a folder; the help text is :data:`HELP`."""
     from cas_metric.embedding.ranks import join, leave
@@ -131,6 +136,9 @@ def score(
                 num_workers=num_workers,
                 cache=cache,
                 protocol=protocol_version,
+                engine=engine,
+                shard=shard,
+                rows_only=rows_only,
                 out=out,
                 below=None if out else "runs",
                 progress=bar,

@@ -174,7 +174,7 @@ def embed_all_images(
         failures += _failures(name, table, errors[part])
         start += len(table)
     if ranks.main and max_failures is not None and len(failures) > max_failures:
-        raise _too_many(failures, max_failures)
+        raise too_many(failures, max_failures)
     return Material(texts, images, tuple(failures), found.embedded, found.cached)
 
 
@@ -195,7 +195,8 @@ def _failures(name: str, table: pd.DataFrame, errors: Sequence[str]) -> list[dic
     ]
 
 
-def _too_many(failures: Sequence[Mapping[str, str]], allowed: int) -> TooManyFailures:
+def too_many(failures: Sequence[Mapping[str, str]], allowed: int) -> TooManyFailures:
+    """The error of more failures than are allowed, which shows the first of them."""
     lines = [f"  - {one['set']} {one['id']!r}: {one['error']}" for one in failures[:_SHOWN]]
     if len(failures) > _SHOWN:
         lines.append(f"  … and {len(failures) - _SHOWN} more")

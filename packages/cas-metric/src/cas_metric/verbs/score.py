@@ -94,6 +94,9 @@ def score(
     out: str | Path | None = None,
     below: str | Path | None = None,
     protocol: str = VERSION,
+    engine: str = "local",
+    shard: str | None = None,
+    rows_only: bool = False,
     progress: Callable[[int, int], None] | None = None,
     notify: Callable[[str], None] | None = None,
     command: Sequence[str] = ("cas_metric.score",),
@@ -135,6 +138,11 @@ def score(
             images.
         protocol: ``cas-v1``, or ``cas-v2`` for the calibrated columns beside it; see
             :mod:`cas_metric.calibrated`.
+        engine: ``local``; ``parts``, which keeps the rows in parts that need not be done again; or
+            ``ray``, whose workers score the parts. See :mod:`cas_metric.engine.parts`.
+        shard: ``k/n``: score only every n-th part, from the k-th, and stop there.
+        rows_only: Stop at the parts and the statistics of them (``partitions.json``), which hold no
+            more than one part in memory.
         progress: Told how many of the images that the cache lacks are done.
         notify: Told what a person should know before the work begins.
         command: How the run was started, for its provenance.
@@ -148,7 +156,9 @@ def score(
         InputError: Arguments that do not fit together, or a folder that cannot be written to.
         ModelUnavailable: The encoder cannot be had here.
         TooManyFailures: More images failed than allowed.
-        RankStopped: This is not rank 0, and its part is done (exit code 0) or rank 0 met an error.
+        MissingDependency: Ray is asked for and not installed.
+        RankStopped: This is not rank 0, or only a share was asked for, and its part is done (exit
+            code 0); or rank 0 met an error.
 
     Examples:
         >>> import cas_metric
@@ -165,6 +175,11 @@ def score(
         raise InputError(
             f"{protocol!r} is no protocol", fix=f"choose {VERSION} or {CALIBRATED_VERSION}"
         )
+    in_parts = None
+    if (engine, shard, rows_only) != ("local", None, False):
+        from cas_metric.verbs.score_parts import Engine
+
+        in_parts = Engine.of(engine, shard, rows_only, protocol, ranks)
     read = _Reader(domain, train, probe, method, seed, by, unpaired, partial_train, allowed_roots)
     inputs, taught_by = ranks.main_first(lambda: read(generated, real))
     if protocol == CALIBRATED_VERSION and not inputs.occurring:
@@ -187,7 +202,10 @@ def score(
             notify(line)
     options = Options(batch_size, num_workers, strict_text, max_failures, progress)
     with _open_cache(cache, ranks) as store:
-        scores = score_inputs(inputs, model, store, probe=known, options=options, ranks=ranks)
+        if in_parts is not None:
+            scores = in_parts.score(inputs, choice, store, folder, known, options, notify)
+        else:
+            scores = score_inputs(inputs, model, store, probe=known, options=options, ranks=ranks)
         if scores is None:
             raise RankStopped(0)
         change = None

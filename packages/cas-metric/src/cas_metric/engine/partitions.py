@@ -1,0 +1,261 @@
+"""Statistics of a run in parts, with one part in memory at a time.
+
+Everything is a sum over images, so it adds up over parts:
+
+* **counts, means, per-class means** from sums: exact.
+* **intervals of means and of the diagnosis**: the cluster-robust error needs the sum and the number
+  of images of each case only, so they are those of a run in one piece, exactly. Memory grows with
+  the number of cases (patients, references), not with that of images.
+* **the share below tau and the 10th percentile** of CAS: scores have six decimals, so counts at
+  each of the 2,000,001 values that a CAS can have are all of it: exact.
+
+Not here, since they need more than sums: intervals of the share below tau (tau has an error of its
+own) and of the 10th percentile, class-balanced means with theirs, subgroups, pictures. Up to the
+rounding of float64 sums, exact means exact.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+
+from cas_metric.files import to_json, write_bytes
+from cas_metric.protocol import (
+    CONFIDENCE,
+    LOW_PERCENTILE,
+    PRIMITIVES,
+    QUANTILE_METHOD,
+    TAIL_QUANTILE,
+)
+from cas_metric.statistics.aggregate import DD_WEIGHT, QUANTITIES
+from cas_metric.statistics.intervals import Part, combine, t_quantile, wilson_limits
+from cas_metric.statistics.tail import threshold
+from cas_metric.statistics.uncertainty import Floats
+
+if TYPE_CHECKING:
+    from cas_metric.engine.parts import Parted
+
+#: File of the statistics, in the folder of the run.
+NAME: Final = "partitions.json"
+#: Values of a CAS, from -1 to 1 in steps of a millionth.
+_STEPS: Final = 1_000_000
+#: What belongs together, the first that every image has.
+_UNITS: Final = ("patient", "reference", "id")
+#: As in :mod:`cas_metric.statistics.intervals`.
+_MOST: Final = 2.0
+_ROUNDING: Final = 1e-12
+#: Sums of cases are added up when there are so many times as many as after the last time.
+_COMPACT: Final = 4
+
+assert QUANTILE_METHOD == "linear"
+
+
+class Sums:
+    """What adds up over the parts of one method.
+
+    Args:
+        unit: Column that names the case of an image.
+    """
+
+    def __init__(self, unit: str) -> None:
+        self.unit = unit
+        self.failed = 0
+        self.counts = np.zeros(2 * _STEPS + 1, dtype=np.int64)
+        self._cases = pd.DataFrame()
+        self._waiting: list[pd.DataFrame] = []
+        self._classes = pd.DataFrame()
+
+    def add(self, rows: pd.DataFrame) -> None:
+        """Count the rows of one part."""
+        kept = rows[rows["status"] != "failed"]
+        self.failed += len(rows) - len(kept)
+        values = kept[list(QUANTITIES)].astype(np.float64)
+        whole = values["cas"].notna()
+        columns = {f"{name}_sum": values[name].fillna(0.0) for name in QUANTITIES}
+        columns |= {f"{name}_n": values[name].notna().astype(np.int64) for name in QUANTITIES}
+        columns["whole_dd_sum"] = values["dd"].where(whole, 0.0)
+        table = pd.DataFrame(columns).assign(images=1)
+        self._waiting.append(table.groupby(kept[self.unit].astype(str)).sum())
+        if sum(map(len, self._waiting)) > _COMPACT * max(len(self._cases), 1000):
+            self._compact()
+        classes = table.groupby(kept["label"].astype(str)).sum()
+        self._classes = self._classes.add(classes, fill_value=0)
+        found, counts = np.unique(
+            np.rint((values["cas"][whole] + 1) * _STEPS).astype(np.int64), return_counts=True
+        )
+        self.counts[found] += counts
+
+    def _compact(self) -> None:
+        self._cases = pd.concat([self._cases, *self._waiting]).groupby(level=0).sum()
+        self._waiting = []
+
+    def statistics(self, tau: float | None, level: float = CONFIDENCE) -> dict[str, Any]:
+        """Plain values, under the names of ``summary.json``."""
+        self._compact()
+        parts = {name: self._part(name, level) for name in QUANTITIES}
+        means = {name: part.estimate for name, part in parts.items()}
+        return {
+            "n": int(self._cases["images"].sum()),
+            "n_failed": self.failed,
+            "clusters": len(self._cases),
+            "cluster_unit": self.unit,
+            "mean": means,
+            "interval": {name: [part.low, part.high] for name, part in parts.items()},
+            "per_class": {
+                str(label): {
+                    "n": int(row["images"]),
+                    **{q: _ratio(row[f"{q}_sum"], row[f"{q}_n"]) for q in QUANTITIES},
+                }
+                for label, row in self._classes.iterrows()
+            },
+            "tail": self._tail(tau) if tau is not None and self.counts.any() else None,
+        }
+
+    def _part(self, name: str, level: float) -> Part:
+        sums, sizes = (self._cases[f"{name}_{kind}"].to_numpy(float) for kind in ("sum", "n"))
+        if name == "dd":
+            return rate_of_sums(sums, sizes, level)
+        if name != "cas":
+            return mean_of_sums(sums, sizes, level)
+        dd = self._cases["whole_dd_sum"].to_numpy(float)
+        rest = mean_of_sums(sums - DD_WEIGHT * dd, sizes, level)
+        return combine([rest, rate_of_sums(dd, sizes, level)], [1.0, DD_WEIGHT])
+
+    def _tail(self, tau: float) -> dict[str, Any]:
+        below = np.arange(-_STEPS, _STEPS + 1) / _STEPS < tau
+        n, low = int(self.counts.sum()), int(self.counts[below].sum())
+        return {
+            "n": n,
+            "n_low": low,
+            "tau": tau,
+            "rate": low / n,
+            "p10": self.quantile(LOW_PERCENTILE / 100),
+        }
+
+    def quantile(self, share: float) -> float:
+        """A quantile of CAS, with linear interpolation between its neighbours."""
+        cumulated = np.cumsum(self.counts)
+        place = share * (cumulated[-1] - 1)
+        ends = np.searchsorted(cumulated, [math.floor(place), math.ceil(place)], side="right")
+        low, high = (ends - _STEPS) / _STEPS
+        return float(low + (high - low) * (place - math.floor(place)))
+
+
+def mean_of_sums(sums: Floats, sizes: Floats, level: float = CONFIDENCE) -> Part:
+    """:func:`~cas_metric.statistics.intervals.mean_part` from what each case adds.
+
+    Args:
+        sums: ``(C,)`` sum of the finite values of each case.
+        sizes: ``(C,)`` their number.
+        level: Nominal coverage.
+    """
+    total = sizes.sum()
+    if not total:
+        return Part(math.nan, math.nan, math.nan, np.zeros(len(sums)))
+    mean, errors, variance = _spread(sums, sizes)
+    spread = math.sqrt(variance)
+    if not spread > _ROUNDING * max(1.0, abs(mean)):
+        return Part(mean, math.nan, math.nan, errors)
+    reach = t_quantile(level, _degrees(sizes)) * spread
+    return Part(mean, mean - reach, mean + reach, errors)
+
+
+def rate_of_sums(sums: Floats, sizes: Floats, level: float = CONFIDENCE) -> Part:
+    """:func:`~cas_metric.statistics.intervals.rate_part` of zeros and ones from what each case adds.
+
+    Args:
+        sums: ``(C,)`` ones of each case.
+        sizes: ``(C,)`` zeros and ones.
+        level: Nominal coverage.
+    """
+    n = sizes.sum()
+    if not n:
+        return Part(math.nan, math.nan, math.nan, np.zeros(len(sums)))
+    share, errors, found = _spread(sums, sizes)
+    clusters = int((sizes > 0).sum())
+    if clusters < 2:
+        return Part(share, math.nan, math.nan, errors)
+    fewest = n * n / float(sizes @ sizes)
+    simple = share * (1 - share) / max(n - 1, 1)
+    effective = n * simple / found if found > _ROUNDING**2 and simple > 0 else math.sqrt(fewest * n)
+    effective = min(max(effective, fewest), _MOST * n)
+    z = t_quantile(level, math.inf if clusters == n else _degrees(sizes))
+    return Part(share, *wilson_limits(share, effective, z), errors)
+
+
+def _spread(sums: Floats, sizes: Floats) -> tuple[float, Floats, float]:
+    """Mean, error of each case and the variance of the mean."""
+    total = sizes.sum()
+    mean = float(sums.sum() / total)
+    errors = (sums - sizes * mean) / total
+    share = sizes / total
+    if share.max() >= 1:
+        return mean, errors, math.nan
+    return mean, errors, float((errors * errors / (1 - share)).sum())
+
+
+def _degrees(sizes: Floats) -> float:
+    return max(float(sizes.sum() ** 2 / (sizes @ sizes)) - 1, 1e-9)
+
+
+def statistics(parted: Parted) -> dict[str, Any]:
+    """Statistics of every method, from the files of the parts.
+
+    Args:
+        parted: All of whose parts are there.
+    """
+    paths = [parted.work.folder / part.name for part in parted.parts]
+    units = _units(paths)
+    sums = {method: Sums(unit) for method, unit in units.items()}
+    columns = ["method", "label", "status", *_UNITS, *QUANTITIES]
+    for rows in _tables(paths, columns):
+        for method, own in rows.groupby("method"):
+            sums[str(method)].add(own)
+    real = parted.head.real["cas"]
+    tau = threshold(real.to_numpy()) if real.notna().any() else None
+    return {
+        "parts": len(paths),
+        "primitives": list(PRIMITIVES),
+        "tau_quantile": TAIL_QUANTILE,
+        "methods": [{"method": name, **sums[name].statistics(tau)} for name in sorted(sums)],
+    }
+
+
+def write_statistics(parted: Parted) -> Path:
+    """Write :func:`statistics` beside the parts' folder, and return the file."""
+    path = parted.work.folder.parent / NAME
+    write_bytes(path, to_json(statistics(parted)).encode())
+    return path
+
+
+def _tables(paths: list[Path], columns: list[str]) -> Iterator[pd.DataFrame]:
+    """These columns of each part; a column that a part lacks is empty text."""
+    import pyarrow.parquet as pq
+
+    for path in paths:
+        held = [name for name in columns if name in pq.read_schema(path).names]
+        table = pd.read_parquet(path, columns=held)
+        yield table.reindex(columns=columns, fill_value="")
+
+
+def _units(paths: list[Path]) -> dict[str, str]:
+    """By method, the first unit that all of its scored images have."""
+    lacking: dict[str, set[str]] = {}
+    for rows in _tables(paths, ["method", "status", *_UNITS]):
+        for method, own in rows.groupby("method"):
+            kept = own[own["status"] != "failed"]
+            empty = {name for name in _UNITS if (kept[name].fillna("").astype(str) == "").any()}
+            lacking.setdefault(str(method), set()).update(empty)
+    return {
+        method: next(name for name in _UNITS if name not in missing)
+        for method, missing in lacking.items()
+    }
+
+
+def _ratio(total: float, count: float) -> float:
+    return float(total / count) if count else math.nan

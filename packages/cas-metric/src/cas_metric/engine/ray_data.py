@@ -1,0 +1,85 @@
+"""Ray as the executor of parts: one actor an accelerator, or a processor, for as many as there are.
+
+Parts travel as Parquet, workers write theirs themselves. A worker that is lost is started again, by
+Ray, and its part is scored again; see
+https://docs.ray.io/en/latest/data/api/doc/ray.data.ActorPoolStrategy.html.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pandas as pd
+
+from cas_metric.engine.parts import Part, Work, Worker
+from cas_metric.errors import CasError, MissingDependency
+
+
+class _Actor:
+    """A worker behind rows of Ray Data."""
+
+    def __init__(self, work: Work) -> None:
+        self.worker = Worker(work)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        table = pd.read_parquet(io.BytesIO(row["table"]))
+        return {"images": self.worker(Part(int(row["number"]), table))}
+
+
+def on_ray(work: Work, parts: Sequence[Part]) -> Iterator[int]:
+    """The executor that is the Ray cluster at hand: that of ``RAY_ADDRESS``, else this machine.
+
+    The pool of actors grows with what the cluster offers, one an accelerator where it has any and
+    the device allows.
+
+    Raises:
+        MissingDependency: Ray is not installed.
+        CasError: What a worker raised.
+    """
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise MissingDependency("ray", extra="ray", purpose="--engine ray") from error
+    own = not ray.is_initialized()
+    if own:
+        ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False)
+    try:
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        items = [
+            {"number": part.number, "table": part.table.to_parquet(index=False)} for part in parts
+        ]
+        accelerated = ray.cluster_resources().get("GPU") and not work.device.startswith("cpu")
+        pool = ray.data.ActorPoolStrategy(min_size=1, max_size=len(parts))
+        done = ray.data.from_items(items, override_num_blocks=len(items)).map(
+            _Actor,
+            fn_constructor_args=(ray.put(work),),
+            compute=pool,
+            num_gpus=1 if accelerated else 0,
+            num_cpus=1,
+            max_restarts=-1,
+            max_task_retries=-1,
+        )
+        for row in done.iter_rows():
+            yield int(row["images"])
+    except Exception as error:
+        raise _cause(error) from error
+    finally:
+        if own:
+            ray.shutdown()
+
+
+def _cause(error: BaseException) -> CasError:
+    """What a worker raised, out of what Ray wraps around it."""
+    inner: BaseException | None = error
+    while inner is not None:
+        for one in (inner, getattr(inner, "cause", None)):
+            if isinstance(one, CasError):
+                return one
+        inner = inner.__cause__
+    return CasError(
+        f"a worker failed: {error}", fix="run the same command again: finished parts are kept"
+    )
