@@ -194,8 +194,8 @@ Cache = Annotated[
 Engine = Annotated[
     str,
     typer.Option(
-        help="local; parts, which keeps rows in parts (OUT/rows) that are not scored again; or ray, "
-        "whose workers score the parts.",
+        help="local; parts, which keeps rows in parts (OUT/rows) that are not scored again; or "
+        "ray, whose workers score the parts.",
         rich_help_panel=RUNNING,
         metavar="NAME",
     ),

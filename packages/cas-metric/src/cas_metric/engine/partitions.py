@@ -28,7 +28,6 @@ from cas_metric.files import to_json, write_bytes
 from cas_metric.protocol import (
     CONFIDENCE,
     LOW_PERCENTILE,
-    PRIMITIVES,
     QUANTILE_METHOD,
     TAIL_QUANTILE,
 )
@@ -65,6 +64,7 @@ class Sums:
     def __init__(self, unit: str) -> None:
         self.unit = unit
         self.failed = 0
+        self.references: set[str] = set()
         self.counts = np.zeros(2 * _STEPS + 1, dtype=np.int64)
         self._cases = pd.DataFrame()
         self._waiting: list[pd.DataFrame] = []
@@ -74,6 +74,7 @@ class Sums:
         """Count the rows of one part."""
         kept = rows[rows["status"] != "failed"]
         self.failed += len(rows) - len(kept)
+        self.references.update(kept["reference"].astype(str))
         values = kept[list(QUANTITIES)].astype(np.float64)
         whole = values["cas"].notna()
         columns = {f"{name}_sum": values[name].fillna(0.0) for name in QUANTITIES}
@@ -166,7 +167,7 @@ def mean_of_sums(sums: Floats, sizes: Floats, level: float = CONFIDENCE) -> Part
 
 
 def rate_of_sums(sums: Floats, sizes: Floats, level: float = CONFIDENCE) -> Part:
-    """:func:`~cas_metric.statistics.intervals.rate_part` of zeros and ones from what each case adds.
+    """:func:`~cas_metric.statistics.intervals.rate_part` from what each case adds.
 
     Args:
         sums: ``(C,)`` ones of each case.
@@ -216,14 +217,22 @@ def statistics(parted: Parted) -> dict[str, Any]:
     for rows in _tables(paths, columns):
         for method, own in rows.groupby("method"):
             sums[str(method)].add(own)
-    real = parted.head.real["cas"]
-    tau = threshold(real.to_numpy()) if real.notna().any() else None
+    real = parted.head.real
     return {
         "parts": len(paths),
-        "primitives": list(PRIMITIVES),
         "tau_quantile": TAIL_QUANTILE,
-        "methods": [{"method": name, **sums[name].statistics(tau)} for name in sorted(sums)],
+        "methods": [
+            {"method": name, **one.statistics(_tau(real, one.references))}
+            for name, one in sorted(sums.items())
+        ],
     }
+
+
+def _tau(real: pd.DataFrame, references: set[str]) -> float | None:
+    """Threshold of the real images of a method's cases; None where they have no CAS."""
+    cases = real["image"].isin(references)
+    cas = real["cas"][cases if cases.any() else slice(None)]
+    return threshold(cas.to_numpy()) if cas.notna().any() else None
 
 
 def write_statistics(parted: Parted) -> Path:

@@ -2,26 +2,32 @@
 
 Parts travel as Parquet, workers write theirs themselves. A worker that is lost is started again, by
 Ray, and its part is scored again; see
-https://docs.ray.io/en/latest/data/api/doc/ray.data.ActorPoolStrategy.html.
+https://docs.ray.io/en/latest/data/api/doc/data.ActorPoolStrategy.html.
 """
 
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Iterator, Sequence
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from cas_metric.engine.parts import Part, Work, Worker
+from cas_metric.engine.parts import Part, Worker
 from cas_metric.errors import CasError, MissingDependency
+
+if TYPE_CHECKING:
+    from cas_metric.engine.parts import Work
 
 
 class _Actor:
     """A worker behind rows of Ray Data."""
 
-    def __init__(self, work: Work) -> None:
-        self.worker = Worker(work)
+    def __init__(self, work: Any) -> None:
+        ray: Any = import_module("ray")
+        self.worker = Worker(ray.get(work))
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         table = pd.read_parquet(io.BytesIO(row["table"]))
@@ -39,29 +45,28 @@ def on_ray(work: Work, parts: Sequence[Part]) -> Iterator[int]:
         CasError: What a worker raised.
     """
     try:
-        import ray
-        import ray.data
+        ray: Any = import_module("ray")
+        data: Any = import_module("ray.data")
     except ImportError as error:
         raise MissingDependency("ray", extra="ray", purpose="--engine ray") from error
     own = not ray.is_initialized()
     if own:
         ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False)
     try:
-        context = ray.data.DataContext.get_current()
+        context = data.DataContext.get_current()
         context.enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.WARNING)
         items = [
             {"number": part.number, "table": part.table.to_parquet(index=False)} for part in parts
         ]
         accelerated = ray.cluster_resources().get("GPU") and not work.device.startswith("cpu")
-        pool = ray.data.ActorPoolStrategy(min_size=1, max_size=len(parts))
-        done = ray.data.from_items(items, override_num_blocks=len(items)).map(
+        pool = data.ActorPoolStrategy(min_size=1, max_size=len(parts))
+        done = data.from_items(items, override_num_blocks=len(items)).map(
             _Actor,
             fn_constructor_args=(ray.put(work),),
             compute=pool,
             num_gpus=1 if accelerated else 0,
             num_cpus=1,
-            max_restarts=-1,
-            max_task_retries=-1,
         )
         for row in done.iter_rows():
             yield int(row["images"])
@@ -80,6 +85,8 @@ def _cause(error: BaseException) -> CasError:
             if isinstance(one, CasError):
                 return one
         inner = inner.__cause__
+    told = [line for line in str(error).splitlines() if line.strip()]
     return CasError(
-        f"a worker failed: {error}", fix="run the same command again: finished parts are kept"
+        f"a worker failed: {told[-1].strip() if told else type(error).__name__}",
+        fix="run the same command again: finished parts are kept",
     )

@@ -29,7 +29,7 @@ from cas_metric.runs.run import Run
 from cas_metric.runs.summary import build_summary
 from cas_metric.scoring.diagnosis import aligned
 from cas_metric.scoring.inputs import Inputs, prepare, select, unlabelled
-from cas_metric.scoring.pipeline import Options, score_inputs
+from cas_metric.scoring.pipeline import Options, Scores, score_inputs
 from cas_metric.scoring.probe import Probe
 
 if TYPE_CHECKING:
@@ -202,6 +202,7 @@ def score(
             notify(line)
     options = Options(batch_size, num_workers, strict_text, max_failures, progress)
     with _open_cache(cache, ranks) as store:
+        scores: Scores | None
         if in_parts is not None:
             scores = in_parts.score(inputs, choice, store, folder, known, options, notify)
         else:
