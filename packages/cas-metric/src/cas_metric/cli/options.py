@@ -218,3 +218,20 @@ RowsOnly = Annotated[
         rich_help_panel=RUNNING,
     ),
 ]
+Track = Annotated[
+    str | None,
+    typer.Option(
+        help="Log the run to tensorboard, mlflow, wandb or trackio, several with commas; their own "
+        "environment variables say where. Real images and patients are not sent.",
+        rich_help_panel=RESULTS,
+        metavar="NAMES",
+    ),
+]
+Crate = Annotated[
+    bool,
+    typer.Option(
+        "--crate",
+        help="Describe the run's files for archives: ro-crate-metadata.json (RO-Crate).",
+        rich_help_panel=RESULTS,
+    ),
+]

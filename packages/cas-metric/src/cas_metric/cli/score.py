@@ -105,6 +105,8 @@ def score(
     engine: option.Engine = "local",
     shard: option.Shard = None,
     rows_only: option.RowsOnly = False,
+    track: option.Track = None,
+    crate: option.Crate = False,
 ) -> None:
     """Score the images of a folder; the help text is :data:`HELP`."""
     from cas_metric.embedding.ranks import join, leave
@@ -139,6 +141,8 @@ def score(
                 engine=engine,
                 shard=shard,
                 rows_only=rows_only,
+                track=names(track),
+                crate=crate,
                 out=out,
                 below=None if out else "runs",
                 progress=bar,

@@ -35,6 +35,7 @@ from cas_metric.scoring.probe import Probe
 if TYPE_CHECKING:
     from cas_metric.encoders import Encoder
     from cas_metric.manifest.sources import Source
+    from cas_metric.verbs.score_parts import Engine
 
 #: Scores phantoms where no encoder is named.
 PHANTOM_EVALUATOR = "phantom-siglip"
@@ -97,6 +98,8 @@ def score(
     engine: str = "local",
     shard: str | None = None,
     rows_only: bool = False,
+    track: Sequence[str] = (),
+    crate: bool = False,
     progress: Callable[[int, int], None] | None = None,
     notify: Callable[[str], None] | None = None,
     command: Sequence[str] = ("cas_metric.score",),
@@ -143,6 +146,8 @@ def score(
         shard: ``k/n``: score only every n-th part, from the k-th, and stop there.
         rows_only: Stop at the parts and the statistics of them (``partitions.json``), which hold no
             more than one part in memory.
+        track: Experiment trackers that the saved run is logged to: see :mod:`cas_metric.tracking`.
+        crate: Describe the saved run as an RO-Crate: see :mod:`cas_metric.tracking.crate`.
         progress: Told how many of the images that the cache lacks are done.
         notify: Told what a person should know before the work begins.
         command: How the run was started, for its provenance.
@@ -175,11 +180,8 @@ def score(
         raise InputError(
             f"{protocol!r} is no protocol", fix=f"choose {VERSION} or {CALIBRATED_VERSION}"
         )
-    in_parts = None
-    if (engine, shard, rows_only) != ("local", None, False):
-        from cas_metric.verbs.score_parts import Engine
-
-        in_parts = Engine.of(engine, shard, rows_only, protocol, ranks)
+    in_parts = _engine(engine, shard, rows_only, protocol, ranks)
+    _require(track)
     read = _Reader(domain, train, probe, method, seed, by, unpaired, partial_train, allowed_roots)
     inputs, taught_by = ranks.main_first(lambda: read(generated, real))
     if protocol == CALIBRATED_VERSION and not inputs.occurring:
@@ -235,7 +237,40 @@ def score(
     if folder is None:
         return run
     run.save(folder, keep=origin.files)
-    return replace(run, path=folder)
+    run = replace(run, path=folder)
+    if track or crate:
+        _publish(run, track, crate)
+    return run
+
+
+def _engine(
+    name: str, shard: str | None, rows_only: bool, protocol: str, ranks: Ranks
+) -> Engine | None:
+    """What scores in parts, if that is asked for."""
+    if (name, shard, rows_only) == ("local", None, False):
+        return None
+    from cas_metric.verbs.score_parts import Engine
+
+    return Engine.of(name, shard, rows_only, protocol, ranks)
+
+
+def _require(track: Sequence[str]) -> None:
+    """Refuse trackers that are not there, before anything is computed."""
+    if track:
+        from cas_metric.tracking import require
+
+        require(track)
+
+
+def _publish(run: Run, track: Sequence[str], crate: bool) -> None:
+    """Log and describe a saved run."""
+    from cas_metric.tracking import track as log
+    from cas_metric.tracking.crate import write_crate
+
+    if crate:
+        write_crate(run)
+    if track:
+        log(run, track)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,155 @@
+"""Runs in experiment trackers, and their metadata for archives.
+
+A tracker is one file here, whose first line names it and which defines ``log``; it uses the
+tracker's own settings (environment variables) for where things go.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from cas_metric.discovery import named_modules
+from cas_metric.errors import CasError, InputError, MissingDependency
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cas_metric.runs.run import Run
+
+#: Pictures of the generated images with the lowest scores that a tracker gets.
+PICTURES: Final = 16
+_SIDE: Final = 256
+#: Columns that stay at home: who it was.
+PRIVATE: Final = ("patient",)
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """What of a run is tracked.
+
+    Real images never leave, nor does the column ``patient``.
+
+    Attributes:
+        name: Of the run.
+        settings: How it was made, flat.
+        metrics: ``method/cas`` and the like to a finite number; those of the real images under
+            ``real/``.
+        rows: One row a generated image.
+        pictures: ``(caption, (H, W, 3) uint8)`` of the generated images with the lowest scores.
+        folder: Of the run.
+        report: The report's file.
+    """
+
+    name: str
+    settings: dict[str, str | int | float | bool]
+    metrics: dict[str, float]
+    rows: pd.DataFrame
+    pictures: tuple[tuple[str, np.ndarray], ...]
+    folder: Path
+    report: Path
+
+    @classmethod
+    def of(cls, run: Run) -> Entry:
+        """Of a run that lies in a folder."""
+        assert run.path is not None
+        summary = run.summary
+        made = {
+            **{key: summary[key] for key in ("protocol", "domain")},
+            **{f"encoder.{key}": value for key, value in summary["encoder"].items()},
+            "probe": summary["probe"]["kind"],
+            "command": " ".join(summary["provenance"]["command"]),
+        }
+        settings = {key: value for key, value in made.items() if value not in (None, "")}
+        shown = run.rows.drop(columns=[name for name in PRIVATE if name in run.rows])
+        return cls(
+            run.path.name, settings, _metrics(summary), shown, _pictures(run), run.path,
+            run.path / "report.html",
+        )  # fmt: skip
+
+
+def require(names: Iterable[str]) -> tuple[str, ...]:
+    """The names of trackers, if there are such and their libraries are installed.
+
+    Raises:
+        InputError: No such tracker.
+        MissingDependency: Its library is not installed.
+    """
+    known = named_modules(Path(__file__).parent)
+    names = tuple(names)
+    for name in names:
+        if name not in known:
+            raise InputError(f"{name!r} is no tracker", fix=f"choose one of {', '.join(known)}")
+        if find_spec(name) is None:
+            raise MissingDependency(name, extra=name, purpose=f"--track {name}")
+    return names
+
+
+def track(run: Run, names: Iterable[str]) -> None:
+    """Log a saved run.
+
+    Args:
+        run: With its folder.
+        names: ``tensorboard``, ``mlflow``, ``wandb``, ``trackio``.
+
+    Raises:
+        InputError: No such tracker.
+        MissingDependency: Its library is not installed.
+        CasError: What the tracker said; the run itself is saved.
+    """
+    names = require(names)
+    modules = named_modules(Path(__file__).parent)
+    entry = Entry.of(run)
+    for name in names:
+        try:
+            importlib.import_module(f"{__name__}.{modules[name][0]}").log(entry)
+        except Exception as error:
+            raise CasError(
+                f"the run is saved in {run.path}, but {name} did not take it: {error}",
+                fix=f"correct {name}'s settings and give the same command again: nothing is "
+                "embedded twice",
+            ) from error
+
+
+def _metrics(summary: dict[str, Any]) -> dict[str, float]:
+    found = {}
+    for method in summary["methods"]:
+        found |= {f"{method['method']}/{key}": value for key, value in method["mean"].items()}
+        if method["tail"]:
+            found[f"{method['method']}/below_tau"] = method["tail"]["rate"]
+        found[f"{method['method']}/failed"] = method["n_failed"]
+    found |= {f"real/{key}": value for key, value in summary["real"]["mean"].items()}
+    found["tau"] = summary["tau"]
+    return {
+        re.sub(r"[^\w./ -]", "_", name): float(value)
+        for name, value in found.items()
+        if value is not None and np.isfinite(value)
+    }
+
+
+def _pictures(run: Run) -> tuple[tuple[str, np.ndarray], ...]:
+    from PIL import Image
+
+    from cas_metric.images import load_image, to_uint8
+    from cas_metric.runs.pictures import locate, roots, windows
+
+    found = []
+    root, window = roots(run.summary)[0], windows(run.summary)[0]
+    for row in run.worst(PICTURES).to_dict("records"):
+        path = locate(root, row, "image")
+        try:
+            pixels = to_uint8(load_image(path, window=window).pixels) if path else None
+        except CasError:
+            continue
+        if pixels is not None:
+            picture = Image.fromarray(np.asarray(pixels))
+            picture.thumbnail((_SIDE, _SIDE))
+            found.append((f"{row['method']} {row['id']}, CAS {row['cas']}", np.asarray(picture)))
+    return tuple(found)
