@@ -2,6 +2,8 @@
 # make test   the whole test suite; it starts Python often, so compiled modules are kept in any case
 # make lint   ruff (lint, format), mypy and the rules of who imports whom
 # make docs   the documentation as a site
+# make dist   wheels and source archives of both packages in dist/, checked as the index checks them
+# make sbom   build/sbom.json: every package of the environment, in CycloneDX's format
 # make reproduce-phantoms   the paper's tables on the embedded world; QUICK=--quick for a smoke run
 
 PYTHON ?= python3
@@ -14,7 +16,7 @@ PROJECTS := packages/cas-metric packages/craft-trainer
 
 QUICK ?=
 
-.PHONY: demo test lint format docs reproduce-phantoms clean
+.PHONY: demo test lint format docs dist sbom reproduce-phantoms clean
 
 $(STAMP): constraints.txt requirements-dev.txt $(addsuffix /pyproject.toml,$(PROJECTS))
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 …")'
@@ -44,8 +46,17 @@ format: $(STAMP)
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
+dist: $(STAMP)
+	for package in $(PROJECTS); do $(BIN)/python -m build --no-isolation --outdir dist $$package || exit 1; done
+	$(BIN)/python -m uv tool run twine check --strict dist/*
+
+sbom: $(STAMP)
+	mkdir -p build
+	$(BIN)/python -m uv tool run --from cyclonedx-bom cyclonedx-py environment $(BIN)/python \
+	  --output-reproducible --output-file build/sbom.json
+
 reproduce-phantoms: $(STAMP)
 	$(BIN)/python -m benchmarks.paper.all $(QUICK)
 
 clean:
-	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -16,8 +16,8 @@ import cas_metric
 from cas_metric.domains import load_domain
 from cas_metric.embedding.cache import EmbeddingCache
 from cas_metric.encoders import Encoder
-from cas_metric.engine.parts import Part, Worker, here, part_out, shard_of
 from cas_metric.engine.partitions import statistics
+from cas_metric.engine.parts import Part, Worker, here, part_out, shard_of
 from cas_metric.errors import CasError, InputError, RankStopped
 from cas_metric.manifest import read_manifest
 from cas_metric.runs.summary import build_summary

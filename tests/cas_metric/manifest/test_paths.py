@@ -168,3 +168,23 @@ def test_another_root(tmp_path):
     assert read_manifest(path, root=tmp_path / "images").path(0) == image
     (tmp_path / "tables" / "cas.yaml").write_text("root: ../images\n")
     assert read_manifest(path).path(0) == image
+
+
+def test_a_table_that_windows_wrote_pairs_with_a_folder_of_this_machine(tmp_path: Path) -> None:
+    names = [PurePosixPath("left", f"{number}.png") for number in range(3)]
+    for side in ("real", "generated"):
+        for name in names:
+            (tmp_path / side / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / side / name).write_bytes(b"")
+    lines = [f"{PureWindowsPath(name)},a" for name in names]
+    (tmp_path / "generated" / "metadata.csv").write_text("\n".join(["file_name,label", *lines]))
+    real, generated = (read_manifest(tmp_path / side) for side in ("real", "generated"))
+    assert generated.rows["image"].tolist() == [str(name) for name in names]
+    assert generated.rows["id"].tolist() == real.rows["id"].tolist() == ["left/0", "left/1", "left/2"]
+    assert match(generated, real)[0] == [0, 1, 2]
+
+
+def test_a_backslash_in_the_name_of_a_file_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "a\\b.png").write_bytes(b"")
+    (tmp_path / "metadata.csv").write_text("file_name\na\\b.png\n")
+    assert read_manifest(tmp_path).rows[["id", "image"]].values.tolist() == [["a\\b", "a\\b.png"]]

@@ -240,14 +240,20 @@ def _build_rows(
     for name in PLAIN:
         cells[name], told = plain_cells(name, cells[name])
         notes += told
+    written = cells["image"]
+    cells["image"], told = found_images(root, written)
     cells["id"] = [
-        given or plain(without_suffix(image)) or image
-        for given, image in zip(cells["id"], cells["image"], strict=True)
+        given or plain(without_suffix(_posix(image, found))) or image
+        for given, image, found in zip(cells["id"], written, cells["image"], strict=True)
     ]
-    cells["image"], told = found_images(root, cells["image"])
     rows = pd.DataFrame(cells, columns=list(COLUMNS), dtype="str")
     seeds = [_seed(text) for text in cells["seed"]]
     return rows.assign(seed=pd.array(seeds, dtype="Int64")), [*notes, *told]
+
+
+def _posix(image: str, found: str) -> str:
+    """A path with the separators of the file that was found, whatever machine wrote it."""
+    return image.replace("\\", "/") if "\\" in image and "\\" not in found else image
 
 
 def _row_problems(row: dict[str, str], inside: Inside | None) -> list[str]:
