@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 
 from cas_metric.errors import CasError, InputError, PreflightError
 from cas_metric.manifest import ANYWHERE, read_manifest
+from cas_metric.manifest.pairing import match
 
 PICTURE = Image.fromarray(np.zeros((16, 16, 3), np.uint8))
 
@@ -180,8 +182,10 @@ def test_a_table_that_windows_wrote_pairs_with_a_folder_of_this_machine(tmp_path
     (tmp_path / "generated" / "metadata.csv").write_text("\n".join(["file_name,label", *lines]))
     real, generated = (read_manifest(tmp_path / side) for side in ("real", "generated"))
     assert generated.rows["image"].tolist() == [str(name) for name in names]
-    assert generated.rows["id"].tolist() == real.rows["id"].tolist() == ["left/0", "left/1", "left/2"]
+    assert generated.rows["id"].tolist() == [f"left/{number}" for number in range(3)]
     assert match(generated, real)[0] == [0, 1, 2]
+    rows = generated.rows.assign(id="", reference=[str(PureWindowsPath(n)) for n in names[::-1]])
+    assert match(replace(generated, rows=rows), real)[0] == [2, 1, 0]
 
 
 def test_a_backslash_in_the_name_of_a_file_stays_one(tmp_path: Path) -> None:

@@ -74,8 +74,10 @@ def match(generated: Manifest, real: Manifest) -> Matched:
     problems: list[str] = []
     for key, reference in zip(generated.rows["id"], generated.rows["reference"], strict=True):
         if reference:
-            same_image = by_image.get(plain(reference), ())
-            found = sorted({*by_id.get(reference, ()), *same_image})
+            for name in (reference, reference.replace("\\", "/")):  # as Windows writes a path
+                found = sorted({*by_id.get(name, ()), *by_image.get(plain(name), ())})
+                if found:
+                    break
             wanted = f"reference {reference!r}"
         else:
             found, wanted = by_id.get(key, []), f"id {key!r}"

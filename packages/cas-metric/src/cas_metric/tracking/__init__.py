@@ -119,7 +119,7 @@ def track(run: Run, names: Iterable[str]) -> None:
 
 
 def _metrics(summary: dict[str, Any]) -> dict[str, float]:
-    found = {}
+    found: dict[str, float | None] = {}
     for method in summary["methods"]:
         found |= {f"{method['method']}/{key}": value for key, value in method["mean"].items()}
         if method["tail"]:
