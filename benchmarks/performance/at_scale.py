@@ -32,8 +32,14 @@ CORES = 2
 
 def tower(name: str) -> tuple[torch.nn.Module, int]:
     """Image tower without weights, and the side of its input."""
-    from transformers import CLIPVisionConfig, CLIPVisionModel, Dinov2Config, Dinov2Model
-    from transformers import SiglipVisionConfig, SiglipVisionModel
+    from transformers import (
+        CLIPVisionConfig,
+        CLIPVisionModel,
+        Dinov2Config,
+        Dinov2Model,
+        SiglipVisionConfig,
+        SiglipVisionModel,
+    )
 
     side = SIDES.get(name, 224)
     made: Any

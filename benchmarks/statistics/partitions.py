@@ -109,10 +109,8 @@ def main() -> None:
             found[way] = one = json.loads(done.stdout)
             print(f"{way}: {one['seconds']:.1f} s, peak {one['peak']:,.0f} MiB, {one['counts']}")
         assert found["parts"]["counts"] == found["rows"]["counts"]
-        numbers = [np.array(found[way]["numbers"]) for way in ("parts", "rows")]
-        print(
-            f"largest difference of {len(numbers[0])} numbers: {np.abs(numbers[0] - numbers[1]).max():.1e}"
-        )
+        first, second = (np.array(found[way]["numbers"]) for way in ("parts", "rows"))
+        print(f"largest difference of {len(first)} numbers: {np.abs(first - second).max():.1e}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,74 @@
+"""Tables of the guides that repeat something say what their source says."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+from tests.docs.blocks import ROOT
+
+from cas_metric import tracking
+from cas_metric.discovery import named_modules
+from cas_metric.encoders.registry import list_encoders
+
+GUIDE = ROOT / "docs" / "guide"
+
+
+def rows(page: Path) -> list[list[str]]:
+    """Cells of every row of every table."""
+    text = page.read_text(encoding="utf-8")
+    lines = re.findall(r"^\| (.*) \|$", text, re.MULTILINE)
+    return [[cell.strip() for cell in line.split(" | ")] for line in lines]
+
+
+def test_the_model_zoo_is_that_of_the_registry() -> None:
+    shown = {row[0].strip("`"): row for row in rows(GUIDE / "model-zoo.md") if row[0][:1] == "`"}
+    known = {one.alias: one for one in list_encoders()}
+    assert list(shown) == list(known)
+    for alias, one in known.items():
+        _, purpose, reads, pixels, _, licence, before = (*shown[alias], "")[:7]
+        assert purpose == one.purpose
+        assert reads == (f"{one.token_limit} tokens" if one.token_limit else "images only")
+        assert (pixels, licence) == (str(one.image_size), one.licence)
+        assert ("terms to accept" in before) is one.gated
+
+
+def test_every_tracker_and_its_extra_is_shown() -> None:
+    extras = [row[1].strip("`") for row in rows(GUIDE / "trackers.md")[1:]]
+    known = named_modules(Path(tracking.__file__).parent)
+    assert set(known) <= set(extras)
+    project = tomllib.loads((ROOT / "packages/cas-metric/pyproject.toml").read_text())["project"]
+    assert {*known, "ray"} <= set(project["optional-dependencies"])
+
+
+def test_numbers_that_are_repeated_are_those_that_were_measured() -> None:
+    guide = {row[0]: row[1:] for row in rows(GUIDE / "which-measure.md")}
+    results = ROOT / "docs" / "results"
+    chest = {}
+    for row in rows(results / "validity.md"):  # of the first domain, the radiographs
+        if len(row) == 12:
+            chest.setdefault(row[0], [cell.split(" ")[0] for cell in row[2:]])
+    for failure in (
+        "wrong class",
+        "missing finding",
+        "wrong side",
+        "blur",
+        "noise",
+        "low contrast",
+    ):
+        cas, _, _, _, _, _, clip, ssim, lpips, nearest = chest[failure]
+        assert guide[failure][:5] == [cas, clip, ssim, lpips, nearest], failure
+    coverage = {row[0]: row[1:] for row in rows(results / "statistics-coverage.md")}
+    for here, there in (
+        ("mean CAS, common wrong diagnoses", "mean CAS, common wrong diagnoses"),
+        ("difference of two methods in CAS, the same", "difference in CAS, common wrong diagnoses"),
+        ("a rate (DD, passed), common", "rate, common (DD, pass rate)"),
+        ("a rate, rare", "rate, rare (DD, pass rate)"),
+        ("share below tau, few failures (world 1)", "low-alignment rate, world 1"),
+        ("share below tau, many failures (world 2)", "low-alignment rate, world 2"),
+        ("10th percentile", "P10"),
+        ("win rate of a preference study", "win rate"),
+    ):
+        widths = [re.sub(r".*\((.*)\)", r"\1", cell) for cell in coverage[there][2:5]]
+        assert guide[here] == widths, here
