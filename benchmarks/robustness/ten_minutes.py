@@ -6,7 +6,7 @@ A new environment with its own home and cache gets the wheel of cas-metric and n
 chest films of Kermany et al. lie there as a newcomer's would, and as many blurred ones of other
 children in place of generated ones. The commands between the markers of the page are given one
 after the other, and what they print is written below them, with the seconds that each took. After
-the installation nothing has a network.
+the installation the model hub is not asked.
 """
 
 from __future__ import annotations
