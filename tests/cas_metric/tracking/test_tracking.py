@@ -133,9 +133,15 @@ def test_an_unknown_or_absent_tracker_is_refused_before_anything_is_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with pytest.raises(InputError, match="'excel' is no tracker") as caught:
-        cas_metric.score("no", "where", track=["excel"])
+        cas_metric.score("no", "where", track=["excel"], out="run")
     assert "tensorboard" in caught.value.fix
     monkeypatch.setattr(tracking, "find_spec", lambda _: None)
     with pytest.raises(MissingDependency) as absent:
-        cas_metric.score("no", "where", track=["wandb"])
+        cas_metric.score("no", "where", track=["wandb"], out="run")
     assert absent.value.fix == "pip install 'cas-metric[wandb]'"
+
+
+@pytest.mark.parametrize("options", [{"track": ["tensorboard"]}, {"crate": True}])
+def test_a_run_in_memory_alone_is_not_published_in_silence(options: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="from its folder"):
+        cas_metric.score("no", "where", **options)

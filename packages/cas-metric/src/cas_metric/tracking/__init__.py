@@ -138,7 +138,7 @@ def _pictures(run: Run) -> tuple[tuple[str, np.ndarray], ...]:
     from PIL import Image
 
     from cas_metric.images import load_image, to_uint8
-    from cas_metric.runs.pictures import locate, roots, windows
+    from cas_metric.runs.run import locate, roots, windows
 
     found = []
     root, window = roots(run.summary)[0], windows(run.summary)[0]

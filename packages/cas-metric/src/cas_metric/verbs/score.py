@@ -181,7 +181,7 @@ def score(
             f"{protocol!r} is no protocol", fix=f"choose {VERSION} or {CALIBRATED_VERSION}"
         )
     in_parts = _engine(engine, shard, rows_only, protocol, ranks)
-    _require(track)
+    _require(track, crate, out or below)
     read = _Reader(domain, train, probe, method, seed, by, unpaired, partial_train, allowed_roots)
     inputs, taught_by = ranks.main_first(lambda: read(generated, real))
     if protocol == CALIBRATED_VERSION and not inputs.occurring:
@@ -254,8 +254,12 @@ def _engine(
     return Engine.of(name, shard, rows_only, protocol, ranks)
 
 
-def _require(track: Sequence[str]) -> None:
-    """Refuse trackers that are not there, before anything is computed."""
+def _require(track: Sequence[str], crate: bool, place: str | Path | None) -> None:
+    """Refuse what the run could not be published by, before anything is computed."""
+    if (track or crate) and place is None:
+        raise InputError(
+            "a run is tracked and described from its folder", fix="say where with out=FOLDER"
+        )
     if track:
         from cas_metric.tracking import require
 

@@ -92,9 +92,15 @@ class Engine:
         if folder is None:
             raise InputError("an engine keeps its parts in a folder", fix="give out=FOLDER")
         parted = part_out(
-            inputs, choice.open, store, folder,
-            cache=str(store.directory), probe=probe, options=options, device=choice.device,
-        )  # fmt: skip
+            inputs,
+            choice.open,
+            store,
+            folder,
+            cache=str(store.directory.absolute()),
+            probe=probe,
+            options=options,
+            device=choice.device,
+        )
         if self.name == "ray":
             from cas_metric.engine.ray_data import on_ray as executor
         else:
