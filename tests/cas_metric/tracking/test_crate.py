@@ -1,7 +1,7 @@
 """A run as an RO-Crate: every file described as it is, no path of the user's disk.
 
-What the specification requires was checked with rocrate-validator 0.13, profiles ro-crate-1.1 and
-process-run-crate-0.5: no required property lacks.
+What the specifications require was checked with rocrate-validator 0.13, profiles ro-crate-1.1 and
+process-run-crate-0.5, and with mlcroissant 1.1, which also read the records: no error.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import pandas as pd
 from tests.support.clinical_crops import Folders, cas
 
 
@@ -35,6 +36,15 @@ def test_every_file_is_described_as_it_is(
     named = [one["@id"] for one in (*action["object"], action["instrument"], root["mentions"])]
     assert set(named) <= set(graph)
     assert {"#generated", "#real", "#train"} <= set(named)
+    rows = pd.read_csv(tmp_path / "run" / "per_image.csv")
+    croissant = json.loads((tmp_path / "run" / "croissant.json").read_text())
+    (records,), (table,) = croissant["recordSet"], croissant["distribution"]
+    kinds = {one["source"]["extract"]["column"]: one["dataType"] for one in records["field"]}
+    assert list(kinds) == list(rows)
+    assert (kinds["id"], kinds["cas"], kinds["prompt_truncated"]) == (
+        "sc:Text", "sc:Float", "sc:Boolean",
+    )  # fmt: skip
+    assert table["sha256"] == graph["per_image.csv"]["sha256"]
     datetime.date.fromisoformat(root["datePublished"])
     sets = json.dumps([graph[name] for name in ("#generated", "#real", "./")])
     assert str(folders.root) not in sets

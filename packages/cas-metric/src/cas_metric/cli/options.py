@@ -231,7 +231,8 @@ Crate = Annotated[
     bool,
     typer.Option(
         "--crate",
-        help="Describe the run's files for archives: ro-crate-metadata.json (RO-Crate).",
+        help="Describe the run's files for archives: ro-crate-metadata.json (RO-Crate), "
+        "croissant.json (Croissant).",
         rich_help_panel=RESULTS,
     ),
 ]

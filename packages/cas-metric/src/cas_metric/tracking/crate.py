@@ -1,4 +1,4 @@
-"""A run described for archives: ``ro-crate-metadata.json`` beside its files.
+"""A run described for archives: ``ro-crate-metadata.json`` and ``croissant.json`` beside its files.
 
 An RO-Crate 1.1 (https://www.researchobject.org/ro-crate/specification/1.1/) of the profile Process
 Run Crate 0.5 (https://w3id.org/ro/wfrun/process/0.5): which software made which files from which
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cas_metric.files import to_json, write_bytes
 from cas_metric.runs.folder import FILES
+from cas_metric.tracking.croissant import NAME as CROISSANT
+from cas_metric.tracking.croissant import write_croissant
 
 if TYPE_CHECKING:
     from cas_metric.runs.run import Run
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 #: File that makes a folder an RO-Crate.
 NAME: Final = "ro-crate-metadata.json"
 _PROFILE: Final = "https://w3id.org/ro/wfrun/process/0.5"
+TERMS: Final = "The terms of the data sets and models that the images come from."
 _HOME: Final = "https://pypi.org/project/cas-metric/"
 _KINDS: Final = {
     ".parquet": "application/vnd.apache.parquet",
@@ -37,6 +40,7 @@ _MEANINGS: Final = {
     "summary": "Every aggregate with its interval, and how the run was made",
     "probe": "The linear probe behind DD",
     "report": "All of it, for people",
+    "croissant": "The columns of the rows, for catalogues (Croissant 1.0)",
 }
 
 
@@ -48,8 +52,10 @@ def write_crate(run: Run, *, today: datetime.date | None = None) -> Path:
         today: Date of publication; by default that of the clock.
     """
     assert run.path is not None
-    files = [run.path / name for name in FILES if (run.path / name).is_file()]
     day = (today or datetime.datetime.now(tz=datetime.UTC).date()).isoformat()
+    write_croissant(run, described(run), TERMS, day)
+    listed = (*FILES, CROISSANT)
+    files = [run.path / name for name in listed if (run.path / name).is_file()]
     graph = [*_root(run, files, day), *_process(run, files, day), *map(_file, files)]
     graph += [_set(name, told) for name, told in _inputs(run).items()]
     context = ["https://w3id.org/ro/crate/1.1/context", {"sha256": "https://schema.org/sha256"}]
@@ -58,9 +64,18 @@ def write_crate(run: Run, *, today: datetime.date | None = None) -> Path:
     return run.path / NAME
 
 
-def _root(run: Run, files: list[Path], day: str) -> list[dict[str, Any]]:
+def described(run: Run) -> str:
+    """What a run is, for people."""
     summary = run.summary
     what = "drawings (phantoms), not medical data" if summary["embedded_world"] else "images"
+    return (
+        f"Scores of {len(run.rows)} generated {what} by the protocol {summary['protocol']} with "
+        f"the encoder {summary['encoder']['name']}. A proxy computed by a model, no clinical "
+        "ground truth."
+    )
+
+
+def _root(run: Run, files: list[Path], day: str) -> list[dict[str, Any]]:
     return [
         {
             "@id": NAME,
@@ -72,9 +87,7 @@ def _root(run: Run, files: list[Path], day: str) -> list[dict[str, Any]]:
             "@id": "./",
             "@type": "Dataset",
             "name": f"Clinical Alignment Scores of {', '.join(_methods(run))}",
-            "description": f"Scores of {len(run.rows)} generated {what} by the protocol "
-            f"{summary['protocol']} with the encoder {summary['encoder']['name']}. A proxy "
-            "computed by a model, no clinical ground truth.",
+            "description": described(run),
             "datePublished": day,
             "license": _id("#terms"),
             "conformsTo": _id(_PROFILE),
@@ -86,7 +99,7 @@ def _root(run: Run, files: list[Path], day: str) -> list[dict[str, Any]]:
             "@id": "#terms",
             "@type": "CreativeWork",
             "name": "Terms of the images",
-            "description": "The terms of the data sets and models that the images come from.",
+            "description": TERMS,
         },
     ]
 
