@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,23 @@ def test_hardly_any_real_image_gives_no_share_and_no_error(
     done = cas(*asked, "--protocol", "cas-v2", "--out", tmp_path / "run")
     assert done.code == 0, done.err
     assert "cas-v2: " in done.out
+
+
+def test_real_images_of_the_training_split_are_ranked_as_without_it(
+    folders: Folders, siglip_directory: Path, tmp_path: Path
+) -> None:
+    copy = Folders(shutil.copytree(folders.root, tmp_path / "copy"))
+    config = (copy.test / "cas.yaml").read_text()
+    (copy.test / "cas.yaml").write_text(config.replace("train: ../train\n", ""))
+    asked = {"encoder": siglip_directory, "protocol": "cas-v2"}
+    seen = cas_metric.score(folders.generated, folders.test, train=folders.test, **asked)
+    without = cas_metric.score(copy.generated, copy.test, **asked)
+    assert seen.calibrated is not None
+    assert without.calibrated is not None
+    pd.testing.assert_frame_equal(seen.calibrated, without.calibrated)
+    made = [run.summary["cas_v2"]["calibration"] for run in (seen, without)]
+    assert made[0] == made[1]
+    assert "cross-fitted" in made[0]["fitted_on"]
 
 
 def test_tail_table_counts_by_method_class_and_level() -> None:

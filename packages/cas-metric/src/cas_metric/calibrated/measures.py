@@ -3,13 +3,14 @@
 The expectation behind SFS comes from the training split where the run has one, as the probe does,
 so that the real images are as new to both as the generated ones. Without one both are cross-fitted
 on the real images, and no image is judged by what was fitted on it, on its patient or, for a
-generated image, on its partner.
+generated image, on its partner. So are they where real images, or their patients, are in the
+training split as well: what was fitted on an image finds it too near.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from cas_metric import primitives, protocol
 from cas_metric.calibrated.primitives import Expectation, log_odds
 from cas_metric.embedding.passes import embed_texts
+from cas_metric.scoring.diagnosis import make_judge
 from cas_metric.scoring.embeddings import ImageSet, gather
 from cas_metric.scoring.probe import FOLDS, assign_folds
 
@@ -86,6 +88,23 @@ def measure(scores: Scores, encoder: Encoder, cache: EmbeddingCache) -> tuple[Me
             )
         )
     return sides[0], sides[1]
+
+
+def apart_from_training(scores: Scores, encoder: Encoder) -> Scores:
+    """The run itself; without its training split where that shares images or patients with Real."""
+    inputs, images = scores.inputs, scores.material.images
+    if inputs.train is None:
+        return scores
+    own, theirs = (
+        images[name].groups(table["patient"].tolist())
+        for name, table in (("real", inputs.real), ("train", inputs.train))
+    )
+    if not set(own) & set(theirs) - {""}:
+        return scores
+    alone = replace(inputs, train=None)
+    real = images["real"].embeddings
+    judge = make_judge(alone, encoder, real, None, probe=None, real_groups=own)
+    return replace(scores, inputs=alone, judge=judge)
 
 
 def _primitives(
