@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from cas_metric.explanation.attributes import Floats, attributes_of, deviations, order, ranks
+from cas_metric.explanation.attributes import (
+    Floats,
+    attributes_of,
+    beyond_the_others,
+    deviations,
+    order,
+    ranks,
+)
 from cas_metric.protocol import PRIMITIVES
 
 if TYPE_CHECKING:
@@ -35,6 +42,8 @@ def explain_attributes(
 ) -> pd.DataFrame:
     """One row an attribute of an image, the one most lacking first (``place`` 1).
 
+    They are ordered by how far each lies below what goes with the others of the image.
+
     Args:
         rows: ``N`` rows of a run.
         embeddings: ``(N, D)``; NaN rows are left out.
@@ -56,9 +65,10 @@ def explain_attributes(
         values = asked.contrasts(embeddings[own])
         real = asked.contrasts(real_embeddings[known & (real_labels == label)])
         deviation, rank = deviations(values, real), ranks(values, real)
+        alone = beyond_the_others(deviation, deviations(real, real))
         for at, row in enumerate(own):
             record = rows.iloc[row]
-            by = deviation[at] if np.isfinite(deviation[at]).any() else values[at]
+            by = alone[at] if np.isfinite(alone[at]).any() else values[at]
             for place, k in enumerate(order(by), start=1):
                 found.append(
                     {

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cas_metric.selection.rule import Keep
 
 #: The rule where none is given.
-KEEP: Final = ("alpha:0.1",)
+KEEP: Final = ("alpha:0.05",)
 #: How the files of the chosen images come into the folder.
 FILES: Final = ("none", "link", "copy")
 
