@@ -32,9 +32,10 @@ from cas_metric.explanation.attributes import (
     beyond_the_others,
     deviations,
 )
-from cas_metric.explanation.maps import along, occlusion_map, token_map
+from cas_metric.explanation.maps import along, mean_tokens, occlusion_map, token_map
 from cas_metric.phantoms import renderer
 from cas_metric.phantoms.base import FindingSpec
+from cas_metric.verbs.explain import OTHERS
 
 DOMAINS = ("phantom-chexpert", "phantom-fitzpatrick17k", "phantom-origa")
 ENCODERS = ("phantom-siglip", "phantom-metaclip", "phantom-medsiglip")
@@ -159,7 +160,14 @@ def pointing(space: Space, count: int, seed: int) -> str:
     """Hits of the map by tokens and by occlusion, and of a random point."""
     rng = np.random.default_rng([seed, 2])
     names = [name for name in space.domain.class_names if name not in HEALTHY]
-    hits: dict[str, list[bool]] = {"tokens": [], "occlusion": []}
+    hits: dict[str, list[bool]] = {"tokens": [], "out of focus": [], "occlusion": []}
+    fresh = np.random.default_rng([seed, 3])
+    usual = {
+        name: mean_tokens(
+            space.encoder, space.inputs([space.artist.sample(name, fresh) for _ in range(OTHERS)])
+        )
+        for name in space.domain.class_names
+    }
     chance = []
     for number in range(count):
         name = names[number % len(names)]
@@ -168,8 +176,10 @@ def pointing(space: Space, count: int, seed: int) -> str:
         own = space.domain.class_names.index(name)
         others = np.delete(space.checklists, own, axis=0).mean(axis=0)
         score, inputs = along(space.checklists[own] - others), space.inputs([spec])
+        start = torch.cat([mean for key, mean in usual.items() if key != name]).mean(0, True)
         maps = {
-            "tokens": token_map(space.encoder, inputs, score),
+            "tokens": token_map(space.encoder, inputs, score, start),
+            "out of focus": token_map(space.encoder, inputs, score),
             "occlusion": occlusion_map(space.encoder, inputs, score),
         }
         for kind, found in maps.items():

@@ -28,7 +28,7 @@ MISSING: Final = -1.645
 #: Columns of the table of attributes.
 COLUMNS: Final = (
     *("method", "seed", "id", "label", "attribute", "text"),
-    *("contrast", "deviation", "rank", "place"),
+    *("contrast", "deviation", "beyond", "rank", "place"),
 )
 
 
@@ -42,7 +42,7 @@ def explain_attributes(
 ) -> pd.DataFrame:
     """One row an attribute of an image, the one most lacking first (``place`` 1).
 
-    They are ordered by how far each lies below what goes with the others of the image.
+    They are ordered by ``beyond``: how far each lies below what goes with the others of the image.
 
     Args:
         rows: ``N`` rows of a run.
@@ -77,6 +77,7 @@ def explain_attributes(
                         "text": asked.texts[k],
                         "contrast": values[at, k],
                         "deviation": deviation[at, k],
+                        "beyond": alone[at, k],
                         "rank": rank[at, k],
                         "place": place,
                     }
