@@ -4,9 +4,9 @@
 
 An image has one number; real ones are normal, generated ones the same, lower by a standard
 deviation, or so low that nearly all are low. They are ranked among as many real images as the run
-has, and the interval is that of ``calibrated.tail.tail_table``. The truth is the share of all generated
-images below the real population's own quantile. Also printed: how often the interval of a set that
-is exchangeable with Real lies wholly above the level, which would be a false alarm.
+has, and the interval is that of ``calibrated.tail.tail_table``. The truth is the share of all
+generated images below the real population's own quantile. Also printed: how often the interval of
+a set that is exchangeable with Real lies wholly above the level, which would be a false alarm.
 """
 
 from __future__ import annotations

@@ -53,9 +53,7 @@ def test_explanations_enter_the_report_until_the_rows_change(world):
                 assert drawn.size == (64, 64)
     table = pd.read_csv(world / "run/explanation.csv")
     assert set(table["attribute"]) == {"Location", "Lesion Type", "Shape/Size", "Color", "Texture"}
-    assert (
-        table.sort_values(["id", "place"]).groupby("id")["beyond"].diff().dropna() >= 0
-    ).all()
+    assert (table.sort_values(["id", "place"]).groupby("id")["beyond"].diff().dropna() >= 0).all()
     after = (world / "run/report.html").read_text()
     assert "lowest against real images" in after
     assert "lowest against real images" not in before

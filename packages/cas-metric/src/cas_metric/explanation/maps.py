@@ -1,11 +1,10 @@
 """Where an image shows, or lacks, what a direction of the embedding space stands for.
 
-* :func:`token_map`: integrated gradients over the patch tokens. The path leads from what real images
-  of the other classes have in each place, or without them from the image out of focus, to the tokens
-  of the image; what each token adds to the score along it is its place's share, and the shares add
-  up to the change of the score. Any vision transformer has the
-  one convolution that makes patches of an image, so it serves all families of transformers and
-  open_clip alike.
+* :func:`token_map`: integrated gradients over the patch tokens. The path leads from what real
+  images of the other classes have in each place, or without them from the image out of focus, to
+  the tokens of the image; what each token adds to the score along it is its place's share, and the
+  shares add up to the change of the score. Any vision transformer has the one convolution that
+  makes patches of an image, so it serves all families of transformers and open_clip alike.
 * :func:`occlusion_map`: the slow check that knows nothing of the model. Every patch is put out of
   focus in turn; what the score loses is its share.
 
