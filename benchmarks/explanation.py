@@ -26,10 +26,16 @@ from torch.nn import functional as F
 
 from cas_metric.domains import load_domain
 from cas_metric.encoders import load_encoder
-from cas_metric.explanation.attributes import attribute_texts, attributes_of, deviations
-from cas_metric.explanation.maps import along, occlusion_map, token_map
+from cas_metric.explanation.attributes import (
+    attribute_texts,
+    attributes_of,
+    beyond_the_others,
+    deviations,
+)
+from cas_metric.explanation.maps import along, mean_tokens, occlusion_map, token_map
 from cas_metric.phantoms import renderer
 from cas_metric.phantoms.base import FindingSpec
+from cas_metric.verbs.explain import OTHERS
 
 DOMAINS = ("phantom-chexpert", "phantom-fitzpatrick17k", "phantom-origa")
 ENCODERS = ("phantom-siglip", "phantom-metaclip", "phantom-medsiglip")
@@ -112,9 +118,10 @@ class Space:
             return self.encoder.embed_pixels(self.inputs(specs)).numpy()
 
     def places(self, name: str, specs: list[FindingSpec], real: np.ndarray) -> np.ndarray:
-        """``(N, K)`` deviations of the attributes of a class."""
+        """``(N, K)`` attributes of a class by what ``cas explain`` orders them by."""
         asked = attributes_of(self.domain, name, self.vectors)
-        return deviations(asked.contrasts(self.embed(specs)), asked.contrasts(real))
+        own, known = asked.contrasts(self.embed(specs)), asked.contrasts(real)
+        return beyond_the_others(deviations(own, known), deviations(known, known))
 
 
 def attribute_rates(space: Space, count: int, seed: int) -> list[str]:
@@ -153,7 +160,14 @@ def pointing(space: Space, count: int, seed: int) -> str:
     """Hits of the map by tokens and by occlusion, and of a random point."""
     rng = np.random.default_rng([seed, 2])
     names = [name for name in space.domain.class_names if name not in HEALTHY]
-    hits: dict[str, list[bool]] = {"tokens": [], "occlusion": []}
+    hits: dict[str, list[bool]] = {"tokens": [], "out of focus": [], "occlusion": []}
+    fresh = np.random.default_rng([seed, 3])
+    usual = {
+        name: mean_tokens(
+            space.encoder, space.inputs([space.artist.sample(name, fresh) for _ in range(OTHERS)])
+        )
+        for name in space.domain.class_names
+    }
     chance = []
     for number in range(count):
         name = names[number % len(names)]
@@ -162,8 +176,10 @@ def pointing(space: Space, count: int, seed: int) -> str:
         own = space.domain.class_names.index(name)
         others = np.delete(space.checklists, own, axis=0).mean(axis=0)
         score, inputs = along(space.checklists[own] - others), space.inputs([spec])
+        start = torch.cat([mean for key, mean in usual.items() if key != name]).mean(0, True)
         maps = {
-            "tokens": token_map(space.encoder, inputs, score),
+            "tokens": token_map(space.encoder, inputs, score, start),
+            "out of focus": token_map(space.encoder, inputs, score),
             "occlusion": occlusion_map(space.encoder, inputs, score),
         }
         for kind, found in maps.items():
@@ -183,7 +199,8 @@ def main() -> None:
     parser.add_argument("--domains", nargs="+", default=DOMAINS)
     parser.add_argument("--encoders", nargs="+", default=ENCODERS)
     parser.add_argument("--count", type=int, default=60)
-    parser.add_argument("--seed", type=int, default=11, help="11: chosen on; 12: confirmed on")
+    parser.add_argument("--seed", type=int, default=11, help="11: chosen on; 12, 13: confirmed on")
+    parser.add_argument("--attributes", action="store_true", help="without the pointing game")
     parser.add_argument("--random", action="store_true", help="random weights")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -193,7 +210,8 @@ def main() -> None:
             print(f"{domain} {encoder}{' (random weights)' if options.random else ''}")
             for line in attribute_rates(space, options.count, options.seed):
                 print(line)
-            print(pointing(space, options.count, options.seed), flush=True)
+            if not options.attributes:
+                print(pointing(space, options.count, options.seed), flush=True)
 
 
 if __name__ == "__main__":

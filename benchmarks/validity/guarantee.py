@@ -1,6 +1,7 @@
 """Is a share alpha of real images low, whatever the encoder?
 
     python -m benchmarks.validity.guarantee [--out runs/validity-v2] [--splits 1000]
+    python -m benchmarks.validity.guarantee --cross-fitted
 
 Real fundus phantoms are split at random into ``n`` calibration images and 100 held-out ones; the
 probe and the expectation come from other images. Encoders: a trained one; ``random``, an embedding
@@ -8,6 +9,10 @@ that has nothing to do with the image; ``constant``, the same for every image, t
 each, the mean flagged share over all splits with its standard error, and how often Clopper and
 Pearson's interval of the share that two halves of the calibration images flag in each other, which
 a run prints, holds alpha.
+
+``--cross-fitted``: the same for runs without a training split, in which probe and expectation come
+from the calibration images themselves, by folds, anew in every split. A held-out image either has
+no partner among them, or one of its class, as generated images have.
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -27,14 +33,16 @@ from cas_metric.embedding.cache import EmbeddingCache
 from cas_metric.encoders import load_encoder
 from cas_metric.manifest import read_manifest
 from cas_metric.phantoms.dataset import write_phantom_dataset
-from cas_metric.scoring.pipeline import score_manifests
+from cas_metric.scoring.diagnosis import make_judge
+from cas_metric.scoring.embeddings import ImageSet
+from cas_metric.scoring.pipeline import Scores, score_manifests
 from cas_metric.statistics.tables import markdown_table
 
 DOMAIN, ENCODER = "phantom-origa", "phantom-siglip"
 SIZES, LEVELS, HELD_OUT, POOL = (50, 200, 1000), (0.05, 0.1, 0.25), 100, 1400
 
 
-def trained(out: Path) -> Measured:
+def trained(out: Path) -> tuple[Scores, Measured]:
     """Real images under a trained encoder."""
     folders = write_phantom_dataset(
         DOMAIN, out / "guarantee", train=200, test=POOL, seed=4_000_000, balanced=True
@@ -46,7 +54,56 @@ def trained(out: Path) -> Measured:
             test, test, encoder=encoder, cache=cache, domain=load_domain(DOMAIN),
             train=read_manifest(folders["train"]),
         )  # fmt: skip
-        return measure(found, encoder, cache)[1]
+        return found, measure(found, encoder, cache)[1]
+
+
+def crossed(found: Scores, known: np.ndarray, new: np.ndarray, partners: np.ndarray) -> Scores:
+    """A run of new images against known ones, without a training split.
+
+    ``partners`` are positions among the known ones, -1 for none.
+    """
+    real = found.material.images["real"]
+    images, tables = {}, {}
+    for name, rows in (("real", known), ("generated", new)):
+        images[name] = ImageSet(
+            real.embeddings[rows], *(tuple(np.array(x)[rows]) for x in (real.digests, real.errors))
+        )
+        tables[name] = getattr(found.inputs, name).iloc[rows].reset_index(drop=True)
+    tables["generated"] = tables["generated"].assign(reference_row=partners)
+    inputs = replace(found.inputs, train=None, **tables)
+    judge = make_judge(
+        inputs, SimpleNamespace(fingerprint=""), images["real"].embeddings, None, probe=None,
+        real_groups=images["real"].groups(tables["real"]["patient"].tolist()),
+    )  # fmt: skip
+    material = replace(found.material, images=images)
+    return replace(found, inputs=inputs, material=material, judge=judge)
+
+
+def cross_fitted(found: Scores, splits: int) -> None:
+    """Print the flagged shares of images that nothing was fitted on."""
+    classes, body = found.inputs.real["class_index"].to_numpy(), []
+    for paired in (False, True):
+        for size in SIZES[:2]:
+            rng, shares = np.random.default_rng([size, 1]), []
+            for split in range(splits):
+                order = rng.permutation(POOL)
+                known, new = order[:size], order[-HELD_OUT:]
+                partners = np.array(
+                    [rng.choice(np.flatnonzero(classes[known] == classes[k])) for k in new]
+                )
+                run = crossed(found, known, new, partners if paired else np.full(len(new), -1))
+                sides = measure(run, None, None)
+                images, real = (
+                    replace(one, names=tuple(f"{split}|{name}" for name in one.names))
+                    for one in sides
+                )
+                ranks = calibrate(images, real)["alignment"].to_numpy()
+                shares.append([(ranks <= level).mean() for level in LEVELS])
+            means, errors = np.mean(shares, axis=0), np.std(shares, axis=0) / splits**0.5
+            cells = [f"{m:.4f} ± {e:.4f}" for m, e in zip(means, errors, strict=True)]
+            body.append(["of its class" if paired else "none", str(size), *cells])
+            print(body[-1], flush=True)
+    print(markdown_table(["partner", "n", *(f"low at {a}" for a in LEVELS)], body))
 
 
 def useless(real: Measured, kind: str) -> Measured:
@@ -62,8 +119,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--out", type=Path, default=Path("runs/validity-v2"))
     parser.add_argument("--splits", type=int, default=1000)
+    parser.add_argument("--cross-fitted", action="store_true")
     options = parser.parse_args()
-    real = trained(options.out)
+    found, real = trained(options.out)
+    if options.cross_fitted:
+        cross_fitted(found, options.splits)
+        return
     body = []
     for kind in ("trained", "random", "constant"):
         images = real if kind == "trained" else useless(real, kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy.stats import binom
 from tests.support.clinical_crops import Folders, cas, read_metadata, write_metadata
 
 import cas_metric
+from cas_metric.calibrated.primitives import Expectation
 from cas_metric.calibrated.run import COLUMNS
 from cas_metric.calibrated.tail import exact_interval, tail_table
 from cas_metric.runs.folder import CALIBRATED_COLUMNS
@@ -96,6 +98,52 @@ def test_hardly_any_real_image_gives_no_share_and_no_error(
     done = cas(*asked, "--protocol", "cas-v2", "--out", tmp_path / "run")
     assert done.code == 0, done.err
     assert "cas-v2: " in done.out
+
+
+def test_real_images_of_the_training_split_are_ranked_as_without_it(
+    folders: Folders, siglip_directory: Path, tmp_path: Path
+) -> None:
+    copy = Folders(shutil.copytree(folders.root, tmp_path / "copy"))
+    config = (copy.test / "cas.yaml").read_text()
+    (copy.test / "cas.yaml").write_text(config.replace("train: ../train\n", ""))
+    asked = {"encoder": siglip_directory, "protocol": "cas-v2"}
+    seen = cas_metric.score(folders.generated, folders.test, train=folders.test, **asked)
+    without = cas_metric.score(copy.generated, copy.test, **asked)
+    assert seen.calibrated is not None
+    assert without.calibrated is not None
+    pd.testing.assert_frame_equal(seen.calibrated, without.calibrated)
+    made = [run.summary["cas_v2"]["calibration"] for run in (seen, without)]
+    assert made[0] == made[1]
+    assert "cross-fitted" in made[0]["fitted_on"]
+
+
+def test_without_a_partner_an_image_is_judged_by_one_fold_as_real_ones_are(
+    folders: Folders, siglip_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was fitted on all real images would find it nearer than it finds any of them."""
+    config = (folders.test / "cas.yaml").read_text()
+    bare = Folders(shutil.copytree(folders.root, Path("bare")))
+    (bare.test / "cas.yaml").write_text(config.replace("train: ../train\n", ""))
+    fitted, seen = [], {}
+    fit, closeness = Expectation.fit, Expectation.closeness
+    monkeypatch.setattr(Expectation, "fit", lambda *args: fitted.append(len(args[0])) or fit(*args))
+    monkeypatch.setattr(
+        Expectation,
+        "closeness",
+        lambda self, *args: (
+            seen.setdefault(id(self), []).append(len(args[0])) or closeness(self, *args)
+        ),
+    )
+    rows = [{**row, "id": f"new-{k}"} for k, row in enumerate(read_metadata(bare.generated))]
+    write_metadata(bare.generated, rows)
+    asked = {"encoder": siglip_directory, "protocol": "cas-v2", "unpaired": True}
+    run = cas_metric.score(bare.generated, bare.test, **asked)
+    assert run.calibrated is not None
+    assert run.calibrated["rank_sfs"].notna().all()
+    real = len(read_metadata(bare.test))
+    assert max(fitted) < real
+    assert sum(map(sum, seen.values())) == len(rows) + real
+    assert sum(parts[0] > 0 for parts in seen.values()) > 1
 
 
 def test_tail_table_counts_by_method_class_and_level() -> None:

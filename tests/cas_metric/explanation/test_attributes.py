@@ -8,6 +8,7 @@ from cas_metric.domains import Domain, DomainClass
 from cas_metric.explanation.attributes import (
     attribute_texts,
     attributes_of,
+    beyond_the_others,
     deviations,
     item,
     order,
@@ -68,6 +69,23 @@ def test_deviations_and_ranks_against_numpy():
     assert deviations(own, real) == pytest.approx(z)
     expected = [[((real[:, k] <= v[k]).sum() + 1) / 31 for k in (0, 1)] for v in own]
     assert ranks(own, real) == pytest.approx(np.array(expected))
+
+
+def test_what_goes_with_the_others_is_not_lacking_by_itself():
+    rng = np.random.default_rng(2)
+    common = rng.normal(size=(400, 1))
+    real = deviations(x := common + 0.5 * rng.normal(size=(400, 3)), x)
+    # All fall, the second by less; but it falls by more than the others, which hardly move, say.
+    found = beyond_the_others(np.array([[-2.0, -2.0, -2.0], [0.0, -1.5, 0.0]]), real)
+    assert found[1].argmin() == 1
+    assert found[0, 0] > -1.645  # less than the deviation of -2 alone says
+    slopes = np.linalg.lstsq(real[:, [0, 2]], real[:, 1], rcond=None)[0]
+    rest = real[:, 1] - real[:, [0, 2]] @ slopes
+    exact = (real[:, 1] - real[:, [0, 2]] @ slopes) / rest.std(ddof=3)
+    assert np.corrcoef(beyond_the_others(real, real)[:, 1], exact)[0, 1] > 0.995
+    told = real.copy()
+    told[:, 2] = np.nan
+    assert np.isnan(beyond_the_others(told, told)).all(axis=0).tolist() == [False, False, True]
 
 
 def test_without_spread_or_enough_real_images_nothing_is_claimed():

@@ -7,7 +7,7 @@ from torch import nn
 
 from cas_metric.encoders import load_encoder
 from cas_metric.errors import InputError
-from cas_metric.explanation.maps import along, occlusion_map, out_of_focus, token_map
+from cas_metric.explanation.maps import along, mean_tokens, occlusion_map, out_of_focus, token_map
 from cas_metric.explanation.overlay import AGAINST, FOR, overlay
 
 
@@ -30,6 +30,18 @@ def test_shares_add_up_to_the_change_of_the_score(encoder, inputs):
     with torch.no_grad():
         ends = [float(score(encoder.embed_pixels(x))) for x in (inputs, out_of_focus(inputs))]
     assert found.shape == (8, 8)
+    assert found.sum() == pytest.approx(ends[0] - ends[1], abs=0.15 * float(np.abs(found).sum()))
+
+
+def test_the_path_may_begin_at_the_usual_tokens_of_other_images(encoder, inputs):
+    pixels = np.random.default_rng(3).integers(0, 255, (2, 64, 64, 3), dtype=np.uint8)
+    others = encoder.official_preprocess(list(pixels))
+    start, alone = mean_tokens(encoder, others), [mean_tokens(encoder, x[None]) for x in others]
+    assert start.numpy() == pytest.approx(sum(alone).numpy() / 2, abs=1e-5)
+    score = along(np.random.default_rng(1).normal(size=encoder.dim))
+    found = token_map(encoder, inputs, score, alone[0])
+    with torch.no_grad():
+        ends = [float(score(encoder.embed_pixels(x))) for x in (inputs, others[:1])]
     assert found.sum() == pytest.approx(ends[0] - ends[1], abs=0.15 * float(np.abs(found).sum()))
 
 

@@ -53,9 +53,7 @@ def test_explanations_enter_the_report_until_the_rows_change(world):
                 assert drawn.size == (64, 64)
     table = pd.read_csv(world / "run/explanation.csv")
     assert set(table["attribute"]) == {"Location", "Lesion Type", "Shape/Size", "Color", "Texture"}
-    assert (
-        table.sort_values(["id", "place"]).groupby("id")["deviation"].diff().dropna() >= 0
-    ).all()
+    assert (table.sort_values(["id", "place"]).groupby("id")["beyond"].diff().dropna() >= 0).all()
     after = (world / "run/report.html").read_text()
     assert "lowest against real images" in after
     assert "lowest against real images" not in before
@@ -63,6 +61,17 @@ def test_explanations_enter_the_report_until_the_rows_change(world):
     text = (world / "run/explanation.json").read_text().replace(told["rows"], "0" * 64)
     (world / "run/explanation.json").write_text(text)
     assert "lowest against real" not in cas_metric.Run.load(world / "run").to_html()
+
+
+def test_images_of_one_case_and_several_seeds_have_attributes_of_their_own(world, tmp_path):
+    usual = sorted((world / "made/images").iterdir())[1:4]
+    table = pd.read_csv(world / "made/metadata.csv").set_index("file_name")
+    one = table.loc[[f"images/{usual[0].name}"] * 2].assign(seed=[1, 2])
+    one["image"] = [str(path) for path in (usual[0], usual[2])]
+    run = cas_metric.score(one.reset_index(drop=True), world / "real/test", cache=world / "cache")
+    told = cas_metric.explain(run, maps=False, cache=world / "cache").summary["images"]
+    assert sorted(image["seed"] for image in told) == [1, 2]
+    assert told[0]["attributes"][0]["deviation"] != told[1]["attributes"][0]["deviation"]
 
 
 def test_what_cannot_be_explained_is_refused(world):

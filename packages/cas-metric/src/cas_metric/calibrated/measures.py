@@ -1,15 +1,17 @@
 """What a run has embedded, measured for calibration: four numbers an image, real and generated.
 
 The expectation behind SFS comes from the training split where the run has one, as the probe does,
-so that the real images are as new to both as the generated ones. Without one both are cross-fitted
-on the real images, and no image is judged by what was fitted on it, on its patient or, for a
-generated image, on its partner.
+so that the real images are as new to both as the generated ones. Without one, or where real images
+or their patients are in it as well, both are cross-fitted on the real images: no image is judged by
+what was fitted on it, on its patient or, for a generated image, on its partner. One without a
+partner takes that of a real image drawn by lot, since what was fitted on all of them would judge it
+more kindly than any real image.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,8 +19,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cas_metric import primitives, protocol
+from cas_metric.calibrated.conformal import tie_breakers
 from cas_metric.calibrated.primitives import Expectation, log_odds
 from cas_metric.embedding.passes import embed_texts
+from cas_metric.scoring.diagnosis import make_judge
 from cas_metric.scoring.embeddings import ImageSet, gather
 from cas_metric.scoring.probe import FOLDS, assign_folds
 
@@ -74,18 +78,38 @@ def measure(scores: Scores, encoder: Encoder, cache: EmbeddingCache) -> tuple[Me
     for name, rows in (("generated", partners), ("real", np.arange(len(inputs.real)))):
         table: pd.DataFrame = getattr(inputs, name)
         keys = zip(images[name].digests, table["method"], table["seed"], table["id"], strict=True)
-        fold = np.where(rows >= 0, folds[rows], -1)
+        names = tuple("|".join(map(str, key)) for key in keys)
+        lots = np.ceil(tie_breakers(names, "fold") * len(folds)).astype(np.int64) - 1
+        judges = np.where(rows >= 0, rows, lots)
+        fold = folds[judges]
         sides.append(
             Measured(
                 _primitives(
-                    scores, name, rows, [(one, np.equal(fold, k)) for k, one in fitted.items()]
+                    scores, name, judges, [(one, np.equal(fold, k)) for k, one in fitted.items()]
                 ),
                 table["class_index"].to_numpy(dtype=np.int64),
                 np.where(rows >= 0, codes[rows], -1),
-                tuple("|".join(map(str, key)) for key in keys),
+                names,
             )
         )
     return sides[0], sides[1]
+
+
+def apart_from_training(scores: Scores, encoder: Encoder) -> Scores:
+    """The run itself; without its training split where that shares images or patients with Real."""
+    inputs, images = scores.inputs, scores.material.images
+    if inputs.train is None:
+        return scores
+    own, theirs = (
+        images[name].groups(table["patient"].tolist())
+        for name, table in (("real", inputs.real), ("train", inputs.train))
+    )
+    if not set(own) & set(theirs) - {""}:
+        return scores
+    alone = replace(inputs, train=None)
+    real = images["real"].embeddings
+    judge = make_judge(alone, encoder, real, None, probe=None, real_groups=own)
+    return replace(scores, inputs=alone, judge=judge)
 
 
 def _primitives(
@@ -94,7 +118,7 @@ def _primitives(
     rows: Ints,
     fitted: Sequence[tuple[Expectation | None, NDArray[np.bool_]]],
 ) -> Floats:
-    """``(N, 4)``; ``fitted`` says which expectation judges which image."""
+    """``(N, 4)``; ``rows`` and ``fitted`` say which probe and expectation judge which image."""
     inputs, texts = scores.inputs, scores.material.texts
     table, pictures = getattr(inputs, name), scores.material.images[name].embeddings
     classes = table["class_index"].to_numpy(dtype=np.int64)
@@ -136,9 +160,7 @@ def _expectations(
         fold: _fit(images["real"], prompts, inputs.real, count, folds != fold)
         for fold in range(int(folds.max()) + 1)
     }
-    if len(fitted) > 1:
-        return folds, {**fitted, -1: _fit(images["real"], prompts, inputs.real, count)}
-    return folds, {}
+    return folds, fitted if len(fitted) > 1 else {}
 
 
 def _fit(

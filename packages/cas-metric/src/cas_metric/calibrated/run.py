@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cas_metric import protocol
 from cas_metric.calibrated.alignment import RANKS, calibrate
 from cas_metric.calibrated.conformal import tie_breakers
-from cas_metric.calibrated.measures import Measured, measure
+from cas_metric.calibrated.measures import Measured, apart_from_training, measure
 from cas_metric.calibrated.tail import tail_table
 from cas_metric.scoring.per_image import DECIMALS
 
@@ -40,6 +40,7 @@ def calibrate_run(
         of the summary: ``version``, ``alpha``, ``calibration`` (what was fitted and ranked on
         what), and ``tail``, of :func:`~cas_metric.calibrated.tail.tail_table`.
     """
+    scores = apart_from_training(scores, encoder)
     images, real = measure(scores, encoder, cache)
     own = _table(scores.rows, images, real)
     tail = tail_table(own, _table(scores.real, real, real), held_out(real))

@@ -18,7 +18,7 @@ Choose images of RUN and write them as a manifest that every verb reads.
 
 --keep, which may be given several times; every rule must be met:
 
-- **alpha:0.1** (default): refuse images that are less aligned than all but 10% of real images of
+- **alpha:0.05** (default): refuse images that are less aligned than all but 5% of real images of
   their class.
 - **top:0.5**: the best half of each method's images of each class.
 - **risk:0.05**, with --labels: at most 5% of all images are kept and bad (conformal risk

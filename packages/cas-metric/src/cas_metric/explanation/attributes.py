@@ -24,6 +24,8 @@ Floats = NDArray[np.float64]
 FEWEST_REAL: Final = 5
 #: A spread below this is rounding.
 _ROUNDING: Final = 1e-9
+#: Added to the variance of 1 of each attribute, since few real images tell how they go together.
+_RIDGE: Final = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +102,28 @@ def deviations(values: ArrayLike, real: ArrayLike) -> Floats:
         if spread > _ROUNDING:
             found[:, k] = (own[:, k] - known.mean()) / spread
     return found
+
+
+def beyond_the_others(found: Floats, real: Floats) -> Floats:
+    """How far each attribute lies from what the others of the image lead to expect.
+
+    What lacks one sign of its class is less of that class altogether, and all its attributes fall
+    with it: the one that was taken out is the one that falls by more than goes with the others.
+
+    Args:
+        found: ``(N, K)`` deviations; NaN stays NaN, and is not what others are judged by.
+        real: ``(M, K)`` the same of real images of the class.
+
+    Returns:
+        ``(N, K)`` in standard deviations of the rest: the partial residual of a normal variable.
+    """
+    told = np.isfinite(real).all(axis=0)
+    result = np.where(told, found, np.nan)
+    if told.sum() > 1:
+        together = np.cov(real[:, told].T) + _RIDGE * np.eye(int(told.sum()))
+        precision = np.linalg.inv(together)
+        result[:, told] = found[:, told] @ precision / np.sqrt(np.diag(precision))
+    return result
 
 
 def ranks(values: ArrayLike, real: ArrayLike) -> Floats:

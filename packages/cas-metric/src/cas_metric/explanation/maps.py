@@ -1,10 +1,10 @@
 """Where an image shows, or lacks, what a direction of the embedding space stands for.
 
-* :func:`token_map`: integrated gradients over the patch tokens. The path leads from the tokens of
-  the image out of focus to those of the image; what each token adds to the score along it is its
-  place's share, and the shares add up to the change of the score. Any vision transformer has the
-  one convolution that makes patches of an image, so it serves all families of transformers and
-  open_clip alike.
+* :func:`token_map`: integrated gradients over the patch tokens. The path leads from what real
+  images of the other classes have in each place, or without them from the image out of focus, to
+  the tokens of the image; what each token adds to the score along it is its place's share, and the
+  shares add up to the change of the score. Any vision transformer has the one convolution that
+  makes patches of an image, so it serves all families of transformers and open_clip alike.
 * :func:`occlusion_map`: the slow check that knows nothing of the model. Every patch is put out of
   focus in turn; what the score loses is its share.
 
@@ -45,13 +45,28 @@ def along(direction: np.ndarray) -> Score:
     return lambda embeddings: embeddings @ weights.to(embeddings.device)
 
 
-def token_map(encoder: ModelEncoder, inputs: Tensor, score: Score) -> np.ndarray:
+def mean_tokens(encoder: ModelEncoder, inputs: Tensor) -> Tensor:
+    """``(1, C, G, G)`` patch tokens of ``(N, 3, S, S)`` images on average, place by place.
+
+    Raises:
+        InputError: As of :func:`token_map`.
+    """
+    patches = _patches(encoder)
+    parts = [_tokens(encoder, patches, part) for part in inputs.split(_TOGETHER)]
+    return torch.cat(parts).mean(dim=0, keepdim=True)
+
+
+def token_map(
+    encoder: ModelEncoder, inputs: Tensor, score: Score, start: Tensor | None = None
+) -> np.ndarray:
     """What each patch adds to a score, by its token.
 
     Args:
         encoder: A vision transformer.
         inputs: ``(1, 3, S, S)`` preprocessed.
         score: What is explained.
+        start: Tokens that the path begins at, such as :func:`mean_tokens` of other classes; by
+            default those of the image out of focus.
 
     Returns:
         ``(G, G)`` float32; positive where a patch speaks for it.
@@ -60,7 +75,8 @@ def token_map(encoder: ModelEncoder, inputs: Tensor, score: Score) -> np.ndarray
         InputError: The encoder does not cut images into patches by a convolution.
     """
     patches = _patches(encoder)
-    sharp, vague = (_tokens(encoder, patches, x) for x in (inputs, out_of_focus(inputs)))
+    sharp = _tokens(encoder, patches, inputs)
+    vague = _tokens(encoder, patches, out_of_focus(inputs)) if start is None else start
     total = torch.zeros_like(sharp)
     for step in range(STEPS):
         at = (vague + (step + 0.5) / STEPS * (sharp - vague)).requires_grad_(True)

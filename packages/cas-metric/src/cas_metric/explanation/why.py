@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from cas_metric.explanation.attributes import Floats, attributes_of, deviations, order, ranks
+from cas_metric.explanation.attributes import (
+    Floats,
+    attributes_of,
+    beyond_the_others,
+    deviations,
+    order,
+    ranks,
+)
 from cas_metric.protocol import PRIMITIVES
 
 if TYPE_CHECKING:
@@ -21,7 +28,7 @@ MISSING: Final = -1.645
 #: Columns of the table of attributes.
 COLUMNS: Final = (
     *("method", "seed", "id", "label", "attribute", "text"),
-    *("contrast", "deviation", "rank", "place"),
+    *("contrast", "deviation", "beyond", "rank", "place"),
 )
 
 
@@ -34,6 +41,8 @@ def explain_attributes(
     vectors: Mapping[str, np.ndarray],
 ) -> pd.DataFrame:
     """One row an attribute of an image, the one most lacking first (``place`` 1).
+
+    They are ordered by ``beyond``: how far each lies below what goes with the others of the image.
 
     Args:
         rows: ``N`` rows of a run.
@@ -56,9 +65,10 @@ def explain_attributes(
         values = asked.contrasts(embeddings[own])
         real = asked.contrasts(real_embeddings[known & (real_labels == label)])
         deviation, rank = deviations(values, real), ranks(values, real)
+        alone = beyond_the_others(deviation, deviations(real, real))
         for at, row in enumerate(own):
             record = rows.iloc[row]
-            by = deviation[at] if np.isfinite(deviation[at]).any() else values[at]
+            by = alone[at] if np.isfinite(alone[at]).any() else values[at]
             for place, k in enumerate(order(by), start=1):
                 found.append(
                     {
@@ -67,6 +77,7 @@ def explain_attributes(
                         "text": asked.texts[k],
                         "contrast": values[at, k],
                         "deviation": deviation[at, k],
+                        "beyond": alone[at, k],
                         "rank": rank[at, k],
                         "place": place,
                     }

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 COUNT: Final = 24
 #: Attributes of an image that get a map: those that it lacks most.
 MAPPED: Final = 2
+#: Real images of each class that a map is held against, at most.
+OTHERS: Final = 20
 #: Folder of the maps in that of the result.
 MAPS: Final = "maps"
 
@@ -260,12 +262,13 @@ def _maps(
     from cas_metric.explanation.overlay import overlay
 
     told = counting(progress, "maps")
-    by_image = dict(tuple(attributes.groupby(["method", "id"], sort=False)))
+    by_image = _by_image(attributes)
     model = work.encoder.model()
+    starts = {} if occlusion else _other_classes(work, model, set(rows["label"].astype(str)))
     drawn = {}
     paths = work.paths(rows, "generated")
     for done, (row, path) in enumerate(zip(rows.to_dict("records"), paths, strict=True), start=1):
-        lacking = by_image.get((row["method"], row["id"]))
+        lacking = by_image.get(_key(row))
         if lacking is None:
             continue
         pixels = _frame(path, work.window("generated"), model)
@@ -273,11 +276,35 @@ def _maps(
         asked = attributes_of(work.domain, str(row["label"]), vectors)
         for name in lacking["attribute"].head(MAPPED):
             score = along(asked.directions[asked.names.index(name)])
-            found = (occlusion_map if occlusion else token_map)(model, inputs, score)
+            if occlusion:
+                found = occlusion_map(model, inputs, score)
+            else:
+                found = token_map(model, inputs, score, starts.get(str(row["label"])))
             drawn[map_name(row, name)] = overlay(pixels, found)
         if told is not None:
             told(done, len(rows))
     return drawn
+
+
+def _other_classes(work: _Work, model: Any, labels: set[str]) -> dict[str, Any]:
+    """For each label, the patch tokens of real images of the other classes, on average."""
+    from cas_metric.explanation.maps import mean_tokens
+
+    real, window, means = _known_real(work.run), work.window("real"), {}
+    for label, part in real.groupby(real["label"].astype(str), sort=True):
+        frames = []
+        for path in work.paths(part.head(OTHERS), "real"):
+            try:
+                frames.append(_frame(path, window, model))
+            except CasError:
+                continue
+        if frames:
+            means[str(label)] = mean_tokens(model, model.official_preprocess(frames))
+    return {
+        label: sum(others) / len(others)
+        for label in labels
+        if (others := [mean for name, mean in means.items() if name != label])
+    }
 
 
 def _frame(path: Path, window: Any, model: Any) -> np.ndarray:
@@ -313,14 +340,24 @@ def _write_maps(drawn: dict[str, np.ndarray], folder: Path) -> None:
         raise CasError(f"{place} cannot be written: {error}", fix="choose another --out") from error
 
 
+def _by_image(attributes: pd.DataFrame) -> dict[tuple[str, str, str], pd.DataFrame]:
+    """The attributes of each image."""
+    seeds = attributes["seed"].astype(str)
+    return dict(tuple(attributes.groupby(["method", seeds, "id"], sort=False)))
+
+
+def _key(row: dict[str, Any]) -> tuple[str, str, str]:
+    return row["method"], str(row["seed"]), row["id"]
+
+
 def _entries(
     rows: pd.DataFrame, attributes: pd.DataFrame, primitives: pd.DataFrame
 ) -> list[dict[str, Any]]:
     """What the report and ``--json`` tell of each image."""
-    by_image = dict(tuple(attributes.groupby(["method", "id"], sort=False)))
+    by_image = _by_image(attributes)
     entries = []
     for row, found in zip(rows.to_dict("records"), primitives.to_dict("records"), strict=True):
-        lacking = by_image.get((row["method"], row["id"]))
+        lacking = by_image.get(_key(row))
         listed = [] if lacking is None else lacking.head(MAPPED).to_dict("records")
         entries.append(
             {

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cas_metric.selection.rule import Keep
 
 #: The rule where none is given.
-KEEP: Final = ("alpha:0.1",)
+KEEP: Final = ("alpha:0.05",)
 #: How the files of the chosen images come into the folder.
 FILES: Final = ("none", "link", "copy")
 
@@ -46,7 +46,7 @@ def select(
 
     Args:
         run: Folder of `cas score`, or the run.
-        keep: Rules such as ``alpha:0.1``, ``top:0.5`` and ``risk:0.05``; all must be met.
+        keep: Rules such as ``alpha:0.05``, ``top:0.5`` and ``risk:0.05``; all must be met.
         balance: Columns such as ``label``: every combination keeps as many images as the smallest.
         train: Real images that no chosen one may be a near-copy of.
         labels: Labelled calibration images for ``risk``: a table with ``id`` and ``good`` (1 or 0),
