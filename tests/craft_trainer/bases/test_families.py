@@ -19,7 +19,7 @@ from craft_trainer.bases import loading as models
 from craft_trainer.bases import lora as adapters
 from craft_trainer.bases import tokens
 from craft_trainer.bases.base import DiffusionModel
-from craft_trainer.config.schema import Sampling
+from craft_trainer.config.schema import Lora, Sampling
 from craft_trainer.diffusion.sampling import draft
 from craft_trainer.inference import sample_images
 
@@ -81,7 +81,7 @@ def test_a_craft_step_reaches_every_trainable_tensor_and_nothing_else(
 def test_a_fresh_pipeline_draws_the_same_image(families: Any, tmp_path: Path, name: str) -> None:
     sampling = Sampling(steps=3, guidance=2.0)
     model = models.load_model(str(families(name)), device=CPU, embedded_guidance=2.0)
-    adapters.attach_lora(model, rank=2, alpha=6, seed=1)
+    adapters.attach_lora(model, Lora(rank=2, alpha=6), seed=1)
     disturb(model)
     models.save_artifact(model, tmp_path)
     ours = sample_images(model, [PROMPT], [3], sampling, 16)
@@ -115,7 +115,7 @@ def _drawn(pipeline: Any) -> torch.Tensor:
 @pytest.mark.parametrize("name", BUILDERS)
 def test_k_of_t_is_the_whole_graph(families: Any, name: str, kind: str) -> None:
     model = models.load_model(str(families(name)), device=CPU, embedded_guidance=2.0)
-    adapters.attach_lora(model, rank=2, alpha=6, seed=1)
+    adapters.attach_lora(model, Lora(rank=2, alpha=6), seed=1)
     disturb(model)
     shape = model.latent_shape(16)
     sampler = model.sampler(Sampling(steps=3, flow_sampler=kind), shape)

@@ -6,12 +6,14 @@ Defaults are the paper's (§4.1.3, §3.3, Appendix A) where it states a value.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     Field,
     NonNegativeInt,
@@ -26,6 +28,15 @@ from cas_metric.domains.reading import nearest, parse_yaml
 from cas_metric.errors import InputError
 from craft_trainer.config.stage import Section, Stage, stage_class
 from craft_trainer.config.validation import Guards, Validation
+
+
+def _regular(pattern: str) -> str:
+    """A regular expression."""
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"no regular expression: {error}") from error
+    return pattern
 
 
 class Data(Section):
@@ -48,15 +59,32 @@ class Data(Section):
 
 
 class Lora(Section):
-    """Low-rank adapters of the denoiser's attention to the text.
+    """Low-rank adapters of the denoiser, by default of its attention to the text.
+
+    Attributes:
+        rank: Of the two matrices of a layer.
+        alpha: The adapter counts ``alpha / rank``.
+        targets: Regular expression that the whole name of an adapted layer matches; by default
+            the attention to the text.
+        rank_pattern: Regular expression of layers to their own rank.
+        alpha_pattern: The same to their own alpha.
+        dropout: Share of a layer's inputs that the adapter does not see, where a gradient flows.
+        dora: Learn the norms of the weights beside their direction (DoRA).
+        rslora: The adapter counts ``alpha / sqrt(rank)``.
 
     Examples:
-        >>> Lora.model_validate(yaml.safe_load("{rank: 8, alpha: 16}")).rank
+        >>> Lora.model_validate(yaml.safe_load("{rank: 8, alpha: 16, dropout: 0.1}")).rank
         8
     """
 
     rank: PositiveInt = 32
     alpha: PositiveInt = 32
+    targets: Annotated[str, AfterValidator(_regular)] | None = None
+    rank_pattern: dict[str, PositiveInt] = Field(default_factory=dict)
+    alpha_pattern: dict[str, PositiveInt] = Field(default_factory=dict)
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dora: bool = False
+    rslora: bool = False
 
 
 class Sampling(Section):

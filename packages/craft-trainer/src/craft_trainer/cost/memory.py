@@ -34,8 +34,9 @@ from torch import Tensor, nn
 
 from cas_metric.errors import CasError, InputError
 from craft_trainer.bases.base import DiffusionModel, family_of
+from craft_trainer.bases.lora import peft_config
 from craft_trainer.bases.weights import base_directory
-from craft_trainer.config.schema import Config
+from craft_trainer.config.schema import Config, Lora
 from craft_trainer.config.stage import Kept, TrainedStage
 from craft_trainer.cost.estimate import branches
 from craft_trainer.diffusion.conditions import Conditions
@@ -154,7 +155,7 @@ def parts_of(config: Config) -> Parts:
     factor = 2 ** (len(vae.config.block_out_channels) - 1)
     pipeline = SimpleNamespace(vae=vae, vae_scale_factor=factor, **{family.trunk_name: trunk})
     model = family(pipeline)
-    trained = _attach_lora(model, config.lora.rank)
+    trained = _attach_lora(model, config.lora)
     shape = model.latent_shape(config.data.resolution)
     conditions = _conditions_of(model)
 
@@ -315,12 +316,10 @@ def _text_encoder(directory: Path, class_name: str) -> Any:
         return getattr(transformers, class_name)(settings).requires_grad_(False)
 
 
-def _attach_lora(model: DiffusionModel, rank: int) -> int:
+def _attach_lora(model: DiffusionModel, lora: Lora) -> int:
     """Add the adapter that is trained; the bytes of its parameters in float32."""
-    from peft import LoraConfig
-
     trunk: Any = model.trunk
-    trunk.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=model.lora_targets))
+    trunk.add_adapter(peft_config(lora, model))
     trained = (one for one in trunk.parameters() if one.requires_grad)
     return sum(4 * parameter.numel() for parameter in trained)
 

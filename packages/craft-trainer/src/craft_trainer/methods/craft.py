@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
 from cas_metric.errors import InputError
-from craft_trainer.config.stage import Kept, TrainedStage
+from craft_trainer.config.stage import DenoisingStage, Kept
 from craft_trainer.methods.base import Loss, Method, Setup
 from craft_trainer.methods.craft_settings import Prefix, RewardWeights, Safeguards
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from craft_trainer.config.schema import Config
     from craft_trainer.data.dataset import Batch
     from craft_trainer.diffusion.conditions import Conditions
-    from craft_trainer.diffusion.forward_process import ForwardProcess
+    from craft_trainer.methods.denoising import Denoising
     from craft_trainer.methods.judging import Judge
     from craft_trainer.methods.trajectories import Trajectories
     from craft_trainer.rewards.clinical_alignment import ClinicalAlignmentModule, Targets
 
 
-class CraftStage(TrainedStage):
+class CraftStage(DenoisingStage):
     """LoRA with Eq. 1: the diffusion loss minus the clinical reward of sampled images.
 
     Attributes:
@@ -66,7 +66,10 @@ class CraftStage(TrainedStage):
     safeguards: Safeguards | None = None
 
     title: ClassVar[str] = "CRAFT"
-    without_effect: ClassVar[tuple[str, ...]] = ("checkpoint_every", "reward_gradients_every")
+    without_effect: ClassVar[tuple[str, ...]] = (
+        *DenoisingStage.without_effect,
+        "reward_gradients_every",
+    )
 
     @model_validator(mode="after")
     def _has_a_loss(self) -> CraftStage:
@@ -133,6 +136,7 @@ class CraftStage(TrainedStage):
 
     def build(self, setup: Setup) -> Method:
         """Critics, targets and sampler; what the critics see beforehand is embedded once."""
+        from craft_trainer.methods.denoising import Denoising
         from craft_trainer.methods.judging import Judge
         from craft_trainer.methods.trajectories import Replay, Trajectories
 
@@ -144,7 +148,7 @@ class CraftStage(TrainedStage):
             replay = Replay(own.replay, own.kept, config.seed)
         return Craft(
             model=model,
-            forward=model.forward_process(setup.latent),
+            real=Denoising.of(self, model, setup.latent, self.kl_to_base),
             trajectories=Trajectories(
                 model=model,
                 sampler=model.sampler(config.sampling, setup.latent),
@@ -206,7 +210,7 @@ class Craft(Method):
 
     Attributes:
         model: With LoRA attached.
-        forward: Of the diffusion term.
+        real: The diffusion term, of real images.
         trajectories: Draws M of them a prompt.
         judge: Rewards of their images.
         targets: For each critic, what each training image's samples are judged against.
@@ -214,7 +218,7 @@ class Craft(Method):
     """
 
     model: DiffusionModel
-    forward: ForwardProcess
+    real: Denoising
     trajectories: Trajectories
     judge: Judge
     targets: tuple[Targets, ...]
@@ -234,16 +238,14 @@ class Craft(Method):
         """Both terms; a weight of 0 leaves a term's computation out."""
         import torch
 
-        from craft_trainer.methods.denoising import conditions_of, denoising_loss
+        from craft_trainer.methods.denoising import conditions_of
 
         conditions = conditions_of(batch, self.model)
         total = torch.zeros((), device=self.model.device)
         logs: dict[str, Tensor] = {}
         diffusion, distance = self.stage.lambda_diff, self.stage.kl_to_base
         if diffusion > 0 or distance > 0:
-            term = denoising_loss(
-                self.model, self.forward, batch, conditions, distance, weight=diffusion
-            )
+            term = self.real.of_batch(batch, conditions, weight=diffusion)
             total = total + term.total
             logs |= term.logs
         if self.stage.lambda_cam > 0:

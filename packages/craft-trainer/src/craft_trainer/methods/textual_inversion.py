@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import PositiveFloat, PositiveInt, model_validator
 
 from cas_metric.errors import InputError
-from craft_trainer.config.stage import Template, TrainedStage
+from craft_trainer.config.stage import DenoisingStage, Template
 
 if TYPE_CHECKING:
     from craft_trainer.bases.base import DiffusionModel
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from craft_trainer.methods.base import Method, Setup
 
 
-class TextualInversionStage(TrainedStage):
+class TextualInversionStage(DenoisingStage):
     """One learned token a class, with the diffusion loss.
 
     Attributes:
@@ -41,6 +41,8 @@ class TextualInversionStage(TrainedStage):
     def _sees_its_token(self) -> TextualInversionStage:
         if "{token}" not in self.prompt:
             raise ValueError("`prompt` lacks {token}, so that nothing would be learned")
+        if self.prompt_dropout > 0:
+            raise ValueError("prompt_dropout: an empty prompt teaches a token nothing")
         return self
 
     def require(self, config: Config, family: type[DiffusionModel]) -> None:
@@ -69,4 +71,4 @@ class TextualInversionStage(TrainedStage):
         """The diffusion loss; what learns is the tokens."""
         from craft_trainer.methods.denoising import Denoising
 
-        return Denoising(setup.model, setup.model.forward_process(setup.latent))
+        return Denoising.of(self, setup.model, setup.latent)

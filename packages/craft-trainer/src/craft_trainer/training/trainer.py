@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
@@ -28,8 +31,10 @@ from craft_trainer.inference import sample_images, write_sheet
 from craft_trainer.methods.base import Setup
 from craft_trainer.runtime import Progress, checkpoints, silent
 from craft_trainer.runtime.failures import fits_memory, require_finite
+from craft_trainer.runtime.interruption import Interrupted, Signals
 from craft_trainer.runtime.ranks import join, on_main
 from craft_trainer.training.objective import Objective
+from craft_trainer.training.optimizers import make_optimizer, schedule_of
 from craft_trainer.training.preflight import require_ready
 
 
@@ -106,19 +111,26 @@ class StageRun:
         self.accelerator = accelerator
         self.identity = identity
         self.stopped: StoppedByGuard | None = None
+        self.interrupted: Interrupted | None = None
+        self.finished = False
+        self.saved_at = time.monotonic()
 
     def whole(self, progress: Progress = silent, cache: str | Path | None = None) -> None:
         """Set up, train and save.
 
         Raises:
             StoppedByGuard: After the best weights were saved.
+            Interrupted: A signal came; the last step is saved.
         """
         with EmbeddingCache(cache) as store:
             self.setup(store, progress)
             self.train(progress)
-            self.save()
+            if self.finished:
+                self.save()
         if self.stopped is not None:
             raise self.stopped
+        if self.interrupted is not None:
+            raise self.interrupted
 
     def setup(self, cache: EmbeddingCache, progress: Progress) -> None:
         """Model, what is trained of it, cached inputs, method and optimizer."""
@@ -126,8 +138,7 @@ class StageRun:
         self.stage.require(self.config, type(self.model))
         used = [name for name in self.examples.classes if name in set(self.examples.labels)]
         if self.stage.learns == "lora":
-            lora = self.config.lora
-            attach_lora(self.model, rank=lora.rank, alpha=lora.alpha, seed=self.config.seed)
+            attach_lora(self.model, self.config.lora, seed=self.config.seed)
         else:
             self.stage.attach(self.model, used)
         if self.previous is not None:
@@ -155,9 +166,8 @@ class StageRun:
         )
         self.parameters = list(self.model.trainable.values())
         self.objective = self.accelerator.prepare(Objective(self.method, self.parameters))
-        self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=self.stage.learning_rate, weight_decay=self.stage.weight_decay
-        )
+        self.optimizer = make_optimizer(self.stage, self.parameters)
+        self.rate = schedule_of(self.stage, self.total_steps)
         self.watch = Watch(self.config, self.folder, self.model)
         once(partial(self._prepare_watch, cache, progress))
 
@@ -192,21 +202,41 @@ class StageRun:
         self.accelerator.init_trackers(self.folder.name)
         try:
             self._begin_watch(start)
-            for step in range(start, self.total_steps):
-                if self.stopped is not None:
-                    break
-                with fits_memory(f"step {step + 1}", self._less_memory()):
-                    logs = self._step(step)
-                self.accelerator.log(logs, step=step + 1)
-                progress(f"{self.folder.name} steps", step + 1, self.total_steps)
-                self._watch(step + 1, logs)
-                last = step + 1 == self.total_steps or self.stopped is not None
-                if last or (step + 1) % self.stage.checkpoint_every == 0:
-                    self._checkpoint(step + 1)
+            self.finished = self.stopped is not None or start == self.total_steps
+            with Signals() as signals:
+                for step in range(start, 0 if self.finished else self.total_steps):
+                    with fits_memory(f"step {step + 1}", self._less_memory()):
+                        logs = self._step(step)
+                    self.accelerator.log(logs, step=step + 1)
+                    progress(f"{self.folder.name} steps", step + 1, self.total_steps)
+                    self._watch(step + 1, logs)
+                    self.finished = step + 1 == self.total_steps or self.stopped is not None
+                    if self._ends(step + 1, signals):
+                        break
         finally:
             # Not `end_training`, which would also end the group of processes.
             for tracker in self.accelerator.trackers:
                 tracker.finish()
+
+    def _ends(self, step: int, signals: Signals) -> bool:
+        """Write a checkpoint where one is due; whether no further step is to be taken."""
+        minutes = self.stage.checkpoint_minutes
+        late = minutes is not None and time.monotonic() - self.saved_at > 60 * minutes
+        number, due = self._agreed(signals.received or 0, int(late))
+        if number or due or self.finished or step % self.stage.checkpoint_every == 0:
+            self._checkpoint(step)
+            self.saved_at = time.monotonic()
+        if number:
+            self.interrupted = Interrupted(number, step, self.last_good)
+        return self.finished or number > 0
+
+    def _agreed(self, *values: int) -> list[int]:
+        """The largest of each value over the processes."""
+        if self.accelerator.num_processes == 1:
+            return list(values)
+        own = torch.tensor([values], device=self.accelerator.device)
+        gathered: Tensor = self.accelerator.gather(own)
+        return [int(value) for value in gathered.amax(dim=0)]
 
     def _begin_watch(self, step: int) -> None:
         """Continue the curves from ``step``, and look at the model before the first one."""
@@ -264,6 +294,7 @@ class StageRun:
         sums: dict[str, Tensor] = {}
         passes = self._positions(step)
         for positions in passes:
+            self._seed(positions)
             with self._averaging(last=positions is passes[-1]):
                 loss = self.objective(self._batch(positions), step)
                 (loss.total / self.stage.accumulate).backward()
@@ -277,6 +308,13 @@ class StageRun:
         self.optimizer.step()
         self.method.after_step(step)
         return logs
+
+    def _seed(self, positions: tuple[int, ...]) -> None:
+        """Let the dropout of an adapter, too, be a function of the seed and the step."""
+        if self.config.lora.dropout > 0:
+            entropy = (self.config.seed, positions[0], crc32(b"dropout"))
+            (state,) = np.random.SeedSequence(entropy).generate_state(1, np.uint64)
+            torch.manual_seed(int(state) >> 1)
 
     def _less_memory(self) -> str:
         """What to do where a step does not fit."""
@@ -319,8 +357,8 @@ class StageRun:
         return dict(zip(values, stacked.tolist(), strict=True))
 
     def _set_learning_rate(self, step: int) -> float:
-        """Linear warm-up, then constant: a function of the step, so nothing has to be resumed."""
-        rate = self.stage.learning_rate * min(1.0, (step + 1) / max(1, self.stage.warmup_steps))
+        """A function of the step, so nothing has to be resumed."""
+        rate = self.stage.learning_rate * self.rate(step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         return rate
