@@ -102,7 +102,7 @@ def variant(method: Craft, values: dict[str, Any]) -> Craft:
 def gradient(run: StageRun, method: Craft, draw: int) -> Gradients:
     """Of the reward, over the images and with the noise of a draw."""
     size = run.stage.batch_size
-    batch = run._batch(tuple(range(draw * size, (draw + 1) * size)))
+    batch = run.inputs.batch(tuple(range(draw * size, (draw + 1) * size)))
     for parameter in run.parameters:
         parameter.grad = None
     method.loss(batch, draw).total.backward()

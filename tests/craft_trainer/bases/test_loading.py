@@ -14,7 +14,7 @@ from craft_trainer.bases import loading as models
 from craft_trainer.bases import lora as adapters
 from craft_trainer.bases import tokens
 from craft_trainer.bases.base import DiffusionModel
-from craft_trainer.config.schema import Lora, Sampling
+from craft_trainer.config.sections import Lora, Sampling
 from craft_trainer.diffusion.conditions import Conditions
 from craft_trainer.inference import sample_images
 

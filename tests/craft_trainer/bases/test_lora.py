@@ -13,7 +13,7 @@ from cas_metric.errors import InputError
 from craft_trainer.bases import loading as models
 from craft_trainer.bases import lora as adapters
 from craft_trainer.bases.base import DiffusionModel
-from craft_trainer.config.schema import Lora
+from craft_trainer.config.sections import Lora
 
 CPU = torch.device("cpu")
 ALL_ATTENTION = r".*attn[12]\.(to_q|to_k|to_v|to_out\.0)"

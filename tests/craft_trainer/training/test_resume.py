@@ -14,7 +14,8 @@ from tests.support.preferences import write_pairs_of
 
 from craft_trainer.bases import loading as models
 from craft_trainer.bases import lora as adapters
-from craft_trainer.config.schema import Lora, to_yaml
+from craft_trainer.config.schema import to_yaml
+from craft_trainer.config.sections import Lora
 from craft_trainer.training import trainer
 
 RATE = {"steps": 10, "checkpoint_every": 5}

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from cas_metric.errors import InputError
 from cas_metric.files import write_bytes
 from craft_trainer.bases.base import DiffusionModel
-from craft_trainer.config.schema import Lora
+from craft_trainer.config.sections import Lora
 
 #: diffusers declares no types there.
 _layouts: Any = state_dict_utils
@@ -49,7 +49,8 @@ def peft_config(lora: Lora, model: DiffusionModel) -> LoraConfig:
     Examples:
         >>> import torch
         >>> from craft_trainer.artifact.folder import load_base
-        >>> from craft_trainer.config.schema import Lora, resolve
+        >>> from craft_trainer.config.schema import resolve
+        >>> from craft_trainer.config.sections import Lora
         >>> model = load_base(resolve(settings), torch.device("cpu"))
         >>> peft_config(Lora(rank=8, dora=True), model).use_dora
         True

@@ -8,7 +8,7 @@ from typing import ClassVar, Final
 from torch import Tensor
 
 from craft_trainer.bases.base import DiffusionModel, TextTower
-from craft_trainer.config.schema import Sampling
+from craft_trainer.config.sections import Sampling
 from craft_trainer.diffusion.conditions import Conditions
 from craft_trainer.diffusion.forward_process import Diffusion, ForwardProcess
 from craft_trainer.diffusion.sampling import Scheduler, sampling_scheduler

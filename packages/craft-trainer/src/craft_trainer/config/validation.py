@@ -143,6 +143,15 @@ class Guards(Section):
     """The detectors; they work on the looks of ``validation.encoder``.
 
     Attributes:
+        divergence: Held-out CAS falls while the critic's reward rises.
+        diversity: Distance between samples of one prompt leaves its band.
+        edge_density: Share of edge pixels leaves its band.
+        saturation: Mean saturation of colours leaves its band.
+        entropy: Entropy of the grey levels leaves its band.
+        noise: Estimated noise leaves its band.
+        grid: A pattern at the period of the VAE's or the critic's cells.
+        exceeds_real: DD, VDC or CCS above those of the real images.
+        memorization: Near-copies of training images.
         baseline: Looks, the one before the first step included, that set the bands.
 
     Examples:

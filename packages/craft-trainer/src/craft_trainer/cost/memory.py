@@ -36,7 +36,8 @@ from cas_metric.errors import CasError, InputError
 from craft_trainer.bases.base import DiffusionModel, family_of
 from craft_trainer.bases.lora import peft_config
 from craft_trainer.bases.weights import base_directory
-from craft_trainer.config.schema import Config, Lora
+from craft_trainer.config.schema import Config
+from craft_trainer.config.sections import Lora
 from craft_trainer.config.stage import Kept, TrainedStage
 from craft_trainer.cost.estimate import branches
 from craft_trainer.diffusion.conditions import Conditions

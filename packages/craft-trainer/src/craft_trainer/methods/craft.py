@@ -31,6 +31,9 @@ class CraftStage(DenoisingStage):
     """LoRA with Eq. 1: the diffusion loss minus the clinical reward of sampled images.
 
     Attributes:
+        lambda_diff: Weight of the diffusion loss in Eq. 1.
+        lambda_cam: Weight of the reward in Eq. 1.
+        rewards: Weights within the reward.
         gradient_steps: K, the last steps that the reward's gradient flows through.
         repeats: M, trajectories a prompt.
         repeat_mode: ``resample`` draws M independent ones, ``renoise`` shares their prefix.

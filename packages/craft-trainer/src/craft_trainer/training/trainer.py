@@ -25,14 +25,15 @@ from craft_trainer.bases.lora import attach_lora
 from craft_trainer.config.schema import Config
 from craft_trainer.config.stage import TrainedStage
 from craft_trainer.data import dataset as data
-from craft_trainer.diffusion.conditions import Conditions
 from craft_trainer.guards.watch import SAMPLES, StoppedByGuard, Watch, remind_of_stop
 from craft_trainer.inference import sample_images, write_sheet
 from craft_trainer.methods.base import Setup
 from craft_trainer.runtime import Progress, checkpoints, silent
 from craft_trainer.runtime.failures import fits_memory, require_finite
 from craft_trainer.runtime.interruption import Interrupted, Signals
-from craft_trainer.runtime.ranks import join, on_main
+from craft_trainer.runtime.ranks import join, largest, on_main
+from craft_trainer.runtime.tracking import begin_tracking, track_sheet
+from craft_trainer.training.inputs import Inputs
 from craft_trainer.training.objective import Objective
 from craft_trainer.training.optimizers import make_optimizer, schedule_of
 from craft_trainer.training.preflight import require_ready
@@ -143,27 +144,18 @@ class StageRun:
             self.stage.attach(self.model, used)
         if self.previous is not None:
             load_artifact(self.model, self.previous)
-        trained_on, rejected = self.stage.examples(self.examples)
-        self.count = len(trained_on)
-        self.texts = data.conditioning_texts(trained_on, self.stage.prompt, self.model.tokens)
-        self.moments = self._encoded(trained_on, progress)
-        self.rejected = None if rejected is None else self._encoded(rejected, progress)
-        self.conditions: dict[str, Conditions] | None = None
-        if self.stage.learns != "tokens":  # which change what a text becomes
-            self.conditions = data.encode_texts(self.texts, self.model)
+        self.inputs = Inputs(
+            self.config, self.stage, self.examples, self.model, cache, self.accelerator, progress
+        )
+        self.texts = self.inputs.texts
         latent = self.model.latent_shape(self.config.data.resolution)
         once = partial(on_main, self.accelerator)
+        world = self.accelerator.num_processes
         self.method = self.stage.build(
-            Setup(
-                self.config,
-                self.model,
-                latent,
-                self.examples,
-                cache,
-                once,
-                self.accelerator.num_processes,
-            )
+            Setup(self.config, self.model, latent, self.examples, cache, once, world)
         )
+        if self.stage.learns != "tokens":
+            self.model.put_texts_away()
         self.parameters = list(self.model.trainable.values())
         self.objective = self.accelerator.prepare(Objective(self.method, self.parameters))
         self.optimizer = make_optimizer(self.stage, self.parameters)
@@ -176,16 +168,6 @@ class StageRun:
         critic = self.method.critic
         self.watch.prepare(self.examples, template, critic, cache, device, progress)
 
-    def _encoded(self, examples: data.Examples, progress: Progress) -> Tensor:
-        return data.encode_latents(
-            examples,
-            self.model,
-            self.config.data.resolution,
-            lambda done, total: progress("encoding images", done, total),
-            rank=self.accelerator.process_index,
-            world=self.accelerator.num_processes,
-        )
-
     @property
     def total_steps(self) -> int:
         """Optimizer steps of the stage."""
@@ -194,12 +176,12 @@ class StageRun:
         assert self.stage.epochs is not None
         world = self.accelerator.num_processes
         together = self.stage.batch_size * self.stage.accumulate * world
-        return int(-(-self.stage.epochs * self.count // together))
+        return int(-(-self.stage.epochs * self.inputs.count // together))
 
     def train(self, progress: Progress = silent) -> None:
         """Take the steps that are left, from the latest checkpoint where there is one."""
         start = self._resume()
-        self.accelerator.init_trackers(self.folder.name)
+        begin_tracking(self.accelerator, self.config, self.folder.name)
         try:
             self._begin_watch(start)
             self.finished = self.stopped is not None or start == self.total_steps
@@ -222,21 +204,13 @@ class StageRun:
         """Write a checkpoint where one is due; whether no further step is to be taken."""
         minutes = self.stage.checkpoint_minutes
         late = minutes is not None and time.monotonic() - self.saved_at > 60 * minutes
-        number, due = self._agreed(signals.received or 0, int(late))
+        number, due = largest(self.accelerator, signals.received or 0, int(late))
         if number or due or self.finished or step % self.stage.checkpoint_every == 0:
             self._checkpoint(step)
             self.saved_at = time.monotonic()
         if number:
             self.interrupted = Interrupted(number, step, self.last_good)
         return self.finished or number > 0
-
-    def _agreed(self, *values: int) -> list[int]:
-        """The largest of each value over the processes."""
-        if self.accelerator.num_processes == 1:
-            return list(values)
-        own = torch.tensor([values], device=self.accelerator.device)
-        gathered: Tensor = self.accelerator.gather(own)
-        return [int(value) for value in gathered.amax(dim=0)]
 
     def _begin_watch(self, step: int) -> None:
         """Continue the curves from ``step``, and look at the model before the first one."""
@@ -265,7 +239,9 @@ class StageRun:
 
         fix = "lower validation.batch_size, in a run with another `output`"
         with fits_memory(f"the held-out evaluation after step {step}", fix):
-            self.accelerator.log(self.watch.look(step, save_best), step=step)
+            logs, sheet = self.watch.look(step, save_best)
+        self.accelerator.log(logs, step=step)
+        track_sheet(self.accelerator, self.config, sheet, step)
 
     def _agree_on_stopping(self) -> None:
         """Every process learns whether a guard of the main one ends the stage."""
@@ -296,7 +272,7 @@ class StageRun:
         for positions in passes:
             self._seed(positions)
             with self._averaging(last=positions is passes[-1]):
-                loss = self.objective(self._batch(positions), step)
+                loss = self.objective(self.inputs.batch(positions), step)
                 (loss.total / self.stage.accumulate).backward()
             for name, value in loss.logs.items():
                 share = value.detach().float() / self.stage.accumulate
@@ -339,18 +315,6 @@ class StageRun:
             world=self.accelerator.num_processes,
         )
 
-    def _batch(self, positions: tuple[int, ...]) -> data.Batch:
-        seed = self.config.seed
-        rows = tuple(data.row_at(position, self.count, seed) for position in positions)
-        prompts = tuple(self.texts[row] for row in rows)
-        conditions = rejected = None
-        if self.conditions is not None:
-            conditions = Conditions.cat([self.conditions[prompt] for prompt in prompts])
-        if self.rejected is not None:
-            rejected = self.rejected[list(rows)]
-        moments = self.moments[list(rows)]
-        return data.Batch(rows, positions, seed, moments, prompts, conditions, rejected)
-
     def _averaged(self, values: Mapping[str, Tensor]) -> dict[str, float]:
         stacked = torch.stack([value.detach().float() for value in values.values()])
         stacked = self.accelerator.reduce(stacked, reduction="mean")
@@ -392,7 +356,9 @@ class StageRun:
         images = sample_images(
             self.model, prompts, seeds, self.config.sampling, self.config.data.resolution
         )
-        write_sheet(images, self.folder / SAMPLES / f"step-{step:07d}.png")
+        sheet = self.folder / SAMPLES / f"step-{step:07d}.png"
+        write_sheet(images, sheet)
+        track_sheet(self.accelerator, self.config, sheet, step)
 
     def save(self) -> None:
         """Write the artefact, as a whole or not at all: the last weights, or the best."""
