@@ -60,6 +60,12 @@ class StableDiffusion(DiffusionModel):
         return Diffusion.of(dict(self.pipeline.scheduler.config), self.device)
 
     def sampler(self, sampling: Sampling, latent: Sequence[int]) -> Scheduler:
-        """DDPM, as the paper samples (Appendix I)."""
+        """DDPM, as the paper samples (Appendix I), or DDIM."""
         config = dict(self.pipeline.scheduler.config)
-        return sampling_scheduler(config, sampling.steps, sampling.timestep_spacing, self.device)
+        spacing, kind = sampling.timestep_spacing, sampling.sampler or "ddpm"
+        return sampling_scheduler(config, sampling.steps, spacing, self.device, kind)
+
+    @classmethod
+    def draws_noise(cls, sampling: Sampling) -> bool:
+        """DDPM's do."""
+        return sampling.sampler != "ddim"

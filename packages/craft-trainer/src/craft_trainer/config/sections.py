@@ -75,19 +75,23 @@ class Sampling(Section):
         steps: T, steps of a trajectory.
         guidance: Scale of classifier-free guidance; 1 switches it off. A guidance-distilled model
             is told it.
-        timestep_spacing: Which timesteps are visited. ``leading`` ends nearly without noise,
-            ``trailing`` with more, so that the last K steps change more. Not for flow models.
+        timestep_spacing: Which timesteps are visited. ``trailing`` begins with pure noise,
+            and its last step removes more, so that the reward of the last K steps counts more than
+            with ``leading``. Not for flow models.
+        sampler: ``ddim`` steps without noise; by default DDPM's steps, as the paper's. Not for flow
+            models.
         flow_sampler: How a flow-matching model steps: ``euler`` as pipelines do, or ``ancestral``,
             which draws noise as DDPM does and which ``repeat_mode: renoise`` needs.
 
     Examples:
         >>> Sampling.model_validate(yaml.safe_load("{steps: 10, guidance: 1}")).timestep_spacing
-        'leading'
+        'trailing'
     """
 
     steps: PositiveInt = 20
     guidance: Annotated[float, Field(ge=1)] = 5.0
-    timestep_spacing: Literal["leading", "trailing", "linspace"] = "leading"
+    timestep_spacing: Literal["leading", "trailing", "linspace"] = "trailing"
+    sampler: Literal["ddpm", "ddim"] | None = None
     flow_sampler: Literal["euler", "ancestral"] = "euler"
 
 

@@ -120,6 +120,10 @@ class Stage(Section):
         """Primitives that a critic rewards, and their weights; empty where there is no critic."""
         return {}
 
+    def encoders(self, config: Config) -> tuple[str, ...]:
+        """The critics that are loaded, that of the configuration first."""
+        return (config.critic.encoder,) if self.rewarded() else ()
+
     def sources(self) -> tuple[Path, ...]:
         """Files that :meth:`examples` reads, beside the training images."""
         return ()

@@ -7,7 +7,9 @@ device, with B images, M
 repeats and K differentiated steps, and u, v, r the bytes that the denoiser, the VAE's decoder and
 the critic keep for one image:
 
-- weights: denoiser and text encoders in ``dtype``, VAE and critics in float32;
+- weights: denoiser in ``dtype``, the VAE in float32, critics in ``critic.dtype``; text encoders and
+  the critics' text towers leave the device once all texts are encoded, except where tokens are
+  learned;
 - optimizer: 16 bytes a trained parameter: itself, its gradient, two moments;
 - activations of the diffusion loss: u B (DPO: 2 u B);
 - activations of the reward: K b u M B + v M B + r M B, b = 2 with guidance in both branches (a
@@ -41,6 +43,7 @@ from craft_trainer.config.sections import Lora
 from craft_trainer.config.stage import Kept, TrainedStage
 from craft_trainer.cost.estimate import branches
 from craft_trainer.diffusion.conditions import Conditions
+from craft_trainer.rewards.targets import checkpoint_blocks
 
 _DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 #: What diffusers runs again under gradient checkpointing.
@@ -81,6 +84,7 @@ class Parts(NamedTuple):
 
     Attributes:
         weights: Frozen weights of the pipeline.
+        texts: Those of its text encoders among them.
         trained: LoRA parameters.
         denoiser: Kept for one image and one prediction: plain, and with checkpointing. The latent
             needs no gradient, so that nothing is kept before the first adapter.
@@ -92,6 +96,7 @@ class Parts(NamedTuple):
     """
 
     weights: int
+    texts: int
     trained: int
     denoiser: tuple[int, int]
     later: tuple[int, int]
@@ -110,11 +115,14 @@ def memory_of(config: Config, stage: TrainedStage, classes: int, parts: Parts) -
         classes: That have a learned token after textual inversion.
         parts: Of the base model, from :func:`parts_of`.
     """
-    critic = 0
-    weights = parts.weights
-    if stage.rewarded():
-        critic_weights, critic = encoder_bytes(config.critic.encoder)
-        weights += critic_weights
+    weights = parts.weights if stage.learns == "tokens" else parts.weights - parts.texts
+    own = config.critic
+    critics = [
+        encoder_bytes(spec, own.dtype or "float32", checkpointing=own.checkpointing, texts=False)
+        for spec in stage.encoders(config)
+    ]
+    critic = sum(kept for _, kept in critics)
+    weights += sum(held for held, _ in critics)
     if config.validation.encoder is not None:
         weights += encoder_bytes(config.validation.encoder)[0]
     trained = stage.trained_bytes(parts.trained, 4 * parts.token, classes)
@@ -152,7 +160,8 @@ def parts_of(config: Config) -> Parts:
     vae = _diffusers_part(directory, "vae")
     trunk = nn.Module.to(_diffusers_part(directory, family.trunk_name), dtype)
     texts = [_text_encoder(directory / part, index[part][1]) for part in _text_names(index)]
-    weights = _bytes(trunk) + _bytes(vae) + sum(_bytes(text.to(dtype)) for text in texts)
+    reading = sum(_bytes(text.to(dtype)) for text in texts)
+    weights = _bytes(trunk) + _bytes(vae) + reading
     factor = 2 ** (len(vae.config.block_out_channels) - 1)
     pipeline = SimpleNamespace(vae=vae, vae_scale_factor=factor, **{family.trunk_name: trunk})
     model = family(pipeline)
@@ -172,9 +181,8 @@ def parts_of(config: Config) -> Parts:
             vae, lambda count: vae.decode(torch.randn(count, *shape, requires_grad=True)).sample
         )
     token = sum(text.config.hidden_size for text in texts) if family.towers else 0
-    return Parts(
-        weights, trained, first, later, decoder, (block, last), token, model.unconditional_branch
-    )
+    guided, blocks = model.unconditional_branch, (block, last)
+    return Parts(weights, reading, trained, first, later, decoder, blocks, token, guided)
 
 
 def has_unconditional_branch(config: Config) -> bool:
@@ -191,8 +199,16 @@ def _index(config: Config) -> tuple[Path, dict[str, Any]]:
     return directory, json.loads((directory / "model_index.json").read_text(encoding="utf-8"))
 
 
-def encoder_bytes(spec: str) -> tuple[int, int]:
+def encoder_bytes(
+    spec: str, dtype: str = "float32", *, checkpointing: bool = False, texts: bool = True
+) -> tuple[int, int]:
     """Bytes of an encoder's weights, and what its image tower keeps for one image.
+
+    Args:
+        spec: Of the encoder.
+        dtype: Of its weights and activations.
+        checkpointing: Whether its blocks run again in the backward pass.
+        texts: Whether its text tower counts.
 
     Raises:
         CasError: Its configuration is not here, or it is no model of transformers.
@@ -213,16 +229,20 @@ def encoder_bytes(spec: str) -> tuple[int, int]:
     with torch.device("meta"):
         builder: Any = AutoModel
         model = builder.from_config(settings).requires_grad_(False).eval()
+    model = model.to(_DTYPES[dtype])
+    if checkpointing:
+        checkpoint_blocks(model)
+    away = 0 if texts else _bytes(getattr(model, "text_model", nn.Module()))
     vision = getattr(settings, "vision_config", settings)
     with _fake(model):
         size = 3, vision.image_size, vision.image_size
 
         def forward(count: int) -> Tensor:
-            pixels = torch.randn(count, *size, requires_grad=True)
+            pixels = torch.randn(count, *size, dtype=_DTYPES[dtype], requires_grad=True)
             pooled: Tensor = model.get_image_features(pixel_values=pixels).pooler_output
             return pooled
 
-        return _bytes(model), _per_image(forward)
+        return _bytes(model) - away, _per_image(forward)
 
 
 def _counted(module: Any, forward: Callable[[int], Tensor]) -> tuple[tuple[int, int], int]:

@@ -29,6 +29,7 @@ from craft_trainer.runtime.journal import Journal
 
 if TYPE_CHECKING:
     from craft_trainer.guards.heldout import HeldOut
+    from craft_trainer.guards.heldout_loss import HeldOutLoss
 
 METRICS_FILE: Final = "metrics.jsonl"
 HELD_OUT_FILE: Final = "heldout.jsonl"
@@ -82,6 +83,7 @@ class Watch:
         self.looks: list[Look] = []
         self.findings: list[Finding] = []
         self.held_out: HeldOut | None = None
+        self.loss: HeldOutLoss | None = None
         self._rewards: list[float] = []
 
     def prepare(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from craft_trainer.methods.judging import Judge
     from craft_trainer.methods.trajectories import Trajectories
     from craft_trainer.rewards.clinical_alignment import ClinicalAlignmentModule, Targets
+
+
+#: In the curves: the norm of the reward's gradient over that of the diffusion loss's.
+RATIO: Final = "gradient/reward_over_diffusion"
 
 
 class CraftStage(DenoisingStage):
@@ -118,9 +122,11 @@ class CraftStage(DenoisingStage):
         """A sampler that draws noise, where the last noise is to be drawn anew."""
         if self.repeat_mode == "renoise" and not family.draws_noise(config.sampling):
             raise InputError(
-                "repeat_mode: renoise draws the last noise of a trajectory anew, and Euler steps "
-                "of a flow model draw none",
-                fix="set sampling.flow_sampler: ancestral, or repeat_mode: resample",
+                "repeat_mode: renoise draws the last noise of a trajectory anew, and the steps of "
+                f"sampling.{'sampler: ddim' if family.noise_schedule else 'flow_sampler: euler'} "
+                "draw none",
+                fix="set repeat_mode: resample, or take a sampler that does: sampling.sampler: "
+                "ddpm, or flow_sampler: ancestral of a flow model",
             )
         if self.cheaper.solver is not None and not family.noise_schedule:
             raise InputError(
@@ -253,9 +259,30 @@ class Craft(Method):
             logs |= term.logs
         if self.stage.lambda_cam > 0:
             rewarded = self._rewarded(batch, conditions, step)
+            every = self.stage.reward_gradients_every
+            if diffusion > 0 and every and step % every == 0:
+                logs |= self._balance(total, rewarded.total)
             total = total + rewarded.total
             logs |= rewarded.logs
         return Loss(total, {"loss/total": total.detach(), **logs})
+
+    def _balance(self, diffusion: Tensor, reward: Tensor) -> dict[str, Tensor]:
+        """How the two terms of Eq. 1 pull at the trained parameters; both graphs are kept."""
+        import torch
+
+        trained = list(self.model.trainable.values())
+        pulls = []
+        for term in (diffusion, reward):
+            found = torch.autograd.grad(term, trained, retain_graph=True, allow_unused=True)
+            own = [
+                torch.zeros_like(p) if g is None else g for p, g in zip(trained, found, strict=True)
+            ]
+            pulls.append(torch.cat([one.flatten() for one in own]))
+        cosine = torch.cosine_similarity(pulls[0], pulls[1], dim=0)
+        return {
+            RATIO: pulls[1].norm() / pulls[0].norm().clamp(min=1e-12),
+            "gradient/cosine_reward_diffusion": cosine,
+        }
 
     def _rewarded(self, batch: Batch, conditions: Conditions, step: int) -> Loss:
         """−λ_cam r_cam over the batch and its repeats, and the KL term on the trajectory."""

@@ -25,6 +25,7 @@ from craft_trainer.bases.lora import attach_lora
 from craft_trainer.config.schema import Config
 from craft_trainer.config.stage import TrainedStage
 from craft_trainer.data import dataset as data
+from craft_trainer.guards.heldout_loss import HeldOutLoss
 from craft_trainer.guards.watch import SAMPLES, StoppedByGuard, Watch, remind_of_stop
 from craft_trainer.inference import sample_images, write_sheet
 from craft_trainer.methods.base import Setup
@@ -167,6 +168,8 @@ class StageRun:
         device, template = self.accelerator.device, self.stage.prompt
         critic = self.method.critic
         self.watch.prepare(self.examples, template, critic, cache, device, progress)
+        encodings = self.inputs.encodings
+        self.watch.loss = HeldOutLoss.of(self.config, self.stage, self.examples, encodings)
 
     @property
     def total_steps(self) -> int:
@@ -225,6 +228,10 @@ class StageRun:
         every = self.config.validation.every
         due = every > 0 and (step == self.total_steps or step % every == 0)
         if self.accelerator.is_main_process:
+            if due and self.watch.loss is not None:
+                found = {"heldout/diffusion": self.watch.loss()}
+                self.accelerator.log(found, step=step)
+                logs = {**logs, **found}
             self.watch.record(step, logs)
             if due and self.watch.held_out is not None:
                 self._look(step)
