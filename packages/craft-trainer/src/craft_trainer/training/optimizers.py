@@ -21,7 +21,7 @@ def make_optimizer(
     Raises:
         InputError: Its package is not installed, or it cannot train such parameters.
     """
-    settings = {"lr": stage.learning_rate, "weight_decay": stage.weight_decay}
+    settings: dict[str, Any] = {"lr": stage.learning_rate, "weight_decay": stage.weight_decay}
     match stage.optimizer:
         case "adamw8bit":
             return _imported("bitsandbytes", stage).optim.AdamW8bit(parameters, **settings)
@@ -64,7 +64,7 @@ def schedule_of(stage: TrainedStage, total: int) -> Callable[[int], float]:
         optimizer,
         num_warmup_steps=stage.warmup_steps,
         num_training_steps=total,
-        num_cycles=stage.schedule_cycles,
+        num_cycles=stage.schedule_cycles or 1,
     )
     factor: Callable[[int], float] = made.lr_lambdas[0]
     return lambda step: float(factor(step + 1 if step < stage.warmup_steps else step))
