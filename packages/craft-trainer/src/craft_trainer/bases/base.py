@@ -96,6 +96,12 @@ class DiffusionModel(ABC):
         """Of the frozen weights of denoiser and text encoders."""
         return next(p for p in self.trunk.parameters() if not p.requires_grad).dtype
 
+    @property
+    def condition_sizes(self) -> tuple[int, int]:
+        """Width of the vector of a token, and of the pooled one; 0 where there is none."""
+        settings: Any = self.trunk.config
+        return int(settings.joint_attention_dim), int(settings.pooled_projection_dim)
+
     @classmethod
     def draws_noise(cls, sampling: Sampling) -> bool:
         """Whether steps of a trajectory draw noise, which repeats can draw anew."""

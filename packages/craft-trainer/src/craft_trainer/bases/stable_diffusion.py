@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from torch import Tensor
 
@@ -28,6 +28,16 @@ class StableDiffusion(DiffusionModel):
     def lora_targets(self) -> str:
         """Cross-attention, as in the paper (§4.1.3)."""
         return CROSS_ATTENTION
+
+    @property
+    def condition_sizes(self) -> tuple[int, int]:
+        """Of the text encoders; XL's pooled vector comes with the embedded sizes of an image."""
+        settings: Any = self.trunk.config
+        pooled = 0
+        if settings.addition_embed_type == "text_time":
+            ids = 6 * settings.addition_time_embed_dim
+            pooled = settings.projection_class_embeddings_input_dim - ids
+        return int(settings.cross_attention_dim), int(pooled)
 
     @property
     def latent_channels(self) -> int:

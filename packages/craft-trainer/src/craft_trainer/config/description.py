@@ -166,17 +166,13 @@ def beginning(
         >>> found["stages"][1]["prompt"]
         '{token}. {prompt}'
     """
-    prompt = "{token}. {prompt}" if "textual_inversion" in methods else "{prompt}"
-    lengths: dict[str, dict[str, Any]] = {
-        "zero_shot": {},
-        "textual_inversion": {"steps": 3000},
-        "dpo": {"epochs": 1, "pairs": "pairs"},
-        "nft": {"steps": 200},
-    }
+    classes = [stage_class(name) for name in methods]
+    learned = any(one.learns == "tokens" for one in classes)
+    prompt = "{token}. {prompt}" if learned else "{prompt}"
     stages = [
-        {"method": name, **lengths.get(name, {"epochs": 10})}
-        | ({} if name == "textual_inversion" else {"prompt": prompt})
-        for name in methods
+        {"method": name, **one.first_values}
+        | ({} if one.learns == "tokens" else {"prompt": prompt})
+        for name, one in zip(methods, classes, strict=True)
     ]
     data = {"train": train} | ({"domain": domain} if domain else {})
     return {"output": output, "base": base, "data": data, "stages": stages}

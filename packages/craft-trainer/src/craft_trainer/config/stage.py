@@ -9,7 +9,7 @@ point of the group ``craft_trainer.methods``.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -105,6 +105,8 @@ class Stage(Section):
     learns: ClassVar[Literal["nothing", "tokens", "lora"]] = "nothing"
     #: Settings that change no step: a run may go on with other ones.
     without_effect: ClassVar[tuple[str, ...]] = ()
+    #: What a new configuration sets beside the method.
+    first_values: ClassVar[Mapping[str, Any]] = {}
 
     def check(self, config: Config) -> None:
         """Hold the stage against the rest of the configuration; ValueError where it cannot run."""
@@ -192,6 +194,7 @@ class TrainedStage(Stage):
 
     learns: ClassVar[Literal["nothing", "tokens", "lora"]] = "lora"
     without_effect: ClassVar[tuple[str, ...]] = ("checkpoint_every", "checkpoint_minutes")
+    first_values: ClassVar[Mapping[str, Any]] = {"epochs": 10}
 
     @model_validator(mode="after")
     def _has_one_length(self) -> TrainedStage:

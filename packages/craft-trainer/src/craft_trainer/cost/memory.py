@@ -55,6 +55,7 @@ _BLOCKS: Final = (
     "JointTransformerBlock",
     "FluxTransformerBlock",
     "FluxSingleTransformerBlock",
+    "SanaTransformerBlock",
 )
 _GIGABYTE: Final = 1e9
 
@@ -162,7 +163,8 @@ def parts_of(config: Config) -> Parts:
     texts = [_text_encoder(directory / part, index[part][1]) for part in _text_names(index)]
     reading = sum(_bytes(text.to(dtype)) for text in texts)
     weights = _bytes(trunk) + _bytes(vae) + reading
-    factor = 2 ** (len(vae.config.block_out_channels) - 1)
+    levels = getattr(vae.config, "block_out_channels", None)
+    factor = 2 ** (len(levels or vae.config.encoder_block_out_channels) - 1)
     pipeline = SimpleNamespace(vae=vae, vae_scale_factor=factor, **{family.trunk_name: trunk})
     model = family(pipeline)
     trained = _attach_lora(model, config.lora)
@@ -250,6 +252,8 @@ def _counted(module: Any, forward: Callable[[int], Tensor]) -> tuple[tuple[int, 
     module.eval()
     _, largest = _saved(lambda: forward(1), module)
     plain = _per_image(forward)
+    if not module._supports_gradient_checkpointing:
+        return (plain, plain), largest
     module.enable_gradient_checkpointing()
     checkpointed = _per_image(forward)
     module.disable_gradient_checkpointing()
@@ -347,14 +351,7 @@ def _attach_lora(model: DiffusionModel, lora: Lora) -> int:
 
 def _conditions_of(model: DiffusionModel) -> Callable[[int], Conditions]:
     """Makes conditions of the shapes that the family's text encoders give."""
-    settings: Any = model.trunk.config
-    if model.trunk_name == "transformer":
-        width, pooled = settings.joint_attention_dim, settings.pooled_projection_dim
-    else:
-        width, pooled = settings.cross_attention_dim, 0
-        if settings.addition_embed_type == "text_time":
-            ids = 6 * settings.addition_time_embed_dim
-            pooled = settings.projection_class_embeddings_input_dim - ids
+    width, pooled = model.condition_sizes
 
     def make(count: int) -> Conditions:
         summary = torch.randn(count, pooled) if pooled else None

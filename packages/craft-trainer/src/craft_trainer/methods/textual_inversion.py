@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import PositiveFloat, PositiveInt, model_validator
 
@@ -35,6 +35,7 @@ class TextualInversionStage(DenoisingStage):
     prompt: Template = "a photo of {token}"
 
     title: ClassVar[str] = "Textual inversion"
+    first_values: ClassVar[Mapping[str, Any]] = {"steps": 3000}
     learns: ClassVar[Literal["nothing", "tokens", "lora"]] = "tokens"
 
     @model_validator(mode="after")
