@@ -51,7 +51,7 @@ class Sana(FlowTransformer):
     @property
     def condition_sizes(self) -> tuple[int, int]:
         """Width of the language model, and the mask."""
-        return int(self.trunk.config.caption_channels), self.text_tokens
+        return int(self.pipeline.transformer.config.caption_channels), self.text_tokens
 
     def denoise(self, latents: Tensor, timestep: Tensor, conditions: Conditions) -> Tensor:
         """The predicted velocity; see :meth:`DiffusionModel.denoise`."""
