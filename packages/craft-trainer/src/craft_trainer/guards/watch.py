@@ -29,7 +29,6 @@ from craft_trainer.runtime.journal import Journal
 
 if TYPE_CHECKING:
     from craft_trainer.guards.heldout import HeldOut
-    from craft_trainer.guards.heldout_loss import HeldOutLoss
 
 METRICS_FILE: Final = "metrics.jsonl"
 HELD_OUT_FILE: Final = "heldout.jsonl"
@@ -83,7 +82,7 @@ class Watch:
         self.looks: list[Look] = []
         self.findings: list[Finding] = []
         self.held_out: HeldOut | None = None
-        self.loss: HeldOutLoss | None = None
+        self.loss: Callable[[], float] | None = None
         self._rewards: list[float] = []
 
     def prepare(

@@ -121,12 +121,13 @@ class CraftStage(DenoisingStage):
     def require(self, config: Config, family: type[DiffusionModel]) -> None:
         """A sampler that draws noise, where the last noise is to be drawn anew."""
         if self.repeat_mode == "renoise" and not family.draws_noise(config.sampling):
+            steps, way = "Euler steps of a flow model", "flow_sampler: ancestral"
+            if family.noise_schedule:
+                steps, way = "steps of sampler: ddim", "sampler: ddpm"
             raise InputError(
-                "repeat_mode: renoise draws the last noise of a trajectory anew, and the steps of "
-                f"sampling.{'sampler: ddim' if family.noise_schedule else 'flow_sampler: euler'} "
-                "draw none",
-                fix="set repeat_mode: resample, or take a sampler that does: sampling.sampler: "
-                "ddpm, or flow_sampler: ancestral of a flow model",
+                "repeat_mode: renoise draws the last noise of a trajectory anew, and "
+                f"{steps} draw none",
+                fix=f"set sampling.{way}, or repeat_mode: resample",
             )
         if self.cheaper.solver is not None and not family.noise_schedule:
             raise InputError(

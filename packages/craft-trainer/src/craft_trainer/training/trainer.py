@@ -25,7 +25,6 @@ from craft_trainer.bases.lora import attach_lora
 from craft_trainer.config.schema import Config
 from craft_trainer.config.stage import TrainedStage
 from craft_trainer.data import dataset as data
-from craft_trainer.guards.heldout_loss import HeldOutLoss
 from craft_trainer.guards.watch import SAMPLES, StoppedByGuard, Watch, remind_of_stop
 from craft_trainer.inference import sample_images, write_sheet
 from craft_trainer.methods.base import Setup
@@ -34,6 +33,7 @@ from craft_trainer.runtime.failures import fits_memory, require_finite
 from craft_trainer.runtime.interruption import Interrupted, Signals
 from craft_trainer.runtime.ranks import join, largest, on_main
 from craft_trainer.runtime.tracking import begin_tracking, track_sheet
+from craft_trainer.training.heldout_loss import HeldOutLoss
 from craft_trainer.training.inputs import Inputs
 from craft_trainer.training.objective import Objective
 from craft_trainer.training.optimizers import make_optimizer, schedule_of

@@ -13,9 +13,9 @@ from craft_trainer.bases import loading as models
 from craft_trainer.config.schema import Config
 from craft_trainer.data.dataset import read_examples
 from craft_trainer.data.encoding import Encodings
-from craft_trainer.guards.heldout_loss import HeldOutLoss
 from craft_trainer.runtime.journal import Journal
 from craft_trainer.training import trainer
+from craft_trainer.training.heldout_loss import HeldOutLoss
 
 STAGES = {
     "textual_inversion": {"method": "textual_inversion", "steps": 4},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import torch
 
@@ -14,9 +14,7 @@ from craft_trainer.data.encoding import Encodings, encode_latents, encode_texts
 from craft_trainer.data.rows import domain_of
 from craft_trainer.diffusion.conditions import Conditions
 from craft_trainer.guards.heldout import spread, take
-
-if TYPE_CHECKING:
-    from craft_trainer.methods.denoising import Denoising
+from craft_trainer.methods.denoising import Denoising
 
 #: Noises and timesteps of an image; the same at every look.
 _DRAWS: Final = 4
@@ -47,8 +45,6 @@ class HeldOutLoss:
         cls, config: Config, stage: Stage, train: Examples, encodings: Encodings
     ) -> HeldOutLoss | None:
         """As the configuration wants it; None of a stage without such a loss, or without images."""
-        from craft_trainer.methods.denoising import Denoising
-
         validation = config.validation
         if validation.manifest is None or not isinstance(stage, DenoisingStage):
             return None
