@@ -30,6 +30,7 @@ class Data(Section):
         resolution: Side of the square that images are resized to, in pixels.
 
     Examples:
+        >>> import yaml
         >>> Data.model_validate(yaml.safe_load("{train: data/train, resolution: 64}")).resolution
         64
     """
@@ -54,6 +55,7 @@ class Lora(Section):
         rslora: The adapter counts ``alpha / sqrt(rank)``.
 
     Examples:
+        >>> import yaml
         >>> Lora.model_validate(yaml.safe_load("{rank: 8, alpha: 16, dropout: 0.1}")).rank
         8
     """
@@ -84,6 +86,7 @@ class Sampling(Section):
             which draws noise as DDPM does and which ``repeat_mode: renoise`` needs.
 
     Examples:
+        >>> import yaml
         >>> Sampling.model_validate(yaml.safe_load("{steps: 10, guidance: 1}")).timestep_spacing
         'trailing'
     """
@@ -108,6 +111,7 @@ class Critic(Section):
             less memory.
 
     Examples:
+        >>> import yaml
         >>> Critic.model_validate(yaml.safe_load("{encoder: phantom-medsiglip}")).text_policy
         'truncate'
     """
@@ -128,6 +132,7 @@ class Tracking(Section):
         images: Whether the sheets of sampled images go to it, where it takes images.
 
     Examples:
+        >>> import yaml
         >>> Tracking.model_validate(yaml.safe_load("{project: fundus, run: first}")).images
         True
     """
