@@ -32,6 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resolution", type=int, default=64)
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--steps", type=int, default=20, help="T")
+    parser.add_argument("--spacing", choices=("leading", "trailing"), default="trailing")
 
 
 def prepared_run(root: Path, options: argparse.Namespace, **stage: Any) -> StageRun:
@@ -53,7 +54,11 @@ def prepared_run(root: Path, options: argparse.Namespace, **stage: Any) -> Stage
             "tracker": "none",
             "data": {"train": str(folders["train"]), "resolution": options.resolution},
             "lora": {"rank": 32, "alpha": 32},
-            "sampling": {"steps": options.steps, "guidance": 5.0},
+            "sampling": {
+                "steps": options.steps,
+                "guidance": 5.0,
+                "timestep_spacing": options.spacing,
+            },
             "critic": {"encoder": str(_made(options.critic, root, _CRITICS))},
             "stages": [
                 {

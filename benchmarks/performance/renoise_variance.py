@@ -88,7 +88,7 @@ def draw(root: Path, options: argparse.Namespace, mode: str, repeats: int) -> Dr
 
 def _gradient(run: StageRun, position: int) -> np.ndarray:
     (positions,) = run._positions(0)
-    batch = run._batch(positions)
+    batch = run.inputs.batch(positions)
     batch = dataclasses.replace(batch, positions=(position,) * len(batch.rows))
     for parameter in run.parameters:
         parameter.grad = None

@@ -243,7 +243,7 @@ def _texts(model: Any, prompts: Any) -> Tensor:
 def _batch(run: StageRun) -> Batch:
     """The first batch of the run, as the trainer makes it."""
     (positions,) = run._positions(0)
-    return run._batch(positions)
+    return run.inputs.batch(positions)
 
 
 def _latent(batch: Batch) -> tuple[int, int, int]:

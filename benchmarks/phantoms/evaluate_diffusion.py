@@ -32,7 +32,7 @@ from cas_metric.sets.kernels import kernel_distance
 from cas_metric.statistics.bimodality import wilson
 from cas_metric.statistics.tables import markdown_table
 from craft_trainer.bases.loading import DiffusionModel, load_model
-from craft_trainer.config.schema import Sampling
+from craft_trainer.config.sections import Sampling
 from craft_trainer.inference import sample_images, write_image
 
 #: Unseen phantoms a domain: prompts of samples, a second set, and what the probe is fitted on.

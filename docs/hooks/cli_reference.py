@@ -1,8 +1,9 @@
-"""Pages on the commands, written from the commands themselves whenever the site is built."""
+"""Pages on the commands and the configuration, written from both whenever the site is built."""
 
 from __future__ import annotations
 
 import inspect
+import json
 from typing import Any
 
 import typer
@@ -11,6 +12,7 @@ from mkdocs.structure.files import File, Files
 
 from cas_metric.cli.main import app as cas
 from craft_trainer.cli.main import app as craft_trainer
+from craft_trainer.config.description import json_schema
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -18,7 +20,56 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for name, app in (("cas", cas), ("craft-trainer", craft_trainer)):
         page = File.generated(config, f"reference/{name}.md", content=reference(name, app))
         files.append(page)
+    text = configuration(json_schema())
+    files.append(File.generated(config, "reference/configuration.md", content=text))
     return files
+
+
+def configuration(schema: dict[str, Any]) -> str:
+    """Every key of a configuration of ``craft-trainer`` as Markdown, section by section."""
+    parts = schema["$defs"]
+    sections = {"The whole file": schema, **dict(sorted(parts.items(), key=_stages_last))}
+    text = [
+        "# Configuration of craft-trainer",
+        "Every key of a YAML file for `craft-trainer train`. `craft-trainer new run.yaml` writes "
+        "one with all of them as comments; `craft-trainer schema` prints the JSON schema, with "
+        "which editors complete keys and mark mistakes. Keys of the command line are dotted: "
+        "`lora.rank=8`, `stages.0.steps=10`.",
+    ]
+    for name, part in sections.items():
+        rows = [_row(key, value, part) for key, value in part.get("properties", {}).items()]
+        method = part["properties"].get("method", {}).get("const")
+        title = f"`method: {method}`" if method else name
+        head = ["| key | values | default | |", "| --- | --- | --- | --- |"]
+        text += [f"## {title}", part["description"], "\n".join([*head, *rows])]
+    return "\n\n".join(text) + "\n"
+
+
+def _stages_last(item: tuple[str, Any]) -> tuple[bool, str]:
+    return "method" in item[1].get("properties", {}), item[0]
+
+
+def _row(key: str, value: dict[str, Any], part: dict[str, Any]) -> str:
+    default = "required" if key in part.get("required", ()) else ""
+    if not default and not isinstance(value.get("default"), dict):
+        default = f"`{json.dumps(value.get('default'))}`"
+    meaning = value["description"].replace("|", "\\|")
+    return f"| `{key}` | {_values(value)} | {default} | {meaning} |"
+
+
+def _values(value: dict[str, Any]) -> str:
+    """What a key can hold, in short."""
+    if "enum" in value:
+        return ", ".join(f"`{one}`" for one in value["enum"])
+    if "const" in value:
+        return f"`{value['const']}`"
+    for below in ("allOf", "anyOf", "oneOf"):
+        if below in value:
+            found = [_values(one) for one in value[below] if one.get("type") != "null"]
+            return " or ".join(found)
+    if "$ref" in value:
+        return f"[{value['$ref'].rsplit('/', 1)[1]}](#{value['$ref'].rsplit('/', 1)[1].lower()})"
+    return str(value.get("type", "any"))
 
 
 def reference(program: str, app: typer.Typer) -> str:

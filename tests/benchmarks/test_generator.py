@@ -14,7 +14,7 @@ from benchmarks.real.generator import SIDE, all_texts, blind_caption, training_p
 from benchmarks.real.pictures import WORLDS, Pictures
 
 from craft_trainer.bases.loading import load_model
-from craft_trainer.config.schema import Sampling
+from craft_trainer.config.sections import Sampling
 from craft_trainer.generation import sample_images
 
 

@@ -7,11 +7,14 @@ from typing import Any
 
 import torch
 from diffusers import (
+    AutoencoderDC,
     AutoencoderKL,
     DDPMScheduler,
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
+    SanaPipeline,
+    SanaTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionXLPipeline,
@@ -22,6 +25,8 @@ from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
+    Gemma2Config,
+    Gemma2Model,
     T5Config,
     T5EncoderModel,
     T5Tokenizer,
@@ -119,6 +124,52 @@ def build_flux(directory: Path) -> Path:
         text_encoder_2=_t5(32),
         tokenizer=tokenizer,
         tokenizer_2=_t5_tokenizer(),
+    )
+    return _saved(pipeline, directory)
+
+
+def build_sana(directory: Path) -> Path:
+    """Sana: an autoencoder without a variance, a language model, cross-attention with a mask."""
+    tokenizer = _t5_tokenizer()
+    torch.manual_seed(0)
+    side = {"attention_head_dim": 4, "latent_channels": 4}
+    for coder in ("encoder", "decoder"):
+        side |= {
+            f"{coder}_block_types": ("ResBlock", "EfficientViTBlock"),
+            f"{coder}_block_out_channels": (8, 8),
+            f"{coder}_layers_per_block": (1, 1),
+            f"{coder}_qkv_multiscales": ((), (5,)),
+        }
+    pipeline = SanaPipeline(
+        transformer=SanaTransformer2DModel(
+            in_channels=4,
+            out_channels=4,
+            num_attention_heads=2,
+            attention_head_dim=8,
+            num_layers=2,
+            num_cross_attention_heads=2,
+            cross_attention_head_dim=8,
+            cross_attention_dim=16,
+            caption_channels=_WIDTH,
+            sample_size=8,
+        ),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=AutoencoderDC(**side, scaling_factor=0.4),
+        text_encoder=Gemma2Model(
+            Gemma2Config(
+                vocab_size=len(tokenizer),
+                hidden_size=_WIDTH,
+                intermediate_size=32,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                num_key_value_heads=1,
+                head_dim=8,
+                pad_token_id=tokenizer.pad_token_id,
+                bos_token_id=1,
+                eos_token_id=1,
+            )
+        ),
+        tokenizer=tokenizer,
     )
     return _saved(pipeline, directory)
 

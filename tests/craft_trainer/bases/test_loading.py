@@ -14,7 +14,7 @@ from craft_trainer.bases import loading as models
 from craft_trainer.bases import lora as adapters
 from craft_trainer.bases import tokens
 from craft_trainer.bases.base import DiffusionModel
-from craft_trainer.config.schema import Sampling
+from craft_trainer.config.sections import Lora, Sampling
 from craft_trainer.diffusion.conditions import Conditions
 from craft_trainer.inference import sample_images
 
@@ -26,7 +26,7 @@ def adapted(base: Path, *, dtype: torch.dtype = torch.float32, vectors: int = 1)
     model = models.load_model(str(base), device=CPU, dtype=dtype)
     classes = ["Cardiomegaly", "No Finding"]
     tokens.attach_tokens(model, tokens.initial_tokens(model, classes, vectors))
-    adapters.attach_lora(model, rank=2, alpha=6, seed=1)
+    adapters.attach_lora(model, Lora(rank=2, alpha=6), seed=1)
     return model
 
 
@@ -74,7 +74,9 @@ def test_a_fresh_diffusers_pipeline_gives_the_same_images(
     model = adapted(base, vectors=vectors)
     disturb(model)
     models.save_artifact(model, tmp_path)
-    ours = sample_images(model, [PROMPT], [3], Sampling(steps=4, guidance=2.0), 16)
+    ours = sample_images(
+        model, [PROMPT], [3], Sampling(steps=4, guidance=2.0, timestep_spacing="leading"), 16
+    )
 
     fresh = StableDiffusionPipeline.from_pretrained(
         base, use_safetensors=True, safety_checker=None, requires_safety_checker=False
@@ -111,7 +113,7 @@ def test_an_artefact_loads_into_the_one_adapter_that_is_trained(base: Path, tmp_
     disturb(first)
     models.save_artifact(first, tmp_path)
     second = models.load_model(str(base), device=CPU)
-    adapters.attach_lora(second, rank=2, alpha=6, seed=99)
+    adapters.attach_lora(second, Lora(rank=2, alpha=6), seed=99)
     models.load_artifact(second, tmp_path)
     assert list(second.pipeline.unet.peft_config) == [adapters.ADAPTER]
     assert second.tokens == {"Cardiomegaly": "<cardiomegaly>", "No Finding": "<no-finding>"}
@@ -126,7 +128,7 @@ def test_an_artefact_loads_into_the_one_adapter_that_is_trained(base: Path, tmp_
 def test_another_rank_is_refused(base: Path, tmp_path: Path) -> None:
     models.save_artifact(adapted(base), tmp_path)
     other = models.load_model(str(base), device=CPU)
-    adapters.attach_lora(other, rank=3, alpha=3, seed=1)
+    adapters.attach_lora(other, Lora(rank=3, alpha=3), seed=1)
     with pytest.raises(InputError, match=r"lora\.rank"):
         models.load_artifact(other, tmp_path)
 
@@ -134,7 +136,7 @@ def test_another_rank_is_refused(base: Path, tmp_path: Path) -> None:
 def test_another_alpha_is_refused(base: Path, tmp_path: Path) -> None:
     models.save_artifact(adapted(base), tmp_path)
     other = models.load_model(str(base), device=CPU)
-    adapters.attach_lora(other, rank=2, alpha=3, seed=1)
+    adapters.attach_lora(other, Lora(rank=2, alpha=3), seed=1)
     with pytest.raises(InputError, match=r"alpha 6, and `lora.alpha` is 3: .* 0\.5 times"):
         models.load_artifact(other, tmp_path)
 

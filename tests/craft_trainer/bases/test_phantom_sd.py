@@ -13,7 +13,7 @@ from cas_metric.phantoms import DOMAINS, make_phantom
 from craft_trainer.bases.loading import EMBEDDED, load_model
 from craft_trainer.bases.stable_diffusion import StableDiffusion
 from craft_trainer.bases.tokens import attach_tokens, initial_tokens
-from craft_trainer.config.schema import Sampling
+from craft_trainer.config.sections import Sampling
 from craft_trainer.inference import sample_images
 
 _EACH = 4

@@ -167,7 +167,7 @@ def test_memory_is_what_the_models_hold_and_autograd_keeps(
 
     (positions,) = run._positions(0)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        held.append(run.method.loss(run._batch(positions), 1).total)
+        held.append(run.method.loss(run.inputs.batch(positions), 1).total)
     parts = parts_of(config)
     estimated = memory_of(config, config.stages[0], 2, parts)
     assert estimated.activations * 1e9 == pytest.approx(sum(kept.values()), rel=0.1)

@@ -45,7 +45,7 @@ def test_the_loss_of_a_v_prediction_model_is_that_of_the_velocity(
 ) -> None:
     base = build_stable_diffusion(tmp_path / "v", prediction_type="v_prediction")
     run = ready(settings(LORA, base=str(base)))
-    batch = run._batch(run._positions(0)[0])
+    batch = run.inputs.batch(run._positions(0)[0])
     seen: list[tuple[torch.Tensor, ...]] = []
     run.model.trunk.register_forward_hook(lambda _, inputs, output: seen.append((*inputs, *output)))
     loss = run.method.loss(batch, 0).logs["loss/diffusion"]

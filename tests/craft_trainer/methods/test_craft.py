@@ -72,7 +72,7 @@ def peak_of(config: Config) -> int:
 
     (positions,) = run._positions(0)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved.tensor):
-        run.method.loss(run._batch(positions), 1).total.backward()
+        run.method.loss(run.inputs.batch(positions), 1).total.backward()
     return peak
 
 

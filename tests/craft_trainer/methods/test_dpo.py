@@ -38,7 +38,7 @@ def folder(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("reference", ["start", "base"])
 def test_loss_equals_the_one_written_out(settings: Any, folder: Path, reference: str) -> None:
     run = ready(settings, folder, reference=reference)
-    batch = run._batch(run._positions(0)[0])
+    batch = run.inputs.batch(run._positions(0)[0])
     unet, scheduler = run.model.pipeline.unet, run.model.pipeline.scheduler
     latents = {}
     for side, purpose, moments in (
@@ -85,7 +85,7 @@ def test_without_a_preference_the_loss_is_log_two() -> None:
 
 def test_a_pair_of_equal_images_teaches_nothing(settings: Any, folder: Path) -> None:
     run = ready(settings, folder)
-    batch = run._batch(run._positions(0)[0])
+    batch = run.inputs.batch(run._positions(0)[0])
     same = torch.cat([batch.moments[:, :4], torch.full_like(batch.moments[:, 4:], -60.0)], dim=1)
     equal = data.Batch(
         batch.rows, batch.positions, 1, same, batch.prompts, batch.conditions, same.clone()

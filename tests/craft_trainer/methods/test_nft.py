@@ -42,7 +42,7 @@ def test_the_loss_is_that_of_the_definition(settings: Any) -> None:
         for parameter in run.parameters:
             parameter.add_(0.1)
     (positions,) = run._positions(0)
-    batch = run._batch(positions)
+    batch = run.inputs.batch(positions)
     loss = method.loss(batch, 0).total
     conditions = batch.conditions.repeat(2)
     with with_weights(run.model, method.old):

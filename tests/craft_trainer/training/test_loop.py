@@ -92,7 +92,7 @@ def test_scale_goes_from_the_base_model_to_the_trained_one(settings: Any) -> Non
 @pytest.mark.parametrize("stage", [LORA, {**CRAFT, "lambda_cam": 0.0}])
 def test_distance_to_the_base_is_that_of_two_forwards(settings: Any, stage: Any) -> None:
     run = ready(settings({**stage, "kl_to_base": 3.0}))
-    batch = run._batch(run._positions(0)[0])
+    batch = run.inputs.batch(run._positions(0)[0])
     assert float(run.method.loss(batch, 0).logs["loss/kl_to_base"]) == 0.0
     disturb(run.model)
     seen: list[torch.Tensor] = []

@@ -15,6 +15,7 @@ from tests.support.preferences import write_pairs_of
 from craft_trainer.bases import loading as models
 from craft_trainer.bases import lora as adapters
 from craft_trainer.config.schema import to_yaml
+from craft_trainer.config.sections import Lora
 from craft_trainer.training import trainer
 
 RATE = {"steps": 10, "checkpoint_every": 5}
@@ -71,7 +72,7 @@ def test_equal_weights_have_equal_bytes(base: Path, tmp_path: Path) -> None:
     import torch
 
     model = models.load_model(str(base), device=torch.device("cpu"))
-    adapters.attach_lora(model, rank=2, alpha=6, seed=1)
+    adapters.attach_lora(model, Lora(rank=2, alpha=6), seed=1)
     contents = set()
     for number in range(12):  # a hash map's order is drawn anew each time
         adapters.save_lora(model, tmp_path / str(number))

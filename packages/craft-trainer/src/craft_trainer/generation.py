@@ -20,7 +20,8 @@ from craft_trainer.artifact.identity import CONFIG_FILE, stage_of
 from craft_trainer.bases.base import DiffusionModel
 from craft_trainer.bases.loading import default_device
 from craft_trainer.bases.lora import scale_lora
-from craft_trainer.config.schema import Config, Sampling, resolve
+from craft_trainer.config.schema import Config, resolve
+from craft_trainer.config.sections import Sampling
 from craft_trainer.data.dataset import Examples, conditioning_texts, read_examples
 from craft_trainer.data.rows import domain_of
 from craft_trainer.inference import noise_seed, sample_images, write_image

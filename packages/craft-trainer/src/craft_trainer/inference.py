@@ -14,7 +14,7 @@ from torch import Tensor
 from cas_metric.files import write_bytes
 from cas_metric.images import to_uint8
 from craft_trainer.bases.base import DiffusionModel
-from craft_trainer.config.schema import Sampling
+from craft_trainer.config.sections import Sampling
 from craft_trainer.diffusion.sampling import initial_noise, sample_prefix
 from craft_trainer.runtime.failures import NotFinite
 
@@ -34,7 +34,9 @@ def sample_images(
     Raises:
         NotFinite: The model draws NaN, which a file would show as black.
     """
-    conditions = model.encode_prompts(prompts)
+    with model.reading():
+        conditions = model.encode_prompts(prompts)
+        guidance = model.guidance(sampling.guidance)
     shape = model.latent_shape(resolution)
     scheduler = model.sampler(sampling, shape)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -45,7 +47,7 @@ def sample_images(
         conditions,
         scheduler,
         generators,
-        guidance=model.guidance(sampling.guidance),
+        guidance=guidance,
         steps=sampling.steps,
     )
     images = model.decode(latents).cpu()

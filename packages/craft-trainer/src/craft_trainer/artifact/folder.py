@@ -123,8 +123,7 @@ def load_trained(artifact: Path, config: Config, device: torch.device) -> Diffus
     require_base(artifact, config)
     model = load_base(config, device)
     if (artifact / LORA_FILE).is_file():
-        lora = config.lora
-        attach_lora(model, rank=lora.rank, alpha=lora.alpha, seed=config.seed)
+        attach_lora(model, config.lora, seed=config.seed)
     load_artifact(model, artifact)
     return model
 

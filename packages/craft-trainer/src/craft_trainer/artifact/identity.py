@@ -50,7 +50,7 @@ def _contents(config: Config, stages: Sequence[Stage]) -> dict[str, str]:
     train = read_examples(config.data.train, config.data.domain)
     found = {"data": content_digest(train)}
     validation = config.validation
-    if validation.manifest is not None:
+    if validation.encoder is not None and validation.manifest is not None:
         domain = domain_of(train.manifest, config.data.domain)
         found["validation.manifest"] = content_digest(read_examples(validation.manifest, domain))
     probes = {"critic.probe": config.critic.probe, "validation.probe": validation.probe}

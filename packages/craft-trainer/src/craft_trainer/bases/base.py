@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from cas_metric.errors import InputError
 from craft_trainer.config.extensions import extension, extension_names
-from craft_trainer.config.schema import Sampling
+from craft_trainer.config.sections import Sampling
 from craft_trainer.diffusion.conditions import Conditions
 from craft_trainer.diffusion.forward_process import ForwardProcess
 from craft_trainer.diffusion.prefix import FastPrefix
@@ -95,6 +96,12 @@ class DiffusionModel(ABC):
         """Of the frozen weights of denoiser and text encoders."""
         return next(p for p in self.trunk.parameters() if not p.requires_grad).dtype
 
+    @property
+    def condition_sizes(self) -> tuple[int, int]:
+        """Width of the vector of a token, and of the pooled one; 0 where there is none."""
+        settings: Any = self.trunk.config
+        return int(settings.joint_attention_dim), int(settings.pooled_projection_dim)
+
     @classmethod
     def draws_noise(cls, sampling: Sampling) -> bool:
         """Whether steps of a trajectory draw noise, which repeats can draw anew."""
@@ -147,6 +154,33 @@ class DiffusionModel(ABC):
     def fast_prefix(self, steps: int) -> FastPrefix:
         """A solver of few steps; see :attr:`noise_schedule`."""
         return FastPrefix(dict(self.pipeline.scheduler.config), steps, self.device)
+
+    @property
+    def text_encoders(self) -> list[nn.Module]:
+        """Those that the pipeline has."""
+        parts = self.pipeline.components
+        named = [part for name, part in parts.items() if name.startswith("text_encoder")]
+        return [part for part in named if part is not None]
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Within this block the text encoders are on the device of the denoiser.
+
+        They stay where they were before: once all texts of a stage are encoded, that is the CPU.
+        """
+        homes = [next(part.parameters()).device for part in self.text_encoders]
+        for part in self.text_encoders:
+            part.to(self.device)
+        try:
+            yield
+        finally:
+            for part, home in zip(self.text_encoders, homes, strict=True):
+                part.to(home)
+
+    def put_texts_away(self) -> None:
+        """Move the text encoders off the device; :meth:`reading` brings them back for a while."""
+        for part in self.text_encoders:
+            part.to("cpu")
 
     def count_tokens(self, prompt: str) -> int:
         """Tokens of the whole prompt with its special tokens, before anything is cut."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from craft_trainer.bases.base import DiffusionModel
-from craft_trainer.config.schema import Sampling
+from craft_trainer.config.sections import Sampling
 from craft_trainer.diffusion.flow_matching import flow_process, flow_sampler
 from craft_trainer.diffusion.forward_process import ForwardProcess
 from craft_trainer.diffusion.sampling import Scheduler

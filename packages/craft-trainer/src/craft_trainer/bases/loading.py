@@ -68,7 +68,8 @@ def load_model(
     model = family(pipeline, embedded_guidance=embedded_guidance)
     if gradient_checkpointing:
         model.trunk.enable_gradient_checkpointing()  # type: ignore[operator]  # diffusers' own
-        pipeline.vae.enable_gradient_checkpointing()
+        if pipeline.vae._supports_gradient_checkpointing:
+            pipeline.vae.enable_gradient_checkpointing()
     if compile_denoiser:
         model.trunk.compile()
     return model

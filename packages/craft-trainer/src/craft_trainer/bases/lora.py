@@ -15,37 +15,81 @@ from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dic
 from peft.tuners.lora import LoraLayer
 from safetensors import safe_open
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from cas_metric.errors import InputError
 from cas_metric.files import write_bytes
 from craft_trainer.bases.base import DiffusionModel
+from craft_trainer.config.sections import Lora
 
 #: diffusers declares no types there.
 _layouts: Any = state_dict_utils
 
 ADAPTER: Final = "default"
+#: What scales an adapter whatever the shapes of its matrices: peft's name, and ours.
+_SCALING: Final = {
+    "lora_alpha": "alpha",
+    "alpha_pattern": "alpha_pattern",
+    "use_rslora": "rslora",
+}
 LORA_FILE: Final = "pytorch_lora_weights.safetensors"
 
 
-def attach_lora(model: DiffusionModel, *, rank: int, alpha: int, seed: int) -> None:
-    """Add a LoRA adapter to the family's target layers and make it the trainable part.
+class _Dropout(nn.Dropout):
+    """Drops where a gradient flows: trajectories and images are drawn by the whole adapter."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        return F.dropout(values, self.p, torch.is_grad_enabled())
+
+
+def peft_config(lora: Lora, model: DiffusionModel) -> LoraConfig:
+    """The adapter as peft knows it.
+
+    Examples:
+        >>> import torch
+        >>> from craft_trainer.artifact.folder import load_base
+        >>> from craft_trainer.config.schema import resolve
+        >>> from craft_trainer.config.sections import Lora
+        >>> model = load_base(resolve(settings), torch.device("cpu"))
+        >>> peft_config(Lora(rank=8, dora=True), model).use_dora
+        True
+    """
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        init_lora_weights="gaussian",
+        target_modules=lora.targets or model.lora_targets,
+        rank_pattern=dict(lora.rank_pattern),
+        alpha_pattern=dict(lora.alpha_pattern),
+        lora_dropout=lora.dropout,
+        use_dora=lora.dora,
+        use_rslora=lora.rslora,
+    )
+
+
+def attach_lora(model: DiffusionModel, lora: Lora, *, seed: int) -> None:
+    """Add a LoRA adapter to the denoiser and make it the trainable part.
 
     Its parameters are float32 whatever the dtype of the weights they adapt: in bfloat16 an update
     of 1e-5 is lost to rounding. The initial values depend on ``seed`` alone.
+
+    Raises:
+        InputError: ``targets`` names no layer, or one that peft cannot adapt.
     """
     trunk: Any = model.trunk
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        trunk.add_adapter(
-            LoraConfig(
-                r=rank,
-                lora_alpha=alpha,
-                init_lora_weights="gaussian",
-                target_modules=model.lora_targets,
-            ),
-            adapter_name=ADAPTER,
-        )
+        try:
+            trunk.add_adapter(peft_config(lora, model), adapter_name=ADAPTER)
+        except ValueError as error:
+            raise InputError(
+                f"lora.targets {lora.targets!r}: {error}",
+                fix="a regular expression of whole names, such as '.*attn2[.]to_[qkv]'",
+            ) from error
+    for layer in trunk.modules():
+        if isinstance(layer, LoraLayer) and lora.dropout > 0:
+            layer.lora_dropout[ADAPTER] = _Dropout(lora.dropout)
     for name, parameter in trunk.named_parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
@@ -58,19 +102,27 @@ def has_lora(model: DiffusionModel) -> bool:
 
 
 def scale_lora(model: DiffusionModel, scale: float) -> None:
-    """Set how much of the adapter counts: 1 as trained, 0 not at all, exactly."""
+    """Set how much of the adapter counts: 1 as trained, 0 not at all, exactly.
+
+    Raises:
+        InputError: Something between, of an adapter with norms of its own (DoRA).
+    """
     for layer in model.trunk.modules():
         if isinstance(layer, LoraLayer):
-            layer.set_scale(ADAPTER, scale)
+            if scale not in (0, 1) and layer.use_dora.get(ADAPTER):
+                raise InputError(
+                    f"a DoRA adapter has no scale of {scale:g}: its norms count as a whole",
+                    fix="take 1, or 0 for the base model",
+                )
+            # Not `enable_adapters`, which also changes which parameters require gradients, and
+            # that a prepared module must not see.
+            layer._disable_adapters = scale == 0
+            layer.set_scale(ADAPTER, scale or 1.0)
 
 
 @contextmanager
 def base_only(model: DiffusionModel) -> Iterator[None]:
-    """Within this block the denoiser is the base model, without a graph.
-
-    The scale is set to 0 rather than the adapter disabled: peft's switch also changes which
-    parameters require gradients, which a prepared module must not see.
-    """
+    """Within this block the denoiser is the base model, without a graph."""
     scale_lora(model, 0.0)
     try:
         with torch.no_grad():
@@ -99,9 +151,11 @@ def with_weights(model: DiffusionModel, weights: Mapping[str, Tensor]) -> Iterat
 def save_lora(model: DiffusionModel, directory: Path) -> None:
     """Write ``pytorch_lora_weights.safetensors`` as ``pipe.load_lora_weights`` reads it.
 
-    Its header carries the alpha, without which a loaded adapter with alpha ≠ rank would be wrong.
+    Its header carries the alpha, without which a loaded adapter with alpha ≠ rank would be wrong,
+    and what else decides its forward. It is for inference: no dropout.
     """
     trunk: Any = model.trunk
+    metadata = {**trunk.peft_config[ADAPTER].to_dict(), "lora_dropout": 0.0}
     state = get_peft_model_state_dict(trunk)
     if model.trunk_name == "unet":
         state = _layouts.convert_state_dict_to_diffusers(state)
@@ -110,7 +164,7 @@ def save_lora(model: DiffusionModel, directory: Path) -> None:
         directory,
         **{
             f"{model.trunk_name}_lora_layers": layers,
-            f"{model.trunk_name}_lora_adapter_metadata": trunk.peft_config[ADAPTER].to_dict(),
+            f"{model.trunk_name}_lora_adapter_metadata": metadata,
         },
     )
     _sort_header(directory / LORA_FILE)
@@ -123,7 +177,7 @@ def load_lora(model: DiffusionModel, directory: Path) -> None:
     optimizer's, would get no gradient.
 
     Raises:
-        InputError: A tensor is missing, unknown or of another shape, or the alpha is another.
+        InputError: A tensor is missing, unknown or of another shape, or what scales them differs.
     """
     prefix = f"{model.trunk_name}."
     weights = load_file(directory / LORA_FILE)
@@ -137,23 +191,26 @@ def load_lora(model: DiffusionModel, directory: Path) -> None:
             f"the LoRA weights in {directory} do not fit this base model, or another rank",
             fix="set `lora.rank` to that of the earlier stage, and take the same base",
         )
-    alpha, own_alpha = _alpha_of(directory, prefix), trunk.peft_config[ADAPTER].lora_alpha
-    if alpha not in (None, own_alpha):
-        raise InputError(
-            f"the LoRA weights in {directory} were trained with alpha {alpha}, and `lora.alpha` is "
-            f"{own_alpha}: they would count {own_alpha / alpha:g} times as much",
-            fix=f"set `lora.alpha` to {alpha}",
-        )
+    told, own_config = _header_of(directory, prefix), trunk.peft_config[ADAPTER].to_dict()
+    for key, name in _SCALING.items():
+        if key in told and told[key] != own_config[key]:
+            effect = "otherwise"
+            if key == "lora_alpha":
+                effect = f"{own_config[key] / told[key]:g} times as much"
+            raise InputError(
+                f"the LoRA weights in {directory} were trained with {name} {told[key]}, and "
+                f"`lora.{name}` is {own_config[key]}: they would count {effect}",
+                fix=f"set `lora.{name}` to {told[key]}",
+            )
     set_peft_model_state_dict(trunk, state, adapter_name=ADAPTER)
 
 
-def _alpha_of(directory: Path, prefix: str) -> int | None:
-    """The alpha in the header of a file of weights; None where it has none."""
+def _header_of(directory: Path, prefix: str) -> dict[str, Any]:
+    """The settings in the header of a file of weights; empty where it has none."""
     with safe_open(directory / LORA_FILE, framework="pt") as file:
         metadata = file.metadata() or {}
     told = json.loads(metadata.get(LORA_ADAPTER_METADATA_KEY, "{}"))
-    alpha: int | None = told.get(f"{prefix}lora_alpha")
-    return alpha
+    return {key.removeprefix(prefix): value for key, value in told.items()}
 
 
 def _sort_header(path: Path) -> None:

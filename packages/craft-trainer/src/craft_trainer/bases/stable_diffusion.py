@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from torch import Tensor
 
 from craft_trainer.bases.base import DiffusionModel, TextTower
-from craft_trainer.config.schema import Sampling
+from craft_trainer.config.sections import Sampling
 from craft_trainer.diffusion.conditions import Conditions
 from craft_trainer.diffusion.forward_process import Diffusion, ForwardProcess
 from craft_trainer.diffusion.sampling import Scheduler, sampling_scheduler
@@ -28,6 +28,16 @@ class StableDiffusion(DiffusionModel):
     def lora_targets(self) -> str:
         """Cross-attention, as in the paper (§4.1.3)."""
         return CROSS_ATTENTION
+
+    @property
+    def condition_sizes(self) -> tuple[int, int]:
+        """Of the text encoders; XL's pooled vector comes with the embedded sizes of an image."""
+        settings: Any = self.trunk.config
+        pooled = 0
+        if settings.addition_embed_type == "text_time":
+            ids = 6 * settings.addition_time_embed_dim
+            pooled = settings.projection_class_embeddings_input_dim - ids
+        return int(settings.cross_attention_dim), int(pooled)
 
     @property
     def latent_channels(self) -> int:
@@ -60,6 +70,12 @@ class StableDiffusion(DiffusionModel):
         return Diffusion.of(dict(self.pipeline.scheduler.config), self.device)
 
     def sampler(self, sampling: Sampling, latent: Sequence[int]) -> Scheduler:
-        """DDPM, as the paper samples (Appendix I)."""
+        """DDPM, as the paper samples (Appendix I), or DDIM."""
         config = dict(self.pipeline.scheduler.config)
-        return sampling_scheduler(config, sampling.steps, sampling.timestep_spacing, self.device)
+        spacing, kind = sampling.timestep_spacing, sampling.sampler or "ddpm"
+        return sampling_scheduler(config, sampling.steps, spacing, self.device, kind)
+
+    @classmethod
+    def draws_noise(cls, sampling: Sampling) -> bool:
+        """DDPM's do."""
+        return sampling.sampler != "ddim"

@@ -10,12 +10,14 @@ from cas_metric.cli.entry import LazyGroup, run
 
 #: verb -> one-line help; the module of the same name defines ``app``.
 VERBS: Final[dict[str, str]] = {
+    "new": "Write a commented configuration to begin with.",
     "enrich": "Have a language model describe the training images: prompts, Stage 1.",
     "train": "Adapt a base model: textual inversion, LoRA, DPO, CRAFT, one after the other.",
     "generate": "Draw seeds x prompts into a folder that `cas score` reads.",
     "pairs": "Draw pairs of samples and let a judge choose, for a `dpo` stage.",
     "estimate": "Tell what a configuration costs, before it runs.",
     "doctor": "Tell whether a configuration can run on this machine.",
+    "schema": "Print the JSON schema of a configuration, for editors.",
     "demo": "Adapt the embedded model to one phantom domain, and score it before and after.",
 }
 

@@ -24,86 +24,9 @@ from pydantic import (
 
 from cas_metric.domains.reading import nearest, parse_yaml
 from cas_metric.errors import InputError
+from craft_trainer.config.sections import Critic, Data, Lora, Sampling, Tracking
 from craft_trainer.config.stage import Section, Stage, stage_class
 from craft_trainer.config.validation import Guards, Validation
-
-
-class Data(Section):
-    """Real training images.
-
-    Attributes:
-        train: Manifest with images, labels and enriched prompts t_ep.
-        domain: Domain pack with classes and checklists; by default what the folder's cas.yaml
-            names.
-        resolution: Side of the square that images are resized to, in pixels.
-
-    Examples:
-        >>> Data.model_validate(yaml.safe_load("{train: data/train, resolution: 64}")).resolution
-        64
-    """
-
-    train: Path
-    domain: str | None = None
-    resolution: PositiveInt = 512
-
-
-class Lora(Section):
-    """Low-rank adapters of the denoiser's attention to the text.
-
-    Examples:
-        >>> Lora.model_validate(yaml.safe_load("{rank: 8, alpha: 16}")).rank
-        8
-    """
-
-    rank: PositiveInt = 32
-    alpha: PositiveInt = 32
-
-
-class Sampling(Section):
-    """How images are sampled, in training, in validation and by ``craft-trainer generate``.
-
-    Attributes:
-        steps: T, steps of a trajectory.
-        guidance: Scale of classifier-free guidance; 1 switches it off. A guidance-distilled model
-            is told it.
-        timestep_spacing: Which timesteps are visited. ``leading`` ends nearly without noise,
-            ``trailing`` with more, so that the last K steps change more. Not for flow models.
-        flow_sampler: How a flow-matching model steps: ``euler`` as pipelines do, or ``ancestral``,
-            which draws noise as DDPM does and which ``repeat_mode: renoise`` needs.
-
-    Examples:
-        >>> Sampling.model_validate(yaml.safe_load("{steps: 10, guidance: 1}")).timestep_spacing
-        'leading'
-    """
-
-    steps: PositiveInt = 20
-    guidance: Annotated[float, Field(ge=1)] = 5.0
-    timestep_spacing: Literal["leading", "trailing", "linspace"] = "leading"
-    flow_sampler: Literal["euler", "ancestral"] = "euler"
-
-
-class Critic(Section):
-    """The frozen encoder that gives the rewards.
-
-    Attributes:
-        encoder: Encoder spec as ``cas encoders`` lists them.
-        probe: Saved probe in the critic's space; by default one is fitted on ``data.train``.
-        text_policy: How texts beyond the encoder's limit are treated.
-        dtype: Of its weights and activations; float32 by default. Embeddings are normalised, and
-            rewards computed, in float32.
-        checkpointing: Whether its blocks run again in the backward pass: one more forward for far
-            less memory.
-
-    Examples:
-        >>> Critic.model_validate(yaml.safe_load("{encoder: phantom-medsiglip}")).text_policy
-        'truncate'
-    """
-
-    encoder: str = "medsiglip"
-    probe: Path | None = None
-    text_policy: Literal["truncate", "chunk-mean", "per-attribute-mean"] = "truncate"
-    dtype: Literal["float32", "bfloat16"] | None = None
-    checkpointing: bool = False
 
 
 class Config(Section):
@@ -113,13 +36,23 @@ class Config(Section):
         output: Folder of the run; each stage has its own folder in it.
         base: Hub id or local directory of a Stable Diffusion 1.x, 2.x, XL, 3 or Flux pipeline.
         revision: Commit of a hub id.
+        offline: Whether nothing is fetched: all models must be here.
+        gradient_checkpointing: Whether denoiser and decoder run their blocks again in the backward
+            pass: one more forward for far less memory.
         compile: Whether the denoiser goes through ``torch.compile``; names and files are the same.
         dtype: Of the frozen denoiser and text encoders. Trained parameters and the VAE are float32.
         seed: Decides initial weights, order and noise.
-        tracker: Where curves go: any tracker that accelerate knows.
+        tracker: Where curves go: any tracker that accelerate knows, or ``none``.
+        tracking: What the tracker is told of the run.
         keep_checkpoints: Latest checkpoints of a stage that are kept.
         start: Artefact of an earlier run that the first stage starts from, so that several runs
             can share one textual inversion.
+        data: The training images.
+        lora: The adapter that stages train, except of textual inversion.
+        sampling: How images are drawn.
+        critic: The encoder that gives the rewards.
+        validation: What is looked at in the course of a stage.
+        guards: Detectors of reward hacking; they work on the looks of ``validation.encoder``.
         artifact: Whether a stage hands on its last weights, or those with the best held-out CAS.
         stages: Each starts from what the one before it learned.
 
@@ -140,6 +73,7 @@ class Config(Section):
     compile: bool = False
     seed: NonNegativeInt = 42
     tracker: str = "tensorboard"
+    tracking: Tracking = Tracking()
     keep_checkpoints: PositiveInt = 2
     start: Path | None = None
     data: Data

@@ -9,7 +9,7 @@ point of the group ``craft_trainer.methods``.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -17,6 +17,7 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
+    Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -104,6 +105,8 @@ class Stage(Section):
     learns: ClassVar[Literal["nothing", "tokens", "lora"]] = "nothing"
     #: Settings that change no step: a run may go on with other ones.
     without_effect: ClassVar[tuple[str, ...]] = ()
+    #: What a new configuration sets beside the method.
+    first_values: ClassVar[Mapping[str, Any]] = {}
 
     def check(self, config: Config) -> None:
         """Hold the stage against the rest of the configuration; ValueError where it cannot run."""
@@ -118,6 +121,10 @@ class Stage(Section):
     def rewarded(self) -> dict[str, float]:
         """Primitives that a critic rewards, and their weights; empty where there is no critic."""
         return {}
+
+    def encoders(self, config: Config) -> tuple[str, ...]:
+        """The critics that are loaded, that of the configuration first."""
+        return (config.critic.encoder,) if self.rewarded() else ()
 
     def sources(self) -> tuple[Path, ...]:
         """Files that :meth:`examples` reads, beside the training images."""
@@ -150,9 +157,18 @@ class TrainedStage(Stage):
         epochs: Passes over the training images.
         batch_size: Images in one forward pass, on each process.
         accumulate: Forward passes to one optimizer step.
-        warmup_steps: Steps in which the learning rate rises linearly; it is constant afterwards.
+        learning_rate: At the end of the warm-up. ``prodigy`` finds its own: give it 1.
+        weight_decay: Of the optimizer.
+        optimizer: By default AdamW. ``adamw8bit`` and ``prodigy`` need the extra of that name;
+            ``muon`` is torch's, with AdamW's scale of learning rates.
+        warmup_steps: Steps in which the learning rate rises linearly.
+        schedule: Of the learning rate after the warm-up, as diffusers names them; by default it is
+            constant.
+        schedule_cycles: Restarts of ``cosine_with_restarts``.
         max_grad_norm: Gradients are clipped to this norm.
         checkpoint_every: Optimizer steps between two checkpoints.
+        checkpoint_minutes: And minutes, for machines that are taken away; also SIGTERM, SIGINT and
+            SIGUSR1 end a run with a checkpoint.
 
     Examples:
         >>> stage = stage_class("lora").model_validate({"method": "lora", "epochs": 5})
@@ -166,12 +182,19 @@ class TrainedStage(Stage):
     accumulate: PositiveInt = 1
     learning_rate: PositiveFloat = 5e-6
     weight_decay: NonNegativeFloat = 0.0
+    optimizer: Literal["adamw", "adamw8bit", "prodigy", "muon"] | None = None
     warmup_steps: NonNegativeInt = 0
+    schedule: (
+        Literal["constant", "linear", "cosine", "cosine_with_restarts", "polynomial"] | None
+    ) = None
+    schedule_cycles: PositiveInt | None = None
     max_grad_norm: PositiveFloat = 1.0
     checkpoint_every: PositiveInt = 100
+    checkpoint_minutes: PositiveFloat | None = None
 
     learns: ClassVar[Literal["nothing", "tokens", "lora"]] = "lora"
-    without_effect: ClassVar[tuple[str, ...]] = ("checkpoint_every",)
+    without_effect: ClassVar[tuple[str, ...]] = ("checkpoint_every", "checkpoint_minutes")
+    first_values: ClassVar[Mapping[str, Any]] = {"epochs": 10}
 
     @model_validator(mode="after")
     def _has_one_length(self) -> TrainedStage:
@@ -213,6 +236,26 @@ class TrainedStage(Stage):
     def kept_bytes(self, kept: Kept) -> int:
         """Kept for the backward pass of one batch; by default one prediction an image."""
         return (kept.denoiser + kept.block) * self.batch_size
+
+
+class DenoisingStage(TrainedStage):
+    """A stage with the diffusion loss of real images.
+
+    Attributes:
+        min_snr_gamma: Timesteps count by min(SNR, γ) instead of SNR, in the scale of clean images
+            (Hang et al. 2023, "Efficient Diffusion Training via Min-SNR Weighting Strategy"); 5 is
+            their choice. By default all count alike.
+        prompt_dropout: Share of the images of the diffusion loss whose prompt is left empty, which
+            is what guidance leads away from.
+
+    Examples:
+        >>> stage = stage_class("lora").model_validate({"method": "lora", "steps": 5})
+        >>> isinstance(stage, DenoisingStage), stage.prompt_dropout
+        (True, 0.0)
+    """
+
+    min_snr_gamma: PositiveFloat | None = None
+    prompt_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
 def stage_class(method: str) -> type[Stage]:

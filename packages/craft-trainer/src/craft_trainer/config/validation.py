@@ -19,7 +19,8 @@ class Validation(Section):
         seed: Of the noise; the same at every look of a run.
         encoder: Held-out evaluator, e.g. ``siglip``: another checkpoint than the critic. Without
             one there are sheets of training prompts only.
-        manifest: Real held-out images with labels and prompts, which the evaluator needs.
+        manifest: Real held-out images with labels and prompts, which the evaluator needs; also
+            without one, stages with the diffusion loss log theirs.
         prompts: Held-out prompts that are sampled at every look, spread over the classes.
         probe: Saved probe in the evaluator's space; by default one is fitted on ``data.train``.
         batch_size: Images sampled in one pass.
@@ -40,10 +41,10 @@ class Validation(Section):
 
     @model_validator(mode="after")
     def _is_complete(self) -> Validation:
-        if (self.encoder is None) != (self.manifest is None):
+        if self.encoder is not None and self.manifest is None:
             raise ValueError("a held-out evaluation takes both `encoder` and `manifest`")
-        if self.encoder is not None and self.every == 0:
-            raise ValueError("a held-out `encoder` needs `every`, the steps between two looks")
+        if self.manifest is not None and self.every == 0:
+            raise ValueError("a held-out `manifest` needs `every`, the steps between two looks")
         return self
 
 
@@ -143,6 +144,15 @@ class Guards(Section):
     """The detectors; they work on the looks of ``validation.encoder``.
 
     Attributes:
+        divergence: Held-out CAS falls while the critic's reward rises.
+        diversity: Distance between samples of one prompt leaves its band.
+        edge_density: Share of edge pixels leaves its band.
+        saturation: Mean saturation of colours leaves its band.
+        entropy: Entropy of the grey levels leaves its band.
+        noise: Estimated noise leaves its band.
+        grid: A pattern at the period of the VAE's or the critic's cells.
+        exceeds_real: DD, VDC or CCS above those of the real images.
+        memorization: Near-copies of training images.
         baseline: Looks, the one before the first step included, that set the bands.
 
     Examples:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
+from statistics import median
 from typing import Any, Final, NamedTuple
 
 from cas_metric.errors import CasError, ModelUnavailable
@@ -89,6 +90,7 @@ def examine(config: Config) -> list[Check]:
         ("base model", _base),
         ("encoders", _encoders),
         ("prompts", _tokens),
+        ("balance", _balance),
     )
     found: list[Check] = []
     for name, check in checks:
@@ -179,7 +181,7 @@ def _held_out(config: Config) -> Iterator[Check]:
     from craft_trainer.data.dataset import read_examples
 
     manifest = config.validation.manifest
-    if manifest is None:
+    if manifest is None or config.validation.encoder is None:
         yield Check(
             "held-out data",
             WARN,
@@ -290,6 +292,26 @@ def _tokens(config: Config) -> Iterator[Check]:
             yield Check(name, WARN, detail, "shorten them: what is beyond the limit is not seen")
         else:
             yield Check(name, OK, f"{len(examples)} within {limit} tokens")
+
+
+def _balance(config: Config) -> Iterator[Check]:
+    """Whether, so far, a stage's reward pulled harder than its diffusion loss."""
+    from craft_trainer.methods.craft import RATIO
+    from craft_trainer.runtime.journal import Journal
+
+    for number, stage in enumerate(config.stages, start=1):
+        folder = config.output / f"{number}-{stage.method}"
+        found = [row[RATIO] for row in Journal(folder / "metrics.jsonl").rows() if RATIO in row]
+        if not found:
+            continue
+        middle = median(found)
+        detail = f"the reward's gradient is {middle:.2g} times the diffusion loss's (median)"
+        name = f"balance of stage {number}"
+        if middle < 1:
+            fix = "set sampling.timestep_spacing: trailing, raise lambda_cam or lower lambda_diff"
+            yield Check(name, WARN, f"{detail}: the reward hardly counts", fix)
+        else:
+            yield Check(name, OK, detail)
 
 
 def _listed(items: list[str]) -> str:

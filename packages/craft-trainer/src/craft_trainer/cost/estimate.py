@@ -28,7 +28,8 @@ from typing import Any, NamedTuple
 from cas_metric.errors import CasError
 from cas_metric.statistics.tables import markdown_table
 from cas_metric.verbs.result import Result
-from craft_trainer.config.schema import Config, Sampling, resolve
+from craft_trainer.config.schema import Config, resolve
+from craft_trainer.config.sections import Sampling
 from craft_trainer.config.stage import Stage, TrainedStage
 
 

@@ -7,7 +7,9 @@ device, with B images, M
 repeats and K differentiated steps, and u, v, r the bytes that the denoiser, the VAE's decoder and
 the critic keep for one image:
 
-- weights: denoiser and text encoders in ``dtype``, VAE and critics in float32;
+- weights: denoiser in ``dtype``, the VAE in float32, critics in ``critic.dtype``; text encoders and
+  the critics' text towers leave the device once all texts are encoded, except where tokens are
+  learned;
 - optimizer: 16 bytes a trained parameter: itself, its gradient, two moments;
 - activations of the diffusion loss: u B (DPO: 2 u B);
 - activations of the reward: K b u M B + v M B + r M B, b = 2 with guidance in both branches (a
@@ -34,11 +36,14 @@ from torch import Tensor, nn
 
 from cas_metric.errors import CasError, InputError
 from craft_trainer.bases.base import DiffusionModel, family_of
+from craft_trainer.bases.lora import peft_config
 from craft_trainer.bases.weights import base_directory
 from craft_trainer.config.schema import Config
+from craft_trainer.config.sections import Lora
 from craft_trainer.config.stage import Kept, TrainedStage
 from craft_trainer.cost.estimate import branches
 from craft_trainer.diffusion.conditions import Conditions
+from craft_trainer.rewards.targets import checkpoint_blocks
 
 _DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 #: What diffusers runs again under gradient checkpointing.
@@ -50,6 +55,7 @@ _BLOCKS: Final = (
     "JointTransformerBlock",
     "FluxTransformerBlock",
     "FluxSingleTransformerBlock",
+    "SanaTransformerBlock",
 )
 _GIGABYTE: Final = 1e9
 
@@ -79,6 +85,7 @@ class Parts(NamedTuple):
 
     Attributes:
         weights: Frozen weights of the pipeline.
+        texts: Those of its text encoders among them.
         trained: LoRA parameters.
         denoiser: Kept for one image and one prediction: plain, and with checkpointing. The latent
             needs no gradient, so that nothing is kept before the first adapter.
@@ -90,6 +97,7 @@ class Parts(NamedTuple):
     """
 
     weights: int
+    texts: int
     trained: int
     denoiser: tuple[int, int]
     later: tuple[int, int]
@@ -108,11 +116,14 @@ def memory_of(config: Config, stage: TrainedStage, classes: int, parts: Parts) -
         classes: That have a learned token after textual inversion.
         parts: Of the base model, from :func:`parts_of`.
     """
-    critic = 0
-    weights = parts.weights
-    if stage.rewarded():
-        critic_weights, critic = encoder_bytes(config.critic.encoder)
-        weights += critic_weights
+    weights = parts.weights if stage.learns == "tokens" else parts.weights - parts.texts
+    own = config.critic
+    critics = [
+        encoder_bytes(spec, own.dtype or "float32", checkpointing=own.checkpointing, texts=False)
+        for spec in stage.encoders(config)
+    ]
+    critic = sum(kept for _, kept in critics)
+    weights += sum(held for held, _ in critics)
     if config.validation.encoder is not None:
         weights += encoder_bytes(config.validation.encoder)[0]
     trained = stage.trained_bytes(parts.trained, 4 * parts.token, classes)
@@ -150,11 +161,13 @@ def parts_of(config: Config) -> Parts:
     vae = _diffusers_part(directory, "vae")
     trunk = nn.Module.to(_diffusers_part(directory, family.trunk_name), dtype)
     texts = [_text_encoder(directory / part, index[part][1]) for part in _text_names(index)]
-    weights = _bytes(trunk) + _bytes(vae) + sum(_bytes(text.to(dtype)) for text in texts)
-    factor = 2 ** (len(vae.config.block_out_channels) - 1)
+    reading = sum(_bytes(text.to(dtype)) for text in texts)
+    weights = _bytes(trunk) + _bytes(vae) + reading
+    levels = getattr(vae.config, "block_out_channels", None)
+    factor = 2 ** (len(levels or vae.config.encoder_block_out_channels) - 1)
     pipeline = SimpleNamespace(vae=vae, vae_scale_factor=factor, **{family.trunk_name: trunk})
     model = family(pipeline)
-    trained = _attach_lora(model, config.lora.rank)
+    trained = _attach_lora(model, config.lora)
     shape = model.latent_shape(config.data.resolution)
     conditions = _conditions_of(model)
 
@@ -170,9 +183,8 @@ def parts_of(config: Config) -> Parts:
             vae, lambda count: vae.decode(torch.randn(count, *shape, requires_grad=True)).sample
         )
     token = sum(text.config.hidden_size for text in texts) if family.towers else 0
-    return Parts(
-        weights, trained, first, later, decoder, (block, last), token, model.unconditional_branch
-    )
+    guided, blocks = model.unconditional_branch, (block, last)
+    return Parts(weights, reading, trained, first, later, decoder, blocks, token, guided)
 
 
 def has_unconditional_branch(config: Config) -> bool:
@@ -189,8 +201,16 @@ def _index(config: Config) -> tuple[Path, dict[str, Any]]:
     return directory, json.loads((directory / "model_index.json").read_text(encoding="utf-8"))
 
 
-def encoder_bytes(spec: str) -> tuple[int, int]:
+def encoder_bytes(
+    spec: str, dtype: str = "float32", *, checkpointing: bool = False, texts: bool = True
+) -> tuple[int, int]:
     """Bytes of an encoder's weights, and what its image tower keeps for one image.
+
+    Args:
+        spec: Of the encoder.
+        dtype: Of its weights and activations.
+        checkpointing: Whether its blocks run again in the backward pass.
+        texts: Whether its text tower counts.
 
     Raises:
         CasError: Its configuration is not here, or it is no model of transformers.
@@ -211,16 +231,20 @@ def encoder_bytes(spec: str) -> tuple[int, int]:
     with torch.device("meta"):
         builder: Any = AutoModel
         model = builder.from_config(settings).requires_grad_(False).eval()
+    model = model.to(_DTYPES[dtype])
+    if checkpointing:
+        checkpoint_blocks(model)
+    away = 0 if texts else _bytes(getattr(model, "text_model", nn.Module()))
     vision = getattr(settings, "vision_config", settings)
     with _fake(model):
         size = 3, vision.image_size, vision.image_size
 
         def forward(count: int) -> Tensor:
-            pixels = torch.randn(count, *size, requires_grad=True)
+            pixels = torch.randn(count, *size, dtype=_DTYPES[dtype], requires_grad=True)
             pooled: Tensor = model.get_image_features(pixel_values=pixels).pooler_output
             return pooled
 
-        return _bytes(model), _per_image(forward)
+        return _bytes(model) - away, _per_image(forward)
 
 
 def _counted(module: Any, forward: Callable[[int], Tensor]) -> tuple[tuple[int, int], int]:
@@ -228,6 +252,8 @@ def _counted(module: Any, forward: Callable[[int], Tensor]) -> tuple[tuple[int, 
     module.eval()
     _, largest = _saved(lambda: forward(1), module)
     plain = _per_image(forward)
+    if not module._supports_gradient_checkpointing:
+        return (plain, plain), largest
     module.enable_gradient_checkpointing()
     checkpointed = _per_image(forward)
     module.disable_gradient_checkpointing()
@@ -315,26 +341,17 @@ def _text_encoder(directory: Path, class_name: str) -> Any:
         return getattr(transformers, class_name)(settings).requires_grad_(False)
 
 
-def _attach_lora(model: DiffusionModel, rank: int) -> int:
+def _attach_lora(model: DiffusionModel, lora: Lora) -> int:
     """Add the adapter that is trained; the bytes of its parameters in float32."""
-    from peft import LoraConfig
-
     trunk: Any = model.trunk
-    trunk.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=model.lora_targets))
+    trunk.add_adapter(peft_config(lora, model))
     trained = (one for one in trunk.parameters() if one.requires_grad)
     return sum(4 * parameter.numel() for parameter in trained)
 
 
 def _conditions_of(model: DiffusionModel) -> Callable[[int], Conditions]:
     """Makes conditions of the shapes that the family's text encoders give."""
-    settings: Any = model.trunk.config
-    if model.trunk_name == "transformer":
-        width, pooled = settings.joint_attention_dim, settings.pooled_projection_dim
-    else:
-        width, pooled = settings.cross_attention_dim, 0
-        if settings.addition_embed_type == "text_time":
-            ids = 6 * settings.addition_time_embed_dim
-            pooled = settings.projection_class_embeddings_input_dim - ids
+    width, pooled = model.condition_sizes
 
     def make(count: int) -> Conditions:
         summary = torch.randn(count, pooled) if pooled else None

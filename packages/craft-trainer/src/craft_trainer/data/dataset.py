@@ -8,37 +8,27 @@ one process with twice the batch would draw.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from zlib import crc32
 
 import numpy as np
 import torch
-from accelerate.utils import gather_object, reduce
 from torch import Tensor
 from torch.nn import functional as F
 
 from cas_metric.domains import Domain, load_domain
 from cas_metric.embedding.decoding import default_workers, ordered_map
 from cas_metric.encoders.memory import digest_of
-from cas_metric.errors import CasError, PreflightError
+from cas_metric.errors import PreflightError
 from cas_metric.images import load_image, to_tensor
 from cas_metric.manifest import Manifest, read_manifest
 from cas_metric.manifest.cleaning import unify_labels
-from craft_trainer.bases.base import DiffusionModel
 from craft_trainer.data.rows import check_rows, domain_of
 from craft_trainer.diffusion.conditions import Conditions
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-#: Images that the VAE encodes together.
-_ENCODED_TOGETHER: Final = 4
-#: Images whose latents go from process to process together.
-_SUMMED_TOGETHER: Final = 64
 #: What random numbers are drawn for: each has a stream of its own, as has a new method's.
 PURPOSES: Final = ("latent", "noise", "timestep", "trajectory", "rejected")
 
@@ -160,13 +150,13 @@ def content_digest(examples: Examples) -> str:
         64
     """
     workers = default_workers()
-    images = ordered_map(_image_digest, examples.paths, workers=workers, ahead=2 * workers)
+    images = ordered_map(image_digest, examples.paths, workers=workers, ahead=2 * workers)
     told = [examples.manifest.rows["id"], examples.labels, examples.prompts, images]
     pack = examples.domain.model_dump(mode="json") if examples.domain else None
     return digest_of([examples.classes, pack, *zip(*told, strict=True)])
 
 
-def _image_digest(path: Path) -> str:
+def image_digest(path: Path) -> str:
     """sha256 of a file, remembered within the process; empty where it cannot be read."""
     try:
         status = path.stat()
@@ -224,59 +214,6 @@ def load_square(path: Path, resolution: int, manifest: Manifest) -> Tensor:
     resized = F.interpolate(pixels[None], size=size, mode="bicubic", antialias=True).clamp(0, 1)
     top, left = (size[0] - resolution) // 2, (size[1] - resolution) // 2
     return resized[0, :, top : top + resolution, left : left + resolution]
-
-
-def encode_latents(
-    examples: Examples,
-    model: DiffusionModel,
-    resolution: int,
-    progress: Callable[[int, int], None] | None = None,
-    *,
-    rank: int = 0,
-    world: int = 1,
-) -> Tensor:
-    """``(N, 2C, h, w)`` float32 moments of all images, on the CPU; each process encodes its share.
-
-    Mean and variance are kept, not a sample, so that every step draws its own latent. The images
-    that are encoded together are the same however many processes there are, and so are the bits.
-
-    Raises:
-        PreflightError: Images that cannot be read; all are listed.
-    """
-    channels, height, width = model.latent_shape(resolution)
-    total = len(examples)
-    moments = torch.zeros(total, 2 * channels, height, width)
-    problems: list[str] = []
-    for start in range(rank * _ENCODED_TOGETHER, total, world * _ENCODED_TOGETHER):
-        rows = slice(start, start + _ENCODED_TOGETHER)
-        images = []
-        for path in examples.paths[rows]:
-            try:
-                images.append(load_square(path, resolution, examples.manifest))
-            except CasError as error:
-                problems.append(f"{path.name}: {error.problem}")
-        if images and not problems:
-            moments[rows] = model.encode_images(torch.stack(images)).float().cpu()
-        if progress is not None:
-            progress(min(start + world * _ENCODED_TOGETHER, total), total)
-    if world > 1:
-        problems = gather_object(problems)
-    if problems:
-        raise PreflightError(problems, fix="replace or remove these images")
-    return moments if world == 1 else _summed(moments, model.device)
-
-
-def _summed(shares: Tensor, device: torch.device) -> Tensor:
-    """The shares of all processes, each zero where the others are not, in parts that fit."""
-    parts = torch.split(shares, _SUMMED_TOGETHER)
-    return torch.cat([reduce(part.to(device), reduction="sum").cpu() for part in parts])
-
-
-@torch.no_grad()
-def encode_texts(texts: Sequence[str], model: DiffusionModel) -> dict[str, Conditions]:
-    """Distinct text to its condition, of length 1, on the CPU, in the denoiser's dtype."""
-    unique = sorted(set(texts))
-    return {text: model.encode_prompts([text]).to("cpu", model.dtype) for text in unique}
 
 
 def positions_of(

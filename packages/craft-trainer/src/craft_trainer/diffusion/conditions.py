@@ -36,6 +36,13 @@ class Conditions:
         """``(B * times, …)``: all prompts, then all again."""
         return self._each(lambda part: part.repeat(times, *[1] * (part.ndim - 1)))
 
+    def where(self, chosen: Tensor, other: Conditions) -> Conditions:
+        """``other``, of length 1, in place of those that ``(B,)`` truth values name."""
+        embeddings = torch.where(chosen[:, None, None], other.embeddings, self.embeddings)
+        if self.pooled is None or other.pooled is None:
+            return Conditions(embeddings)
+        return Conditions(embeddings, torch.where(chosen[:, None], other.pooled, self.pooled))
+
     @staticmethod
     def cat(parts: Sequence[Conditions]) -> Conditions:
         """One after the other."""

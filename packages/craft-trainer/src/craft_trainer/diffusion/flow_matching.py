@@ -55,6 +55,11 @@ class FlowProcess:
         sigma = (timesteps / self.scale).reshape(-1, 1, 1, 1).to(noisy.dtype)
         return noisy - sigma * prediction
 
+    def min_snr(self, timesteps: Tensor, gamma: float) -> Tensor:
+        """The error of ẑ is σ² times that of v, and the ratio is ((1 − σ) / σ)²."""
+        sigma = timesteps / self.scale
+        return torch.minimum((1 - sigma).square(), gamma * sigma.square())
+
 
 class Step(NamedTuple):
     """What a step of a trajectory gives, named as diffusers names it."""

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from diffusers import DDPMScheduler
+from diffusers.training_utils import compute_snr
 from torch import Tensor
 
 from cas_metric.errors import InputError
@@ -38,6 +39,13 @@ class ForwardProcess(Protocol):
 
     def clean(self, noisy: Tensor, timesteps: Tensor, prediction: Tensor) -> Tensor:
         """The clean ``(B, C, h, w)`` latents that a prediction at ``(B,)`` times amounts to."""
+        ...
+
+    def min_snr(self, timesteps: Tensor, gamma: float) -> Tensor:
+        """Weights ``(B,)`` of a prediction's squared error, by which that of ẑ counts min(SNR, γ).
+
+        Hang et al. 2023, "Efficient Diffusion Training via Min-SNR Weighting Strategy".
+        """
         ...
 
     def mix(self, latents: Tensor, noise: Tensor, level: Tensor) -> Corrupted:
@@ -80,6 +88,12 @@ class Diffusion:
         count = self.scheduler.config.num_train_timesteps
         drawn = [torch.randint(count, (1,), generator=one, device=one.device) for one in generators]
         return self._at(latents, noise, torch.cat(drawn).to(latents.device))
+
+    def min_snr(self, timesteps: Tensor, gamma: float) -> Tensor:
+        """The error of ẑ is that of ε over SNR, or that of v over SNR + 1."""
+        snr: Tensor = compute_snr(self.scheduler, timesteps)
+        velocity = self.scheduler.config.prediction_type == "v_prediction"
+        return snr.clamp(max=gamma) / (snr + 1 if velocity else snr)
 
     def mix(self, latents: Tensor, noise: Tensor, level: Tensor) -> Corrupted:
         """See :meth:`ForwardProcess.mix`; a level is a share of the trained timesteps."""

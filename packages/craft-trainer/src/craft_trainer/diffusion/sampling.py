@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import torch
-from diffusers import DDPMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
@@ -28,7 +28,7 @@ Denoiser = Callable[[Tensor, Tensor, Conditions], Tensor]
 Generators = Sequence[torch.Generator]
 
 #: diffusers declares no types of what it inherits.
-_ddpm: Any = DDPMScheduler
+_SCHEDULERS: Final[dict[str, Any]] = {"ddpm": DDPMScheduler, "ddim": DDIMScheduler}
 
 UnconditionalGradient = Literal["full", "stop"]
 Repeats = Literal["resample", "renoise"]
@@ -75,9 +75,9 @@ def guided_at(guidance: Guidance, index: int, steps: int, unguided: float) -> Gu
 
 
 def sampling_scheduler(
-    config: dict[str, Any], steps: int, spacing: str, device: torch.device
+    config: dict[str, Any], steps: int, spacing: str, device: torch.device, kind: str = "ddpm"
 ) -> Scheduler:
-    """DDPM scheduler of a trajectory, from the base model's own scheduler configuration.
+    """Scheduler of a trajectory, from the base model's own scheduler configuration.
 
     A configuration that does not mention ``clip_sample`` means no clipping: it belongs to a latent
     model, while the default of the class is for pixels. The alphas live on ``device``, or every
@@ -89,14 +89,17 @@ def sampling_scheduler(
         spacing: ``leading``, ``trailing`` or ``linspace``: which timesteps the T steps visit, and
             with it how noisy the last one is.
         device: Where the latents live.
+        kind: ``ddpm``, whose steps draw noise, or ``ddim``, whose do not.
 
     Raises:
         InputError: The base model does not know as many timesteps.
     """
     clip = bool(config.get("clip_sample", False))
-    scheduler: Any = _ddpm.from_config(config, clip_sample=clip, timestep_spacing=spacing)
-    scheduler.alphas_cumprod = scheduler.alphas_cumprod.to(device)
-    scheduler.one = scheduler.one.to(device)
+    made_of = _SCHEDULERS[kind]
+    scheduler: Any = made_of.from_config(config, clip_sample=clip, timestep_spacing=spacing)
+    for name in ("alphas_cumprod", "one", "final_alpha_cumprod"):
+        if hasattr(scheduler, name):
+            setattr(scheduler, name, getattr(scheduler, name).to(device))
     # On the CPU the timesteps index without a transfer; the model gets each as a tensor.
     known = scheduler.config.num_train_timesteps
     if steps <= known:

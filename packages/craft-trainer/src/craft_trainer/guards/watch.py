@@ -82,6 +82,7 @@ class Watch:
         self.looks: list[Look] = []
         self.findings: list[Finding] = []
         self.held_out: HeldOut | None = None
+        self.loss: Callable[[], float] | None = None
         self._rewards: list[float] = []
 
     def prepare(
@@ -137,7 +138,7 @@ class Watch:
         if _REWARD in logs:
             self._rewards.append(logs[_REWARD])
 
-    def look(self, step: int, save_best: Callable[[Path], None]) -> dict[str, float]:
+    def look(self, step: int, save_best: Callable[[Path], None]) -> tuple[dict[str, float], Path]:
         """Evaluate the model as it is after ``step`` steps, and let the guards see it.
 
         Args:
@@ -145,7 +146,8 @@ class Watch:
             save_best: Saves the weights into a folder; called where they are the best so far.
 
         Returns:
-            What to log: ``heldout/cas``, its primitives, and ``heldout/…`` of the statistics.
+            What to log: ``heldout/cas``, its primitives, and ``heldout/…`` of the statistics; and
+            the sheet of images that was written.
         """
         assert self.held_out is not None
         reward = sum(self._rewards) / len(self._rewards) if self._rewards else None
@@ -160,7 +162,8 @@ class Watch:
         write_sheet(images[: self.config.validation.images], path)
         self._examine(len(self.looks))
         means = {name: sum(values) / len(values) for name, values in look.scores.items()}
-        return {f"heldout/{name}": value for name, value in {**means, **look.statistics}.items()}
+        logs = {f"heldout/{name}": value for name, value in {**means, **look.statistics}.items()}
+        return logs, path
 
     def _examine(self, count: int) -> None:
         """Let the guards see the first ``count`` looks; each finding is reported once."""

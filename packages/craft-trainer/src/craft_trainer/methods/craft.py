@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
 from cas_metric.errors import InputError
-from craft_trainer.config.stage import Kept, TrainedStage
+from craft_trainer.config.stage import DenoisingStage, Kept
 from craft_trainer.methods.base import Loss, Method, Setup
 from craft_trainer.methods.craft_settings import Prefix, RewardWeights, Safeguards
 
@@ -21,16 +21,23 @@ if TYPE_CHECKING:
     from craft_trainer.config.schema import Config
     from craft_trainer.data.dataset import Batch
     from craft_trainer.diffusion.conditions import Conditions
-    from craft_trainer.diffusion.forward_process import ForwardProcess
+    from craft_trainer.methods.denoising import Denoising
     from craft_trainer.methods.judging import Judge
     from craft_trainer.methods.trajectories import Trajectories
     from craft_trainer.rewards.clinical_alignment import ClinicalAlignmentModule, Targets
 
 
-class CraftStage(TrainedStage):
+#: In the curves: the norm of the reward's gradient over that of the diffusion loss's.
+RATIO: Final = "gradient/reward_over_diffusion"
+
+
+class CraftStage(DenoisingStage):
     """LoRA with Eq. 1: the diffusion loss minus the clinical reward of sampled images.
 
     Attributes:
+        lambda_diff: Weight of the diffusion loss in Eq. 1.
+        lambda_cam: Weight of the reward in Eq. 1.
+        rewards: Weights within the reward.
         gradient_steps: K, the last steps that the reward's gradient flows through.
         repeats: M, trajectories a prompt.
         repeat_mode: ``resample`` draws M independent ones, ``renoise`` shares their prefix.
@@ -66,7 +73,10 @@ class CraftStage(TrainedStage):
     safeguards: Safeguards | None = None
 
     title: ClassVar[str] = "CRAFT"
-    without_effect: ClassVar[tuple[str, ...]] = ("checkpoint_every", "reward_gradients_every")
+    without_effect: ClassVar[tuple[str, ...]] = (
+        *DenoisingStage.without_effect,
+        "reward_gradients_every",
+    )
 
     @model_validator(mode="after")
     def _has_a_loss(self) -> CraftStage:
@@ -111,10 +121,13 @@ class CraftStage(TrainedStage):
     def require(self, config: Config, family: type[DiffusionModel]) -> None:
         """A sampler that draws noise, where the last noise is to be drawn anew."""
         if self.repeat_mode == "renoise" and not family.draws_noise(config.sampling):
+            steps, way = "Euler steps of a flow model", "flow_sampler: ancestral"
+            if family.noise_schedule:
+                steps, way = "steps of sampler: ddim", "sampler: ddpm"
             raise InputError(
-                "repeat_mode: renoise draws the last noise of a trajectory anew, and Euler steps "
-                "of a flow model draw none",
-                fix="set sampling.flow_sampler: ancestral, or repeat_mode: resample",
+                "repeat_mode: renoise draws the last noise of a trajectory anew, and "
+                f"{steps} draw none",
+                fix=f"set sampling.{way}, or repeat_mode: resample",
             )
         if self.cheaper.solver is not None and not family.noise_schedule:
             raise InputError(
@@ -133,6 +146,7 @@ class CraftStage(TrainedStage):
 
     def build(self, setup: Setup) -> Method:
         """Critics, targets and sampler; what the critics see beforehand is embedded once."""
+        from craft_trainer.methods.denoising import Denoising
         from craft_trainer.methods.judging import Judge
         from craft_trainer.methods.trajectories import Replay, Trajectories
 
@@ -144,7 +158,7 @@ class CraftStage(TrainedStage):
             replay = Replay(own.replay, own.kept, config.seed)
         return Craft(
             model=model,
-            forward=model.forward_process(setup.latent),
+            real=Denoising.of(self, model, setup.latent, self.kl_to_base),
             trajectories=Trajectories(
                 model=model,
                 sampler=model.sampler(config.sampling, setup.latent),
@@ -206,7 +220,7 @@ class Craft(Method):
 
     Attributes:
         model: With LoRA attached.
-        forward: Of the diffusion term.
+        real: The diffusion term, of real images.
         trajectories: Draws M of them a prompt.
         judge: Rewards of their images.
         targets: For each critic, what each training image's samples are judged against.
@@ -214,7 +228,7 @@ class Craft(Method):
     """
 
     model: DiffusionModel
-    forward: ForwardProcess
+    real: Denoising
     trajectories: Trajectories
     judge: Judge
     targets: tuple[Targets, ...]
@@ -234,23 +248,42 @@ class Craft(Method):
         """Both terms; a weight of 0 leaves a term's computation out."""
         import torch
 
-        from craft_trainer.methods.denoising import conditions_of, denoising_loss
+        from craft_trainer.methods.denoising import conditions_of
 
         conditions = conditions_of(batch, self.model)
         total = torch.zeros((), device=self.model.device)
         logs: dict[str, Tensor] = {}
         diffusion, distance = self.stage.lambda_diff, self.stage.kl_to_base
         if diffusion > 0 or distance > 0:
-            term = denoising_loss(
-                self.model, self.forward, batch, conditions, distance, weight=diffusion
-            )
+            term = self.real.of_batch(batch, conditions, weight=diffusion)
             total = total + term.total
             logs |= term.logs
         if self.stage.lambda_cam > 0:
             rewarded = self._rewarded(batch, conditions, step)
+            every = self.stage.reward_gradients_every
+            if diffusion > 0 and every and step % every == 0:
+                logs |= self._balance(total, rewarded.total)
             total = total + rewarded.total
             logs |= rewarded.logs
         return Loss(total, {"loss/total": total.detach(), **logs})
+
+    def _balance(self, diffusion: Tensor, reward: Tensor) -> dict[str, Tensor]:
+        """How the two terms of Eq. 1 pull at the trained parameters; both graphs are kept."""
+        import torch
+
+        trained = list(self.model.trainable.values())
+        pulls = []
+        for term in (diffusion, reward):
+            found = torch.autograd.grad(term, trained, retain_graph=True, allow_unused=True)
+            own = [
+                torch.zeros_like(p) if g is None else g for p, g in zip(trained, found, strict=True)
+            ]
+            pulls.append(torch.cat([one.flatten() for one in own]))
+        cosine = torch.cosine_similarity(pulls[0], pulls[1], dim=0)
+        return {
+            RATIO: pulls[1].norm() / pulls[0].norm().clamp(min=1e-12),
+            "gradient/cosine_reward_diffusion": cosine,
+        }
 
     def _rewarded(self, batch: Batch, conditions: Conditions, step: int) -> Loss:
         """−λ_cam r_cam over the batch and its repeats, and the KL term on the trajectory."""

@@ -22,6 +22,12 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 class RewardWeights(Section):
     """Weight of each reward within r_cam; 0 switches it off (Eq. 6, Tables 4 and 15).
 
+    Attributes:
+        vdc: Likeness to the enriched prompt.
+        ccs: Likeness to the checklist of the class.
+        dd: Log-likelihood of the class by the probe.
+        sfs: Likeness to a real image.
+
     Examples:
         >>> RewardWeights(dd=0).weights()
         {'vdc': 0.25, 'ccs': 0.25, 'dd': 0.0, 'sfs': 0.25}

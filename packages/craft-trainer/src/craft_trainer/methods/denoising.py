@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 
 from craft_trainer.bases.base import DiffusionModel
 from craft_trainer.bases.lora import base_only
+from craft_trainer.config.stage import DenoisingStage
 from craft_trainer.data.dataset import Batch
 from craft_trainer.diffusion.conditions import Conditions
 from craft_trainer.diffusion.forward_process import Corrupted, ForwardProcess
@@ -24,17 +26,74 @@ class Denoising(Method):
     Attributes:
         model: Its trainable part is what is learned: LoRA matrices or token vectors.
         forward: The process that the base model reverses.
-        kl_to_base: Weight of :func:`distance_to_base`.
+        kl_to_base: Weight of the mean squared difference from the base model's prediction.
+        min_snr_gamma: γ of the weights of timesteps; None where all count alike.
+        prompt_dropout: Share of the images whose prompt is left empty.
+        empty: Condition of the empty prompt, where prompts are dropped.
     """
 
     model: DiffusionModel
     forward: ForwardProcess
     kl_to_base: float = 0.0
+    min_snr_gamma: float | None = None
+    prompt_dropout: float = 0.0
+    empty: Conditions | None = None
+
+    @classmethod
+    def of(
+        cls,
+        stage: DenoisingStage,
+        model: DiffusionModel,
+        latent: Sequence[int],
+        kl_to_base: float = 0.0,
+    ) -> Denoising:
+        """As a stage wants it, for ``(C, h, w)`` latents."""
+        dropped = stage.prompt_dropout
+        with torch.no_grad():
+            empty = model.unconditional() if dropped > 0 else None
+        forward = model.forward_process(latent)
+        return cls(model, forward, kl_to_base, stage.min_snr_gamma, dropped, empty)
 
     def loss(self, batch: Batch, step: int) -> Loss:
         """Mean squared error of the prediction, and the distance to the base model."""
-        conditions = conditions_of(batch, self.model)
-        return denoising_loss(self.model, self.forward, batch, conditions, self.kl_to_base)
+        return self.of_batch(batch, conditions_of(batch, self.model))
+
+    def of_batch(self, batch: Batch, conditions: Conditions, weight: float = 1.0) -> Loss:
+        """``weight`` ‖ε − ε_θ(z_t, t, c)‖² of Eq. 1, as the mean over elements, and the KL term.
+
+        A v-prediction or flow model is compared with the velocity of the same noise.
+        """
+        latents = latents_of(batch, "latent", batch.moments, self.model)
+        corrupted = corrupt(batch, latents, self.forward)
+        told = self._dropped(batch, conditions)
+        base = None
+        if self.kl_to_base > 0:
+            with base_only(self.model):
+                base = self.model.denoise(corrupted.noisy, corrupted.timesteps, told)
+        predicted = self.model.denoise(corrupted.noisy, corrupted.timesteps, told)
+        error = self._error(predicted, corrupted)
+        total = weight * error
+        logs = {"loss/diffusion": error.detach()}
+        if base is not None:
+            distance = F.mse_loss(predicted, base)
+            total = total + self.kl_to_base * distance
+            logs["loss/kl_to_base"] = distance.detach()
+        return Loss(total, logs)
+
+    def _error(self, predicted: Tensor, corrupted: Corrupted) -> Tensor:
+        if self.min_snr_gamma is None:
+            return F.mse_loss(predicted, corrupted.target)
+        weights = self.forward.min_snr(corrupted.timesteps, self.min_snr_gamma)
+        errors = (predicted - corrupted.target).square().flatten(1).mean(dim=1)
+        return (weights * errors).mean()
+
+    def _dropped(self, batch: Batch, conditions: Conditions) -> Conditions:
+        """The conditions, those of some images in place of which the empty prompt stands."""
+        if self.empty is None:
+            return conditions
+        drawn = [torch.rand((), generator=one) for one in batch.generators("prompt_dropout")]
+        left = torch.stack(drawn) < self.prompt_dropout
+        return conditions.where(left.to(conditions.embeddings.device), self.empty)
 
 
 def conditions_of(batch: Batch, model: DiffusionModel) -> Conditions:
@@ -42,35 +101,6 @@ def conditions_of(batch: Batch, model: DiffusionModel) -> Conditions:
     if batch.conditions is not None:
         return batch.conditions.to(model.device, torch.float32)
     return model.encode_prompts(batch.prompts)
-
-
-def denoising_loss(
-    model: DiffusionModel,
-    forward: ForwardProcess,
-    batch: Batch,
-    conditions: Conditions,
-    kl_to_base: float = 0.0,
-    weight: float = 1.0,
-) -> Loss:
-    """``weight`` ‖ε − ε_θ(z_t, t, c)‖² of Eq. 1, as the mean over elements, and the KL term.
-
-    A v-prediction or flow model is compared with the velocity of the same noise.
-    """
-    latents = latents_of(batch, "latent", batch.moments, model)
-    corrupted = corrupt(batch, latents, forward)
-    base = None
-    if kl_to_base > 0:
-        with base_only(model):
-            base = model.denoise(corrupted.noisy, corrupted.timesteps, conditions)
-    predicted = model.denoise(corrupted.noisy, corrupted.timesteps, conditions)
-    error = F.mse_loss(predicted, corrupted.target)
-    total = weight * error
-    logs = {"loss/diffusion": error.detach()}
-    if base is not None:
-        distance = F.mse_loss(predicted, base)
-        total = total + kl_to_base * distance
-        logs["loss/kl_to_base"] = distance.detach()
-    return Loss(total, logs)
 
 
 def latents_of(batch: Batch, purpose: str, moments: Tensor, model: DiffusionModel) -> Tensor:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import PositiveFloat
 
@@ -52,6 +52,7 @@ class DpoStage(TrainedStage):
     reference: Literal["start", "base"] = "start"
 
     title: ClassVar[str] = "Diffusion-DPO"
+    first_values: ClassVar[Mapping[str, Any]] = {"epochs": 1, "pairs": "pairs"}
 
     def sources(self) -> tuple[Path, ...]:
         """The table of pairs."""

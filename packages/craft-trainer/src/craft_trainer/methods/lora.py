@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import NonNegativeFloat
 
-from craft_trainer.config.stage import TrainedStage
+from craft_trainer.config.stage import DenoisingStage
 
 if TYPE_CHECKING:
     from craft_trainer.methods.base import Method, Setup
 
 
-class LoraStage(TrainedStage):
+class LoraStage(DenoisingStage):
     """LoRA with the diffusion loss.
 
     Attributes:
@@ -36,8 +36,7 @@ class LoraStage(TrainedStage):
         """The diffusion loss, and the distance to the base model."""
         from craft_trainer.methods.denoising import Denoising
 
-        forward = setup.model.forward_process(setup.latent)
-        return Denoising(setup.model, forward, self.kl_to_base)
+        return Denoising.of(self, setup.model, setup.latent, self.kl_to_base)
 
     def forwards_per_image(self, differentiated: float, branches: int, steps: int) -> float:
         """One differentiated prediction, and one of the base model where the KL term counts."""

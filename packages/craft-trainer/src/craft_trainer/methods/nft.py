@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
@@ -76,6 +76,7 @@ class NftStage(TrainedStage):
     kl_to_base: NonNegativeFloat = 0.0
 
     title: ClassVar[str] = "DiffusionNFT"
+    first_values: ClassVar[Mapping[str, Any]] = {"steps": 200}
 
     def rewarded(self) -> dict[str, float]:
         """Of the scores of this package, the primitives that they are made of."""

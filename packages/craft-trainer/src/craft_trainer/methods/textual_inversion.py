@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import PositiveFloat, PositiveInt, model_validator
 
 from cas_metric.errors import InputError
-from craft_trainer.config.stage import Template, TrainedStage
+from craft_trainer.config.stage import DenoisingStage, Template
 
 if TYPE_CHECKING:
     from craft_trainer.bases.base import DiffusionModel
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from craft_trainer.methods.base import Method, Setup
 
 
-class TextualInversionStage(TrainedStage):
+class TextualInversionStage(DenoisingStage):
     """One learned token a class, with the diffusion loss.
 
     Attributes:
@@ -35,12 +35,15 @@ class TextualInversionStage(TrainedStage):
     prompt: Template = "a photo of {token}"
 
     title: ClassVar[str] = "Textual inversion"
+    first_values: ClassVar[Mapping[str, Any]] = {"steps": 3000}
     learns: ClassVar[Literal["nothing", "tokens", "lora"]] = "tokens"
 
     @model_validator(mode="after")
     def _sees_its_token(self) -> TextualInversionStage:
         if "{token}" not in self.prompt:
             raise ValueError("`prompt` lacks {token}, so that nothing would be learned")
+        if self.prompt_dropout > 0:
+            raise ValueError("prompt_dropout: an empty prompt teaches a token nothing")
         return self
 
     def require(self, config: Config, family: type[DiffusionModel]) -> None:
@@ -69,4 +72,4 @@ class TextualInversionStage(TrainedStage):
         """The diffusion loss; what learns is the tokens."""
         from craft_trainer.methods.denoising import Denoising
 
-        return Denoising(setup.model, setup.model.forward_process(setup.latent))
+        return Denoising.of(self, setup.model, setup.latent)

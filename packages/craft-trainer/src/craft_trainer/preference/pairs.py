@@ -21,7 +21,8 @@ from craft_trainer.artifact.folder import find_artifact, load_trained, origin_of
 from craft_trainer.artifact.identity import CONFIG_FILE, stage_of
 from craft_trainer.bases.base import DiffusionModel
 from craft_trainer.bases.loading import default_device
-from craft_trainer.config.schema import Sampling, resolve
+from craft_trainer.config.schema import resolve
+from craft_trainer.config.sections import Sampling
 from craft_trainer.data.dataset import Examples, conditioning_texts, read_examples
 from craft_trainer.data.pairs import COLUMNS, TABLE
 from craft_trainer.generation import claim_folder, drawn_with

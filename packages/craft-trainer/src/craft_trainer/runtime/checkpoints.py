@@ -47,19 +47,31 @@ def save_checkpoint(
         CasError: It cannot be written; earlier checkpoints stay as they are.
     """
     tensors: dict[str, Tensor] = {}
+    numbers: dict[str, dict[str, Any]] = {}
     for name, parameter in parameters.items():
         tensors[_PARAMETER + name] = parameter.detach().cpu().contiguous()
         for key, value in optimizer.state[parameter].items():
-            tensors[f"{_OPTIMIZER}{key}/{name}"] = torch.as_tensor(value).cpu().contiguous()
+            if isinstance(value, Tensor):
+                tensors[f"{_OPTIMIZER}{key}/{name}"] = value.cpu().contiguous()
+            else:
+                numbers.setdefault(name, {})[key] = value
     for name, value in (state or {}).items():
         tensors[_STATE + name] = value.detach().cpu().contiguous()
     told = {"step": step, "identity": identity, "processes": processes}
+    told |= {"numbers": numbers, "groups": [_numbers(one) for one in optimizer.param_groups]}
     metadata = {_METADATA: json.dumps(told, sort_keys=True)}
     path = folder / name_of(step)
     write_bytes(path, save(tensors, metadata))
     for old in checkpoints(folder)[:-keep]:
         old.unlink(missing_ok=True)
     return path
+
+
+def _numbers(group: Mapping[str, Any]) -> dict[str, float]:
+    """What an optimizer keeps of a group of parameters: Prodigy its own step size."""
+    kept = {name: value for name, value in group.items() if name not in ("params", "lr")}
+    values = {n: v.item() if isinstance(v, Tensor) and v.ndim == 0 else v for n, v in kept.items()}
+    return {name: value for name, value in values.items() if isinstance(value, (int, float))}
 
 
 def name_of(step: int) -> str:
@@ -132,6 +144,9 @@ def restore(
                 if full.startswith(_OPTIMIZER) and rest == name:
                     # Adam keeps its step counter on the CPU.
                     state[kind] = value if value.ndim == 0 else value.to(parameter.device)
+            state.update(metadata.get("numbers", {}).get(name, {}))
+    for group, values in zip(optimizer.param_groups, metadata.get("groups", ()), strict=False):
+        group.update(values)
     return int(metadata["step"])
 
 

@@ -41,6 +41,14 @@ def is_first() -> bool:
     return "WORLD_SIZE" not in os.environ or os.environ.get("RANK", "0") == "0"
 
 
+def largest(accelerator: Accelerator, *values: int) -> list[int]:
+    """The largest of each value over the processes."""
+    if accelerator.num_processes == 1:
+        return list(values)
+    gathered: torch.Tensor = accelerator.gather(torch.tensor([values], device=accelerator.device))
+    return [int(value) for value in gathered.amax(dim=0)]
+
+
 def on_main(accelerator: Accelerator, work: Callable[[], T]) -> T:
     """What ``work`` returns on the main process, on every process.
 

@@ -46,6 +46,11 @@ def require_stages(config: Config, *, offline: bool) -> None:
         ModelUnavailable: The base model cannot be had here.
     """
     family = family_of(pipeline_name(base_directory(config.base, config.revision, offline=offline)))
+    if config.sampling.sampler is not None and not family.noise_schedule:
+        raise InputError(
+            f"sampling.sampler is not offered for {family.pipeline_name}, a flow model",
+            fix="leave it out; sampling.flow_sampler says how it steps",
+        )
     for stage in config.stages:
         stage.require(config, family)
     brought = config.start is not None and (config.start / EMBEDDINGS_FOLDER).is_dir()
@@ -79,11 +84,15 @@ def unprepared(examples: Examples, config: Config) -> Iterator[str]:
 
 def encoders_of(config: Config) -> dict[str, str | None]:
     """Role to the encoder that a run loads in it."""
-    rewarded = any(stage.rewarded() for stage in config.stages)
+    critics = dict.fromkeys(one for stage in config.stages for one in stage.encoders(config))
+    named = {
+        f"critic {number}" if number > 1 else "critic": one
+        for number, one in enumerate(critics, start=1)
+    }
     guard = config.guards.memorization
     watched = config.validation.encoder is not None and guard.reaction != "off"
     return {
-        "critic": config.critic.encoder if rewarded else None,
+        **named,
         "evaluator": config.validation.encoder,
         "memorization": guard.encoder if watched else None,
     }

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
@@ -22,14 +25,18 @@ from craft_trainer.bases.lora import attach_lora
 from craft_trainer.config.schema import Config
 from craft_trainer.config.stage import TrainedStage
 from craft_trainer.data import dataset as data
-from craft_trainer.diffusion.conditions import Conditions
 from craft_trainer.guards.watch import SAMPLES, StoppedByGuard, Watch, remind_of_stop
 from craft_trainer.inference import sample_images, write_sheet
 from craft_trainer.methods.base import Setup
 from craft_trainer.runtime import Progress, checkpoints, silent
 from craft_trainer.runtime.failures import fits_memory, require_finite
-from craft_trainer.runtime.ranks import join, on_main
+from craft_trainer.runtime.interruption import Interrupted, Signals
+from craft_trainer.runtime.ranks import join, largest, on_main
+from craft_trainer.runtime.tracking import begin_tracking, track_sheet
+from craft_trainer.training.heldout_loss import HeldOutLoss
+from craft_trainer.training.inputs import Inputs
 from craft_trainer.training.objective import Objective
+from craft_trainer.training.optimizers import make_optimizer, schedule_of
 from craft_trainer.training.preflight import require_ready
 
 
@@ -106,19 +113,26 @@ class StageRun:
         self.accelerator = accelerator
         self.identity = identity
         self.stopped: StoppedByGuard | None = None
+        self.interrupted: Interrupted | None = None
+        self.finished = False
+        self.saved_at = time.monotonic()
 
     def whole(self, progress: Progress = silent, cache: str | Path | None = None) -> None:
         """Set up, train and save.
 
         Raises:
             StoppedByGuard: After the best weights were saved.
+            Interrupted: A signal came; the last step is saved.
         """
         with EmbeddingCache(cache) as store:
             self.setup(store, progress)
             self.train(progress)
-            self.save()
+            if self.finished:
+                self.save()
         if self.stopped is not None:
             raise self.stopped
+        if self.interrupted is not None:
+            raise self.interrupted
 
     def setup(self, cache: EmbeddingCache, progress: Progress) -> None:
         """Model, what is trained of it, cached inputs, method and optimizer."""
@@ -126,38 +140,27 @@ class StageRun:
         self.stage.require(self.config, type(self.model))
         used = [name for name in self.examples.classes if name in set(self.examples.labels)]
         if self.stage.learns == "lora":
-            lora = self.config.lora
-            attach_lora(self.model, rank=lora.rank, alpha=lora.alpha, seed=self.config.seed)
+            attach_lora(self.model, self.config.lora, seed=self.config.seed)
         else:
             self.stage.attach(self.model, used)
         if self.previous is not None:
             load_artifact(self.model, self.previous)
-        trained_on, rejected = self.stage.examples(self.examples)
-        self.count = len(trained_on)
-        self.texts = data.conditioning_texts(trained_on, self.stage.prompt, self.model.tokens)
-        self.moments = self._encoded(trained_on, progress)
-        self.rejected = None if rejected is None else self._encoded(rejected, progress)
-        self.conditions: dict[str, Conditions] | None = None
-        if self.stage.learns != "tokens":  # which change what a text becomes
-            self.conditions = data.encode_texts(self.texts, self.model)
+        self.inputs = Inputs(
+            self.config, self.stage, self.examples, self.model, cache, self.accelerator, progress
+        )
+        self.texts = self.inputs.texts
         latent = self.model.latent_shape(self.config.data.resolution)
         once = partial(on_main, self.accelerator)
+        world = self.accelerator.num_processes
         self.method = self.stage.build(
-            Setup(
-                self.config,
-                self.model,
-                latent,
-                self.examples,
-                cache,
-                once,
-                self.accelerator.num_processes,
-            )
+            Setup(self.config, self.model, latent, self.examples, cache, once, world)
         )
+        if self.stage.learns != "tokens":
+            self.model.put_texts_away()
         self.parameters = list(self.model.trainable.values())
         self.objective = self.accelerator.prepare(Objective(self.method, self.parameters))
-        self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=self.stage.learning_rate, weight_decay=self.stage.weight_decay
-        )
+        self.optimizer = make_optimizer(self.stage, self.parameters)
+        self.rate = schedule_of(self.stage, self.total_steps)
         self.watch = Watch(self.config, self.folder, self.model)
         once(partial(self._prepare_watch, cache, progress))
 
@@ -165,16 +168,8 @@ class StageRun:
         device, template = self.accelerator.device, self.stage.prompt
         critic = self.method.critic
         self.watch.prepare(self.examples, template, critic, cache, device, progress)
-
-    def _encoded(self, examples: data.Examples, progress: Progress) -> Tensor:
-        return data.encode_latents(
-            examples,
-            self.model,
-            self.config.data.resolution,
-            lambda done, total: progress("encoding images", done, total),
-            rank=self.accelerator.process_index,
-            world=self.accelerator.num_processes,
-        )
+        encodings = self.inputs.encodings
+        self.watch.loss = HeldOutLoss.of(self.config, self.stage, self.examples, encodings)
 
     @property
     def total_steps(self) -> int:
@@ -184,29 +179,41 @@ class StageRun:
         assert self.stage.epochs is not None
         world = self.accelerator.num_processes
         together = self.stage.batch_size * self.stage.accumulate * world
-        return int(-(-self.stage.epochs * self.count // together))
+        return int(-(-self.stage.epochs * self.inputs.count // together))
 
     def train(self, progress: Progress = silent) -> None:
         """Take the steps that are left, from the latest checkpoint where there is one."""
         start = self._resume()
-        self.accelerator.init_trackers(self.folder.name)
+        begin_tracking(self.accelerator, self.config, self.folder.name)
         try:
             self._begin_watch(start)
-            for step in range(start, self.total_steps):
-                if self.stopped is not None:
-                    break
-                with fits_memory(f"step {step + 1}", self._less_memory()):
-                    logs = self._step(step)
-                self.accelerator.log(logs, step=step + 1)
-                progress(f"{self.folder.name} steps", step + 1, self.total_steps)
-                self._watch(step + 1, logs)
-                last = step + 1 == self.total_steps or self.stopped is not None
-                if last or (step + 1) % self.stage.checkpoint_every == 0:
-                    self._checkpoint(step + 1)
+            self.finished = self.stopped is not None or start == self.total_steps
+            with Signals() as signals:
+                for step in range(start, 0 if self.finished else self.total_steps):
+                    with fits_memory(f"step {step + 1}", self._less_memory()):
+                        logs = self._step(step)
+                    self.accelerator.log(logs, step=step + 1)
+                    progress(f"{self.folder.name} steps", step + 1, self.total_steps)
+                    self._watch(step + 1, logs)
+                    self.finished = step + 1 == self.total_steps or self.stopped is not None
+                    if self._ends(step + 1, signals):
+                        break
         finally:
             # Not `end_training`, which would also end the group of processes.
             for tracker in self.accelerator.trackers:
                 tracker.finish()
+
+    def _ends(self, step: int, signals: Signals) -> bool:
+        """Write a checkpoint where one is due; whether no further step is to be taken."""
+        minutes = self.stage.checkpoint_minutes
+        late = minutes is not None and time.monotonic() - self.saved_at > 60 * minutes
+        number, due = largest(self.accelerator, signals.received or 0, int(late))
+        if number or due or self.finished or step % self.stage.checkpoint_every == 0:
+            self._checkpoint(step)
+            self.saved_at = time.monotonic()
+        if number:
+            self.interrupted = Interrupted(number, step, self.last_good)
+        return self.finished or number > 0
 
     def _begin_watch(self, step: int) -> None:
         """Continue the curves from ``step``, and look at the model before the first one."""
@@ -221,6 +228,10 @@ class StageRun:
         every = self.config.validation.every
         due = every > 0 and (step == self.total_steps or step % every == 0)
         if self.accelerator.is_main_process:
+            if due and self.watch.loss is not None:
+                found = {"heldout/diffusion": self.watch.loss()}
+                self.accelerator.log(found, step=step)
+                logs = {**logs, **found}
             self.watch.record(step, logs)
             if due and self.watch.held_out is not None:
                 self._look(step)
@@ -235,7 +246,9 @@ class StageRun:
 
         fix = "lower validation.batch_size, in a run with another `output`"
         with fits_memory(f"the held-out evaluation after step {step}", fix):
-            self.accelerator.log(self.watch.look(step, save_best), step=step)
+            logs, sheet = self.watch.look(step, save_best)
+        self.accelerator.log(logs, step=step)
+        track_sheet(self.accelerator, self.config, sheet, step)
 
     def _agree_on_stopping(self) -> None:
         """Every process learns whether a guard of the main one ends the stage."""
@@ -264,8 +277,9 @@ class StageRun:
         sums: dict[str, Tensor] = {}
         passes = self._positions(step)
         for positions in passes:
+            self._seed(positions)
             with self._averaging(last=positions is passes[-1]):
-                loss = self.objective(self._batch(positions), step)
+                loss = self.objective(self.inputs.batch(positions), step)
                 (loss.total / self.stage.accumulate).backward()
             for name, value in loss.logs.items():
                 share = value.detach().float() / self.stage.accumulate
@@ -277,6 +291,13 @@ class StageRun:
         self.optimizer.step()
         self.method.after_step(step)
         return logs
+
+    def _seed(self, positions: tuple[int, ...]) -> None:
+        """Let the dropout of an adapter, too, be a function of the seed and the step."""
+        if self.config.lora.dropout > 0:
+            entropy = (self.config.seed, positions[0], crc32(b"dropout"))
+            (state,) = np.random.SeedSequence(entropy).generate_state(1, np.uint64)
+            torch.manual_seed(int(state) >> 1)
 
     def _less_memory(self) -> str:
         """What to do where a step does not fit."""
@@ -301,26 +322,14 @@ class StageRun:
             world=self.accelerator.num_processes,
         )
 
-    def _batch(self, positions: tuple[int, ...]) -> data.Batch:
-        seed = self.config.seed
-        rows = tuple(data.row_at(position, self.count, seed) for position in positions)
-        prompts = tuple(self.texts[row] for row in rows)
-        conditions = rejected = None
-        if self.conditions is not None:
-            conditions = Conditions.cat([self.conditions[prompt] for prompt in prompts])
-        if self.rejected is not None:
-            rejected = self.rejected[list(rows)]
-        moments = self.moments[list(rows)]
-        return data.Batch(rows, positions, seed, moments, prompts, conditions, rejected)
-
     def _averaged(self, values: Mapping[str, Tensor]) -> dict[str, float]:
         stacked = torch.stack([value.detach().float() for value in values.values()])
         stacked = self.accelerator.reduce(stacked, reduction="mean")
         return dict(zip(values, stacked.tolist(), strict=True))
 
     def _set_learning_rate(self, step: int) -> float:
-        """Linear warm-up, then constant: a function of the step, so nothing has to be resumed."""
-        rate = self.stage.learning_rate * min(1.0, (step + 1) / max(1, self.stage.warmup_steps))
+        """A function of the step, so nothing has to be resumed."""
+        rate = self.stage.learning_rate * self.rate(step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         return rate
@@ -354,7 +363,9 @@ class StageRun:
         images = sample_images(
             self.model, prompts, seeds, self.config.sampling, self.config.data.resolution
         )
-        write_sheet(images, self.folder / SAMPLES / f"step-{step:07d}.png")
+        sheet = self.folder / SAMPLES / f"step-{step:07d}.png"
+        write_sheet(images, sheet)
+        track_sheet(self.accelerator, self.config, sheet, step)
 
     def save(self) -> None:
         """Write the artefact, as a whole or not at all: the last weights, or the best."""

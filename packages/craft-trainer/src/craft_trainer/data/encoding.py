@@ -1,0 +1,167 @@
+"""Images to latents and texts to conditions, once for all stages, processes and resumed runs.
+
+What was encoded lies in the store of embeddings, found by its content and by all that decides the
+result: the bytes of the images, the weights of the base model, the resolution, the kind of device,
+and for texts the learned tokens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import torch
+from accelerate.utils import gather_object, reduce
+from torch import Tensor
+
+from cas_metric.embedding.cache import EmbeddingCache, Entry, image_key, text_key
+from cas_metric.errors import CasError, PreflightError
+from craft_trainer.bases.base import DiffusionModel
+from craft_trainer.bases.tokens import learned_tokens
+from craft_trainer.data.dataset import Examples, image_digest, load_square
+from craft_trainer.diffusion.conditions import Conditions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: Images that the VAE encodes together.
+_ENCODED_TOGETHER: Final = 4
+#: Images whose latents go from process to process together.
+_SUMMED_TOGETHER: Final = 64
+
+
+@dataclass(frozen=True)
+class Encodings:
+    """The store as one base model uses it.
+
+    Attributes:
+        cache: Store of embeddings.
+        base: sha256 of the weights of the base model, as hex.
+        model: That encodes what is not there.
+    """
+
+    cache: EmbeddingCache
+    base: str
+    model: DiffusionModel
+
+    def latents(self, examples: Examples, rows: slice, resolution: int) -> Tensor:
+        """``(B, 2C, h, w)`` moments of the images of some rows, which are encoded together.
+
+        Raises:
+            PreflightError: Images that cannot be read; all of these rows are listed.
+        """
+        paths, manifest = examples.paths[rows], examples.manifest
+        together = hashlib.sha256("\0".join(map(image_digest, paths)).encode()).digest()
+        kind = f"craft-trainer latents\0{self.base}\0{resolution}\0{self.model.device.type}"
+        key = image_key(together, kind, manifest.window)
+        (entry,) = self.cache.get_many([key])
+        channels, height, width = self.model.latent_shape(resolution)
+        shape = len(paths), 2 * channels, height, width
+        if entry is not None:
+            return torch.from_numpy(entry.vector).reshape(shape)
+        images, problems = [], []
+        for path in paths:
+            try:
+                images.append(load_square(path, resolution, manifest))
+            except CasError as error:
+                problems.append(f"{path.name}: {error.problem}")
+        if problems:
+            raise PreflightError(problems)
+        moments = self.model.encode_images(torch.stack(images)).float().cpu()
+        self.cache.put_many([(key, Entry(moments.flatten().numpy()))])
+        return moments
+
+    @torch.no_grad()
+    def text(self, text: str) -> Conditions:
+        """Condition of a text, of length 1, on the CPU, in the denoiser's dtype."""
+        dtype = self.model.dtype
+        kind = f"craft-trainer text\0{self.base}\0{dtype}\0{self.model.device.type}"
+        key = text_key(text, f"{kind}\0{self._tokens()}")
+        (entry,) = self.cache.get_many([key])
+        if entry is not None:
+            return _unpacked(entry, dtype)
+        with self.model.reading():
+            found = self.model.encode_prompts([text]).to("cpu", dtype)
+        self.cache.put_many([(key, _packed(found))])
+        return found
+
+    def _tokens(self) -> str:
+        """Digest of the learned tokens, which decide what a text becomes."""
+        learned = hashlib.sha256(repr(sorted(self.model.tokens.items())).encode())
+        for name, module in sorted(learned_tokens(self.model).items()):
+            learned.update(name.encode() + module.learned.detach().float().cpu().numpy().tobytes())
+        return learned.hexdigest()
+
+
+def _packed(conditions: Conditions) -> Entry:
+    """Float32 holds every value of a smaller type exactly."""
+    parts = [one for one in (conditions.embeddings, conditions.pooled) if one is not None]
+    flat = torch.cat([part.float().flatten() for part in parts])
+    shapes = tuple(",".join(map(str, part.shape)) for part in parts)
+    return Entry(flat.numpy(), steps=shapes)
+
+
+def _unpacked(entry: Entry, dtype: torch.dtype) -> Conditions:
+    shapes = [tuple(map(int, shape.split(","))) for shape in entry.steps]
+    sizes = [torch.Size(shape).numel() for shape in shapes]
+    flat = torch.from_numpy(entry.vector).to(dtype).split(sizes)
+    return Conditions(*(part.reshape(shape) for part, shape in zip(flat, shapes, strict=True)))
+
+
+def encode_latents(
+    examples: Examples,
+    encodings: Encodings,
+    resolution: int,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    rank: int = 0,
+    world: int = 1,
+) -> Tensor:
+    """``(N, 2C, h, w)`` float32 moments of all images, on the CPU; each process encodes its share.
+
+    Mean and variance are kept, not a sample, so that every step draws its own latent. The images
+    that are encoded together are the same however many processes there are, and so are the bits.
+
+    Raises:
+        PreflightError: Images that cannot be read; all are listed.
+    """
+    channels, height, width = encodings.model.latent_shape(resolution)
+    total = len(examples)
+    moments = torch.zeros(total, 2 * channels, height, width)
+    problems: list[str] = []
+    for start in range(rank * _ENCODED_TOGETHER, total, world * _ENCODED_TOGETHER):
+        rows = slice(start, start + _ENCODED_TOGETHER)
+        try:
+            moments[rows] = encodings.latents(examples, rows, resolution)
+        except PreflightError as error:
+            problems += error.problems
+        if progress is not None:
+            progress(min(start + world * _ENCODED_TOGETHER, total), total)
+    if world > 1:
+        problems = gather_object(problems)
+    if problems:
+        raise PreflightError(problems, fix="replace or remove these images")
+    return moments if world == 1 else _summed(moments, encodings.model.device)
+
+
+def _summed(shares: Tensor, device: torch.device) -> Tensor:
+    """The shares of all processes, each zero where the others are not, in parts that fit."""
+    parts = torch.split(shares, _SUMMED_TOGETHER)
+    return torch.cat([reduce(part.to(device), reduction="sum").cpu() for part in parts])
+
+
+def encode_texts(
+    texts: Sequence[str],
+    encodings: Encodings,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Conditions]:
+    """Distinct text to its condition."""
+    found = {}
+    unique = sorted(set(texts))
+    for done, text in enumerate(unique, start=1):
+        found[text] = encodings.text(text)
+        if progress is not None:
+            progress(done, len(unique))
+    return found

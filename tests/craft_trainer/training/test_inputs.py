@@ -1,0 +1,112 @@
+"""What was encoded once is not encoded again, and is the same; text encoders make room."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+
+from cas_metric.embedding.cache import EmbeddingCache
+from craft_trainer.bases import loading as models
+from craft_trainer.bases import tokens
+from craft_trainer.bases.base import DiffusionModel
+from craft_trainer.data.dataset import read_examples
+from craft_trainer.data.encoding import Encodings, encode_latents, encode_texts
+from craft_trainer.diffusion.conditions import Conditions
+from craft_trainer.training import trainer
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """One entry for every batch of images that a VAE encodes, and for every text."""
+    from craft_trainer.bases.stable_diffusion import StableDiffusion
+
+    calls: list[str] = []
+    images, texts = DiffusionModel.encode_images, StableDiffusion.encode_prompts
+    monkeypatch.setattr(
+        DiffusionModel, "encode_images", lambda *a: (calls.append("images"), images(*a))[1]
+    )
+    monkeypatch.setattr(
+        StableDiffusion, "encode_prompts", lambda *a: (calls.append("texts"), texts(*a))[1]
+    )
+    return calls
+
+
+def test_encodings_come_from_the_store_bit_for_bit(
+    base: Path, images: Path, tmp_path: Path, counted: list[str]
+) -> None:
+    model = models.load_model(str(base), device=CPU)
+    examples = read_examples(images, None)
+    with EmbeddingCache(tmp_path) as cache:
+        own = Encodings(cache, "base", model)
+        first = encode_latents(examples, own, 32), encode_texts(examples.prompts, own)
+        assert counted == ["images"] * 2 + ["texts"] * 6  # six images, four at once
+        again = encode_latents(examples, own, 32), encode_texts(examples.prompts, own)
+        assert len(counted) == 8
+        torch.testing.assert_close(first[0], again[0], atol=0, rtol=0)
+        for text, condition in first[1].items():
+            found = again[1][text].embeddings
+            torch.testing.assert_close(condition.embeddings, found, atol=0, rtol=0)
+        encode_latents(examples, own, 16)
+        encode_latents(examples, Encodings(cache, "another base", model), 32)
+        assert counted[8:] == ["images"] * 4
+        initial = tokens.initial_tokens(model, ["Cardiomegaly"])
+        tokens.attach_tokens(model, initial)
+        encode_texts(examples.prompts[:1], own)  # a token changes what a text may become
+        assert counted[12:] == ["texts"]
+
+
+@pytest.mark.parametrize("pooled", [None, torch.randn(1, 3)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_condition_survives_the_store(
+    tmp_path: Path, dtype: torch.dtype, pooled: torch.Tensor | None
+) -> None:
+    class Model:
+        device, tokens, towers, reading = CPU, {}, (), DiffusionModel.reading
+        text_encoders: ClassVar[list[Any]] = []
+
+        def encode_prompts(self, _: Any) -> Conditions:
+            return Conditions(torch.randn(1, 4, 5), pooled)
+
+    model: Any = Model()
+    model.dtype = dtype
+    with EmbeddingCache(tmp_path) as cache:
+        made, found = (Encodings(cache, "base", model).text("a") for _ in range(2))
+    assert found.embeddings.dtype == dtype
+    torch.testing.assert_close(made.embeddings, found.embeddings, atol=0, rtol=0)
+    assert (found.pooled is None) == (pooled is None)
+    if pooled is not None:
+        torch.testing.assert_close(made.pooled, found.pooled, atol=0, rtol=0)
+
+
+def test_stages_and_runs_share_what_was_encoded(
+    settings: Any, tmp_path: Path, counted: list[str]
+) -> None:
+    stage = {"method": "lora", "steps": 1}
+    said: list[str] = []
+    for name in ("one", "two"):
+        config = settings(stage, stage, output=str(tmp_path / name))
+        trainer.train_stages(
+            config, cache=tmp_path / "cache", progress=lambda what, *_: said.append(what)
+        )
+    assert counted.count("images") == 2
+    assert counted.count("texts") == 6
+    assert {"encoding images", "encoding texts"} <= set(said)
+
+
+def test_text_encoders_leave_the_device_and_come_back_to_read(base: Path) -> None:
+    model = models.load_model(str(base), device=CPU)
+    moves: list[str] = []
+    (encoder,) = model.text_encoders
+    moving = encoder.to
+    encoder.to = lambda where: (moves.append(str(where)), moving(where))[1]
+    expected = model.encode_prompts(["a film"]).embeddings
+    model.put_texts_away()
+    with model.reading():
+        found = model.encode_prompts(["a film"]).embeddings
+    torch.testing.assert_close(found, expected, atol=0, rtol=0)
+    assert moves == ["cpu", "cpu", "cpu"]  # away, to the device of the denoiser, and home

@@ -1,0 +1,60 @@
+"""A tracker gets names, the configuration, curves and sheets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from accelerate.tracking import GeneralTracker
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from craft_trainer.training import trainer
+
+LORA = {"method": "lora", "steps": 2}
+
+
+def test_tensorboard_has_curves_configuration_and_sheets(settings: Any) -> None:
+    config = settings(LORA, tracker="tensorboard", validation={"every": 2, "images": 2})
+    trainer.train_stages(config, cache="none")
+    events = EventAccumulator(str(config.output / "1-lora"), size_guidance={"images": 0})
+    events.Reload()
+    assert "loss/diffusion" in events.Tags()["scalars"]
+    text = events.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert "method: lora" in text
+    (image,) = events.Images("samples/step")
+    assert (image.width, image.height) == (32, 16)
+
+
+def test_another_tracker_gets_project_run_configuration_and_images(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+
+    class Tracker(GeneralTracker):
+        name, requires_logging_directory, tracker = "wandb", False, None
+
+        def __init__(self, run_name: str, **options: Any) -> None:
+            super().__init__()
+            told.append((run_name, options["name"]))
+
+        def store_init_configuration(self, values: dict[str, Any]) -> None:
+            told.append(values)
+
+        def log(self, values: dict[str, Any], step: int | None = None, **_: Any) -> None:
+            pass
+
+        def log_images(self, values: dict[str, Any], step: int, **options: Any) -> None:
+            told.append((values, step, options))
+
+    monkeypatch.setattr("accelerate.accelerator.LOGGER_TYPE_TO_CLASS", {"wandb": Tracker})
+    monkeypatch.setattr("accelerate.accelerator.filter_trackers", lambda *_: ["wandb"])
+    own = {"project": "films", "run": "first"}
+    config = settings(LORA, tracking=own, tracker="wandb", validation={"every": 1, "images": 2})
+    trainer.train_stages(config, cache="none")
+    (names, values, *sheets) = told
+    assert names == ("films", "first/1-lora")
+    assert (values["stages.0.method"], values["sampling.steps"]) == ("lora", 3)
+    assert [step for _, step, _ in sheets] == [1, 2]
+    pixels = sheets[0][0]["samples/step"]
+    assert (pixels.shape, pixels.dtype, sheets[0][2]) == ((1, 16, 32, 3), np.uint8, {})
