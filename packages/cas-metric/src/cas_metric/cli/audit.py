@@ -50,28 +50,12 @@ app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 @app.command(help=HELP, epilog=EPILOG, no_args_is_help=True)
 @ask.asks
 def audit(
-    sources: Annotated[
-        list[str],
-        typer.Argument(metavar="SOURCE...", help="Runs, manifests or folders; NAME=PATH to name."),
-    ],
+    sources: ask.Sources,
     asking: ask.Asking,
-    domain: Annotated[
-        str | None,
-        typer.Option(
-            help="Classes and checklists: a domain pack (`cas domains list`) or a YAML file. "
-            "Default: what the sources say.",
-            metavar="NAME",
-        ),
-    ] = None,
+    domain: ask.Domain = None,
     seed: ask.Seed = None,
-    cases: Annotated[
-        int | None,
-        typer.Option(
-            help="Audit only N randomly drawn cases, the same for all methods.",
-            metavar="N",
-            min=1,
-        ),
-    ] = None,
+    cases: ask.Cases = None,
+    draw_seed: ask.DrawSeed = protocol.BOOTSTRAP_SEED,
     control: Annotated[
         bool,
         typer.Option("--control", help="Also ask for the checklist of another class."),
@@ -92,7 +76,6 @@ def audit(
             metavar="AUDIT",
         ),
     ] = None,
-    draw_seed: ask.DrawSeed = protocol.BOOTSTRAP_SEED,
     out: Annotated[
         Path | None,
         typer.Option(
