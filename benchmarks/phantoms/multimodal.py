@@ -122,8 +122,8 @@ def _features(path: Path, found: Sequence[ask.Picture]) -> np.ndarray:
 class Trainer:
     """The model, its pictures, and the loss of a step."""
 
-    def __init__(self, scratch: Path, scale: float) -> None:
-        self.model, self.processor = build(SEED)
+    def __init__(self, scratch: Path, out: Path, scale: float) -> None:
+        self.model, self.processor = begun(out / "untrained")
         self.store = Store(scratch, scale)
         self.tokenizer = self.processor.tokenizer
         self.image = self.tokenizer.convert_tokens_to_ids(IMAGE)
@@ -275,6 +275,17 @@ class Trainer:
         (out / "training.json").write_text(json.dumps(told, indent=2) + "\n")
 
 
+def begun(folder: Path) -> tuple[Any, Any]:
+    """The untrained model, kept in ``folder``: its tokenizer takes half a minute."""
+    from transformers import AutoProcessor, LlavaForConditionalGeneration
+
+    if not folder.exists():
+        save(*build(SEED), folder)
+    model = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+    model.model.vision_tower.requires_grad_(False)
+    return model.train(), AutoProcessor.from_pretrained(folder)
+
+
 def main() -> None:
     """Train phantom-llava."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -286,7 +297,9 @@ def main() -> None:
     add_machine(parser)
     options = parser.parse_args()
     set_machine(options)
-    Trainer(options.scratch, options.scale).run(options.steps, options.rate, options.out)
+    Trainer(options.scratch, options.out, options.scale).run(
+        options.steps, options.rate, options.out
+    )
 
 
 if __name__ == "__main__":

@@ -126,7 +126,7 @@ def judge(domain: str, label: str, count: int) -> Request:
 
 def described(one: Picture) -> dict[str, Any]:
     """The true answer to :func:`describe`."""
-    return dict(facts(one.spec))
+    return dict(facts(_as_drawn(one)))
 
 
 def audited(one: Picture, domain: str, checklist: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 #: Scores of an image that a run brings along.
-SCORES: Final = ("ccs", "cas", "alignment")
+SCORES: Final = ("ccs", "dd", "cas", "alignment")
 #: Table of a run's ``cas-v2``, which holds ``alignment``.
 _CALIBRATED: Final = "calibrated.parquet"
 #: Columns of the table; ``path`` and ``window`` say how to read the image, ``case`` what it is of.

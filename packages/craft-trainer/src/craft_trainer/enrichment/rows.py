@@ -62,7 +62,7 @@ class Choice:
             InputError: No row is of the generation seed.
         """
         rows = manifest.rows
-        kept = range(len(rows))[: self.limit]
+        kept = list(range(len(rows))[: self.limit])
         if self.seed is not None:
             found = rows["seed"].fillna(self.seed) == self.seed
             kept = [row for row in kept if found.iloc[row]]
