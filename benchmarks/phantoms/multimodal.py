@@ -21,6 +21,12 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from transformers import (
+    AutoImageProcessor,
+    AutoModel,
+    AutoProcessor,
+    LlavaForConditionalGeneration,
+)
 
 from benchmarks.phantoms import questions as ask
 from benchmarks.phantoms.llava import IMAGE, LAYERS, PATCHES, TOWER, build, save, text_of
@@ -71,11 +77,12 @@ class Store:
         parts = []
         for domain in DOMAINS:
             count = int(COUNTS[domain] * scale)
-            found = [_picture(domain, number) for number in range(count)]
-            parts.append(_features(scratch / f"{domain}-{count}.npy", found))
-            for one in found:
-                object.__setattr__(one, "pixels", None)  # hundreds of megabytes, used no more
-            self.pictures += found
+            path = scratch / f"{domain}-{count}.npy"
+            if not path.exists():
+                _write_features(path, [_picture(domain, number) for number in range(count)])
+            parts.append(np.load(path, mmap_mode="r+"))
+            # Pixels are no longer wanted, only what is true of them.
+            self.pictures += [_picture(domain, number, drawn=False) for number in range(count)]
             self.domains += [domain] * count
         self._parts = parts
         self._starts = np.cumsum([0, *map(len, parts)])
@@ -93,30 +100,26 @@ class Store:
         return torch.stack(found).float()
 
 
-def _picture(domain: str, number: int) -> ask.Picture:
+def _picture(domain: str, number: int, *, drawn: bool = True) -> ask.Picture:
     classes = renderer(domain).classes
     kind = KINDS[number // len(classes) % len(KINDS)]
-    return ask.picture(domain, classes[number % len(classes)], kind, SEED, number)
+    return ask.picture(domain, classes[number % len(classes)], kind, SEED, number, drawn=drawn)
 
 
 @torch.inference_mode()
-def _features(path: Path, found: Sequence[ask.Picture]) -> np.ndarray:
-    if not path.exists():
-        from transformers import AutoImageProcessor, AutoModel
-
-        tower = AutoModel.from_pretrained(TOWER, dtype=torch.float32).vision_model.eval()
-        process = AutoImageProcessor.from_pretrained(TOWER)
-        kept = np.empty((len(found), PATCHES, len(LAYERS) * tower.config.hidden_size), np.float16)
-        for start in range(0, len(found), 64):
-            some = [one.pixels for one in found[start : start + 64]]
-            pixels = process(some, return_tensors="pt")["pixel_values"]
-            states = tower(pixels, output_hidden_states=True).hidden_states
-            made = torch.cat([states[layer] for layer in LAYERS], dim=-1)
-            kept[start : start + 64] = made.numpy()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(path.with_suffix(".partial.npy"), kept)
-        path.with_suffix(".partial.npy").rename(path)
-    return np.load(path, mmap_mode="r+")
+def _write_features(path: Path, found: Sequence[ask.Picture]) -> None:
+    """What the tower makes of pictures, ``(N, PATCHES, width)`` float16."""
+    tower = AutoModel.from_pretrained(TOWER, dtype=torch.float32).vision_model.eval()
+    process = AutoImageProcessor.from_pretrained(TOWER)
+    kept = np.empty((len(found), PATCHES, len(LAYERS) * tower.config.hidden_size), np.float16)
+    for start in range(0, len(found), 64):
+        some = [one.pixels for one in found[start : start + 64]]
+        pixels = process(some, return_tensors="pt")["pixel_values"]
+        states = tower(pixels, output_hidden_states=True).hidden_states
+        kept[start : start + 64] = torch.cat([states[layer] for layer in LAYERS], dim=-1).numpy()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path.with_suffix(".partial.npy"), kept)
+    path.with_suffix(".partial.npy").rename(path)
 
 
 class Trainer:
@@ -277,8 +280,6 @@ class Trainer:
 
 def begun(folder: Path) -> tuple[Any, Any]:
     """The untrained model, kept in ``folder``: its tokenizer takes half a minute."""
-    from transformers import AutoProcessor, LlavaForConditionalGeneration
-
     if not folder.exists():
         save(*build(SEED), folder)
     model = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)

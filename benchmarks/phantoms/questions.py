@@ -43,31 +43,33 @@ class Picture:
     """A drawing and its truth.
 
     Attributes:
-        pixels: ``(64, 64, 3)`` uint8.
+        pixels: ``(64, 64, 3)`` uint8; None where only the truth is wanted.
         spec: What is drawn.
         drawn: Class of the sign that is seen; none where the sign was taken out.
         damaged: Whether pixels were spoilt.
     """
 
-    pixels: np.ndarray
+    pixels: np.ndarray | None
     spec: FindingSpec
     drawn: str | None
     damaged: bool = False
 
 
-def picture(domain: str, label: str, kind: str, *numbers: int) -> Picture:
+def picture(domain: str, label: str, kind: str, *numbers: int, drawn: bool = True) -> Picture:
     """A phantom, ``kind`` being faithful, missing or damaged; numbers as for ``generator``."""
     artist = renderer(domain)
     rng = generator(domain, label, *numbers)
     spec = artist.sample(label, rng)
     if kind == "missing" and artist.remove_finding(spec) != spec:
         bare = artist.remove_finding(spec)
-        return Picture(artist.render(bare), bare, NORMAL.get(domain))
+        return Picture(artist.render(bare) if drawn else None, bare, NORMAL.get(domain))
+    if kind == "damaged" and not drawn:
+        return Picture(None, spec, label, damaged=True)
     if kind == "damaged":
         name = str(rng.choice(list(DAMAGE)))
         made = failures.FAILURES[name](artist, spec, rng, float(rng.uniform(*DAMAGE[name])))
         return Picture(made.image, spec, label, damaged=True)
-    return Picture(artist.render(spec), spec, label)
+    return Picture(artist.render(spec) if drawn else None, spec, label)
 
 
 # -- questions ------------------------------------------------------------------------------------
@@ -206,7 +208,8 @@ def examples() -> Iterator[tuple[Request, str]]:
         drafts = draft(domain)
         yield drafts[label], dumped(drafted(domain, label))
         for number in range(60):
-            one = picture(domain, label, "missing" if number < 2 else "faithful", 9, number)
+            kind = "missing" if number < 2 else "faithful"
+            one = picture(domain, label, kind, 9, number, drawn=False)
             yield report(domain), dumped(reported(one))
             yield audit(domain, label), dumped(audited(one, domain, label))
             if number >= 2:
