@@ -70,7 +70,7 @@ def scores(
     score(folder / "made", folder / "real" / "test").save(run)
     rows = pd.read_csv(run / "per_image.csv").set_index("id").loc[right.index]
     table = rows[["cas", "ccs", "dd", "sfs", "vdc"]].rename(columns=str.upper)
-    asking = Asking(mllm, repairs=0, max_tokens=200)
+    asking = Asking(mllm, repairs=0)
     reports = audit([str(run)], asking, report=True).tables["reports"].set_index("id")
     table["report"] = reports["support"]
     items = audit([str(run)], asking).tables["audit"]

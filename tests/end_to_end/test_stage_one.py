@@ -38,7 +38,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(app: Any, *words: object) -> dict[str, Any]:
     given = [*map(str, words), "--mllm", "phantom-llava", "--offline", "--json"]
-    done = CliRunner().invoke(app, [*given, "--max-tokens", "200", "--repairs", "0"])
+    done = CliRunner().invoke(app, [*given, "--repairs", "0"])
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
     assert done.exit_code in (0, 3), done.output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +12,8 @@ from cas_metric.mllm.types import Model
 
 #: The embedded model, as a directory beside the embedded encoders.
 PHANTOM: Final = "phantom-llava"
+#: Tokens of its longest answer and some more: one that it does not end itself is no answer.
+_LONGEST: Final = 200
 _EMBEDDED: Final = Path(__file__).parent.parent / "phantoms" / "weights" / PHANTOM
 
 
@@ -47,7 +50,8 @@ def open_model(
     if spec == PHANTOM:
         from cas_metric.mllm.local import LocalModel
 
-        model = LocalModel(_EMBEDDED, settings, device=device, dtype=dtype, name=spec)
+        bounded = replace(settings, max_tokens=min(settings.max_tokens, _LONGEST))
+        model = LocalModel(_EMBEDDED, bounded, device=device, dtype=dtype, name=spec)
         model.notes = (f"{PHANTOM} was trained on drawings: of real images it says nothing",)
         return model
     if colon and name and scheme == "openai":

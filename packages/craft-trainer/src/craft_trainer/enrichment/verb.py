@@ -48,9 +48,6 @@ def enrich(
 
     Raises:
         CasError: Rows or domain must be corrected, or the model is not available.
-
-    Examples:
-        >>> result = enrich("real/train", "phantom-llava")  # doctest: +SKIP
     """
     if checklists == (source is not None):
         raise InputError(
