@@ -46,6 +46,10 @@ SEED = 5
 #: Sequences of a step: images, of which every third is audited whole; rankings; text alone.
 IMAGES, RANKINGS, DESCRIBED, DRAFTED = 14, 4, 2, 1
 ITEMS = 3
+#: In the second phase (--focused): items of an image, every how many images it is described and
+#: reported on, and how much rankings weigh. What is seen is learned long before items are held
+#: against it.
+FOCUSED_ITEMS, FOCUSED_WORDS, RANKING_WEIGHTS = 8, 3, (0.3, 0.8)
 #: One word weighs as much as so many of an object.
 WORD = 4.0
 
@@ -125,7 +129,8 @@ def _write_features(path: Path, found: Sequence[ask.Picture]) -> None:
 class Trainer:
     """The model, its pictures, and the loss of a step."""
 
-    def __init__(self, scratch: Path, out: Path, scale: float) -> None:
+    def __init__(self, scratch: Path, out: Path, scale: float, focused: bool = False) -> None:
+        self.focused = focused
         self.model, self.processor = begun(out / "untrained")
         self.store = Store(scratch, scale)
         self.tokenizer = self.processor.tokenizer
@@ -155,12 +160,14 @@ class Trainer:
         for place, row in enumerate(rows.tolist()):
             one, domain = self.store.pictures[row], self.store.domains[row]
             made = Packed([row], self.asked(ask.report(domain))[:2])
-            made.blocks.append(self.block(ask.report(domain), ask.reported(one), 2))
-            if one.drawn == one.spec.label and not one.damaged:
+            worded = not self.focused or place % FOCUSED_WORDS == 1
+            if worded:
+                made.blocks.append(self.block(ask.report(domain), ask.reported(one), 2))
+            if worded and one.drawn == one.spec.label and not one.damaged:
                 request = ask.describe(domain, one.spec.label)
                 made.blocks.append(self.block(request, ask.described(one), 2))
             classes = renderer(domain).classes
-            for number in range(ITEMS):
+            for number in range(FOCUSED_ITEMS if self.focused else ITEMS):
                 label = one.drawn if number % 2 == 0 and one.drawn else str(rng.choice(classes))
                 requests = ask.graded(domain, label)
                 item = int(rng.integers(len(requests)))
@@ -211,7 +218,7 @@ class Trainer:
             "rank": self._loss(list(self.rankings(rng))),
             "text": self._loss(list(self.texts(rng))),
         }
-        total = parts["image"] + 0.3 * parts["rank"] + 0.15 * parts["text"]
+        total = parts["image"] + RANKING_WEIGHTS[self.focused] * parts["rank"] + 0.15 * parts["text"]
         return {"total": total, **parts}
 
     def _loss(self, sequences: Sequence[Packed]) -> Tensor:
@@ -295,10 +302,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the pictures")
+    parser.add_argument("--focused", action="store_true", help="second phase: items, rankings")
     add_machine(parser)
     options = parser.parse_args()
     set_machine(options)
-    Trainer(options.scratch, options.out, options.scale).run(
+    Trainer(options.scratch, options.out, options.scale, options.focused).run(
         options.steps, options.rate, options.out
     )
 
