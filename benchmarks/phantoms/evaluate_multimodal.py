@@ -43,9 +43,7 @@ def pictures(domain: str, count: int, folder: Path) -> list[tuple[ask.Picture, P
 
 def said(requests: Sequence[Request], mllm: str) -> list[Answer]:
     """The answers; a faulty one is not asked for again, since greedy decoding repeats it."""
-    return list(
-        put_questions(requests, Asking(mllm, repairs=0, cache="none")).answers
-    )
+    return list(put_questions(requests, Asking(mllm, repairs=0, cache="none")).answers)
 
 
 def _shown(request: Request, path: Path) -> Request:

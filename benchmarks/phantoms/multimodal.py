@@ -218,7 +218,9 @@ class Trainer:
             "rank": self._loss(list(self.rankings(rng))),
             "text": self._loss(list(self.texts(rng))),
         }
-        total = parts["image"] + RANKING_WEIGHTS[self.focused] * parts["rank"] + 0.15 * parts["text"]
+        total = (
+            parts["image"] + RANKING_WEIGHTS[self.focused] * parts["rank"] + 0.15 * parts["text"]
+        )
         return {"total": total, **parts}
 
     def _loss(self, sequences: Sequence[Packed]) -> Tensor:
