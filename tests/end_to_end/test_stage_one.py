@@ -18,7 +18,7 @@ from cas_metric.phantoms.dataset import write_generated_set, write_phantom_datas
 from craft_trainer.cli import enrich
 
 #: Enough to tell a model that looks from one that does not; what it can do is in the results pages.
-IMAGES = 8
+IMAGES = 4
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +73,8 @@ def test_checklists_of_classes_without_one(tmp_path: Path) -> None:
 
 def test_audits_tell_right_from_wrong(world: Path, tmp_path: Path) -> None:
     sets = (world / "faithful", world / "wrong")
-    found = run(audit.app, *sets, "--cases", 4, "--out", tmp_path / "verdicts")
-    assert [one["images"] for one in found["methods"]] == [4, 4]
+    found = run(audit.app, *sets, "--cases", 2, "--out", tmp_path / "verdicts")
+    assert [one["images"] for one in found["methods"]] == [2, 2]
     assert sum(one["unanswered"] for one in found["methods"]) <= 2
     graded = run(audit.app, *sets, "--graded", "--out", tmp_path / "graded")["graded"]
     assert graded["sources"] == {"logits": 2 * IMAGES * 5}
@@ -86,7 +86,7 @@ def test_audits_tell_right_from_wrong(world: Path, tmp_path: Path) -> None:
 
 
 def test_the_judge_ranks(world: Path, tmp_path: Path) -> None:
-    words = (f"good={world / 'faithful'}", f"bad={world / 'wrong'}", "--cases", 6)
+    words = (f"good={world / 'faithful'}", f"bad={world / 'wrong'}", "--cases", 3)
     found = run(judge.app, *words, "--out", tmp_path / "judge")
     rankings = pd.read_csv(tmp_path / "judge" / "rankings.csv")
     assert set(rankings["method"]) == {"good", "bad"}
