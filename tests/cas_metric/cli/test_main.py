@@ -121,7 +121,11 @@ def test_the_verbs_that_ask_a_model_take_the_same_options() -> None:
         group = typer.main.get_command(program)
         command = group.get_command(typer.Context(group), verb)
         options = {one.name: (one.opts, one.default, one.help) for one in command.params}
-        taken.append({name: options[name] for name in ("mllm", *asking._OPTIONS)})
+        shared = ("mllm", "domain", "seed", "cases", "draw_seed", "as_json", *asking._OPTIONS)
+        taken.append({name: options[name] for name in shared})
+        taken[-1]["order"] = [name for name in options if name in shared]
+        (given,) = (one for one in command.params if one.param_type_name == "argument")
+        assert (options["out"][:2], given.metavar[:6]) == ((["--out"], None), "SOURCE")
     assert taken[0] == taken[1] == taken[2]
     fields = {field.name: field.default for field in dataclasses.fields(asking.Asking)}
     del fields["spec"]

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from PIL import Image
 from tests.support.enriching import (
     GOOD,
@@ -235,18 +236,41 @@ class TestPreflight:
         assert not server.calls
 
     def test_a_pack_without_schema(self, server, train, tmp_path):
+        values = load_domain("chexpert").model_dump(mode="json", exclude={"prompt_schema"})
+        pack = tmp_path / "bare.yaml"
+        pack.write_text(yaml.safe_dump(values), encoding="utf-8")
         with pytest.raises(InputError, match="has no prompt_schema"):
-            enrich(train, tmp_path / "out", "--domain", "phantom-chexpert")
+            enrich(train, tmp_path / "out", "--domain", str(pack))
 
     def test_usage(self, server, train, tmp_path):
-        with pytest.raises(InputError, match="takes no TRAIN"):
+        with pytest.raises(InputError, match="takes no SOURCE"):
             enrich(train, tmp_path / "out", "--checklists")
         with pytest.raises(InputError, match="one price of two"):
             enrich(train, tmp_path / "out", "--price-in", "1")
 
-    def test_limit(self, server, train, tmp_path):
-        enrich(train, tmp_path / "out", "--limit", "3")
-        assert len(read_manifest(tmp_path / "out")) == len(server.calls) == 3
+    def test_the_old_spelling_of_limit(self, server, train, tmp_path):
+        done = enrich(train, tmp_path / "out", "--limit", "3")
+        found = read_manifest(tmp_path / "out")
+        assert len(found) == len(server.calls) == 3
+        assert found.rows["id"].tolist() == read_manifest(train).rows["id"].tolist()[:3]
+        assert "--limit is deprecated" in done.stderr
+
+    def test_cases_are_drawn_and_stay_in_order(self, server, train, tmp_path):
+        enrich(train, tmp_path / "a", "--cases", "4")
+        enrich(train, tmp_path / "b", "--cases", "4", "--draw-seed", "1")
+        every = read_manifest(train).rows["id"].tolist()
+        drawn = [read_manifest(tmp_path / name).rows["id"].tolist() for name in "ab"]
+        assert all(one == [key for key in every if key in one] for one in drawn)
+        assert [len(one) for one in drawn] == [4, 4]
+        assert drawn[0] != drawn[1]
+
+    def test_only_images_of_a_generation_seed(self, server, train, tmp_path):
+        table = pd.read_csv(train / "metadata.csv").assign(seed=[0, 1] * 4)
+        table.to_csv(train / "metadata.csv", index=False)
+        enrich(train, tmp_path / "out", "--seed", "1")
+        assert read_manifest(tmp_path / "out").rows["seed"].tolist() == [1] * 4
+        with pytest.raises(InputError, match="no image is of seed 7"):
+            enrich(train, tmp_path / "out", "--seed", "7")
 
 
 def test_a_killed_run_pays_for_nothing_twice(tmp_path):

@@ -5,17 +5,12 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 
-from cas_metric.cli.common import CountProgress, console_err
-from cas_metric.mllm import asking as mllm
-from cas_metric.mllm.asking import Asked
+from cas_metric.cli.common import console_err
 from cas_metric.mllm.asking import Asking as Asking
-
-if TYPE_CHECKING:
-    from cas_metric.mllm import Request
 
 ASKING: Final = "Asking the model"
 
@@ -23,7 +18,8 @@ Mllm = Annotated[
     str,
     typer.Option(
         help="openai:MODEL, behind any server with OpenAI's chat-completions interface "
-        "(CAS_MLLM_BASE_URL, CAS_MLLM_API_KEY), or local:DIR or local:OWNER/NAME.",
+        "(CAS_MLLM_BASE_URL, CAS_MLLM_API_KEY); local:DIR or local:OWNER/NAME; or phantom-llava, "
+        "the embedded one, which reads nothing but phantoms.",
         rich_help_panel=ASKING,
         metavar="SPEC",
     ),
@@ -111,9 +107,26 @@ AnswerCache = Annotated[
 ]
 
 
+Sources = Annotated[
+    list[str],
+    typer.Argument(metavar="SOURCE...", help="Runs, manifests or folders; NAME=PATH to name."),
+]
+Domain = Annotated[
+    str | None,
+    typer.Option(
+        help="Domain pack (`cas domains list`) or a YAML file. Default: what the sources say.",
+        metavar="NAME",
+    ),
+]
 Seed = Annotated[
     int | None,
     typer.Option(help="Take only images of this generation seed.", metavar="N", min=0),
+]
+Cases = Annotated[
+    int | None,
+    typer.Option(
+        help="Take only N randomly drawn cases, the same for all methods.", metavar="N", min=1
+    ),
 ]
 DrawSeed = Annotated[
     int,
@@ -140,6 +153,20 @@ Offline = Annotated[
     typer.Option("--offline", help="Never use the network.", rich_help_panel=ASKING),
 ]
 
+PriceIn = Annotated[
+    float | None,
+    typer.Option(
+        help="Price of a million input tokens, to count the cost.",
+        rich_help_panel=ASKING,
+        metavar="P",
+        min=0,
+    ),
+]
+PriceOut = Annotated[
+    float | None,
+    typer.Option(help="The same of output tokens.", rich_help_panel=ASKING, metavar="P", min=0),
+]
+
 #: Options of every verb that asks, and their defaults; the names are those of :class:`Asking`.
 _OPTIONS: Final[dict[str, tuple[Any, Any]]] = {
     "base_url": (BaseUrl, None),
@@ -156,6 +183,8 @@ _OPTIONS: Final[dict[str, tuple[Any, Any]]] = {
     "device": (Device, "auto"),
     "dtype": (Dtype, "auto"),
     "offline": (Offline, False),
+    "price_in": (PriceIn, None),
+    "price_out": (PriceOut, None),
 }
 
 
@@ -183,14 +212,6 @@ def asks(function: Callable[..., None]) -> Callable[..., None]:
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {one.name: one.annotation for one in parameters}
     return command
-
-
-def put_questions(requests: Sequence[Request], asking: Asking, what: str) -> Asked:
-    """:func:`cas_metric.mllm.asking.put_questions` with a progress bar and notes on stderr."""
-    with CountProgress(what) as bar:
-        asked = mllm.put_questions(requests, asking, bar)
-    say_all(asked.notes)
-    return asked
 
 
 def say_all(notes: Sequence[str]) -> None:

@@ -26,14 +26,20 @@ evaluator that looks from one that agrees. Where a source is a run, agreement wi
 
 `--graded` puts every item as a question of its own and scores it with P(yes) (VQAScore).
 
+`--report` puts no item: the model reports on the image in free words, rules read which classes the
+report names, denies or doubts, and the support that it gives to the label is held beside CCS, DD
+and CAS.
+
 Writes audit.csv and audit.parquet (one row an item, with the evidence given), summary.json and
-report.html.
+report.html; of `--report`, reports.csv and summary.json.
 """
 
 EPILOG = """
 **Examples**
 
 - `cas audit TI=runs/ti CRAFT=runs/craft --mllm openai:gpt-4o --out audit`
+
+- `cas audit demo/faithful --mllm phantom-llava --graded --offline`
 
 - `CAS_MLLM_BASE_URL=http://localhost:8000/v1 cas audit gen/ --domain chexpert --mllm
 openai:lingshu-medical-mllm/Lingshu-7B --control`
@@ -50,28 +56,12 @@ app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 @app.command(help=HELP, epilog=EPILOG, no_args_is_help=True)
 @ask.asks
 def audit(
-    sources: Annotated[
-        list[str],
-        typer.Argument(metavar="SOURCE...", help="Runs, manifests or folders; NAME=PATH to name."),
-    ],
+    sources: ask.Sources,
     asking: ask.Asking,
-    domain: Annotated[
-        str | None,
-        typer.Option(
-            help="Classes and checklists: a domain pack (`cas domains list`) or a YAML file. "
-            "Default: what the sources say.",
-            metavar="NAME",
-        ),
-    ] = None,
+    domain: ask.Domain = None,
     seed: ask.Seed = None,
-    cases: Annotated[
-        int | None,
-        typer.Option(
-            help="Audit only N randomly drawn cases, the same for all methods.",
-            metavar="N",
-            min=1,
-        ),
-    ] = None,
+    cases: ask.Cases = None,
+    draw_seed: ask.DrawSeed = protocol.BOOTSTRAP_SEED,
     control: Annotated[
         bool,
         typer.Option("--control", help="Also ask for the checklist of another class."),
@@ -92,7 +82,13 @@ def audit(
             metavar="AUDIT",
         ),
     ] = None,
-    draw_seed: ask.DrawSeed = protocol.BOOTSTRAP_SEED,
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report",
+            help="Have images reported on, and hold what the reports say against the labels.",
+        ),
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -115,6 +111,7 @@ def audit(
             control=control,
             graded=graded,
             against=against,
+            report=report,
             draw_seed=draw_seed,
             progress=bar,
         )

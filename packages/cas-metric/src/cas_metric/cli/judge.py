@@ -16,10 +16,11 @@ from cas_metric.cli.results import finish
 HELP = """
 Have a multimodal language model rank the images that several methods made of the same cases.
 
-Each METHOD=GEN is a run of `cas score`, a manifest or a folder; images of one case share their
-reference (else their id). The judge sees the target diagnosis, the prompt and the candidates,
-labelled A, B, … in random order, and ranks them by the criteria of the domain (Appendix E). It
-never learns a method's name; only its rankings are used.
+Each SOURCE is a run of `cas score`, a manifest or a folder of images; `NAME=SOURCE` names the
+method, unless one source has several. Images of one case share their reference (else their id).
+The judge sees the target diagnosis, the prompt and the candidates, labelled A, B, … in random
+order, and ranks them by the criteria of the domain (Appendix E). It never learns a method's name;
+only its rankings are used.
 
 Language models favour places. Every case is therefore shown in several orders (`--permutations`)
 in which each method stands in each place equally often, and the report says how often each place
@@ -48,27 +49,12 @@ app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 @app.command(help=HELP, epilog=EPILOG, no_args_is_help=True)
 @ask.asks
 def judge(
-    sources: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="METHOD=GEN...",
-            help="Images of each method; or one manifest with a method column.",
-        ),
-    ],
+    sources: ask.Sources,
     asking: ask.Asking,
-    domain: Annotated[
-        str | None,
-        typer.Option(
-            help="Criteria and classes: a domain pack (`cas domains list`) or a YAML file. "
-            "Default: what the sources say.",
-            metavar="NAME",
-        ),
-    ] = None,
+    domain: ask.Domain = None,
     seed: ask.Seed = None,
-    cases: Annotated[
-        int | None,
-        typer.Option(help="Judge only N randomly drawn cases.", metavar="N", min=1),
-    ] = None,
+    cases: ask.Cases = None,
+    draw_seed: ask.DrawSeed = protocol.BOOTSTRAP_SEED,
     permutations: Annotated[
         int,
         typer.Option(
@@ -78,7 +64,6 @@ def judge(
             min=1,
         ),
     ] = 2,
-    draw_seed: ask.DrawSeed = protocol.BOOTSTRAP_SEED,
     cas: Annotated[
         Path | None,
         typer.Option(

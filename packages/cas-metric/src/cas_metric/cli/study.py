@@ -267,6 +267,25 @@ def export(
     finish(result, None, as_json=as_json)
 
 
+@app.command("import")
+def import_(
+    folder: Folder,
+    table: Annotated[
+        Path, typer.Argument(metavar="CSV", help="REDCap's export of the records, raw values.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Take answers back that were given or corrected in REDCap.
+
+    The project is made of NAME-codebook.csv, the records of NAME-redcap.csv (cas study export
+    --redcap). Every changed record becomes a further revision of its case; one row that is wrong
+    keeps all of them out. The server may keep running.
+    """
+    from cas_metric.verbs import study as verb
+
+    finish(verb.import_answers(folder, table), None, as_json=as_json)
+
+
 @app.command()
 def backup(
     folder: Folder,

@@ -65,6 +65,8 @@ class DomainClass(BaseModel):
         synonyms: Other spellings in which data sets label it: codes, folder names.
         checklist: Attribute to visual description, in table order (§3.1, Tables 7-10); may be
             empty, and then CCS cannot be computed for the class.
+        report_terms: Words by which a report speaks of it, beside name and synonyms; read by
+            ``cas audit --report`` alone.
 
     Examples:
         >>> DomainClass(name="Edema", synonyms=("oedema",)).spellings
@@ -76,6 +78,7 @@ class DomainClass(BaseModel):
     name: Line
     synonyms: tuple[Line, ...] = ()
     checklist: Mapping[Line, Line] = Field(default_factory=dict)
+    report_terms: tuple[Line, ...] = ()
 
     @property
     def spellings(self) -> tuple[str, ...]:

@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cas_metric.errors import InputError
 from cas_metric.mllm.answering import answer_all
 from cas_metric.mllm.cache import AnswerCache
 from cas_metric.mllm.endpoint import Settings
 from cas_metric.mllm.opening import open_model
-from cas_metric.mllm.types import Answer, Options, Request, usage_of
+from cas_metric.mllm.types import Answer, Options, Price, Request, usage_of
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class Asking:
         device: Of a local model.
         dtype: Of a local model.
         offline: Never ask the hub for a local model.
+        price_in: Price of a million input tokens, where it is known.
+        price_out: The same of output tokens.
+
+    Raises:
+        InputError: One price of two is given.
     """
 
     spec: str
@@ -51,6 +57,21 @@ class Asking:
     device: str = "auto"
     dtype: str = "auto"
     offline: bool = False
+    price_in: float | None = None
+    price_out: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.price_in is None) != (self.price_out is None):
+            raise InputError(
+                "one price of two is given", fix="give both --price-in and --price-out"
+            )
+
+    @property
+    def price(self) -> Price | None:
+        """What tokens cost; None where it is not known."""
+        if self.price_in is None or self.price_out is None:
+            return None
+        return Price(self.price_in, self.price_out)
 
 
 @dataclass(frozen=True)
@@ -61,7 +82,7 @@ class Asked:
         answers: One a request, in order.
         model: Identity of the model.
         notes: What the model's server did not take.
-        timing: Seconds, calls and tokens; differs from run to run.
+        timing: Seconds, calls, tokens and what they cost; differs from run to run.
     """
 
     answers: Sequence[Answer]
@@ -114,6 +135,7 @@ def put_questions(
         "from_cache": sum(answer.cached for answer in answers),
         "input_tokens": usage.input_tokens,
         "output_tokens": usage.output_tokens,
+        "cost": asking.price.of(usage) if asking.price else None,
     }
     identity = {"spec": asking.spec, **model.identity}
     return Asked(answers, identity, notes, timing)

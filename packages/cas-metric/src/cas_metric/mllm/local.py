@@ -174,17 +174,13 @@ class LocalModel:
     def _rendered(self, conversation: Conversation, images: list[Any], *, tokenize: bool) -> Any:
         import jinja2
 
-        request = conversation.request
-        system = whole_system(request)
-        turns = [(turn.answer, turn.complaint) for turn in conversation.turns]
-        content = _content(request.captions, images, request.prompt)
-        user = {"role": "user", "content": content}
-        messages = [{"role": "system", "content": [_text(system)]}, user, *_history(turns)]
+        messages = messages_of(conversation, images)
         render = self._tensors if tokenize else self._words
         try:
             return render(messages)
         except jinja2.exceptions.TemplateError:  # templates that know no system prompt
-            user["content"] = [_text(f"{system}\n\n"), *content]
+            system, user = (message["content"] for message in messages[:2])
+            messages[1]["content"] = [_text(f"{system[0]['text']}\n\n"), *user]
             return render(messages[1:])
 
     def _tensors(self, messages: list[dict[str, Any]]) -> Any:
@@ -264,6 +260,18 @@ def _dtype(name: str, device: torch.device) -> torch.dtype:
     if name not in known:
         raise InputError(f"unknown dtype {name!r}", fix=f"auto, {', '.join(known)}")
     return known[name]
+
+
+def messages_of(conversation: Conversation, images: list[Any]) -> list[dict[str, Any]]:
+    """A conversation in the form that chat templates take."""
+    request = conversation.request
+    content = _content(request.captions, images, request.prompt)
+    turns = [(turn.answer, turn.complaint) for turn in conversation.turns]
+    return [
+        {"role": "system", "content": [_text(whole_system(request))]},
+        {"role": "user", "content": content},
+        *_history(turns),
+    ]
 
 
 def _content(captions: tuple[str, ...], images: list[Any], prompt: str) -> list[dict[str, Any]]:

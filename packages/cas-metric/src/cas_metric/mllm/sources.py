@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 #: Scores of an image that a run brings along.
-SCORES: Final = ("ccs", "cas", "alignment")
+SCORES: Final = ("ccs", "dd", "cas", "alignment")
 #: Table of a run's ``cas-v2``, which holds ``alignment``.
 _CALIBRATED: Final = "calibrated.parquet"
 #: Columns of the table; ``path`` and ``window`` say how to read the image, ``case`` what it is of.
@@ -123,15 +123,28 @@ def draw_cases(images: Images, count: int | None, seed: int) -> Images:
         count: How many cases to keep; None keeps all.
         seed: Of the draw.
     """
-    import numpy as np
-
-    cases = sorted(set(images.table["case"]))
-    if count is None or count >= len(cases):
+    cases = set(images.table["case"])
+    chosen = drawn_cases(cases, count, seed)
+    if chosen == cases:
         return images
-    chosen = set(np.random.default_rng(seed).choice(cases, count, replace=False).tolist())
     kept = images.table[images.table["case"].isin(chosen)].reset_index(drop=True)
     note = f"{count} of {len(cases)} cases were drawn at random (seed {seed})"
     return dataclasses.replace(images, table=kept, notes=(*images.notes, note))
+
+
+def drawn_cases(cases: Iterable[str], count: int | None, seed: int) -> set[str]:
+    """``count`` of the cases, drawn at random; all of them for None, or where there are fewer.
+
+    Examples:
+        >>> sorted(drawn_cases(["a", "b", "b"], 5, seed=0))
+        ['a', 'b']
+    """
+    import numpy as np
+
+    known = sorted(set(cases))
+    if count is None or count >= len(known):
+        return set(known)
+    return set(np.random.default_rng(seed).choice(known, count, replace=False).tolist())
 
 
 def _read(path: Path, name: str | None, seed: int | None) -> tuple[Manifest, str]:

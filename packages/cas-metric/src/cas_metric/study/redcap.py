@@ -38,7 +38,8 @@ DICTIONARY_COLUMNS: Final = (
     "Field Annotation",
 )
 _KINDS: Final = {"main": 1, "practice": 2, "repeat": 3}
-_VERDICTS: Final = {"ranked": 1, "cannot-judge": 2, "unanswered": 0}
+#: Verdict to its code.
+VERDICTS: Final = {"ranked": 1, "cannot-judge": 2, "unanswered": 0}
 
 
 def records(details: pd.DataFrame, ratings: pd.DataFrame, methods: list[str]) -> pd.DataFrame:
@@ -67,7 +68,7 @@ def records(details: pd.DataFrame, ratings: pd.DataFrame, methods: list[str]) ->
             "case_key": whole["case"],
             "label": whole["label"],
             "kind": whole["kind"].map(_KINDS),
-            "verdict": whole["verdict"].map(_VERDICTS),
+            "verdict": whole["verdict"].map(VERDICTS),
             **{name: whole[name] for name in ("reason", "note", "seconds", "opened_at")},
             **{name: whole[name] for name in ("submitted_at", "revision")},
         }

@@ -20,6 +20,7 @@ from cas_metric.verbs.audit_graded import (
     graded_summary,
     read_verdicts,
 )
+from cas_metric.verbs.audit_report import audit_reports, refuse_with_reports
 from cas_metric.verbs.inputs import path_name
 from cas_metric.verbs.progress import Progress, counting
 from cas_metric.verbs.result import FolderResult
@@ -44,6 +45,7 @@ def audit(
     control: bool = False,
     graded: bool = False,
     against: str | Path | None = None,
+    report: bool = False,
     draw_seed: int = BOOTSTRAP_SEED,
     progress: Progress | None = None,
 ) -> FolderResult:
@@ -59,6 +61,9 @@ def audit(
         control: Also ask for the checklist of another class.
         graded: Ask for each item apart, and read how sure the model is of yes.
         against: An audit by verdicts, whose audit.csv the graded scores are calibrated against.
+        report: Have every image reported on in place of judging items, and hold what the
+            report says against the label: see
+            :func:`cas_metric.verbs.audit_report.audit_reports`.
         draw_seed: Seed of the drawn cases and of the other classes.
         progress: Told after every answer.
 
@@ -84,10 +89,15 @@ def audit(
     from cas_metric.mllm.graded import graded_requests, graded_rows
     from cas_metric.mllm.sources import draw_cases, read_images, split_source
 
-    if against is not None and not graded:
+    if against is not None and not graded and not report:
         raise InputError("--against calibrates graded scores", fix="add --graded")
+    if report:
+        refuse_with_reports(control=control, graded=graded, against=against)
     verdicts = None if against is None else read_verdicts(Path(against))
     images = draw_cases(read_images(sources, domain=domain, seed=seed), cases, draw_seed)
+    asking = mllm if isinstance(mllm, Asking) else Asking(mllm)
+    if report:
+        return audit_reports(sources, images, asking, progress=progress)
     table, pack = images.table, images.domain
     put, read = (graded_requests, graded_rows) if graded else (audit_requests, audit_rows)
     own = table["label"].tolist()
@@ -96,7 +106,6 @@ def audit(
     count = len(requests)
     if control:
         requests += put(table, pack, other)
-    asking = mllm if isinstance(mllm, Asking) else Asking(mllm)
     asked = put_questions(requests, asking, counting(progress, "items" if graded else "images"))
     answers = asked.answers
     rows = read(table, answers[:count], pack, own)

@@ -14,9 +14,20 @@ from typing import TYPE_CHECKING, Any, Final
 from cas_metric.errors import InputError
 from cas_metric.verbs.progress import Progress
 from cas_metric.verbs.result import Result
-from cas_metric.verbs.study_export import export, status
+from cas_metric.verbs.study_export import export, import_answers, status
 
-__all__ = ["PORT", "URL", "backup", "create", "export", "links", "plan", "status", "template"]
+__all__ = [
+    "PORT",
+    "URL",
+    "backup",
+    "create",
+    "export",
+    "import_answers",
+    "links",
+    "plan",
+    "status",
+    "template",
+]
 
 if TYPE_CHECKING:
     from cas_metric.manifest import Manifest

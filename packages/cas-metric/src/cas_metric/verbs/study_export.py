@@ -1,4 +1,7 @@
-"""How far a study is, and what was answered: ``cas study status`` and ``cas study export``."""
+"""How far a study is, what was answered, and answers from elsewhere.
+
+``cas study status``, ``cas study export`` and ``cas study import``.
+"""
 
 from __future__ import annotations
 
@@ -82,6 +85,38 @@ def export(
         warnings=tuple(found["warnings"]),
         notes=(f"Next: cas preference {path}",) if count else (),
     )
+
+
+def import_answers(folder: str | Path, table: str | Path) -> Result:
+    """Take answers back that were given or corrected in REDCap.
+
+    Args:
+        folder: Of the study; the server may keep running.
+        table: What ``export(redcap=True)`` wrote and REDCap exported again, as raw values.
+
+    Raises:
+        InputError: The table cannot be read.
+        PreflightError: Rows that are no answers of this study; nothing is changed then.
+    """
+    from cas_metric.study import open_study
+    from cas_metric.study.importing import import_redcap
+
+    store = open_study(Path(folder))
+    try:
+        found = import_redcap(store, Path(table))
+    finally:
+        store.close()
+    text = (
+        f"{folder}: {len(found.changed)} answers added as further revisions, {found.unchanged} "
+        f"known already, {found.unanswered} rows without an answer"
+    )
+    summary = {
+        "folder": str(folder),
+        "changed": list(found.changed),
+        "unchanged": found.unchanged,
+        "unanswered": found.unanswered,
+    }
+    return Result("import", summary, text)
 
 
 def _write(path: Path, ranked: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> dict[str, str]:

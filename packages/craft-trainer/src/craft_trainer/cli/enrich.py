@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from cas_metric import protocol
 from cas_metric.cli import asking as ask
+from cas_metric.cli import options as option
+from cas_metric.cli.common import CountProgress
 from cas_metric.errors import EXIT_SOME_FAILED
-from craft_trainer.cli.options import AsJson
 
 HELP = """
 Have a multimodal language model describe every image under its label (§3.1, Appendix B).
@@ -19,7 +20,7 @@ The label is given as a constraint, the domain pack's prompt schema says which a
 accepted: closed vocabularies, word limits, forbidden terms. A faulty answer goes back with what is
 wrong with it; one that stays faulty is listed in rejected.csv and never passed on.
 
-OUT is a folder that `craft-trainer train` and `cas score` read: the rows of TRAIN with their
+OUT is a folder that `craft-trainer train` and `cas score` read: the rows of SOURCE with their
 prompts, and the images where they lay. Images leave this machine unless the model is local.
 
 `--checklists` drafts checklists for the classes of a pack that have none; a clinician has to
@@ -29,9 +30,11 @@ review them.
 EPILOG = """
 **Examples**
 
-- `craft-trainer enrich data/chexpert/train --mllm openai:gpt-4o --limit 5 --out try`
+- `craft-trainer enrich data/chexpert/train --mllm openai:gpt-4o --cases 5 --out try`
 
 - `craft-trainer enrich data/chexpert/train --mllm local:google/medgemma-4b-it --out enriched`
+
+- `craft-trainer enrich demo/real/train --mllm phantom-llava --offline`
 
 - `craft-trainer enrich --checklists --domain my-pack.yaml --mllm openai:gpt-4o --out draft`
 
@@ -48,18 +51,14 @@ app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 @ask.asks
 def enrich(
     asking: ask.Asking,
-    out: Annotated[Path, typer.Option("--out", help="Folder for the results.", metavar="DIR")],
-    train: Annotated[
-        Path | None, typer.Argument(help="Manifest or folder of the images and labels.")
+    source: Annotated[
+        Path | None,
+        typer.Argument(metavar="SOURCE", help="Manifest or folder of the images and labels."),
     ] = None,
-    domain: Annotated[
-        str | None,
-        typer.Option(
-            help="Domain pack (`cas domains list`) or a YAML file. Default: what TRAIN/cas.yaml "
-            "says.",
-            metavar="NAME",
-        ),
-    ] = None,
+    domain: ask.Domain = None,
+    seed: ask.Seed = None,
+    cases: ask.Cases = None,
+    draw_seed: ask.DrawSeed = protocol.BOOTSTRAP_SEED,
     label_only: Annotated[
         bool,
         typer.Option(
@@ -71,39 +70,36 @@ def enrich(
     checklists: Annotated[
         bool, typer.Option("--checklists", help="Draft checklists for the pack, not prompts.")
     ] = False,
-    limit: Annotated[
-        int | None, typer.Option(help="Only the first N images, to try.", metavar="N", min=1)
+    limit: Annotated[int | None, typer.Option(hidden=True, min=1)] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Directory for the manifest and answers. Default: enriched/ and the name of the "
+            "source, or checklists/.",
+            metavar="DIR",
+        ),
     ] = None,
-    price_in: Annotated[
-        float | None,
-        typer.Option(help="Price of a million input tokens.", metavar="P", min=0),
-    ] = None,
-    price_out: Annotated[
-        float | None,
-        typer.Option(help="The same of output tokens.", metavar="P", min=0),
-    ] = None,
-    as_json: AsJson = False,
+    as_json: option.Json = False,
 ) -> None:
     """See :data:`HELP`."""
     from cas_metric.cli.common import console_out, emit_json
     from craft_trainer.enrichment import verb
+    from craft_trainer.enrichment.rows import Choice
 
-    verb.require_one_job(train, checklists=checklists)
-    put = partial(ask.put_questions, asking=asking)
-    price = verb.price_of(price_in, price_out)
-    if train is None:
-        result = verb.draft_checklists(domain, out, put, tell=ask.say_all)
-    else:
-        result = verb.enrich_prompts(
-            train,
-            out,
-            put,
-            domain=domain,
-            label_only=label_only,
-            limit=limit,
-            price=price,
-            tell=ask.say_all,
+    if limit is not None:
+        ask.say_all(
+            ["--limit is deprecated and will go: --cases N takes N images, drawn at random"]
         )
+    with CountProgress("classes" if checklists else "images") as bar:
+        result = verb.enrich(
+            *(source, asking, out),
+            domain=domain,
+            choice=Choice(seed, cases, draw_seed, limit),
+            label_only=label_only,
+            checklists=checklists,
+            progress=bar,
+        )
+    ask.say_all(result["notes"])
     if as_json:
         emit_json(result)
     else:

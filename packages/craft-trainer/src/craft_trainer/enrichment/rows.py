@@ -9,6 +9,9 @@ from pathlib import Path
 from cas_metric.domains import Domain, PromptSchema, load_domain
 from cas_metric.errors import InputError, PreflightError
 from cas_metric.manifest import Manifest, read_manifest
+from cas_metric.mllm.sources import drawn_cases
+from cas_metric.protocol import BOOTSTRAP_SEED
+from cas_metric.statistics.comparison import case_keys
 from craft_trainer.data.rows import check_rows, domain_of
 
 
@@ -36,8 +39,42 @@ class TrainingRows:
         return len(self.labels)
 
 
+@dataclass(frozen=True)
+class Choice:
+    """Which rows of a manifest are taken.
+
+    Attributes:
+        seed: Only those of this generation seed.
+        cases: So many cases, drawn at random.
+        draw_seed: Of the draw.
+        limit: The first rows alone.
+    """
+
+    seed: int | None = None
+    cases: int | None = None
+    draw_seed: int = BOOTSTRAP_SEED
+    limit: int | None = None
+
+    def of(self, manifest: Manifest) -> Manifest:
+        """The rows, in their order.
+
+        Raises:
+            InputError: No row is of the generation seed.
+        """
+        rows = manifest.rows
+        kept = list(range(len(rows))[: self.limit])
+        if self.seed is not None:
+            found = rows["seed"].fillna(self.seed) == self.seed
+            kept = [row for row in kept if found.iloc[row]]
+        if not kept and self.seed is not None:
+            raise InputError(f"no image is of seed {self.seed}", fix="leave --seed out")
+        keys = case_keys(rows)
+        drawn = drawn_cases((str(keys[row]) for row in kept), self.cases, self.draw_seed)
+        return manifest.take([row for row in kept if str(keys[row]) in drawn])
+
+
 def read_rows(
-    path: Path, domain: str | None, *, with_images: bool = True, limit: int | None = None
+    path: Path, domain: str | None, *, with_images: bool = True, choice: Choice | None = None
 ) -> TrainingRows:
     """Read a manifest.
 
@@ -45,7 +82,7 @@ def read_rows(
         path: Table or folder.
         domain: Name or path of a domain pack; by default what the folder's cas.yaml says.
         with_images: Whether the image files must exist.
-        limit: Take only the first rows.
+        choice: Of its rows; by default all.
 
     Raises:
         InputError: No domain is known, or it has no prompt schema.
@@ -53,8 +90,8 @@ def read_rows(
             or with a missing image; all are listed.
     """
     manifest = read_manifest(path)
-    if limit is not None:
-        manifest = manifest.take(range(min(limit, len(manifest))))
+    if choice is not None:
+        manifest = choice.of(manifest)
     spec = domain_of(manifest, domain)
     if not spec:
         raise InputError(

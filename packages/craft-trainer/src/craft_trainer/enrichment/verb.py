@@ -2,78 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from cas_metric.domains import load_domain
 from cas_metric.errors import InputError
 from cas_metric.files import write_bytes
-from cas_metric.mllm import Answer, Price, Request
+from cas_metric.mllm.asking import Asking, put_questions
+from cas_metric.verbs.inputs import path_name
+from cas_metric.verbs.progress import Progress, counting
 from craft_trainer.enrichment.checklists import draft_pack, questions_for_checklists
 from craft_trainer.enrichment.questions import question
 from craft_trainer.enrichment.results import Enrichment, write_enrichment
-from craft_trainer.enrichment.rows import read_rows
-
-#: Told what a user should know, a line each.
-Tell = Callable[[Sequence[str]], None]
+from craft_trainer.enrichment.rows import Choice, read_rows
 
 
-class Asked(Protocol):
-    """Answers, who gave them, and what that took."""
-
-    answers: Sequence[Answer]
-    model: dict[str, Any]
-    notes: tuple[str, ...]
-    timing: dict[str, Any]
-
-
-class Ask(Protocol):
-    """Puts questions to a model; ``what`` is what is counted, e.g. ``images``."""
-
-    def __call__(self, requests: Sequence[Request], *, what: str) -> Any:
-        """One answer a request."""
-
-
-def enrich_prompts(
-    train: Path,
-    out: Path,
-    ask: Ask,
+def enrich(
+    source: str | Path | None,
+    mllm: str | Asking,
+    out: str | Path | None = None,
     *,
     domain: str | None = None,
+    choice: Choice | None = None,
     label_only: bool = False,
-    limit: int | None = None,
-    price: Price | None = None,
-    tell: Tell = lambda notes: None,
+    checklists: bool = False,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Have every image described under its label, and write a manifest of what is accepted.
+    """Have images described under their labels, or checklists drafted for a pack.
 
     Args:
-        train: Manifest or folder of the images and labels.
-        out: Folder for the results: see :func:`write_enrichment`.
-        ask: Puts the questions.
+        source: Manifest or folder of the images and labels; None with ``checklists``.
+        mllm: The model, as :func:`cas_metric.mllm.open_model` takes it, or with everything that
+            decides how it is asked.
+        out: Folder for the results; by default ``enriched`` and the name of the source, or
+            ``checklists``.
         domain: Domain pack; by default what the folder's cas.yaml names.
+        choice: Of the images; by default all.
         label_only: Whether a typical image of each label is described, without looking at any.
-        limit: Only the first images.
-        price: Of tokens, where it is known.
-        tell: Told what was noticed in the manifest.
+        checklists: Whether checklists are drafted, not prompts.
+        progress: Told after every answer.
 
     Returns:
-        Counts, tokens and cost, as plain values.
+        Counts, tokens and cost, as plain values; ``notes`` says what a person should know.
 
     Raises:
         CasError: Rows or domain must be corrected, or the model is not available.
     """
-    rows = read_rows(train, domain, with_images=not label_only, limit=limit)
-    tell(rows.manifest.notes)
+    if checklists == (source is not None):
+        raise InputError(
+            "--checklists drafts for a domain pack and takes no SOURCE"
+            if checklists
+            else "no images are named",
+            fix="craft-trainer enrich SOURCE …, or craft-trainer enrich --checklists --domain …",
+        )
+    asking = mllm if isinstance(mllm, Asking) else Asking(mllm)
+    if source is None:
+        return _draft_checklists(domain, Path(out or "checklists"), asking, progress)
+    path = Path(source)
+    folder = Path(out) if out else Path("enriched") / path_name(path)
+    chosen = choice or Choice()
+    return _describe_images(path, folder, asking, domain, chosen, label_only, progress)
+
+
+def _describe_images(
+    path: Path,
+    out: Path,
+    asking: Asking,
+    domain: str | None,
+    choice: Choice,
+    label_only: bool,
+    progress: Progress | None,
+) -> dict[str, Any]:
+    """Have every image described under its label, and write a manifest of what is accepted."""
+    rows = read_rows(path, domain, with_images=not label_only, choice=choice)
     keys = rows.manifest.rows["id"]
     requests = [
         question(key, label, rows.schema, None if label_only else path, window=rows.manifest.window)
         for key, label, path in zip(keys, rows.labels, rows.paths, strict=True)
     ]
-    asked: Asked = ask(requests, what="images")
+    asked = put_questions(requests, asking, counting(progress, "images"))
     enrichment = Enrichment(
-        rows, requests, asked.answers, asked.model, asked.notes, label_only, price
+        rows, requests, asked.answers, asked.model, asked.notes, label_only, asking.price
     )
     provenance = write_enrichment(enrichment, out)
     return {
@@ -84,17 +94,14 @@ def enrich_prompts(
         "tokens": provenance["tokens"],
         "cost": provenance["cost"],
         "this_run": asked.timing,
+        "notes": [*rows.manifest.notes, *asked.notes],
     }
 
 
-def draft_checklists(
-    domain: str | None, out: Path, ask: Ask, *, tell: Tell = lambda notes: None
+def _draft_checklists(
+    domain: str | None, out: Path, asking: Asking, progress: Progress | None
 ) -> dict[str, Any]:
-    """Have a checklist drafted for every class without one, and write the pack with the drafts.
-
-    Raises:
-        CasError: No domain is named, every class has a checklist, or the model is not available.
-    """
+    """Have a checklist drafted for every class without one, and write the pack with the drafts."""
     if not domain:
         raise InputError("--checklists needs a pack to write for", fix="name it with --domain")
     pack = load_domain(domain)
@@ -104,43 +111,22 @@ def draft_checklists(
             f"every class of the domain {pack.name!r} has a checklist",
             fix="remove those that are to be drafted anew from a copy of the pack",
         )
-    asked: Asked = ask(requests, what="classes")
+    asked = put_questions(requests, asking, counting(progress, "classes"))
     path = out / f"{pack.name}.yaml"
     accepted = [answer for answer in asked.answers if answer.accepted]
+    notes = list(asked.notes)
     if accepted:
         write_bytes(path, draft_pack(pack, asked.answers, asked.model, str(path)).encode())
-        tell([f"{path} holds drafts: a clinician has to review them before they are used"])
+        notes.append(f"{path} holds drafts: a clinician has to review them before they are used")
     missing = {answer.key: answer.reason for answer in asked.answers if not answer.accepted}
-    tell([f"{name}: {reason}" for name, reason in missing.items()])
     return {
         "out": str(path) if accepted else None,
         "accepted": len(accepted),
         "rejected": len(missing),
         "reasons": missing,
         "this_run": asked.timing,
+        "notes": [*notes, *(f"{name}: {reason}" for name, reason in missing.items())],
     }
-
-
-def require_one_job(train: Path | None, *, checklists: bool) -> None:
-    """Refuse to do neither job, or both.
-
-    Raises:
-        InputError: Images are named and checklists asked for, or neither.
-    """
-    if checklists == (train is not None):
-        raise InputError(
-            "--checklists drafts for a domain pack and takes no TRAIN"
-            if checklists
-            else "no images are named",
-            fix="craft-trainer enrich TRAIN …, or craft-trainer enrich --checklists --domain …",
-        )
-
-
-def price_of(price_in: float | None, price_out: float | None) -> Price | None:
-    """Price of a million tokens each way; InputError where one of two is given."""
-    if (price_in is None) != (price_out is None):
-        raise InputError("one price of two is given", fix="give both --price-in and --price-out")
-    return None if price_in is None or price_out is None else Price(price_in, price_out)
 
 
 def summary_lines(result: Mapping[str, Any]) -> list[str]:

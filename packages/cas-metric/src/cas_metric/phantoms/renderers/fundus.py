@@ -171,8 +171,13 @@ def _word(scale: Mapping[str, float], value: float) -> str:
     return [word for word, threshold in scale.items() if value >= threshold][-1]
 
 
+def cup_word(ratio: float) -> str:
+    """The size of a cup by its vertical cup-to-disc ratio, in words."""
+    return _word(_CUPS, ratio)
+
+
 def _normal_phrase(finding: Mapping[str, Any], style: int) -> str:
-    cup = _word(_CUPS, finding["vcdr"])
+    cup = cup_word(finding["vcdr"])
     crescent = ", thin pale crescent beside the disc" if finding["atrophy"] else ""
     return (
         f"{cup} central cup, broad intact pink rim, vessels in regular course{crescent}",
@@ -182,7 +187,7 @@ def _normal_phrase(finding: Mapping[str, Any], style: int) -> str:
 
 
 def _glaucoma_phrase(finding: Mapping[str, Any], style: int) -> str:
-    cup = _word(_CUPS, finding["vcdr"])
+    cup = cup_word(finding["vcdr"])
     pole = finding["notch"]
     rim = f"{pole} rim notch" if pole != "none" else "thin rim all around"
     signs = [rim]

@@ -96,7 +96,7 @@ class Histology:
 
     def describe(self, spec: FindingSpec) -> str:
         """The prompt: at most 40 words; names stain, tissue context, label and architecture."""
-        stain = _stain(spec.nuisance)
+        stain = stain_word(spec.nuisance)
         opening = (
             f"H&E breast section, {stain} stain",
             f"Breast histology, {stain} H&E stain",
@@ -172,7 +172,7 @@ Truth = Mapping[str, Any]
 _NUMBERS: Final = ("", "one", "two", "three", "four", "five", "six", "seven", "eight")
 
 
-def _stain(nuisance: Truth) -> str:
+def stain_word(nuisance: Truth) -> str:
     """The balance and strength of the two dyes in a word."""
     balance = nuisance["haematoxylin"] / nuisance["eosin"]
     if balance > 1.25:
@@ -277,6 +277,11 @@ _PHRASES: Final[Mapping[str, tuple[str, Callable[[Truth, int], str]]]] = {
     "Mucinous Carcinoma": ("mucinous", _mucinous),
     "Papillary Carcinoma": ("papillary", _papillary),
 }
+
+
+def tissue_context(label: str) -> str:
+    """The tissue context of a class, in a word (Appendix B)."""
+    return _PHRASES[label][0]
 
 
 RENDERER: Final = Histology()

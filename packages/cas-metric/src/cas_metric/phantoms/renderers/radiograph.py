@@ -177,9 +177,13 @@ def _normal_phrase(finding: Any, style: int) -> str:
     )[style]
 
 
+def enlargement(ctr: float) -> str:
+    """How much the heart of a cardiothoracic ratio is enlarged, in a word."""
+    return "mildly" if ctr < 0.61 else "moderately" if ctr < 0.665 else "markedly"
+
+
 def _cardiomegaly_phrase(finding: Any, style: int) -> str:
-    ctr = finding["ctr"]
-    grade = "mildly" if ctr < 0.61 else "moderately" if ctr < 0.665 else "markedly"
+    grade = enlargement(finding["ctr"])
     return (
         f"{grade} enlarged globular heart shadow, clear lungs, sharp costophrenic angles",
         f"{grade} widened central heart silhouette, globular, smooth borders, clear lungs",
