@@ -99,8 +99,8 @@ def test_every_kind_has_more_evidence_than_any_unrelated_picture(copies, train):
 
 
 def test_a_few_copies_among_the_real_images_do_not_move_the_threshold():
-    values = np.random.default_rng(0).normal(30, 5, 200)
-    spoilt = np.concatenate([values[:196], np.full(4, 300.0)])
+    values = np.random.default_rng(0).normal(300, 50, 200)
+    spoilt = np.concatenate([values[:196], np.full(4, 3000.0)])
     one, other = (aligned.Calibration(v, v, "test").thresholds for v in (values, spoilt))
     np.testing.assert_allclose(one, other, rtol=0.15)
 

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from cas_metric.copies import aligned, geometry, neighbours
 from cas_metric.copies.chance import cases_of
 from cas_metric.copies.shortlist import Shortlist
-from cas_metric.statistics.comparison import holm
 
 if TYPE_CHECKING:
     from cas_metric.copies.pictures import Pictures
@@ -29,7 +28,8 @@ def aligned_columns(
 
     ``copy_score`` is the evidence as a multiple of its threshold, ``copy_p`` the exact share of
     real images with as much, ``copy_image`` a row of the training manifest, ``copy_transform`` how
-    that image lies in the generated one.
+    that image lies in the generated one; ``copy_patient_p``, where training patients have several
+    images, the exact share of pairs of one patient with as much.
     """
     ours, theirs = sets.ours.keypoints, sets.theirs.keypoints
     if ours is None or theirs is None:
@@ -47,11 +47,9 @@ def aligned_columns(
     known = score > 0
     image: NDArray[Any] = np.full(len(rows), None, dtype=object)
     image[known] = [one.position for one, use in zip(chosen, known, strict=True) if use]
-    real = np.sort(calibration.scores())
-    above = len(real) - np.searchsorted(real, score, side="left")
     columns = {
         "copy_score": score,
-        "copy_p": (1 + above) / (1 + len(real)),
+        "copy_p": _share_above(calibration.scores(), score),
         "copy_image": image,
         "copy_correlation": np.array([one.match.correlation for one in chosen]),
         "copy_transform": np.array(
@@ -62,14 +60,23 @@ def aligned_columns(
             dtype=object,
         ),
     }
+    if calibration.patients:
+        columns["copy_patient_p"] = _share_above(calibration.patient_scores(), score)
     return columns, calibration
+
+
+def _share_above(reference: aligned.Floats, scores: aligned.Floats) -> aligned.Floats:
+    """Exact p-value of each score: how many of the reference have as much, itself included."""
+    ordered = np.sort(reference)
+    above = len(ordered) - np.searchsorted(ordered, scores, side="left")
+    return np.asarray((1 + above) / (1 + len(ordered)))
 
 
 def aligned_figures(
     methods: list[dict[str, Any]], rows: pd.DataFrame, calibration: aligned.Calibration
 ) -> None:
-    """Add ``aligned`` to each method: hits beside those of real images, Holm over methods."""
-    real = calibration.scores()
+    """Add ``aligned`` to each method: hits beside those of real images and of one patient's."""
+    real, patients = calibration.scores(), calibration.patient_scores()
     for one in methods:
         own = rows[(rows["method"] == one["method"]) & (rows["status"] == "ok")]
         hits = (own["copy_score"] > 1).to_numpy(dtype=bool)
@@ -83,11 +90,13 @@ def aligned_figures(
             "expected": float(usual.mean() * len(own)) if len(real) else float("nan"),
             "p": neighbours.excess_p(hits[first], usual) if len(real) else float("nan"),
         }
-    known = [one["aligned"] for one in methods if np.isfinite(one["aligned"]["p"])]
-    for one in methods:
-        one["aligned"]["p_adjusted"] = float("nan")
-    for entry, p in zip(known, holm([entry["p"] for entry in known]), strict=True):
-        entry["p_adjusted"] = float(p)
+        if len(patients):
+            beyond = (own["copy_score"] > max(float(patients[-1]), 1.0)).to_numpy(dtype=bool)
+            one["aligned"]["one_patient"] = {
+                "pairs": len(patients),
+                "pairs_above": int((patients > 1).sum()),
+                "hits_beyond": int(beyond.sum()),
+            }
 
 
 def _calibrate(
@@ -99,17 +108,22 @@ def _calibrate(
     patients = sets.train.rows["patient"].to_numpy(dtype=str)
     if theirs is None:
         raise ValueError("the pictures were read without local features")
+    shown = np.flatnonzero(~sets.theirs.blank)
+    rows = sets.theirs.rows[shown]
+    pairs = aligned.one_patient(
+        theirs, rows, patients[rows], [sets.theirs.contents[at] for at in shown]
+    )
     if manifest is not None and pictures is not None and pictures.keypoints is not None:
         names = manifest.rows["patient"].to_numpy(dtype=str)
-        rows = aligned.sample(pictures.rows[~pictures.blank])
+        unseen = aligned.sample(pictures.rows[~pictures.blank])
         found = aligned.search(
-            pictures.keypoints, rows, theirs, index, excluded=_same(names, patients)
+            pictures.keypoints, unseen, theirs, index, excluded=_same(names, patients)
         )
-        return aligned.calibrate(found, "test")
-    rows = aligned.sample(sets.theirs.rows[~sets.theirs.blank])
+        return aligned.calibrate(found, "test", pairs)
+    rows = aligned.sample(rows)
     others = _same(patients, patients)
     found = aligned.search(theirs, rows, theirs, index, excluded=lambda row: {row} | others(row))
-    return aligned.calibrate(found, "training")
+    return aligned.calibrate(found, "training", pairs)
 
 
 def _same(names: NDArray[np.str_], patients: NDArray[np.str_]) -> Callable[[int], set[int]]:

@@ -2,8 +2,8 @@
 
 Neither needs weights. A *word* is a descriptor of the training set; a picture is the weighted
 histogram of the words nearest to its own descriptors, which survives crops, rotations, mirroring
-and inverting. The *windows* are coarse band-passed squares at fixed places, whose best agreement
-finds a patch that was pasted in where it stood.
+and inverting. The *windows* are coarse squares at fixed places, whose best agreement finds a patch
+that was pasted in where it stood.
 
 Source: Sivic and Zisserman, "Video Google" (ICCV 2003), with square roots of the counts.
 """
@@ -107,16 +107,19 @@ class Shortlist:
 
 
 def windows(pictures: Keypoints, rows: slice) -> Floats:
-    """``(N, P, 144)`` band-passed windows of unit norm, at places of a grid."""
+    """``(N, P, 144)`` windows of unit norm at places of a grid, without their quadratic trend.
+
+    A trend would come from what surrounds a patch that was pasted in.
+    """
     import cv2
 
     found = []
     for row in range(*rows.indices(len(pictures.counts))):
         small = cv2.resize(pictures.picture(row), (_COARSE, _COARSE), interpolation=cv2.INTER_AREA)
-        band = small - cv2.GaussianBlur(small, (0, 0), 4)
-        view = np.lib.stride_tricks.sliding_window_view(band, (_WINDOW, _WINDOW))
+        view = np.lib.stride_tricks.sliding_window_view(small, (_WINDOW, _WINDOW))
         found.append(view[::_STEP, ::_STEP].reshape(-1, _WINDOW**2))
-    return _unit(np.array(found, np.float32).reshape(len(found), -1, _WINDOW**2), 4.0)
+    values = np.array(found, np.float32).reshape(len(found), -1, _WINDOW**2)
+    return _unit(values - (values @ _TREND) @ _TREND.T, 4.0)
 
 
 def _whole(pictures: Keypoints, rows: slice, box: tuple[float, float, float] = (0, 0, 1)) -> Floats:
@@ -146,3 +149,13 @@ def _top(values: Floats, count: int) -> NDArray[np.int64]:
     if len(values) <= count:
         return np.arange(len(values))
     return np.argpartition(-values, count - 1)[:count]
+
+
+def _trend() -> Floats:
+    """``(144, 6)`` orthonormal polynomials of degree two over a window."""
+    y, x = np.mgrid[-1 : 1 : _WINDOW * 1j, -1 : 1 : _WINDOW * 1j].reshape(2, -1)
+    basis = np.column_stack([np.ones_like(x), x, y, x * x, x * y, y * y])
+    return np.asarray(np.linalg.qr(basis)[0], dtype=np.float32)
+
+
+_TREND: Final = _trend()

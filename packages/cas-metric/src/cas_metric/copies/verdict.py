@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cas_metric.copies.chance import detectors_of
 from cas_metric.protocol import PHASH_THRESHOLD, SSIM_THRESHOLD
 
 #: Below it a permutation p-value is called a difference (ours; the usual level).
@@ -84,7 +85,28 @@ def _method(one: Mapping[str, Any], n_train: int, encoder: str) -> str:
         text += f" {count(one['blank'], 'image')} {'is' if one['blank'] == 1 else 'are'} blank."
     if "usual" in one:
         text += _beside_real(one["usual"])
-    return f"{text} {_features(one['neighbours'], encoder)}" if "neighbours" in one else text
+    if "neighbours" in one:
+        text += f" {_features(one['neighbours'], encoder)}"
+    return f"{text}{_conclusion(one)}"
+
+
+def _conclusion(one: Mapping[str, Any]) -> str:
+    """Which detectors say copying, after Holm's correction over all of them and all methods."""
+    tested = {
+        name: entry[f"{key}_adjusted"]
+        for name, (entry, key) in detectors_of(one).items()
+        if math.isfinite(entry.get(f"{key}_adjusted", math.nan))
+    }
+    if not tested:
+        return ""
+    shown = [f"{name} (p = {p:.2g})" for name, p in tested.items() if p < LEVEL]
+    over = f"Holm over {count(len(tested), 'detector')} a method"
+    if shown:
+        return f" Copying is shown by {', '.join(shown)}; {over}."
+    return (
+        f" No detector is set off more often than by real images (least p = "
+        f"{min(tested.values()):.2g}; {over})."
+    )
 
 
 def _aligned(found: Mapping[str, Any]) -> str:
@@ -97,16 +119,28 @@ def _aligned(found: Mapping[str, Any]) -> str:
     if not found["real_images"]:
         return f"{text}; no real image calibrates this."
     text += f", and {found['real_hits']:,} of {count(found['real_images'], f'{real} image')}"
-    adjusted = found["p_adjusted"]
-    return f"{text} (p = {adjusted:.2g})." if found["hits"] else f"{text}."
+    return f"{text}.{_one_patient(found)}"
+
+
+def _one_patient(found: Mapping[str, Any]) -> str:
+    """Whether the hits could be other pictures of a patient."""
+    if not found["hits"]:
+        return ""
+    if "one_patient" not in found:
+        return " Where a patient has several images, a hit may be another one of these."
+    known = found["one_patient"]
+    return (
+        f" Two real images of one patient do in {known['pairs_above']:,} of "
+        f"{count(known['pairs'], 'pair')}; {known['hits_beyond']:,} of the "
+        f"{count(found['hits'], 'hit')} fit better than any of these, so that another picture of "
+        "the patient does not explain them."
+    )
 
 
 def _beside_real(usual: Mapping[str, Mapping[str, Any]]) -> str:
     """How often real test images set off the same detectors."""
     told = [
-        f"{name} {one['real_hits']:,} of {one['real_images']:,} "
-        f"({'more often than they' if one['p_adjusted'] < LEVEL else 'no more often than they'}, "
-        f"p = {one['p_adjusted']:.2g})"
+        f"{name} {one['real_hits']:,} of {one['real_images']:,}"
         for name, one in usual.items()
         if one["hits"]
     ]

@@ -13,7 +13,7 @@ from cas_metric.copies.verdict import memorization_verdict
 from cas_metric.files import write_bytes
 from cas_metric.protocol import PHASH_THRESHOLD, SSIM_THRESHOLD
 from cas_metric.report import charts, details
-from cas_metric.report.aligned import aligned_table, blended
+from cas_metric.report.aligned import blended, detector_table
 from cas_metric.report.charts import Chart, Series
 from cas_metric.report.gallery import Thumbnail, thumbnail
 from cas_metric.report.palette import INKS
@@ -180,7 +180,7 @@ def findings_of(analysis: Analysis, summary: Mapping[str, Any]) -> Findings:
         summary: What is to be written to ``summary.json``.
     """
     encoder = summary["encoder"]["name"] if summary["encoder"] else ""
-    tables = aligned_table(analysis.methods), _matched_table(analysis), _class_table(analysis)
+    tables = detector_table(analysis.methods), _matched_table(analysis), _class_table(analysis)
     return Findings(
         domain=summary["domain"],
         verdict=summary["verdict"],
