@@ -9,7 +9,7 @@ from benchmarks.copies.alterations import ALTERATIONS
 from PIL import Image
 
 import cas_metric
-from cas_metric.copies import aligned, geometry, phash
+from cas_metric.copies import aligned, chance, geometry, phash
 from cas_metric.copies.keypoints import PERMUTATIONS, SIDE, Keypoints, invariant, rooted
 from cas_metric.copies.shortlist import Shortlist
 from cas_metric.copies.ssim_search import LISTED, Search, nearest
@@ -105,6 +105,25 @@ def test_a_few_copies_among_the_real_images_do_not_move_the_threshold():
     np.testing.assert_allclose(one, other, rtol=0.15)
 
 
+def test_the_domain_pack_says_which_variants_are_hashed(copies, train, tmp_path):
+    for name, pictures in {"gen": [copies[KINDS.index("mirrored")]], "train": train}.items():
+        (tmp_path / name).mkdir()
+        for k, picture in enumerate(pictures):
+            picture.save(tmp_path / name / f"{k:02d}.png")
+        (tmp_path / name / "cas.yaml").write_text(f"domain: {DOMAIN}\n")
+    folders = tmp_path / "gen", tmp_path / "train"
+    options = {"features": False, "geometry": False, "ssim": False, "ssim_size": 32}
+    found = cas_metric.memorization(*folders, **options)
+    assert found.summary["settings"]["phash_variants"] == "mirror,rotate90"
+    row = found.tables["per_image"].iloc[0]
+    assert (row["phash_variant"], row["phash_variant_name"]) == (0, "mirrored")
+    plain = cas_metric.memorization(*folders, variants="none", **options)
+    assert "phash_variant" not in plain.tables["per_image"]
+    (tmp_path / "train" / "cas.yaml").write_text("domain: nowhere\n")
+    unknown = cas_metric.memorization(*folders, **options)
+    assert "no variants are hashed" in unknown.warnings[0]
+
+
 def test_the_command_finds_names_and_ranks_them(copies, train, tmp_path):
     for name, pictures in {"gen": copies, "train": train}.items():
         (tmp_path / name).mkdir()
@@ -140,3 +159,70 @@ def test_identical_images_are_counted_and_listed_within_bounds():
     assert found.counts.tolist() == [100] * 100
     assert pd.Series(found.above[:, 0]).value_counts().max() == LISTED
     assert found.position.tolist() == [0] * 100
+
+
+def test_two_images_of_a_patient_are_a_reference_of_their_own(copies, train, tmp_path):
+    """A second look at a patient fits when aligned; a verbatim copy fits better than that."""
+    looks = [
+        ALTERATIONS["gamma 1.5 or 1/1.5"](one, one, np.random.default_rng(k))
+        for k, one in enumerate(train)
+    ]
+    looks = [ALTERATIONS["rotated by 5°"](one) for one in looks]
+    for name, pictures in {"gen": [train[0], looks[1]], "train": [*train, *looks[2:]]}.items():
+        (tmp_path / name).mkdir()
+        for k, picture in enumerate(pictures):
+            picture.save(tmp_path / name / f"{k:02d}.png")
+    table = pd.DataFrame({"file_name": [f"{k:02d}.png" for k in range(30)]})
+    table["patient"] = [f"p{k}" for k in [*range(16), *range(2, 16)]]
+    table.to_csv(tmp_path / "train" / "metadata.csv", index=False)
+    found = cas_metric.memorization(
+        tmp_path / "gen", tmp_path / "train", features=False, ssim=False, ssim_size=32
+    )
+    figures = found.summary["methods"][0]["aligned"]
+    assert figures["hits"] == 2
+    assert figures["one_patient"]["pairs"] == 14
+    assert figures["one_patient"]["pairs_above"] >= 12
+    assert figures["one_patient"]["hits_beyond"] == 1
+    assert "1 of the 2 hits fit better than any of these" in found.summary["verdict"]
+    p = found.tables["per_image"]["copy_patient_p"]
+    assert p[0] == pytest.approx(1 / 15)
+    assert p[1] > 0.1
+
+
+def test_holm_goes_over_detectors_and_methods():
+    def method(*p):
+        names = dict(zip(("pHash", "SSIM"), p, strict=False))
+        return {
+            "usual": {name: {"p": value} for name, value in names.items()},
+            "aligned": {"p": p[2]},
+        }
+
+    found = [method(0.01, 0.5, 0.004), method(0.02, 0.9, float("nan"))]
+    chance.correct(found)
+    adjusted = [
+        entry[f"{key}_adjusted"]
+        for one in found
+        for entry, key in chance.detectors_of(one).values()
+    ]
+    np.testing.assert_allclose(adjusted, [0.04, 1, 0.02, 0.06, 1, np.nan])
+
+
+def test_a_hash_counts_only_beyond_what_real_images_reach():
+    rng = np.random.default_rng(0)
+    alike = chance.Usual(rng.random(200) < 0.3, rng.integers(3, 9, 200).astype(float))
+    apart = chance.Usual(np.zeros(200, bool), rng.integers(14, 24, 200).astype(float))
+    assert chance.thresholds({"pHash": alike})["pHash"] < 3
+    assert chance.thresholds({"pHash": apart}) == {"pHash": 5, "SSIM": 0.95}
+    assert chance.thresholds(None) == {"pHash": 5, "SSIM": 0.95}
+
+
+def test_duplicates_among_the_real_images_do_not_hide_copies(train, tmp_path):
+    for name, pictures in {"gen": train[:2], "train": [*train, *train]}.items():
+        (tmp_path / name).mkdir()
+        for k, picture in enumerate(pictures):
+            picture.save(tmp_path / name / f"{k:02d}.png")
+    found = cas_metric.memorization(
+        tmp_path / "gen", tmp_path / "train", features=False, ssim=False, ssim_size=32
+    )
+    figures = found.summary["methods"][0]["aligned"]
+    assert (figures["hits"], figures["real_hits"], figures["real_images"]) == (2, 0, 32)

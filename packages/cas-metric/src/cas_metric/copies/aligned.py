@@ -29,6 +29,8 @@ CALIBRATION: Final = 300
 MARGIN: Final = 1.5
 WHOLE_LEAST: Final = 80.0
 PART_LEAST: Final = 200.0
+#: Queries whose shortlists are made together.
+_TOGETHER: Final = 32
 #: Fewer real images than this calibrate nothing.
 FEWEST: Final = 10
 
@@ -117,23 +119,26 @@ def search(
 
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # the pictures are small: threads would only wait for each other
-    found = []
+    found: list[list[Aligned]] = []
     try:
-        for done, row in enumerate(rows.tolist(), 1):
-            ((words, windows),) = shortlist.candidates(ours, slice(row, row + 1))
-            placed = set(windows.tolist())
-            barred = excluded(row) if excluded else set()
-            found.append(
-                [
-                    Aligned(
-                        geometry.align(ours, row, theirs, other, in_place=other in placed), other
-                    )
-                    for other in sorted({*words.tolist(), *placed})
-                    if other not in barred
-                ]
-            )
-            if progress is not None:
-                progress(done, len(rows))
+        for start in range(0, len(rows), _TOGETHER):
+            together = rows[start : start + _TOGETHER].tolist()
+            listed = shortlist.candidates(ours, together)
+            for row, (words, windows) in zip(together, listed, strict=True):
+                placed = set(windows.tolist())
+                barred = excluded(row) if excluded else set()
+                found.append(
+                    [
+                        Aligned(
+                            geometry.align(ours, row, theirs, other, in_place=other in placed),
+                            other,
+                        )
+                        for other in sorted({*words.tolist(), *placed})
+                        if other not in barred
+                    ]
+                )
+                if progress is not None:
+                    progress(len(found), len(rows))
     finally:
         cv2.setNumThreads(threads)
     return found

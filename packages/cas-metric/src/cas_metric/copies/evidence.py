@@ -116,20 +116,28 @@ def _calibrate(
     if manifest is not None and pictures is not None and pictures.keypoints is not None:
         names = manifest.rows["patient"].to_numpy(dtype=str)
         unseen = aligned.sample(pictures.rows[~pictures.blank])
-        found = aligned.search(
-            pictures.keypoints, unseen, theirs, index, excluded=_same(names, patients)
-        )
+        barred = _related(names, pictures, patients, sets.theirs)
+        found = aligned.search(pictures.keypoints, unseen, theirs, index, excluded=barred)
         return aligned.calibrate(found, "test", pairs)
-    rows = aligned.sample(rows)
-    others = _same(patients, patients)
-    found = aligned.search(theirs, rows, theirs, index, excluded=lambda row: {row} | others(row))
+    barred = _related(patients, sets.theirs, patients, sets.theirs)
+    found = aligned.search(theirs, aligned.sample(rows), theirs, index, excluded=barred)
     return aligned.calibrate(found, "training", pairs)
 
 
-def _same(names: NDArray[np.str_], patients: NDArray[np.str_]) -> Callable[[int], set[int]]:
-    """Rows of the training set that show the patient of a row of ``names``."""
+def _related(
+    names: NDArray[np.str_], ours: Pictures, patients: NDArray[np.str_], theirs: Pictures
+) -> Callable[[int], set[int]]:
+    """Rows of the training set that show the patient, or have the very pixels, of a row of ours.
+
+    Duplicates among the real images would teach that copies are usual.
+    """
+    places: dict[str, set[int]] = {}
+    for row, content in zip(theirs.rows.tolist(), theirs.contents, strict=True):
+        places.setdefault(content, set()).add(row)
+    contents = dict(zip(ours.rows.tolist(), ours.contents, strict=True))
 
     def rows(row: int) -> set[int]:
-        return set(np.flatnonzero(patients == names[row]).tolist()) if names[row] else set()
+        same = set(np.flatnonzero(patients == names[row]).tolist()) if names[row] else set()
+        return same | places.get(contents[row], set())
 
     return rows

@@ -112,9 +112,11 @@ def extraction_verdict(figures: dict[str, Any]) -> str:
     """What repeated generations say, in a sentence."""
     if not figures["prompts"]:
         return ""
+    many = figures["clustered"]
     text = (
-        f"Of {figures['prompts']:,} prompts with several images, {figures['clustered']:,} give "
-        f"near-duplicates of each other ({figures['near_pairs']:,} of {figures['pairs']:,} pairs; "
+        f"Of {figures['prompts']:,} prompts with several images, {many:,} "
+        f"{'gives' if many == 1 else 'give'} near-duplicates of each other "
+        f"({figures['near_pairs']:,} of {figures['pairs']:,} pairs; "
     )
     text += (
         "no other prompt of the class tells how many to expect)"
