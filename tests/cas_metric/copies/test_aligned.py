@@ -187,6 +187,13 @@ def test_two_images_of_a_patient_are_a_reference_of_their_own(copies, train, tmp
     p = found.tables["per_image"]["copy_patient_p"]
     assert p[0] == pytest.approx(1 / 15)
     assert p[1] > 0.1
+    table = pd.DataFrame({"file_name": ["00.png", "01.png"], "patient": ["p0", "p1"]})
+    table.to_csv(tmp_path / "gen" / "metadata.csv", index=False)
+    shared = cas_metric.leakage(tmp_path / "train", tmp_path / "gen", ssim_size=32)
+    kinds = shared.tables["pairs"].set_index("test_patient")["kind"]
+    assert kinds["p0"] in ("same file", "same pixels")
+    assert kinds["p1"] == "another image of the patient"
+    assert "1 more as two images of a patient do" in shared.summary["verdict"]
 
 
 def test_holm_goes_over_detectors_and_methods():

@@ -16,14 +16,42 @@ LEVEL = 0.05
 def memorization_verdict(
     methods: Sequence[Mapping[str, Any]], n_train: int, encoder: str = ""
 ) -> str:
-    """One or two sentences a method.
+    """What :func:`memorization_findings` says of all methods, in one paragraph.
 
     Args:
         methods: Figures as :func:`cas_metric.copies.analysis.analyse` makes them.
         n_train: Training images that could be read.
         encoder: Name of the feature space.
     """
-    return " ".join(_method(one, n_train, encoder) for one in methods)
+    return " ".join(
+        f"{one['method']}: {' '.join(memorization_findings(one, n_train, encoder))}"
+        for one in methods
+    )
+
+
+def memorization_findings(one: Mapping[str, Any], n_train: int, encoder: str = "") -> list[str]:
+    """One sentence or two a detector, and what follows from all of them.
+
+    Args:
+        one: Figures of a method.
+        n_train: Training images that could be read.
+        encoder: Name of the feature space.
+    """
+    if not one["n"]:
+        return ["no image could be read."]
+    found = [f"{one['phash_near']:,} lie within {PHASH_THRESHOLD} pHash bits"]
+    if "ssim_above" in one:
+        found.insert(0, f"{one['ssim_above']:,} exceed SSIM {SSIM_THRESHOLD}")
+    images, blank = count(one["n"], "image"), one.get("blank", 0)
+    said = [
+        f"of {images}, each compared with all {n_train:,} training images, {' and '.join(found)}."
+        + (_beside_real(one["usual"]) if "usual" in one else ""),
+        _aligned(one["aligned"]) if "aligned" in one else "",
+        f"{count(blank, 'image')} {'is' if blank == 1 else 'are'} blank." if blank else "",
+        _features(one["neighbours"], encoder) if "neighbours" in one else "",
+        _conclusion(one),
+    ]
+    return [sentence for sentence in said if sentence]
 
 
 def leakage_verdict(figures: Mapping[str, Any]) -> str:
@@ -59,35 +87,14 @@ def leakage_verdict(figures: Mapping[str, Any]) -> str:
 
 def _further(figures: Mapping[str, Any]) -> str:
     """Altered copies that no hash shows."""
-    many = figures.get("altered_copies", 0)
-    return f"; {count(many, 'further pair')} fit once aligned" if many else ""
+    many, same = figures.get("altered_copies", 0), figures.get("another_image", 0)
+    text = f"; {count(many, 'further pair')} fit once aligned" if many else ""
+    return text + (f"; {same:,} more as two images of a patient do" if same else "")
 
 
 def count(many: int, noun: str) -> str:
     """A number with its noun."""
     return f"{many:,} {noun}{'' if many == 1 else 's'}"
-
-
-def _method(one: Mapping[str, Any], n_train: int, encoder: str) -> str:
-    if not one["n"]:
-        return f"{one['method']}: no image could be read."
-    found = [f"{one['phash_near']:,} lie within {PHASH_THRESHOLD} pHash bits"]
-    if "ssim_above" in one:
-        found.insert(0, f"{one['ssim_above']:,} exceed SSIM {SSIM_THRESHOLD}")
-    images = count(one["n"], "image")
-    text = (
-        f"{one['method']}: of {images}, each compared with all {n_train:,} training images, "
-        f"{' and '.join(found)}."
-    )
-    if "aligned" in one:
-        text += _aligned(one["aligned"])
-    if one.get("blank"):
-        text += f" {count(one['blank'], 'image')} {'is' if one['blank'] == 1 else 'are'} blank."
-    if "usual" in one:
-        text += _beside_real(one["usual"])
-    if "neighbours" in one:
-        text += f" {_features(one['neighbours'], encoder)}"
-    return f"{text}{_conclusion(one)}"
 
 
 def _conclusion(one: Mapping[str, Any]) -> str:
@@ -102,9 +109,9 @@ def _conclusion(one: Mapping[str, Any]) -> str:
     shown = [f"{name} (p = {p:.2g})" for name, p in tested.items() if p < LEVEL]
     over = f"Holm over {count(len(tested), 'detector')} a method"
     if shown:
-        return f" Copying is shown by {', '.join(shown)}; {over}."
+        return f"Copying is shown by {', '.join(shown)}; {over}."
     return (
-        f" No detector is set off more often than by real images (least p = "
+        f"No detector is set off more often than by real images (least p = "
         f"{min(tested.values()):.2g}; {over})."
     )
 
@@ -113,7 +120,7 @@ def _aligned(found: Mapping[str, Any]) -> str:
     """How many fit a training image once it is aligned, beside real images."""
     real = "unseen real" if found["against"] == "test" else "training"
     text = (
-        f" {found['hits']:,} fit a training image once it is aligned (cropped, shifted, turned, "
+        f"{found['hits']:,} fit a training image once it is aligned (cropped, shifted, turned, "
         "mirrored, inverted or pasted in)"
     )
     if not found["real_images"]:

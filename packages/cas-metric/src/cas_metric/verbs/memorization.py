@@ -196,7 +196,7 @@ def memorization(
         summary,
         "\n".join([*text, memorization_markdown(summary)]),
         tables,
-        (partial(_write_rows, analysis.rows), partial(_write_report, analysis, summary)),
+        (partial(_write_rows, analysis.rows), partial(_write_report, analysis, summary, tables)),
         errors,
         tuple(warnings),
         notes=tuple(note for one in sets if one is not None for note in one.notes),
@@ -388,7 +388,12 @@ def _write_rows(rows: pd.DataFrame, folder: Path) -> None:
     write_bytes(folder / "per_image.parquet", buffer.getvalue())
 
 
-def _write_report(analysis: Analysis, summary: Mapping[str, Any], folder: Path) -> None:
+def _write_report(
+    analysis: Analysis,
+    summary: Mapping[str, Any],
+    tables: Mapping[str, pd.DataFrame],
+    folder: Path,
+) -> None:
     from cas_metric.report.memorization import findings_of, write_memorization_report
 
-    write_memorization_report(findings_of(analysis, summary), folder)
+    write_memorization_report(findings_of(analysis, summary, tables), folder)
