@@ -63,8 +63,24 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     return counts.rename(index={"": "fresh images"})
 
 
+def side_by_side(tables: dict[str, pd.DataFrame]) -> str:
+    """All worlds in one table: SSIM, pHash, either (before) | aligned copy, ``copy`` (after)."""
+    cells = {
+        world: [
+            f"{row['SSIM']} {row['pHash']} {row['before']} \\| {row['aligned copy']} {row['after']}"
+            + (f" of {row['n']}" if name == "fresh images" else "")
+            for name, row in table.iterrows()
+        ]
+        for world, table in tables.items()
+    }
+    kinds = [str(name) for name in next(iter(tables.values())).index]
+    return markdown_table(
+        ["planted", *cells], [list(row) for row in zip(kinds, *cells.values(), strict=True)]
+    )
+
+
 def main() -> None:
-    """Plant, search and print one table a world."""
+    """Plant, search and print one table a world, then all side by side."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("root", type=Path)
     parser.add_argument("--half", choices=HALVES, default=HALVES[0])
@@ -75,6 +91,7 @@ def main() -> None:
     parser.add_argument("--ssim-size", type=int, default=256)
     parser.add_argument("--encoder")
     options = parser.parse_args()
+    tables = {}
     for world in options.worlds:
         folder = write_world(world, options.half, options.root)
         kept = options.root / f"flags-{world}-{options.half}.csv"
@@ -82,8 +99,10 @@ def main() -> None:
         if not kept.is_file():
             flags_of(folder, options).to_csv(kept, index=False)
         print(f"\n{world}, {options.half} half; {time.process_time() - start:.0f} CPU s\n")
-        table = summary(pd.read_csv(kept)).astype(int).astype(str).reset_index(names="planted")
+        tables[world] = summary(pd.read_csv(kept)).astype(int)
+        table = tables[world].astype(str).reset_index(names="planted")
         print(markdown_table([*table], table.to_numpy().tolist()), flush=True)
+    print(f"\n{side_by_side(tables)}")
 
 
 if __name__ == "__main__":

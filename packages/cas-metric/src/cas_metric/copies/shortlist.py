@@ -124,7 +124,7 @@ def windows(pictures: Keypoints, rows: Sequence[int]) -> Floats:
         view = np.lib.stride_tricks.sliding_window_view(small, (_WINDOW, _WINDOW))
         found.append(view[::_STEP, ::_STEP].reshape(-1, _WINDOW**2))
     values = np.array(found, np.float32).reshape(len(found), -1, _WINDOW**2)
-    return _unit(values - (values @ _TREND) @ _TREND.T, 4.0)
+    return _unit(np.asarray(values - (values @ _TREND) @ _TREND.T, np.float32), 4.0)
 
 
 def _whole(
