@@ -64,10 +64,10 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def side_by_side(tables: dict[str, pd.DataFrame]) -> str:
-    """All worlds in one table: SSIM, pHash, either (before) | aligned copy, ``copy`` (after)."""
+    """All worlds in one table: SSIM, pHash, either (before) → aligned copy, ``copy`` (after)."""
     cells = {
         world: [
-            f"{row['SSIM']} {row['pHash']} {row['before']} \\| {row['aligned copy']} {row['after']}"
+            f"{row['SSIM']} {row['pHash']} {row['before']} → {row['aligned copy']} {row['after']}"
             + (f" of {row['n']}" if name == "fresh images" else "")
             for name, row in table.iterrows()
         ]

@@ -123,7 +123,8 @@ def extraction_verdict(figures: dict[str, Any]) -> str:
         if figures["unknown_rate"]
         else f"{figures['expected_pairs']:.1f} expected at the rate of other prompts of a class)"
     )
-    return f"{text}; {figures['clustered_copies']:,} of these lie on a training image."
+    on = figures["clustered_copies"]
+    return f"{text}; {on:,} of these {'lies' if on == 1 else 'lie'} on a training image."
 
 
 def _largest(near: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -197,8 +197,8 @@ def findings_of(
         canary_table(further), class_table(analysis.methods),
     )  # fmt: skip
     told = [
-        (name, [summary[name]["verdict"]])
-        for name in ("extraction", "canaries")
+        (title, [summary[name]["verdict"]])
+        for name, title in (("extraction", "Repeated prompts"), ("canaries", "Canaries"))
         if summary.get(name, {}).get("verdict")
     ]
     return Findings(
