@@ -228,8 +228,8 @@ def measure(
 def canary_verdict(figures: dict[str, Any], uneven: bool) -> str:
     """What the canaries say, in two sentences."""
     text = (
-        f"{figures['first']:,} of {figures['planted']:,} planted canaries are nearer to a generated "
-        f" image than all {figures['twins']:,} twins that were kept back "
+        f"{figures['first']:,} of {figures['planted']:,} planted canaries are nearer to a "
+        f"generated image than all {figures['twins']:,} twins that were kept back "
         f"({figures['expected_first']:.2g} expected; greatest exposure "
         f"{figures['max_exposure']:.1f} bits; rank-sum p = {figures['p']:.2g})."
     )
