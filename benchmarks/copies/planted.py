@@ -21,7 +21,7 @@ from benchmarks.copies.alterations import ALTERATIONS
 from benchmarks.copies.worlds import HALVES, WORLDS, write_world
 from cas_metric.statistics.tables import markdown_table
 
-DETECTORS = ("SSIM", "pHash", "aligned copy")
+DETECTORS = ("SSIM", "pHash", "matched points", "aligned copy")
 
 
 def flags_of(folder: Path, options: argparse.Namespace) -> pd.DataFrame:

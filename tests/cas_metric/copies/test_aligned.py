@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from benchmarks.copies.alterations import ALTERATIONS
 from PIL import Image
+from tests.support.real_data import real_data
 
 import cas_metric
 from cas_metric.copies import aligned, chance, geometry, phash
 from cas_metric.copies.keypoints import PERMUTATIONS, SIDE, Keypoints, invariant, rooted
 from cas_metric.copies.shortlist import Shortlist
 from cas_metric.copies.ssim_search import LISTED, Search, nearest
+from cas_metric.manifest import read_manifest
 from cas_metric.phantoms import make_phantom
 
 DOMAIN = "phantom-breakhis"
@@ -101,7 +106,7 @@ def test_every_kind_has_more_evidence_than_any_unrelated_picture(copies, train):
 def test_a_few_copies_among_the_real_images_do_not_move_the_threshold():
     values = np.random.default_rng(0).normal(300, 50, 200)
     spoilt = np.concatenate([values[:196], np.full(4, 3000.0)])
-    one, other = (aligned.Calibration(v, v, "test").thresholds for v in (values, spoilt))
+    one, other = (aligned.Calibration(v, v, v, "test").thresholds for v in (values, spoilt))
     np.testing.assert_allclose(one, other, rtol=0.15)
 
 
@@ -233,3 +238,37 @@ def test_duplicates_among_the_real_images_do_not_hide_copies(train, tmp_path):
     )
     figures = found.summary["methods"][0]["aligned"]
     assert (figures["hits"], figures["real_hits"], figures["real_images"]) == (2, 0, 32)
+
+
+#: Validation and training photographs of ISIC 2017 that show one lesion, as a person sees.
+LESIONS = {
+    "ISIC_0012127": "ISIC_0012970",
+    "ISIC_0015124": "ISIC_0000171",
+    "ISIC_0014946": "ISIC_0000157",
+    "ISIC_0015313": "ISIC_0000215",
+    "ISIC_0013132": "ISIC_0012182",
+    "ISIC_0014178": "ISIC_0013498",
+}
+
+
+def test_photographs_of_one_lesion_are_found_and_others_are_not(tmp_path):
+    folder = real_data("isic2017") / "images"
+    others = [path.stem for path in sorted(folder.glob("*.jpg"))]
+    rest = [name for name in others if name not in {*LESIONS, *LESIONS.values()}]
+    names = {"gen": [*LESIONS, *rest[:20]], "train": [*LESIONS.values(), *rest[20:50]]}
+    for part, chosen in names.items():
+        (tmp_path / part).mkdir()
+        for name in chosen:
+            (tmp_path / part / f"{name}.jpg").symlink_to(folder / f"{name}.jpg")
+    sets = [replace(read_manifest(tmp_path / part), allowed_roots=(folder,)) for part in names]
+    found = cas_metric.memorization(*sets, features=False, ssim=False, ssim_size=32)
+    rows = found.tables["per_image"].assign(
+        name=[Path(one).stem for one in found.tables["per_image"]["image"]]
+    )
+    rows = rows.set_index("name")
+    marked = rows["flags"].str.contains("matched points|aligned copy")
+    assert set(rows.index[marked]) == set(LESIONS)
+    for one, other in LESIONS.items():
+        column = "copy_image" if rows.loc[one, "copy"] else "points_image"
+        assert rows.loc[one, column] == f"{other}.jpg"
+    assert "the same lesion, patient or scene" in found.summary["verdict"]

@@ -29,6 +29,8 @@ CALIBRATION: Final = 300
 MARGIN: Final = 1.5
 WHOLE_LEAST: Final = 80.0
 PART_LEAST: Final = 200.0
+POINTS_LEAST: Final = 12.0
+_POINTS_USUAL: Final = 60.0
 #: Queries whose shortlists are made together.
 _TOGETHER: Final = 32
 #: Fewer real images than this calibrate nothing.
@@ -57,12 +59,14 @@ class Calibration:
     Attributes:
         whole: ``(L,)`` evidence over the whole overlap.
         part: ``(L,)`` evidence of the best part.
+        points: ``(L,)`` most matched keypoints that agree.
         against: ``test`` or ``training``: which real images.
         patients: Two real training images of one patient, laid over each other; a pair a patient.
     """
 
     whole: Floats
     part: Floats
+    points: Floats
     against: str
     patients: tuple[Match, ...] = ()
 
@@ -73,6 +77,11 @@ class Calibration:
             _limit(self.whole, WHOLE_LEAST, WHOLE_USUAL),
             _limit(self.part, PART_LEAST, PART_USUAL),
         )
+
+    @property
+    def points_threshold(self) -> float:
+        """Matched keypoints that only another picture of the same scene exceeds."""
+        return _limit(self.points, POINTS_LEAST, _POINTS_USUAL)
 
     def score(self, match: Match) -> float:
         """Evidence as a multiple of its threshold; above 1 it is a copy."""
@@ -178,6 +187,7 @@ def calibrate(
     return Calibration(
         np.array([max((one.match.evidence for one in near), default=0.0) for near in found]),
         np.array([max((one.match.part for one in near), default=0.0) for near in found]),
+        np.array([float(most_points(near).match.inliers) for near in found]),
         against,
         patients,
     )
@@ -188,6 +198,11 @@ def sample(rows: NDArray[np.int64], size: int = CALIBRATION, seed: int = 0) -> N
     if len(rows) <= size:
         return rows
     return np.sort(np.random.default_rng(seed).choice(rows, size, replace=False))
+
+
+def most_points(near: list[Aligned]) -> Aligned:
+    """The training image of a shortlist with the most matched keypoints that agree."""
+    return max(near, key=lambda one: one.match.inliers, default=Aligned(geometry.NONE, -1))
 
 
 def best(near: list[Aligned], calibration: Calibration) -> Aligned:

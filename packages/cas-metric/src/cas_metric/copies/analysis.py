@@ -30,6 +30,7 @@ from cas_metric.copies.suspects import (
     FEATURES,
     LISTED,
     PHASH,
+    POINTS,
     SSIM,
     VARIANT,
     Detected,
@@ -129,7 +130,7 @@ def analyse(
         for column, values in columns.items():
             rows[column] = pd.Series(values, index=where)
     rows["blank"] = pd.Series(sets.ours.blank, index=where)
-    rows["flags"] = _flags(rows, reference)
+    rows["flags"] = _flags(rows, reference, calibration)
     usual = None
     if test is not None and test_pictures is not None and len(test_pictures):
         usual = _usual(Sets(test, train, test_pictures, pictures[1]), settings)
@@ -137,7 +138,7 @@ def analyse(
     detected = Detected(rows, above, reference, calibration)
     pairs = suspicious_pairs(sets, detected, features)
     names = train.rows["image"].to_numpy(dtype=str)
-    for column in ("ssim_image", "phash_image", "train_image", "copy_image"):
+    for column in ("ssim_image", "phash_image", "train_image", "copy_image", "points_image"):
         if column in rows:
             known = rows[column].notna()
             rows.loc[known, column] = names[rows.loc[known, column].astype(int)]
@@ -234,15 +235,20 @@ def _feature_columns(
     return columns, reference
 
 
-def _flags(rows: pd.DataFrame, reference: NDArray[np.float64] | None) -> list[str]:
+def _flags(
+    rows: pd.DataFrame,
+    reference: NDArray[np.float64] | None,
+    calibration: aligned.Calibration | None,
+) -> list[str]:
     """Which detectors each image sets off, joined by commas."""
     marks = {SSIM: rows.get("ssim_above", 0) > 0, PHASH: rows["phash_near"] > 0}
     if "phash_variant" in rows:
         marks[VARIANT] = (rows["phash_variant"] <= PHASH_THRESHOLD) & (rows["blank"] != True)  # noqa: E712
     if reference is not None:
         marks[FEATURES] = neighbours.nearer_than_real(rows["train_distance"].to_numpy(), reference)
-    if "copy_score" in rows:
+    if calibration is not None:
         marks[ALIGNED] = rows["copy_score"] > 1
+        marks[POINTS] = rows["points"] > calibration.points_threshold
     table = pd.DataFrame(marks, index=rows.index)
     return [", ".join(name for name, on in line.items() if on) for _, line in table.iterrows()]
 

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cas_metric.copies import aligned, neighbours
-from cas_metric.copies.suspects import ALIGNED, FEATURES, PHASH, SSIM, Features
+from cas_metric.copies.suspects import ALIGNED, FEATURES, PHASH, POINTS, SSIM, Features
 from cas_metric.protocol import PHASH_THRESHOLD, SSIM_THRESHOLD
 from cas_metric.statistics.comparison import holm
 
@@ -97,6 +97,8 @@ def detectors_of(one: Mapping[str, Any]) -> dict[str, tuple[dict[str, Any], str]
         found[FEATURES] = (one["neighbours"], "p_nearer_than_real")
     if "aligned" in one:
         found[ALIGNED] = (one["aligned"], "p")
+    if "points" in one:
+        found[POINTS] = (one["points"], "p")
     return found
 
 

@@ -29,7 +29,8 @@ def aligned_columns(
     ``copy_score`` is the evidence as a multiple of its threshold, ``copy_p`` the exact share of
     real images with as much, ``copy_image`` a row of the training manifest, ``copy_transform`` how
     that image lies in the generated one; ``copy_patient_p``, where training patients have several
-    images, the exact share of pairs of one patient with as much.
+    images, the exact share of pairs of one patient with as much. ``points`` are the most matched
+    keypoints that agree, with the training image ``points_image``.
     """
     ours, theirs = sets.ours.keypoints, sets.theirs.keypoints
     if ours is None or theirs is None:
@@ -40,17 +41,17 @@ def aligned_columns(
     # Blank pictures have nothing to be aligned by.
     shown = np.flatnonzero(~sets.ours.blank)
     found = aligned.search(ours, rows[shown], theirs, index, progress=progress)
-    chosen = [aligned.Aligned(geometry.NONE, -1)] * len(rows)
+    nothing = aligned.Aligned(geometry.NONE, -1)
+    chosen, alike = [nothing] * len(rows), [nothing] * len(rows)
     for at, near in zip(shown.tolist(), found, strict=True):
-        chosen[at] = aligned.best(near, calibration)
+        chosen[at], alike[at] = aligned.best(near, calibration), aligned.most_points(near)
     score = np.array([calibration.score(one.match) for one in chosen])
     known = score > 0
-    image: NDArray[Any] = np.full(len(rows), None, dtype=object)
-    image[known] = [one.position for one, use in zip(chosen, known, strict=True) if use]
+    points = np.array([one.match.inliers for one in alike])
     columns = {
         "copy_score": score,
         "copy_p": _share_above(calibration.scores(), score),
-        "copy_image": image,
+        "copy_image": _positions(chosen, known),
         "copy_correlation": np.array([one.match.correlation for one in chosen]),
         "copy_transform": np.array(
             [
@@ -60,9 +61,17 @@ def aligned_columns(
             dtype=object,
         ),
     }
+    columns |= {"points": points, "points_image": _positions(alike, points > 0)}
     if calibration.patients:
         columns["copy_patient_p"] = _share_above(calibration.patient_scores(), score)
     return columns, calibration
+
+
+def _positions(found: list[aligned.Aligned], known: NDArray[np.bool_]) -> NDArray[Any]:
+    """Rows of the training set, None where nothing is known."""
+    image: NDArray[Any] = np.full(len(found), None, dtype=object)
+    image[known] = [one.position for one, use in zip(found, known, strict=True) if use]
+    return image
 
 
 def _share_above(reference: aligned.Floats, scores: aligned.Floats) -> aligned.Floats:
@@ -79,17 +88,9 @@ def aligned_figures(
     real, patients = calibration.scores(), calibration.patient_scores()
     for one in methods:
         own = rows[(rows["method"] == one["method"]) & (rows["status"] == "ok")]
-        hits = (own["copy_score"] > 1).to_numpy(dtype=bool)
-        first = ~pd.Series(cases_of(own), index=own.index).duplicated().to_numpy()
-        usual = real > 1
-        one["aligned"] = {
-            "hits": int(hits.sum()),
-            "real_hits": int(usual.sum()),
-            "real_images": len(real),
-            "against": calibration.against,
-            "expected": float(usual.mean() * len(own)) if len(real) else float("nan"),
-            "p": neighbours.excess_p(hits[first], usual) if len(real) else float("nan"),
-        }
+        limit, against = calibration.points_threshold, calibration.against
+        one["aligned"] = _beside(own, own["copy_score"] > 1, real > 1, against)
+        one["points"] = _beside(own, own["points"] > limit, calibration.points > limit, against)
         if len(patients):
             beyond = (own["copy_score"] > max(float(patients[-1]), 1.0)).to_numpy(dtype=bool)
             one["aligned"]["one_patient"] = {
@@ -97,6 +98,22 @@ def aligned_figures(
                 "pairs_above": int((patients > 1).sum()),
                 "hits_beyond": int(beyond.sum()),
             }
+
+
+def _beside(
+    rows: pd.DataFrame, marks: pd.Series[bool], usual: NDArray[np.bool_], against: str
+) -> dict[str, Any]:
+    """Hits among generated images beside those among real ones, one image a case."""
+    hits = marks.to_numpy(dtype=bool)
+    first = ~pd.Series(cases_of(rows), index=rows.index).duplicated().to_numpy()
+    return {
+        "hits": int(hits.sum()),
+        "real_hits": int(usual.sum()),
+        "real_images": len(usual),
+        "against": against,
+        "expected": float(usual.mean() * len(rows)) if len(usual) else float("nan"),
+        "p": neighbours.excess_p(hits[first], usual) if len(usual) else float("nan"),
+    }
 
 
 def _calibrate(

@@ -53,7 +53,7 @@ class Match(NamedTuple):
         part: The same, with the cube, of the best part of the picture alone: a patch that was
             pasted in.
         correlation: Of the aligned band-passed pictures, in [-1, 1]; negative for an inverted copy.
-        inliers: Matched keypoints that agree with the transform.
+        inliers: Matched keypoints that agree with one transform, whatever the pixels say.
         transform: ``(2, 3)`` training to generated coordinates, pixels at :data:`SIDE`.
     """
 
@@ -88,7 +88,8 @@ def align(
     whole = max(found, key=lambda match: match.evidence)
     part = max(found, key=lambda match: match.part)
     best = part if part.part / PART_USUAL > whole.evidence / WHOLE_USUAL else whole
-    return best._replace(evidence=whole.evidence, part=part.part)
+    points = max(match.inliers for match in found)
+    return best._replace(evidence=whole.evidence, part=part.part, inliers=points)
 
 
 def describe(match: Match) -> str:

@@ -47,6 +47,7 @@ def memorization_findings(one: Mapping[str, Any], n_train: int, encoder: str = "
         f"of {images}, each compared with all {n_train:,} training images, {' and '.join(found)}."
         + (_beside_real(one["usual"]) if "usual" in one else ""),
         _aligned(one["aligned"]) if "aligned" in one else "",
+        _points(one["points"]) if one.get("points", {}).get("hits") else "",
         f"{count(blank, 'image')} {'is' if blank == 1 else 'are'} blank." if blank else "",
         _features(one["neighbours"], encoder) if "neighbours" in one else "",
         _conclusion(one),
@@ -109,7 +110,7 @@ def _conclusion(one: Mapping[str, Any]) -> str:
     shown = [f"{name} (p = {p:.2g})" for name, p in tested.items() if p < LEVEL]
     over = f"Holm over {count(len(tested), 'detector')} a method"
     if shown:
-        return f"Copying is shown by {', '.join(shown)}; {over}."
+        return f"Set off more often than by real images: {', '.join(shown)}; {over}."
     return (
         f"No detector is set off more often than by real images (least p = "
         f"{min(tested.values()):.2g}; {over})."
@@ -127,6 +128,16 @@ def _aligned(found: Mapping[str, Any]) -> str:
         return f"{text}; no real image calibrates this."
     text += f", and {found['real_hits']:,} of {count(found['real_images'], f'{real} image')}"
     return f"{text}.{_one_patient(found)}"
+
+
+def _points(found: Mapping[str, Any]) -> str:
+    """How many show the same scene, by matched keypoints."""
+    real = "unseen real" if found["against"] == "test" else "training"
+    return (
+        f"{found['hits']:,} share more matched points with a training image than real images do "
+        f"({found['real_hits']:,} of {count(found['real_images'], f'{real} image')}): the same "
+        "lesion, patient or scene, a copy or another picture of it."
+    )
 
 
 def _one_patient(found: Mapping[str, Any]) -> str:
