@@ -143,7 +143,8 @@ def closeness(canaries: Keypoints, generated: Keypoints) -> NDArray[np.float64]:
 
     rows = np.arange(len(canaries.counts))
     found = aligned.search(canaries, rows, generated, Shortlist(generated))
-    usual = aligned.Calibration(*[np.empty(0)] * 3, "nothing")
+    none = np.empty(0)
+    usual = aligned.Calibration(none, none, none, "nothing")
     return np.array([max((usual.score(one.match) for one in near), default=0.0) for near in found])
 
 
