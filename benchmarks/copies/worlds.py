@@ -1,7 +1,8 @@
 """Folders in which copies are planted: drawings of four domains, and real photographs and films.
 
 Each world has two halves that share no image: what is chosen is chosen on ``first``, and confirmed
-once on ``second``.
+once on ``second``. ``third`` confirms what was chosen again after that: drawings of its own, and
+the photographs of ``second`` in another order with other copies among them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from cas_metric.phantoms import DOMAINS, make_phantom, renderer
 #: Real images, as folders of the directory that ``CAS_REAL_DATA`` names.
 REAL: Final = ("isic2017", "kermany_cxr")
 WORLDS: Final = (*DOMAINS, *REAL)
-HALVES: Final = ("first", "second")
+HALVES: Final = ("first", "second", "third")
 SIDE: Final = 256
 
 
@@ -90,7 +91,9 @@ def _pictures(world: str, half: str) -> Iterator[Picture]:
     at = HALVES.index(half)
     if world in REAL:
         files = pd.read_csv(real_folder(world) / "metadata.csv")["file_name"].to_numpy()
-        files = np.random.default_rng(0).permutation(files)[at :: len(HALVES)]
+        files = np.random.default_rng(0).permutation(files)[min(at, 1) :: 2]
+        if at > 1:
+            files = np.random.default_rng(at).permutation(files)
         yield from (Image.open(real_folder(world) / name).convert("RGB") for name in files)
         return
     classes = renderer(world).classes

@@ -1,6 +1,7 @@
 """Time a query and peak memory as the training set grows: alignment, SSIM, and plain loops.
 
     python -m benchmarks.performance.copies_growth [--counts 500 1000 2000 4000] [--queries 10]
+    python -m benchmarks.performance.copies_growth --shortlist 20000 100000 --queries 64
 
 All sides run on the same drawings, in one process a count. *aligned*: shortlist and geometry; its
 index is built once, outside of the time of a query. *SSIM*: ours, exact maxima. *scikit-image*:
@@ -26,7 +27,7 @@ from skimage.metrics import structural_similarity
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from cas_metric.copies import aligned
-from cas_metric.copies.keypoints import Keypoints
+from cas_metric.copies.keypoints import Keypoints, on_disk
 from cas_metric.copies.shortlist import Shortlist
 from cas_metric.copies.ssim_search import Search, nearest
 from cas_metric.phantoms import make_phantom
@@ -97,15 +98,50 @@ def one(count: int, queries: int) -> dict[str, float]:
     return found
 
 
+def shortlist(count: int, queries: int) -> dict[str, float]:
+    """CPU seconds a query of the shortlist in an index of ``count`` rows, and peak memory in MB."""
+    cv2.setNumThreads(1)
+    index = Shortlist(described(drawings(200, 0)))
+    rng = np.random.default_rng(0)
+    noise = 0.05 * rng.standard_normal(1_000_000).astype(np.float32)
+    found = {"GB on disk": 0.0}
+    for name in ("_histograms", "_windows", "_zoomed"):
+        known = np.asarray(getattr(index, name))
+        rows = on_disk((count, *known.shape[1:]), np.float32)
+        for start in range(0, count, len(known)):
+            block = known[: count - start].ravel()
+            at = int(rng.integers(1000))
+            rows[start : start + len(known)] = (block + np.resize(noise[at:], len(block))).reshape(
+                -1, *known.shape[1:]
+            )
+        setattr(index, name, rows)
+        found["GB on disk"] += rows.nbytes / 1e9
+    index._blocks = [slice(k, min(k + 256, count)) for k in range(0, count, 256)]
+    ours = described(drawings(queries, 1_000_000))
+    start = time.process_time()
+    for row in range(0, queries, 32):
+        index.candidates(ours, range(row, min(row + 32, queries)))
+    found["shortlist"] = (time.process_time() - start) / queries
+    found["peak MB, mapped pages included"] = (
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    )
+    return found
+
+
 def main() -> None:
     """Measure every count in a process of its own and fit the exponents."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--counts", type=int, nargs="+", default=[500, 1000, 2000, 4000])
     parser.add_argument("--queries", type=int, default=10)
+    parser.add_argument("--shortlist", type=int, nargs="+", default=[])
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         print(json.dumps(one(options.one, options.queries)))
+        return
+    if options.shortlist:
+        for count in options.shortlist:
+            print(count, shortlist(count, options.queries), flush=True)
         return
     rows: list[dict[str, float]] = []
     for count in options.counts:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from benchmarks.copies.alterations import ALTERATIONS
 from PIL import Image
+from tests.support.real_data import real_data
 
 import cas_metric
-from cas_metric.copies import aligned, geometry, phash
+from cas_metric.copies import aligned, chance, geometry, phash
 from cas_metric.copies.keypoints import PERMUTATIONS, SIDE, Keypoints, invariant, rooted
 from cas_metric.copies.shortlist import Shortlist
 from cas_metric.copies.ssim_search import LISTED, Search, nearest
+from cas_metric.manifest import read_manifest
 from cas_metric.phantoms import make_phantom
 
 DOMAIN = "phantom-breakhis"
@@ -99,10 +104,29 @@ def test_every_kind_has_more_evidence_than_any_unrelated_picture(copies, train):
 
 
 def test_a_few_copies_among_the_real_images_do_not_move_the_threshold():
-    values = np.random.default_rng(0).normal(30, 5, 200)
-    spoilt = np.concatenate([values[:196], np.full(4, 300.0)])
-    one, other = (aligned.Calibration(v, v, "test").thresholds for v in (values, spoilt))
+    values = np.random.default_rng(0).normal(300, 50, 200)
+    spoilt = np.concatenate([values[:196], np.full(4, 3000.0)])
+    one, other = (aligned.Calibration(v, v, v, "test").thresholds for v in (values, spoilt))
     np.testing.assert_allclose(one, other, rtol=0.15)
+
+
+def test_the_domain_pack_says_which_variants_are_hashed(copies, train, tmp_path):
+    for name, pictures in {"gen": [copies[KINDS.index("mirrored")]], "train": train}.items():
+        (tmp_path / name).mkdir()
+        for k, picture in enumerate(pictures):
+            picture.save(tmp_path / name / f"{k:02d}.png")
+        (tmp_path / name / "cas.yaml").write_text(f"domain: {DOMAIN}\n")
+    folders = tmp_path / "gen", tmp_path / "train"
+    options = {"features": False, "geometry": False, "ssim": False, "ssim_size": 32}
+    found = cas_metric.memorization(*folders, **options)
+    assert found.summary["settings"]["phash_variants"] == "mirror,rotate90"
+    row = found.tables["per_image"].iloc[0]
+    assert (row["phash_variant"], row["phash_variant_name"]) == (0, "mirrored")
+    plain = cas_metric.memorization(*folders, variants="none", **options)
+    assert "phash_variant" not in plain.tables["per_image"]
+    (tmp_path / "train" / "cas.yaml").write_text("domain: nowhere\n")
+    unknown = cas_metric.memorization(*folders, **options)
+    assert "no variants are hashed" in unknown.warnings[0]
 
 
 def test_the_command_finds_names_and_ranks_them(copies, train, tmp_path):
@@ -140,3 +164,111 @@ def test_identical_images_are_counted_and_listed_within_bounds():
     assert found.counts.tolist() == [100] * 100
     assert pd.Series(found.above[:, 0]).value_counts().max() == LISTED
     assert found.position.tolist() == [0] * 100
+
+
+def test_two_images_of_a_patient_are_a_reference_of_their_own(copies, train, tmp_path):
+    """A second look at a patient fits when aligned; a verbatim copy fits better than that."""
+    looks = [
+        ALTERATIONS["gamma 1.5 or 1/1.5"](one, one, np.random.default_rng(k))
+        for k, one in enumerate(train)
+    ]
+    looks = [ALTERATIONS["rotated by 5°"](one) for one in looks]
+    for name, pictures in {"gen": [train[0], looks[1]], "train": [*train, *looks[2:]]}.items():
+        (tmp_path / name).mkdir()
+        for k, picture in enumerate(pictures):
+            picture.save(tmp_path / name / f"{k:02d}.png")
+    table = pd.DataFrame({"file_name": [f"{k:02d}.png" for k in range(30)]})
+    table["patient"] = [f"p{k}" for k in [*range(16), *range(2, 16)]]
+    table.to_csv(tmp_path / "train" / "metadata.csv", index=False)
+    found = cas_metric.memorization(
+        tmp_path / "gen", tmp_path / "train", features=False, ssim=False, ssim_size=32
+    )
+    figures = found.summary["methods"][0]["aligned"]
+    assert figures["hits"] == 2
+    assert figures["one_patient"]["pairs"] == 14
+    assert figures["one_patient"]["pairs_above"] >= 12
+    assert figures["one_patient"]["hits_beyond"] == 1
+    assert "1 of the 2 hits fit better than any of these" in found.summary["verdict"]
+    p = found.tables["per_image"]["copy_patient_p"]
+    assert p[0] == pytest.approx(1 / 15)
+    assert p[1] > 0.1
+    table = pd.DataFrame({"file_name": ["00.png", "01.png"], "patient": ["p0", "p1"]})
+    table.to_csv(tmp_path / "gen" / "metadata.csv", index=False)
+    shared = cas_metric.leakage(tmp_path / "train", tmp_path / "gen", ssim_size=32)
+    kinds = shared.tables["pairs"].set_index("test_patient")["kind"]
+    assert kinds["p0"] in ("same file", "same pixels")
+    assert kinds["p1"] == "another image of the patient"
+    assert "1 more as two images of a patient do" in shared.summary["verdict"]
+
+
+def test_holm_goes_over_detectors_and_methods():
+    def method(*p):
+        names = dict(zip(("pHash", "SSIM"), p, strict=False))
+        return {
+            "usual": {name: {"p": value} for name, value in names.items()},
+            "aligned": {"p": p[2]},
+        }
+
+    found = [method(0.01, 0.5, 0.004), method(0.02, 0.9, float("nan"))]
+    chance.correct(found)
+    adjusted = [
+        entry[f"{key}_adjusted"]
+        for one in found
+        for entry, key in chance.detectors_of(one).values()
+    ]
+    np.testing.assert_allclose(adjusted, [0.04, 1, 0.02, 0.06, 1, np.nan])
+
+
+def test_a_hash_counts_only_beyond_what_real_images_reach():
+    rng = np.random.default_rng(0)
+    alike = chance.Usual(rng.random(200) < 0.3, rng.integers(3, 9, 200).astype(float))
+    apart = chance.Usual(np.zeros(200, bool), rng.integers(14, 24, 200).astype(float))
+    assert chance.thresholds({"pHash": alike})["pHash"] < 3
+    assert chance.thresholds({"pHash": apart}) == {"pHash": 5, "SSIM": 0.95}
+    assert chance.thresholds(None) == {"pHash": 5, "SSIM": 0.95}
+
+
+def test_duplicates_among_the_real_images_do_not_hide_copies(train, tmp_path):
+    for name, pictures in {"gen": train[:2], "train": [*train, *train]}.items():
+        (tmp_path / name).mkdir()
+        for k, picture in enumerate(pictures):
+            picture.save(tmp_path / name / f"{k:02d}.png")
+    found = cas_metric.memorization(
+        tmp_path / "gen", tmp_path / "train", features=False, ssim=False, ssim_size=32
+    )
+    figures = found.summary["methods"][0]["aligned"]
+    assert (figures["hits"], figures["real_hits"], figures["real_images"]) == (2, 0, 32)
+
+
+#: Validation and training photographs of ISIC 2017 that show one lesion, as a person sees.
+LESIONS = {
+    "ISIC_0012127": "ISIC_0012970",
+    "ISIC_0015124": "ISIC_0000171",
+    "ISIC_0014946": "ISIC_0000157",
+    "ISIC_0015313": "ISIC_0000215",
+    "ISIC_0013132": "ISIC_0012182",
+    "ISIC_0014178": "ISIC_0013498",
+}
+
+
+def test_photographs_of_one_lesion_are_found_and_others_are_not(tmp_path):
+    folder = real_data("isic2017") / "images"
+    others = [path.stem for path in sorted(folder.glob("*.jpg"))]
+    rest = [name for name in others if name not in {*LESIONS, *LESIONS.values()}]
+    names = {"gen": [*LESIONS, *rest[:20]], "train": [*LESIONS.values(), *rest[20:50]]}
+    for part, chosen in names.items():
+        (tmp_path / part).mkdir()
+        for name in chosen:
+            (tmp_path / part / f"{name}.jpg").symlink_to(folder / f"{name}.jpg")
+    sets = [replace(read_manifest(tmp_path / part), allowed_roots=(folder,)) for part in names]
+    found = cas_metric.memorization(*sets, features=False, ssim=False, ssim_size=32)
+    rows = found.tables["per_image"].assign(
+        name=[Path(one).stem for one in found.tables["per_image"]["image"]]
+    )
+    rows = rows.set_index("name")
+    marked = rows["flags"].str.contains("matched points|aligned copy")
+    assert set(rows.index[marked]) == set(LESIONS)
+    for one, other in LESIONS.items():
+        column = "copy_image" if rows.loc[one, "copy"] else "points_image"
+        assert rows.loc[one, column] == f"{other}.jpg"
+    assert "the same lesion, patient or scene" in found.summary["verdict"]

@@ -13,6 +13,7 @@ from tests.cas_metric.copies.pictures import labels
 from tests.support.image_files import png16_bytes
 
 from cas_metric.copies import phash
+from cas_metric.errors import InputError
 from cas_metric.images import load_image, to_uint8
 from cas_metric.phantoms import DOMAINS, make_phantom
 
@@ -79,11 +80,32 @@ def test_blocks_change_nothing(monkeypatch):
     assert len(whole)
 
 
-def test_symmetries_are_the_eight_of_the_square():
+def test_symmetries_are_the_eight_of_the_square_and_of_its_negative():
     picture = data.retina()[::8, ::8]
     seen = list(phash.symmetries(picture))
-    assert len(seen) == len(phash.SYMMETRIES) == 8
+    assert len(seen) == len(phash.SYMMETRIES) == 16
     np.testing.assert_array_equal(seen[0], picture)
     np.testing.assert_array_equal(seen[2], picture[::-1, ::-1])
     np.testing.assert_array_equal(seen[4], picture[:, ::-1])
-    assert len({one.tobytes() for one in seen}) == 8
+    np.testing.assert_array_equal(seen[12], 255 - picture[:, ::-1])
+    assert len({one.tobytes() for one in seen}) == 16
+
+
+@pytest.mark.parametrize(
+    ("choice", "places"),
+    [
+        ("none", (0,)),
+        ("mirror", (0, 4)),
+        ("rotate90", (0, 1, 2, 3)),
+        ("mirror,rotate90", tuple(range(8))),
+        ("invert", (0, 8)),
+        ("all", tuple(range(16))),
+    ],
+)
+def test_variants_are_what_the_changes_and_their_combinations_give(choice, places):
+    assert phash.variants_of(choice) == places
+
+
+def test_an_unknown_change_is_refused_by_name():
+    with pytest.raises(InputError, match="no variants 'flip'"):
+        phash.variants_of("mirror, flip")

@@ -108,7 +108,7 @@ def test_pairs_are_in_order_of_suspicion(run, world):
     mirrored = pairs[pairs["generated"].str.endswith("gen/7.png")]
     assert mirrored["training"].str.endswith("train/8.png").any()
     page = parse((world / "out" / "report.html").read_text(encoding="utf-8"))
-    assert len(page.all("li", "card")[0].all("img")) == 2
+    assert len(page.all("li", "card")[0].all("img")) == 3  # both, and one laid over the other
     assert "not medical data" in page.one(cls="notice").text
 
 

@@ -228,3 +228,24 @@ def test_no_two_classes_share_a_spelling(classes):
         assert good
         for i, item in enumerate(classes):
             assert {domain.index(s) for s in (item["name"], *item["synonyms"])} == {i}
+
+
+def test_symmetries_are_read_and_none_holds_by_default():
+    assert parse_domain(PACK).symmetries == ()
+    assert parse_domain(PACK + "symmetries: [mirror, invert]\n").symmetries == ("mirror", "invert")
+    assert load_domain("breakhis").symmetries == ("mirror", "rotate90")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (
+            "symmetries: [mirror, flip]",
+            r"line 15: symmetries.2: .*'mirror', 'rotate90' or 'invert'",
+        ),
+        ("symmetries: mirror", "line 15: symmetries must be a list"),
+        ("symmetries: [mirror, mirror]", "line 15: symmetries: names one of them twice"),
+    ],
+)
+def test_a_wrong_symmetry_is_refused_with_its_line(line, said):
+    assert re.search(said, refused(f"{PACK}{line}\n"))

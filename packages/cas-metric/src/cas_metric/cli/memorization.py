@@ -27,9 +27,10 @@ them those of Appendix M:
   shifted, rotated, mirrored, inverted or pasted in. How well two must agree is learned from the
   real images: from `--test` against TRAIN, else from TRAIN against itself.
 
-Each detector is blind to something: SSIM and pHash to crops and mirror images (`--variants` hashes
-those too), the feature space to what its encoder ignores, alignment to smooth pictures. Finding
-nothing is no guarantee of privacy. Blank images are counted as blank.
+Each detector is blind to something: SSIM and pHash to crops, pHash to mirrored, turned and inverted
+images that neither `--variants` nor `symmetries` of the domain pack name, the feature space to what
+its encoder ignores, alignment to smooth pictures. Finding nothing is no guarantee of privacy. Blank
+images are counted as blank.
 """
 
 EPILOG = """
@@ -56,6 +57,14 @@ def memorization(
     ],
     test: Annotated[
         Path | None, typer.Option(help="Real images that it has not seen.", metavar="FOLDER")
+    ] = None,
+    canaries: Annotated[
+        Path | None,
+        typer.Option(
+            help="Pictures planted among the training images and their twins, from "
+            "`craft-trainer canaries`.",
+            metavar="FOLDER",
+        ),
     ] = None,
     method: option.Method = None,
     seed: option.Seed = None,
@@ -101,8 +110,13 @@ def memorization(
         ),
     ] = False,
     variants: Annotated[
-        str, typer.Option(help="Variants to hash too: none, mirror, or all (also rotations).")
-    ] = "none",
+        str | None,
+        typer.Option(
+            help="Variants to hash too: none, all, or some of mirror, rotate90, invert. Default: "
+            "the symmetries of the domain pack.",
+            metavar="NAMES",
+        ),
+    ] = None,
     faiss: Annotated[
         bool,
         typer.Option(
@@ -125,6 +139,7 @@ def memorization(
     with CountProgress("images") as bar:
         result = verb.memorization(
             *(generated, train, test),
+            canaries=canaries,
             method=method,
             seed=seed,
             features=features,

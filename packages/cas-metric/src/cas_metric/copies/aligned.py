@@ -8,7 +8,7 @@ others.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -24,12 +24,17 @@ Floats = NDArray[np.float64]
 
 #: Real images that calibrate, at most.
 CALIBRATION: Final = 300
-#: How far beyond the spread of real images a copy has to lie; chosen on the first halves of
-#: ``benchmarks.copies.planted``.
-WHOLE_MARGIN: Final = 2.0
-PART_MARGIN: Final = 2.0
+#: A copy has so many times the evidence of the 95th percentile of real images, and the least where
+#: these have nothing in common; chosen on the first halves of ``benchmarks.copies.planted``.
+MARGIN: Final = 1.5
+WHOLE_LEAST: Final = 80.0
+PART_LEAST: Final = 200.0
+POINTS_LEAST: Final = 12.0
+_POINTS_USUAL: Final = 60.0
+#: Queries whose shortlists are made together.
+_TOGETHER: Final = 32
 #: Fewer real images than this calibrate nothing.
-_FEWEST: Final = 10
+FEWEST: Final = 10
 
 #: Told after every image with (done, total).
 Progress = Callable[[int, int], None]
@@ -54,20 +59,29 @@ class Calibration:
     Attributes:
         whole: ``(L,)`` evidence over the whole overlap.
         part: ``(L,)`` evidence of the best part.
+        points: ``(L,)`` most matched keypoints that agree.
         against: ``test`` or ``training``: which real images.
+        patients: Two real training images of one patient, laid over each other; a pair a patient.
     """
 
     whole: Floats
     part: Floats
+    points: Floats
     against: str
+    patients: tuple[Match, ...] = ()
 
     @property
     def thresholds(self) -> tuple[float, float]:
         """Evidence of the whole and of a part that a copy exceeds."""
         return (
-            _limit(self.whole, WHOLE_MARGIN, WHOLE_USUAL),
-            _limit(self.part, PART_MARGIN, PART_USUAL),
+            _limit(self.whole, WHOLE_LEAST, WHOLE_USUAL),
+            _limit(self.part, PART_LEAST, PART_USUAL),
         )
+
+    @property
+    def points_threshold(self) -> float:
+        """Matched keypoints that only another picture of the same scene exceeds."""
+        return _limit(self.points, POINTS_LEAST, _POINTS_USUAL)
 
     def score(self, match: Match) -> float:
         """Evidence as a multiple of its threshold; above 1 it is a copy."""
@@ -78,6 +92,17 @@ class Calibration:
         """``(L,)`` the same of the real images."""
         whole, part = self.thresholds
         return np.maximum(self.whole / whole, self.part / part)
+
+    def patient_scores(self) -> Floats:
+        """``(P,)`` scores of :attr:`patients`, ascending."""
+        return np.sort([self.score(match) for match in self.patients])
+
+
+def _limit(values: Floats, least: float, default: float) -> float:
+    """Beyond the upper tail, which a few copies among the real images do not move."""
+    if len(values) < FEWEST:
+        return default
+    return max(least, MARGIN * float(np.quantile(values, 0.95)))
 
 
 def search(
@@ -103,34 +128,68 @@ def search(
 
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # the pictures are small: threads would only wait for each other
-    found = []
+    found: list[list[Aligned]] = []
     try:
-        for done, row in enumerate(rows.tolist(), 1):
-            ((words, windows),) = shortlist.candidates(ours, slice(row, row + 1))
-            placed = set(windows.tolist())
-            barred = excluded(row) if excluded else set()
-            found.append(
-                [
-                    Aligned(
-                        geometry.align(ours, row, theirs, other, in_place=other in placed), other
-                    )
-                    for other in sorted({*words.tolist(), *placed})
-                    if other not in barred
-                ]
-            )
-            if progress is not None:
-                progress(done, len(rows))
+        for start in range(0, len(rows), _TOGETHER):
+            together = rows[start : start + _TOGETHER].tolist()
+            listed = shortlist.candidates(ours, together)
+            for row, (words, windows) in zip(together, listed, strict=True):
+                placed = set(windows.tolist())
+                barred = excluded(row) if excluded else set()
+                found.append(
+                    [
+                        Aligned(
+                            geometry.align(ours, row, theirs, other, in_place=other in placed),
+                            other,
+                        )
+                        for other in sorted({*words.tolist(), *placed})
+                        if other not in barred
+                    ]
+                )
+                if progress is not None:
+                    progress(len(found), len(rows))
     finally:
         cv2.setNumThreads(threads)
     return found
 
 
-def calibrate(found: list[list[Aligned]], against: str) -> Calibration:
+def one_patient(
+    theirs: Keypoints,
+    rows: NDArray[np.int64],
+    patients: NDArray[np.str_],
+    contents: Sequence[str],
+    seed: int = 0,
+) -> tuple[Match, ...]:
+    """How well two images of a patient fit, for at most :data:`CALIBRATION` patients.
+
+    Args:
+        theirs: Features of the training images.
+        rows: Which of them.
+        patients: Whom each of ``rows`` shows; empty where nobody knows.
+        contents: Digest of the pixels of each of ``rows``: equal ones are no two images.
+        seed: Of the draw.
+    """
+    rng = np.random.default_rng(seed)
+    images: dict[str, dict[str, int]] = {}
+    for row, patient, content in zip(rows.tolist(), patients.tolist(), contents, strict=True):
+        if patient:
+            images.setdefault(patient, {}).setdefault(content, row)
+    several = [list(own.values()) for own in images.values() if len(own) > 1]
+    chosen = sample(np.arange(len(several)), seed=seed)
+    pairs = [rng.choice(several[at], 2, replace=False) for at in chosen]
+    return tuple(geometry.align(theirs, int(one), theirs, int(other)) for one, other in pairs)
+
+
+def calibrate(
+    found: list[list[Aligned]], against: str, patients: tuple[Match, ...] = ()
+) -> Calibration:
     """What real images give, each by the best of its shortlist."""
     return Calibration(
         np.array([max((one.match.evidence for one in near), default=0.0) for near in found]),
         np.array([max((one.match.part for one in near), default=0.0) for near in found]),
+        np.array([float(most_points(near).match.inliers) for near in found]),
         against,
+        patients,
     )
 
 
@@ -141,16 +200,13 @@ def sample(rows: NDArray[np.int64], size: int = CALIBRATION, seed: int = 0) -> N
     return np.sort(np.random.default_rng(seed).choice(rows, size, replace=False))
 
 
+def most_points(near: list[Aligned]) -> Aligned:
+    """The training image of a shortlist with the most matched keypoints that agree."""
+    return max(near, key=lambda one: one.match.inliers, default=Aligned(geometry.NONE, -1))
+
+
 def best(near: list[Aligned], calibration: Calibration) -> Aligned:
     """The training image of a shortlist with the most evidence."""
     return max(
         near, key=lambda one: calibration.score(one.match), default=Aligned(geometry.NONE, -1)
     )
-
-
-def _limit(values: Floats, margin: float, default: float) -> float:
-    """Beyond the upper tail, by its own spread: a few copies among real images do not move it."""
-    if len(values) < _FEWEST:
-        return default
-    middle, high = np.quantile(values, [0.5, 0.95])
-    return float(max(middle + margin * (high - middle), 1e-9))

@@ -16,19 +16,21 @@ from numpy.typing import NDArray
 
 from cas_metric.copies import aligned, neighbours, phash, ssim_search
 from cas_metric.copies.chance import (
+    Usual,
     beside_usual,
     cases_of,
     correct,
     nearer_figures,
+    thresholds,
     units_of,
 )
 from cas_metric.copies.evidence import aligned_columns, aligned_figures
-from cas_metric.copies.pictures import VARIANTS
 from cas_metric.copies.suspects import (
     ALIGNED,
     FEATURES,
     LISTED,
     PHASH,
+    POINTS,
     SSIM,
     VARIANT,
     Detected,
@@ -52,8 +54,7 @@ class Settings:
     Attributes:
         search: How SSIM goes through all pairs; None leaves SSIM out.
         size: Side of the grey square that SSIM is taken on.
-        variants: Which mirrored and rotated variants are hashed, a key of
-            :data:`cas_metric.copies.pictures.VARIANTS`.
+        variants: Which variants are hashed too, as the pictures were read.
         faiss: Whether FAISS searches for the nearest images in feature space.
     """
 
@@ -129,11 +130,15 @@ def analyse(
         for column, values in columns.items():
             rows[column] = pd.Series(values, index=where)
     rows["blank"] = pd.Series(sets.ours.blank, index=where)
-    rows["flags"] = _flags(rows, reference)
+    rows["flags"] = _flags(rows, reference, calibration)
+    usual = None
+    if test is not None and test_pictures is not None and len(test_pictures):
+        usual = _usual(Sets(test, train, test_pictures, pictures[1]), settings)
+    rows["copy"] = _beyond_real(rows, thresholds(usual))
     detected = Detected(rows, above, reference, calibration)
     pairs = suspicious_pairs(sets, detected, features)
     names = train.rows["image"].to_numpy(dtype=str)
-    for column in ("ssim_image", "phash_image", "train_image", "copy_image"):
+    for column in ("ssim_image", "phash_image", "train_image", "copy_image", "points_image"):
         if column in rows:
             known = rows[column].notna()
             rows.loc[known, column] = names[rows.loc[known, column].astype(int)]
@@ -141,12 +146,10 @@ def analyse(
         known = rows["test_image"].notna()
         tests = test.rows["image"].to_numpy(dtype=str)
         rows.loc[known, "test_image"] = tests[rows.loc[known, "test_image"].astype(int)]
-    usual = None
-    if test is not None and test_pictures is not None and len(test_pictures):
-        usual = _usual_hits(Sets(test, train, test_pictures, pictures[1]), settings)
     methods = _methods(rows, features, (train, test), reference, usual)
     if calibration is not None:
         aligned_figures(methods, rows, calibration)
+    correct(methods)
     return Analysis(rows, pairs, methods, reference, calibration)
 
 
@@ -178,11 +181,11 @@ def _pixel_columns(sets: Sets, settings: Settings) -> tuple[dict[str, Any], NDAr
         "phash_near": counts,
     }
     flagged = [near[:, :2]]
-    if settings.variants != "none":
+    if ours.words.shape[1] > 1:
         table = [phash.nearest(ours.words[:, v], words) for v in range(1, ours.words.shape[1])]
         distance = np.stack([one.distance for one in table])
         best = distance.argmin(axis=0)
-        names = np.array([phash.SYMMETRIES[v] for v in VARIANTS[settings.variants][1:]])
+        names = np.array([phash.SYMMETRIES[v] for v in phash.variants_of(settings.variants)[1:]])
         position = np.stack([one.position for one in table])[best, np.arange(len(ours))]
         columns["phash_variant"] = distance.min(axis=0)
         columns["phash_variant_name"] = names[best]
@@ -232,17 +235,32 @@ def _feature_columns(
     return columns, reference
 
 
-def _flags(rows: pd.DataFrame, reference: NDArray[np.float64] | None) -> list[str]:
+def _flags(
+    rows: pd.DataFrame,
+    reference: NDArray[np.float64] | None,
+    calibration: aligned.Calibration | None,
+) -> list[str]:
     """Which detectors each image sets off, joined by commas."""
     marks = {SSIM: rows.get("ssim_above", 0) > 0, PHASH: rows["phash_near"] > 0}
     if "phash_variant" in rows:
         marks[VARIANT] = (rows["phash_variant"] <= PHASH_THRESHOLD) & (rows["blank"] != True)  # noqa: E712
     if reference is not None:
         marks[FEATURES] = neighbours.nearer_than_real(rows["train_distance"].to_numpy(), reference)
-    if "copy_score" in rows:
+    if calibration is not None:
         marks[ALIGNED] = rows["copy_score"] > 1
+        marks[POINTS] = rows["points"] > calibration.points_threshold
     table = pd.DataFrame(marks, index=rows.index)
     return [", ".join(name for name, on in line.items() if on) for _, line in table.iterrows()]
+
+
+def _beyond_real(rows: pd.DataFrame, limits: dict[str, float]) -> pd.Series[bool]:
+    """Whether an image resembles a training image more than real images do, by any pixels."""
+    marks = [(rows["phash_near"] > 0) & (rows["phash"] <= limits[PHASH])]
+    if "ssim" in rows:
+        marks.append((rows["ssim_above"] > 0) & (rows["ssim"] > limits[SSIM]))
+    if "copy_score" in rows:
+        marks.append(rows["copy_score"] > 1)
+    return pd.concat(marks, axis=1).any(axis=1)
 
 
 # -- figures of a method --------------------------------------------------------------------------
@@ -253,7 +271,7 @@ def _methods(
     features: Features | None,
     real: tuple[Manifest, Manifest | None],
     reference: NDArray[np.float64] | None,
-    usual: dict[str, NDArray[np.bool_]] | None,
+    usual: dict[str, Usual] | None,
 ) -> list[dict[str, Any]]:
     found = []
     for method, group in rows.groupby("method", sort=True):
@@ -263,6 +281,7 @@ def _methods(
             "n": len(ok),
             "n_failed": len(group) - len(ok),
             "blank": int(ok["blank"].astype(bool).sum()),
+            "copies": int(ok["copy"].sum()),
         }
         entry |= _duplicate_figures(ok)
         if usual is not None and len(ok):
@@ -278,19 +297,23 @@ def _methods(
             if label
         }
         found.append(entry)
-    correct(found)
     return found
 
 
-def _usual_hits(sets: Sets, settings: Settings) -> dict[str, NDArray[np.bool_]]:
-    """Which real test images, one a patient, set off the pixel detectors against training."""
+def _usual(sets: Sets, settings: Settings) -> dict[str, Usual]:
+    """What the pixel detectors say of real test images, one a patient, against training."""
     columns, _ = _pixel_columns(sets, settings)
     patients = sets.generated.rows["patient"].to_numpy(dtype=str)[sets.ours.rows]
     _, one = np.unique(units_of(patients), return_index=True)
-    hits = {PHASH: columns["phash_near"] > 0}
+    found = {PHASH: ("phash_near", "phash")}
     if "ssim_above" in columns:
-        hits[SSIM] = columns["ssim_above"] > 0
-    return {name: np.asarray(values)[one] for name, values in hits.items()}
+        found[SSIM] = "ssim_above", "ssim"
+    return {
+        name: Usual(
+            np.asarray(columns[count])[one] > 0, np.asarray(columns[value], dtype=float)[one]
+        )
+        for name, (count, value) in found.items()
+    }
 
 
 def _duplicate_figures(rows: pd.DataFrame) -> dict[str, Any]:

@@ -1,37 +1,69 @@
-"""What chance gives: hits of real test images, and p-values corrected over methods."""
+"""What chance gives: hits of real images, and p-values corrected over detectors and methods."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cas_metric.copies import neighbours
-from cas_metric.copies.suspects import PHASH, SSIM, Features
+from cas_metric.copies import aligned, neighbours
+from cas_metric.copies.suspects import ALIGNED, FEATURES, PHASH, POINTS, SSIM, Features
+from cas_metric.protocol import PHASH_THRESHOLD, SSIM_THRESHOLD
 from cas_metric.statistics.comparison import holm
 
 if TYPE_CHECKING:
     from cas_metric.manifest import Manifest
 
+#: A copy passes real images by so many times the way from their median to their 95th percentile.
+MARGIN: Final = 2.5
 
-def beside_usual(
-    rows: pd.DataFrame, usual: dict[str, NDArray[np.bool_]]
-) -> dict[str, dict[str, Any]]:
+
+class Usual(NamedTuple):
+    """What a pixel detector says of real test images, one a patient.
+
+    Attributes:
+        hits: ``(L,)`` whether a training image is beyond the paper's threshold.
+        nearest: ``(L,)`` SSIM or Hamming distance of the nearest training image.
+    """
+
+    hits: NDArray[np.bool_]
+    nearest: NDArray[np.float64]
+
+
+def thresholds(usual: Mapping[str, Usual] | None) -> dict[str, float]:
+    """What a copy goes beyond by SSIM and by pHash: what real images do, and the paper's limit.
+
+    The paper's alone where there are no real test images, or too few.
+    """
+    found = {SSIM: SSIM_THRESHOLD, PHASH: float(PHASH_THRESHOLD)}
+    for name, one in (usual or {}).items():
+        known = one.nearest[np.isfinite(one.nearest)]
+        if len(known) >= aligned.FEWEST and name == SSIM:
+            middle, high = np.quantile(known, [0.5, 0.95])
+            found[SSIM] = max(found[SSIM], float(middle + MARGIN * (high - middle)))
+        elif len(known) >= aligned.FEWEST:
+            low, middle = np.quantile(known, [0.05, 0.5])
+            found[PHASH] = min(found[PHASH], float(middle - MARGIN * (middle - low)))
+    return found
+
+
+def beside_usual(rows: pd.DataFrame, usual: Mapping[str, Usual]) -> dict[str, dict[str, Any]]:
     """Hits of each pixel detector beside those of real test images, one image a case."""
     first = ~pd.Series(cases_of(rows), index=rows.index).duplicated()
-    columns = {PHASH: "phash_near", SSIM: "ssim_above"}
+    columns, limits = {PHASH: "phash_near", SSIM: "ssim_above"}, thresholds(usual)
     return {
         name: {
             "hits": int((rows[columns[name]] > 0).sum()),
-            "real_hits": int(hits.sum()),
-            "real_images": len(hits),
-            "expected": float(hits.mean() * len(rows)),
-            "p": neighbours.excess_p((rows[columns[name]][first] > 0).to_numpy(), hits),
+            "real_hits": int(one.hits.sum()),
+            "real_images": len(one.hits),
+            "expected": float(one.hits.mean() * len(rows)),
+            "threshold": limits[name],
+            "p": neighbours.excess_p((rows[columns[name]][first] > 0).to_numpy(), one.hits),
         }
-        for name, hits in usual.items()
+        for name, one in usual.items()
     }
 
 
@@ -52,21 +84,30 @@ def nearer_figures(
 
 
 def correct(found: list[dict[str, Any]]) -> None:
-    """Holm's correction over the methods, of every kind of p-value."""
-    blocks: list[tuple[str, list[dict[str, Any]]]] = [
-        (key, [one["neighbours"] for one in found if key in one.get("neighbours", {})])
-        for key in ("p_nearer_to_train", "p_nearer_than_real")
-    ]
-    blocks += [
-        ("p", [one["usual"][name] for one in found if name in one.get("usual", {})])
-        for name in (PHASH, SSIM)
-    ]
-    for key, entries in blocks:
-        known = [entry for entry in entries if np.isfinite(entry[key])]
-        for entry in entries:
-            entry[f"{key}_adjusted"] = float("nan")
-        for entry, p in zip(known, holm([entry[key] for entry in known]), strict=True):
-            entry[f"{key}_adjusted"] = float(p)
+    """Holm's correction: of the set's distances over methods, of copies over detectors too."""
+    near = [one["neighbours"] for one in found if "neighbours" in one]
+    _holm([(entry, "p_nearer_to_train") for entry in near if "p_nearer_to_train" in entry])
+    _holm([(entry, key) for one in found for entry, key in detectors_of(one).values()])
+
+
+def detectors_of(one: Mapping[str, Any]) -> dict[str, tuple[dict[str, Any], str]]:
+    """Figures of each detector that real images calibrate, and the key of its p-value there."""
+    found = {name: (entry, "p") for name, entry in one.get("usual", {}).items()}
+    if "p_nearer_than_real" in one.get("neighbours", {}):
+        found[FEATURES] = (one["neighbours"], "p_nearer_than_real")
+    if "aligned" in one:
+        found[ALIGNED] = (one["aligned"], "p")
+    if "points" in one:
+        found[POINTS] = (one["points"], "p")
+    return found
+
+
+def _holm(family: list[tuple[dict[str, Any], str]]) -> None:
+    known = [(entry, key) for entry, key in family if np.isfinite(entry[key])]
+    for entry, key in family:
+        entry[f"{key}_adjusted"] = float("nan")
+    for (entry, key), p in zip(known, holm([entry[key] for entry, key in known]), strict=True):
+        entry[f"{key}_adjusted"] = float(p)
 
 
 def cases_of(rows: pd.DataFrame) -> list[str]:

@@ -1,8 +1,9 @@
 """Is one picture another one, cropped, shifted, turned, mirrored, pasted in or inverted?
 
 Matched keypoints propose a similarity transform (RANSAC); a picture laid on another at the same
-place is proposed too. Each proposal is judged by the pixels: the training picture is warped, and
-the correlation of both band-passed pictures is weighed by how much structure takes part in it.
+place is proposed too. Each proposal is judged by the pixels: the training picture is warped, a
+least-squares fit takes out what is left of a displacement and a change of sharpness, and the
+correlation of both band-passed pictures is weighed by how much structure takes part in it.
 """
 
 from __future__ import annotations
@@ -26,14 +27,19 @@ _SCALES: Final = (0.4, 2.5)
 _FINE: Final = 1.0
 _COARSE: Final = 3.5
 #: Correlation beyond which more agreement is no more evidence.
-_CEILING: Final = 0.999
-#: Grey levels of noise that are no structure.
-_NOISE: Final = 0.4
+_CEILING: Final = 0.9998
+#: Grey levels of noise that are no structure: rounding alone gives 0.29.
+_NOISE: Final = 0.25
+#: Powers of Fisher's z: a copy agrees nearly perfectly somewhere, anatomy agrees well everywhere.
+_WHOLE_POWER: Final = 2
+_PART_POWER: Final = 3
+#: Correlation below which a proposal is not worth a fit.
+_PROMISING: Final = 0.3
 #: Side of the windows in which a patch is looked for, as a share of the longer side.
 _WINDOW: Final = 0.3
 #: Evidence of a whole and of a part that is asked for where no real image calibrates.
 WHOLE_USUAL: Final = 120.0
-PART_USUAL: Final = 75.0
+PART_USUAL: Final = 400.0
 #: Least share of the picture that takes part.
 _LEAST: Final = 0.12
 
@@ -42,10 +48,12 @@ class Match(NamedTuple):
     """How a training picture lies in a generated one.
 
     Attributes:
-        evidence: Fisher's z of the aligned correlation, times the root of what takes part.
-        part: The same of the best part of the picture alone: a patch that was pasted in.
+        evidence: Square of Fisher's z of the aligned correlation, times the root of the number of
+            pixels that take part.
+        part: The same, with the cube, of the best part of the picture alone: a patch that was
+            pasted in.
         correlation: Of the aligned band-passed pictures, in [-1, 1]; negative for an inverted copy.
-        inliers: Matched keypoints that agree with the transform.
+        inliers: Matched keypoints that agree with one transform, whatever the pixels say.
         transform: ``(2, 3)`` training to generated coordinates, pixels at :data:`SIDE`.
     """
 
@@ -80,7 +88,8 @@ def align(
     whole = max(found, key=lambda match: match.evidence)
     part = max(found, key=lambda match: match.part)
     best = part if part.part / PART_USUAL > whole.evidence / WHOLE_USUAL else whole
-    return best._replace(evidence=whole.evidence, part=part.part)
+    points = max(match.inliers for match in found)
+    return best._replace(evidence=whole.evidence, part=part.part, inliers=points)
 
 
 def describe(match: Match) -> str:
@@ -195,6 +204,51 @@ def _judge(
     return Match(value, _best_window(band, other, inside), correlation, inliers, transform)
 
 
+def _agreement(one: Floats, other: Floats, inside: Floats) -> tuple[float, float]:
+    """Evidence and correlation over the pixels that are ``inside``."""
+    kept = inside > 0
+    if kept.mean() < _LEAST:
+        return 0.0, 0.0
+    ours = one[kept].astype(np.float64)
+    theirs = other[kept].astype(np.float64)
+    ours, theirs = ours - ours.mean(), theirs - theirs.mean()
+    plain, share = _correlation(ours, theirs)
+    correlation = plain
+    if abs(plain) > _PROMISING:
+        correlation, share = _correlation(ours, _fitted(ours, other, kept))
+    z = np.arctanh(min(abs(correlation), _CEILING))
+    return float(z**_WHOLE_POWER * np.sqrt(share)), float(np.copysign(correlation, plain))
+
+
+def _correlation(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> tuple[float, float]:
+    """Of centred pixels, and how many of them take part (participation of their energies)."""
+    left, right = (float(values @ values) + _NOISE**2 * len(values) for values in (ours, theirs))
+    energy = ours * ours / left + theirs * theirs / right
+    part = float(energy.sum() ** 2 / (energy @ energy + 1e-12))
+    return float(ours @ theirs) / np.sqrt(left * right), part
+
+
+def _fitted(
+    ours: NDArray[np.float64], other: Floats, kept: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """What ``other`` becomes, to first order, displaced, turned, scaled and blurred a little."""
+    import cv2
+
+    height, width = other.shape
+    down, across = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
+    right, below = (cv2.Sobel(other, cv2.CV_32F, *order) / 8 for order in ((1, 0), (0, 1)))
+    blurred = cv2.GaussianBlur(other, (0, 0), 1)
+    basis = np.stack([
+        other, blurred - other, right, below,
+        right * across + below * down, below * across - right * down,
+    ])[:, kept].astype(np.float64)  # fmt: skip
+    basis -= basis.mean(axis=1, keepdims=True)
+    normal = basis @ basis.T
+    normal[np.diag_indices(len(normal))] *= 1 + 1e-3
+    normal[np.diag_indices(len(normal))] += 1e-6
+    return np.linalg.solve(normal, basis @ ours) @ basis
+
+
 def _best_window(one: Floats, other: Floats, inside: Floats) -> float:
     """The greatest evidence of any window of :data:`_WINDOW` of the side that is ``inside``."""
     import cv2
@@ -213,24 +267,8 @@ def _best_window(one: Floats, other: Floats, inside: Floats) -> float:
     noise = _NOISE**2 * area
     correlation = summed(a * b) / np.sqrt((summed(a * a) + noise) * (summed(b * b) + noise) + 1e-6)
     part = summed(energy) ** 2 / np.maximum(summed(energy**2), 1e-6)
-    # Squared: a pasted patch is small and agrees nearly perfectly, anatomy agrees well everywhere.
-    z = np.arctanh(np.minimum(np.abs(correlation), _CEILING)) ** 2 * np.sqrt(part)
-    return float(np.where(area >= 0.95 * size**2, z, 0.0).max())
-
-
-def _agreement(one: Floats, other: Floats, inside: Floats) -> tuple[float, float]:
-    """Evidence and correlation over the pixels that are ``inside``."""
-    kept = inside > 0
-    if kept.mean() < _LEAST:
-        return 0.0, 0.0
-    a, b = one[kept], other[kept]
-    a, b = a - a.mean(), b - b.mean()
-    left, right = (float(values @ values) + _NOISE**2 * len(a) for values in (a, b))
-    correlation = float(a @ b) / np.sqrt(left * right)
-    energy = a * a / left + b * b / right
-    part = float(energy.sum() ** 2 / (energy @ energy + 1e-12))
-    z = float(np.arctanh(min(abs(correlation), _CEILING)))
-    return z * float(np.sqrt(part)), float(correlation)
+    z = np.arctanh(np.minimum(np.abs(correlation), _CEILING)) ** _PART_POWER
+    return float(np.where(area >= 0.95 * size**2, z * np.sqrt(part), 0.0).max())
 
 
 def _band(picture: Floats) -> Floats:

@@ -4,13 +4,14 @@ Exact duplicates have the same bytes, or the same pixels in another file. Near d
 perceptual hashes within five bits (Appendix M); SSIM on grey squares then tells which of them agree
 pixel by pixel, and leaves the others to the reader's eye. Altered copies (cropped, shifted,
 rotated, mirrored, inverted, pasted in) agree once they are aligned, more than training images do
-with each other. Of one training image at most :data:`LISTED` pairs of a kind are listed.
+with each other. Two images of one patient that agree no better than such pairs of the training set
+do are told from copies. Of one training image at most :data:`LISTED` pairs of a kind are listed.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -30,6 +31,7 @@ SAME_BYTES: Final = "same file"
 SAME_PIXELS: Final = "same pixels"
 NEAR: Final = "near duplicate"
 ALTERED: Final = "altered copy"
+ANOTHER: Final = "another image of the patient"
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,15 +70,15 @@ def find_leakage(
     ours, theirs = pictures
     kinds = _kinds(ours, theirs, threshold)
     altered = _altered(Sets(test, train, theirs, ours))
-    kinds = dict.fromkeys(altered, ALTERED) | kinds
+    kinds = {pair: found.kind for pair, found in altered.items()} | kinds
     indices = np.array(list(kinds), dtype=np.int64).reshape(-1, 2)
     pairs = _table(train, test, pictures, indices).assign(kind=list(kinds.values()))
     pairs["confirmed"] = pairs["ssim"] > SSIM_THRESHOLD
     known = [altered.get(pair) for pair in kinds]
     if ours.keypoints is not None:
-        pairs["score"] = [one[0] if one else float("nan") for one in known]
-        pairs["transform"] = [one[1] if one else "" for one in known]
-    strength = {SAME_BYTES: 0, SAME_PIXELS: 1, ALTERED: 2, NEAR: 3}
+        pairs["score"] = [one.score if one else float("nan") for one in known]
+        pairs["transform"] = [one.transform if one else "" for one in known]
+    strength = {SAME_BYTES: 0, SAME_PIXELS: 1, ALTERED: 2, NEAR: 3, ANOTHER: 4}
     # A near duplicate that agrees when aligned is more than a hash.
     rank = [
         strength[ALTERED if kind == NEAR and one else kind]
@@ -91,20 +93,31 @@ def find_leakage(
     return Leakage(pairs, patients, {**figures, "phash_threshold": threshold})
 
 
-def _altered(sets: Sets) -> dict[tuple[int, int], tuple[float, str]]:
-    """Score and transformation of each pair of positions (train, test) that is an altered copy."""
+class _Altered(NamedTuple):
+    """How a pair fits once it is aligned."""
+
+    kind: str
+    score: float
+    transform: str
+
+
+def _altered(sets: Sets) -> dict[tuple[int, int], _Altered]:
+    """Pairs of positions (train, test) that fit when aligned."""
     if sets.ours.keypoints is None or sets.theirs.keypoints is None:
         return {}
     if not len(sets.ours) or not len(sets.theirs):
         return {}
-    columns, _ = aligned_columns(sets, (None, None))
+    columns, calibration = aligned_columns(sets, (None, None))
     place = {int(row): at for at, row in enumerate(sets.theirs.rows)}
-    return {
-        (place[int(columns["copy_image"][at])], int(at)): (
-            float(columns["copy_score"][at]), str(columns["copy_transform"][at]),
-        )
-        for at in np.flatnonzero(columns["copy_score"] > 1)
-    }  # fmt: skip
+    usual = max(calibration.patient_scores(), default=0.0)
+    patients = [one.rows["patient"].to_numpy(dtype=str) for one in (sets.train, sets.generated)]
+    found = {}
+    for at in np.flatnonzero(columns["copy_score"] > 1):
+        row, score = int(columns["copy_image"][at]), float(columns["copy_score"][at])
+        one, other = patients[0][row], patients[1][sets.ours.rows[at]]
+        kind = ANOTHER if one and one == other and score <= usual else ALTERED
+        found[place[row], int(at)] = _Altered(kind, score, str(columns["copy_transform"][at]))
+    return found
 
 
 def shared_patients(train: Manifest, test: Manifest) -> pd.DataFrame:
@@ -176,6 +189,7 @@ def _figures(
         "same_pixels": int((pairs["kind"] == SAME_PIXELS).sum()),
         "near_duplicates": int(near.sum()),
         "altered_copies": int((pairs["kind"] == ALTERED).sum()),
+        "another_image": int((pairs["kind"] == ANOTHER).sum()),
         "near_duplicates_confirmed": int((near & pairs["confirmed"]).sum()),
         "train_images_affected": int(pairs["train"].nunique()),
         "test_images_affected": int(pairs["test"].nunique()),

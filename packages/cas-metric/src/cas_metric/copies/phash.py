@@ -9,7 +9,7 @@ Source: Appendix M (near-duplicate at a Hamming distance of at most 5); ImageHas
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 import imagehash
@@ -17,21 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cas_metric.errors import InputError
 from cas_metric.protocol import PHASH_THRESHOLD
 
 Words = NDArray[np.uint64]
 
-#: Names of the eight symmetries of the square, in the order of :func:`symmetries`.
-SYMMETRIES = (
-    "as is",
-    "rotated 90°",
-    "rotated 180°",
-    "rotated 270°",
-    "mirrored",
-    "mirrored, rotated 90°",
-    "mirrored, rotated 180°",
-    "mirrored, rotated 270°",
-)
+_TURNED = ("as is", "rotated 90°", "rotated 180°", "rotated 270°")
+_SQUARE = (*_TURNED, "mirrored", *(f"mirrored, {name}" for name in _TURNED[1:]))
+#: Names of the symmetries of the square and of its negative, in the order of :func:`symmetries`.
+SYMMETRIES = (*_SQUARE, "inverted", *(f"{name}, inverted" for name in _SQUARE[1:]))
+#: Changes that make them; the symmetries that a domain pack may name.
+CHANGES = ("mirror", "rotate90", "invert")
 #: Pairs compared at once: their differing bits, 8 bytes each, stay in a processor's cache.
 _BLOCK_PAIRS = 200_000
 
@@ -67,11 +63,49 @@ def pack(value: imagehash.ImageHash) -> np.uint64:
     return np.uint64(int.from_bytes(np.packbits(value.hash).tobytes(), "big"))
 
 
-def symmetries(pixels: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
-    """The picture as it is, rotated by quarters, and the same of its mirror image."""
-    for picture in (pixels, pixels[:, ::-1]):
-        for quarter in range(4):
-            yield np.ascontiguousarray(np.rot90(picture, quarter))
+def symmetries(
+    pixels: NDArray[np.uint8], chosen: Collection[int] = range(len(SYMMETRIES))
+) -> Iterator[NDArray[np.uint8]]:
+    """The picture as it is, rotated by quarters, the same of its mirror image, and all inverted.
+
+    Args:
+        pixels: ``(H, W, 3)`` or ``(H, W)``, uint8.
+        chosen: Positions in :data:`SYMMETRIES` of those that are wanted.
+    """
+    for place in chosen:
+        negative, (mirrored, quarter) = place >= len(_SQUARE), divmod(place % len(_SQUARE), 4)
+        picture = pixels[:, ::-1] if mirrored else pixels
+        picture = np.rot90(255 - picture if negative else picture, quarter)
+        yield np.ascontiguousarray(picture)
+
+
+def variants_of(choice: str) -> tuple[int, ...]:
+    """Positions in :data:`SYMMETRIES` of what some changes and their combinations give.
+
+    Args:
+        choice: ``none``, ``all``, or changes of :data:`CHANGES` separated by commas.
+
+    Raises:
+        InputError: A change is not known.
+
+    Examples:
+        >>> [SYMMETRIES[place] for place in variants_of("mirror,invert")]
+        ['as is', 'mirrored', 'inverted', 'mirrored, inverted']
+    """
+    named = {part.strip() for part in choice.split(",")} - {"none", ""}
+    named = set(CHANGES) if "all" in named else named
+    if unknown := sorted(named - set(CHANGES)):
+        raise InputError(
+            f"no variants {unknown[0]!r}",
+            fix=f"choose none, all, or some of {', '.join(CHANGES)}, separated by commas",
+        )
+    return tuple(
+        place
+        for place in range(len(SYMMETRIES))
+        if ("invert" in named or place < len(_SQUARE))
+        and ("mirror" in named or place % len(_SQUARE) < 4)
+        and ("rotate90" in named or place % 4 == 0)
+    )
 
 
 def hamming(left: Words, right: Words) -> NDArray[np.uint8]:

@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 #: Rec. 601 luma, which Pillow's greyscale uses too. The weights sum to one: grey stays as it is.
 LUMA: Final = (0.299, 0.587, 0.114)
-#: Which of :data:`phash.SYMMETRIES` each choice compares.
-VARIANTS: Final = {"none": (0,), "mirror": (0, 4), "all": tuple(range(8))}
-
 #: Standard deviation, in grey levels, below which a picture is blank.
 BLANK: Final = 2.0
 
@@ -95,7 +92,7 @@ def read_pictures(
     Args:
         manifest: Images to read, through the display window that its folder prescribes.
         size: Side of the grey square, at least 7.
-        variants: Key of :data:`VARIANTS`: mirrored and rotated variants to hash as well.
+        variants: What else to hash, as :func:`~cas_metric.copies.phash.variants_of` takes it.
         keypoints: Describe local features too.
         num_workers: Threads that read and decode.
         progress: Told after every file.
@@ -105,15 +102,14 @@ def read_pictures(
     """
     if size < WINDOW:
         raise InputError(f"SSIM needs at least {WINDOW} pixels a side, not {size}")
-    if variants not in VARIANTS:
-        raise InputError(f"no variants {variants!r}", fix=f"choose one of {', '.join(VARIANTS)}")
+    places = phash.variants_of(variants)
     paths, workers = manifest.paths(), num_workers or default_workers()
     local = Keypoints.empty(len(paths)) if keypoints else None
     grey = on_disk((len(paths), size, size), np.float32)
 
     def read(row: int) -> _Picture | str:
         try:
-            return _read(paths[row], manifest.window, size, VARIANTS[variants], (local, row))
+            return _read(paths[row], manifest.window, size, places, (local, row))
         except ImageError as error:
             return error.problem
 
@@ -131,7 +127,7 @@ def read_pictures(
             rows.append(row)
         if progress is not None:
             progress(row + 1, len(paths))
-    none = np.empty((0, len(VARIANTS[variants])), np.uint64)
+    none = np.empty((0, len(places)), np.uint64)
     return Pictures(
         rows=np.array(rows, dtype=np.int64),
         paths=tuple(paths[row] for row in rows),
@@ -169,14 +165,13 @@ def _read(
     digest = sha256_file(path)
     pixels = load_image(path, window=window).pixels
     eight = to_uint8(pixels)
-    turned = list(phash.symmetries(eight)) if len(variants) > 1 else [eight]
     grey = grey_square(pixels, size)
     if local[0] is not None:
         local[0].put(local[1], np.asarray(Image.fromarray(eight).convert("L")))
     return _Picture(
         digest,
         hashlib.sha256(f"{pixels.shape} {pixels.dtype}".encode() + pixels.tobytes()).hexdigest(),
-        np.array([phash.phash(turned[variant]) for variant in variants], dtype=np.uint64),
+        np.array([phash.phash(one) for one in phash.symmetries(eight, variants)], dtype=np.uint64),
         grey,
         float(grey.std()) < BLANK,
     )

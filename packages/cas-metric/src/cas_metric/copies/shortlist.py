@@ -2,14 +2,15 @@
 
 Neither needs weights. A *word* is a descriptor of the training set; a picture is the weighted
 histogram of the words nearest to its own descriptors, which survives crops, rotations, mirroring
-and inverting. The *windows* are coarse band-passed squares at fixed places, whose best agreement
-finds a patch that was pasted in where it stood.
+and inverting. The *windows* are coarse squares at fixed places, whose best agreement finds a patch
+that was pasted in where it stood.
 
 Source: Sivic and Zisserman, "Video Google" (ICCV 2003), with square roots of the counts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -59,44 +60,48 @@ class Shortlist:
         self._windows = on_disk((size, _GRID**2, _WINDOW**2), np.float32)
         self._zoomed = on_disk((size, len(_ZOOMS), _WHOLE**2), np.float32)
         seen = np.zeros(len(self._words))
-        for rows in self._blocks:
-            self._histograms[rows] = self._count(train, rows)
-            self._windows[rows] = windows(train, rows)
-            self._zoomed[rows] = np.stack([_whole(train, rows, zoom) for zoom in _ZOOMS], axis=1)
-            seen += (self._histograms[rows] > 0).sum(axis=0)
+        for block in self._blocks:
+            rows = range(block.start, block.stop)
+            self._histograms[block] = self._count(train, rows)
+            self._windows[block] = windows(train, rows)
+            self._zoomed[block] = np.stack([_whole(train, rows, zoom) for zoom in _ZOOMS], axis=1)
+            seen += (self._histograms[block] > 0).sum(axis=0)
         self._weights = np.log((1 + size) / (1 + seen)).astype(np.float32)
-        for rows in self._blocks:
-            self._histograms[rows] = self._weighted(self._histograms[rows])
+        for block in self._blocks:
+            self._histograms[block] = self._weighted(self._histograms[block])
 
     def candidates(
-        self, queries: Keypoints, rows: slice
+        self, queries: Keypoints, rows: Sequence[int]
     ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """For each picture of ``queries`` in ``rows``: the likeliest by words, and by windows."""
+        """For each of ``rows`` of ``queries``: the likeliest by words, and by windows.
+
+        Several rows at once cost little more than one: the index is read once.
+        """
         histograms = self._weighted(self._count(queries, rows))
-        ours = windows(queries, rows)
-        words = np.empty((len(ours), len(self._histograms)), np.float32)
+        ours, whole = windows(queries, rows), _whole(queries, rows)
+        words = np.empty((len(rows), len(self._histograms)), np.float32)
         agreement = np.zeros_like(words)
         for block in self._blocks:
             words[:, block] = histograms @ self._histograms[block].T
-            theirs = self._windows[block]
+            theirs, zoomed = self._windows[block], self._zoomed[block]
             for window in range(ours.shape[1]):
                 table = np.abs(ours[:, window] @ theirs[:, window].T)
                 np.maximum(agreement[:, block], table, out=agreement[:, block])
-            whole = np.abs(np.einsum("nd,mzd->nmz", _whole(queries, rows), self._zoomed[block]))
-            np.maximum(agreement[:, block], whole.max(axis=2), out=agreement[:, block])
+            for part in range(len(_ZOOMS)):
+                table = np.abs(whole @ zoomed[:, part].T)
+                np.maximum(agreement[:, block], table, out=agreement[:, block])
         return [
             (_top(one, BY_WORDS), _top(other, BY_WINDOWS))
             for one, other in zip(words, agreement, strict=True)
         ]
 
-    def _count(self, pictures: Keypoints, rows: slice) -> Floats:
+    def _count(self, pictures: Keypoints, rows: Sequence[int]) -> Floats:
         """``(N, W)`` how often each word is the nearest."""
-        places = range(*rows.indices(len(pictures.counts)))
-        counts = np.zeros((len(places), len(self._words)), np.float32)
+        counts = np.zeros((len(rows), len(self._words)), np.float32)
         if not len(self._words):
             return counts
         norms = (self._words**2).sum(axis=1)
-        for at, row in enumerate(places):
+        for at, row in enumerate(rows):
             own = invariant(pictures.rooted(row))
             nearest = (2 * own @ self._words.T - norms).argmax(axis=1)
             np.add.at(counts[at], nearest, 1)
@@ -106,26 +111,31 @@ class Shortlist:
         return _unit(np.sqrt(counts) * self._weights)
 
 
-def windows(pictures: Keypoints, rows: slice) -> Floats:
-    """``(N, P, 144)`` band-passed windows of unit norm, at places of a grid."""
+def windows(pictures: Keypoints, rows: Sequence[int]) -> Floats:
+    """``(N, P, 144)`` windows of unit norm at places of a grid, without their quadratic trend.
+
+    A trend would come from what surrounds a patch that was pasted in.
+    """
     import cv2
 
     found = []
-    for row in range(*rows.indices(len(pictures.counts))):
+    for row in rows:
         small = cv2.resize(pictures.picture(row), (_COARSE, _COARSE), interpolation=cv2.INTER_AREA)
-        band = small - cv2.GaussianBlur(small, (0, 0), 4)
-        view = np.lib.stride_tricks.sliding_window_view(band, (_WINDOW, _WINDOW))
+        view = np.lib.stride_tricks.sliding_window_view(small, (_WINDOW, _WINDOW))
         found.append(view[::_STEP, ::_STEP].reshape(-1, _WINDOW**2))
-    return _unit(np.array(found, np.float32).reshape(len(found), -1, _WINDOW**2), 4.0)
+    values = np.array(found, np.float32).reshape(len(found), -1, _WINDOW**2)
+    return _unit(np.asarray(values - (values @ _TREND) @ _TREND.T, np.float32), 4.0)
 
 
-def _whole(pictures: Keypoints, rows: slice, box: tuple[float, float, float] = (0, 0, 1)) -> Floats:
+def _whole(
+    pictures: Keypoints, rows: Sequence[int], box: tuple[float, float, float] = (0, 0, 1)
+) -> Floats:
     """``(N, 256)`` the band-passed picture, or the ``(left, top, side)`` part of it."""
     import cv2
 
     left, top, side = box
     found = []
-    for row in range(*rows.indices(len(pictures.counts))):
+    for row in rows:
         picture = pictures.picture(row)
         height, width = picture.shape
         part = picture[
@@ -146,3 +156,13 @@ def _top(values: Floats, count: int) -> NDArray[np.int64]:
     if len(values) <= count:
         return np.arange(len(values))
     return np.argpartition(-values, count - 1)[:count]
+
+
+def _trend() -> Floats:
+    """``(144, 6)`` orthonormal polynomials of degree two over a window."""
+    y, x = np.mgrid[-1 : 1 : _WINDOW * 1j, -1 : 1 : _WINDOW * 1j].reshape(2, -1)
+    basis = np.column_stack([np.ones_like(x), x, y, x * x, x * y, y * y])
+    return np.asarray(np.linalg.qr(basis)[0], dtype=np.float32)
+
+
+_TREND: Final = _trend()

@@ -25,6 +25,7 @@ PHASH: Final = "pHash"
 VARIANT: Final = "pHash of a variant"
 FEATURES: Final = "features"
 ALIGNED: Final = "aligned copy"
+POINTS: Final = "matched points"
 #: Training images that are listed of one generated image and detector.
 LISTED: Final = 16
 #: Flagged pairs that are listed in all.
@@ -98,7 +99,7 @@ def suspicious_pairs(sets: Sets, found: Detected, features: Features | None) -> 
         one, other = features.generated[kept[:, 0]], features.train[kept[:, 1]]
         table["distance"] = np.clip(1 - (one * other).sum(axis=1), 0, 2)
     table = table.assign(**_alignments(sets, kept, found.calibration))
-    table["flags"] = _pair_flags(table, found.reference)
+    table["flags"] = _pair_flags(table, found.reference, found.calibration)
     order = table.assign(count=_weight(table)).sort_values(
         ["count", *(["score"] if "score" in table else []), "ssim", "phash"],
         ascending=[False, *([False] if "score" in table else []), False, True],
@@ -126,6 +127,7 @@ def _alignments(
     return {
         "score": [calibration.score(match) for match in found],
         "correlation": [match.correlation for match in found],
+        "points": [match.inliers for match in found],
         "transform": [geometry.describe(match) for match in found],
     }
 
@@ -139,6 +141,7 @@ def _candidates(rows: pd.DataFrame, above: NDArray[np.int64]) -> NDArray[np.int6
         ("phash", "phash_image", True),
         ("train_distance", "train_image", True),
         ("copy_score", "copy_image", False),
+        ("points", "points_image", False),
     ):
         if column not in rows:
             continue
@@ -146,7 +149,9 @@ def _candidates(rows: pd.DataFrame, above: NDArray[np.int64]) -> NDArray[np.int6
         known = rows[rows[image].notna() & ranks.notna()]
         for row, other, flags in zip(known.index, known[image], known["flags"], strict=True):
             nearest.append((float(ranks[row]), int(row), int(other)))
-            wanted = {"train_distance": FEATURES, "copy_score": ALIGNED}.get(column)
+            wanted = {"train_distance": FEATURES, "copy_score": ALIGNED, "points": POINTS}.get(
+                column
+            )
             if wanted is not None and wanted in flags:
                 flagged.add((int(row), int(other)))
     listed = dict.fromkeys((g, t) for _, g, t in sorted(nearest) if (g, t) not in flagged)
@@ -155,12 +160,15 @@ def _candidates(rows: pd.DataFrame, above: NDArray[np.int64]) -> NDArray[np.int6
     )
 
 
-def _pair_flags(pairs: pd.DataFrame, reference: NDArray[np.float64] | None) -> list[str]:
+def _pair_flags(
+    pairs: pd.DataFrame, reference: NDArray[np.float64] | None, calibration: Calibration | None
+) -> list[str]:
     """Which detectors flag the pair itself."""
     marks = {SSIM: pairs["ssim"] > SSIM_THRESHOLD, PHASH: pairs["phash"] <= PHASH_THRESHOLD}
     if reference is not None:
         marks[FEATURES] = neighbours.nearer_than_real(pairs["distance"].to_numpy(), reference)
-    if "score" in pairs:
+    if calibration is not None and "score" in pairs:
         marks[ALIGNED] = pairs["score"] > 1
+        marks[POINTS] = pairs["points"] > calibration.points_threshold
     table = pd.DataFrame(marks, index=pairs.index)
     return [", ".join(name for name, on in line.items() if on) for _, line in table.iterrows()]

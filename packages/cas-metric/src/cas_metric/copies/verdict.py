@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cas_metric.copies.chance import detectors_of
 from cas_metric.protocol import PHASH_THRESHOLD, SSIM_THRESHOLD
 
 #: Below it a permutation p-value is called a difference (ours; the usual level).
@@ -15,14 +16,43 @@ LEVEL = 0.05
 def memorization_verdict(
     methods: Sequence[Mapping[str, Any]], n_train: int, encoder: str = ""
 ) -> str:
-    """One or two sentences a method.
+    """What :func:`memorization_findings` says of all methods, in one paragraph.
 
     Args:
         methods: Figures as :func:`cas_metric.copies.analysis.analyse` makes them.
         n_train: Training images that could be read.
         encoder: Name of the feature space.
     """
-    return " ".join(_method(one, n_train, encoder) for one in methods)
+    return " ".join(
+        f"{one['method']}: {' '.join(memorization_findings(one, n_train, encoder))}"
+        for one in methods
+    )
+
+
+def memorization_findings(one: Mapping[str, Any], n_train: int, encoder: str = "") -> list[str]:
+    """One sentence or two a detector, and what follows from all of them.
+
+    Args:
+        one: Figures of a method.
+        n_train: Training images that could be read.
+        encoder: Name of the feature space.
+    """
+    if not one["n"]:
+        return ["no image could be read."]
+    found = [f"{one['phash_near']:,} lie within {PHASH_THRESHOLD} pHash bits"]
+    if "ssim_above" in one:
+        found.insert(0, f"{one['ssim_above']:,} exceed SSIM {SSIM_THRESHOLD}")
+    images, blank = count(one["n"], "image"), one.get("blank", 0)
+    said = [
+        f"of {images}, each compared with all {n_train:,} training images, {' and '.join(found)}."
+        + (_beside_real(one["usual"]) if "usual" in one else ""),
+        _aligned(one["aligned"]) if "aligned" in one else "",
+        _points(one["points"]) if one.get("points", {}).get("hits") else "",
+        f"{count(blank, 'image')} {'is' if blank == 1 else 'are'} blank." if blank else "",
+        _features(one["neighbours"], encoder) if "neighbours" in one else "",
+        _conclusion(one),
+    ]
+    return [sentence for sentence in said if sentence]
 
 
 def leakage_verdict(figures: Mapping[str, Any]) -> str:
@@ -58,8 +88,9 @@ def leakage_verdict(figures: Mapping[str, Any]) -> str:
 
 def _further(figures: Mapping[str, Any]) -> str:
     """Altered copies that no hash shows."""
-    many = figures.get("altered_copies", 0)
-    return f"; {count(many, 'further pair')} fit once aligned" if many else ""
+    many, same = figures.get("altered_copies", 0), figures.get("another_image", 0)
+    text = f"; {count(many, 'further pair')} fit once aligned" if many else ""
+    return text + (f"; {same:,} more as two images of a patient do" if same else "")
 
 
 def count(many: int, noun: str) -> str:
@@ -67,46 +98,67 @@ def count(many: int, noun: str) -> str:
     return f"{many:,} {noun}{'' if many == 1 else 's'}"
 
 
-def _method(one: Mapping[str, Any], n_train: int, encoder: str) -> str:
-    if not one["n"]:
-        return f"{one['method']}: no image could be read."
-    found = [f"{one['phash_near']:,} lie within {PHASH_THRESHOLD} pHash bits"]
-    if "ssim_above" in one:
-        found.insert(0, f"{one['ssim_above']:,} exceed SSIM {SSIM_THRESHOLD}")
-    images = count(one["n"], "image")
-    text = (
-        f"{one['method']}: of {images}, each compared with all {n_train:,} training images, "
-        f"{' and '.join(found)}."
+def _conclusion(one: Mapping[str, Any]) -> str:
+    """Which detectors say copying, after Holm's correction over all of them and all methods."""
+    tested = {
+        name: entry[f"{key}_adjusted"]
+        for name, (entry, key) in detectors_of(one).items()
+        if math.isfinite(entry.get(f"{key}_adjusted", math.nan))
+    }
+    if not tested:
+        return ""
+    shown = [f"{name} (p = {p:.2g})" for name, p in tested.items() if p < LEVEL]
+    over = f"Holm over {count(len(tested), 'detector')} a method"
+    if shown:
+        return f"Set off more often than by real images: {', '.join(shown)}; {over}."
+    return (
+        f"No detector is set off more often than by real images (least p = "
+        f"{min(tested.values()):.2g}; {over})."
     )
-    if "aligned" in one:
-        text += _aligned(one["aligned"])
-    if one.get("blank"):
-        text += f" {count(one['blank'], 'image')} {'is' if one['blank'] == 1 else 'are'} blank."
-    if "usual" in one:
-        text += _beside_real(one["usual"])
-    return f"{text} {_features(one['neighbours'], encoder)}" if "neighbours" in one else text
 
 
 def _aligned(found: Mapping[str, Any]) -> str:
     """How many fit a training image once it is aligned, beside real images."""
     real = "unseen real" if found["against"] == "test" else "training"
     text = (
-        f" {found['hits']:,} fit a training image once it is aligned (cropped, shifted, turned, "
+        f"{found['hits']:,} fit a training image once it is aligned (cropped, shifted, turned, "
         "mirrored, inverted or pasted in)"
     )
     if not found["real_images"]:
         return f"{text}; no real image calibrates this."
     text += f", and {found['real_hits']:,} of {count(found['real_images'], f'{real} image')}"
-    adjusted = found["p_adjusted"]
-    return f"{text} (p = {adjusted:.2g})." if found["hits"] else f"{text}."
+    return f"{text}.{_one_patient(found)}"
+
+
+def _points(found: Mapping[str, Any]) -> str:
+    """How many show the same scene, by matched keypoints."""
+    real = "unseen real" if found["against"] == "test" else "training"
+    return (
+        f"{found['hits']:,} share more matched points with a training image than real images do "
+        f"({found['real_hits']:,} of {count(found['real_images'], f'{real} image')}): the same "
+        "lesion, patient or scene, a copy or another picture of it."
+    )
+
+
+def _one_patient(found: Mapping[str, Any]) -> str:
+    """Whether the hits could be other pictures of a patient."""
+    if not found["hits"]:
+        return ""
+    if "one_patient" not in found:
+        return " Where a patient has several images, a hit may be another one of these."
+    known = found["one_patient"]
+    return (
+        f" Two real images of one patient do in {known['pairs_above']:,} of "
+        f"{count(known['pairs'], 'pair')}; {known['hits_beyond']:,} of the "
+        f"{count(found['hits'], 'hit')} fit better than any of these, so that another picture of "
+        "the patient does not explain them."
+    )
 
 
 def _beside_real(usual: Mapping[str, Mapping[str, Any]]) -> str:
     """How often real test images set off the same detectors."""
     told = [
-        f"{name} {one['real_hits']:,} of {one['real_images']:,} "
-        f"({'more often than they' if one['p_adjusted'] < LEVEL else 'no more often than they'}, "
-        f"p = {one['p_adjusted']:.2g})"
+        f"{name} {one['real_hits']:,} of {one['real_images']:,}"
         for name, one in usual.items()
         if one["hits"]
     ]

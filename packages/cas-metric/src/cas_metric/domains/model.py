@@ -8,7 +8,7 @@ import string
 import unicodedata
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
@@ -46,6 +46,9 @@ Line = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(_filled_in)
 ]
 """One line of text, not empty, without control characters."""
+
+Symmetry = Literal["mirror", "rotate90", "invert"]
+"""What turns a plausible picture into another one: see :attr:`Domain.symmetries`."""
 
 
 def normalise(label: str) -> str:
@@ -120,6 +123,9 @@ class Domain(BaseModel):
         checklist_template: Assembly of t_c from ``{condition}`` and ``{attributes}``.
         prompt_schema: Form of an enriched prompt (Appendix B), where the domain has one.
         ranking: Criteria of ``cas judge``; general ones hold where there are none.
+        symmetries: What leaves a picture of this domain a plausible one: ``mirror``, ``rotate90``
+            (quarter turns), ``invert`` (negative). ``cas memorization`` looks for copies altered
+            so by its hashes too.
 
     Examples:
         >>> from cas_metric.domains import load_domain
@@ -141,6 +147,14 @@ class Domain(BaseModel):
     checklist_template: Line = CHECKLIST_TEMPLATE
     prompt_schema: PromptSchema | None = None
     ranking: RankingCriteria | None = None
+    symmetries: tuple[Symmetry, ...] = ()
+
+    @field_validator("symmetries")
+    @classmethod
+    def _no_symmetry_twice(cls, symmetries: tuple[Symmetry, ...]) -> tuple[Symmetry, ...]:
+        if len(set(symmetries)) < len(symmetries):
+            raise ValueError("names one of them twice")
+        return symmetries
 
     @field_validator("checklist_template")
     @classmethod

@@ -44,6 +44,10 @@ classes:
 # How checklist and class name become one text. Leave it out for this default:
 # checklist_template: "{{condition}}. {{attributes}}"
 
+# What leaves a picture of yours a plausible one; `cas memorization` then looks for copies that were
+# altered so: mirror, rotate90 (quarter turns), invert (negative).
+# symmetries: [mirror]
+
 # Only needed when prompts are to be written by an image-describing model. Answers that break
 # these rules are refused.
 # prompt_schema:

@@ -105,6 +105,7 @@ def shared_of(found: Leakage, summary: Mapping[str, Any]) -> Shared:
                 found.figures["near_duplicates_confirmed"],
             ),
             ("altered copies, found by alignment", found.figures["altered_copies"]),
+            ("other images of a patient, found by alignment", found.figures["another_image"]),
             ("pairs whose labels differ", found.figures["labels_differ"]),
             ("training images affected", found.figures["train_images_affected"]),
             ("test images affected", found.figures["test_images_affected"]),

@@ -9,12 +9,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from cas_metric.copies.verdict import memorization_verdict
+from cas_metric.copies.verdict import memorization_findings
 from cas_metric.files import write_bytes
 from cas_metric.protocol import PHASH_THRESHOLD, SSIM_THRESHOLD
 from cas_metric.report import charts, details
-from cas_metric.report.aligned import aligned_table, blended
+from cas_metric.report.aligned import blended
 from cas_metric.report.charts import Chart, Series
+from cas_metric.report.copy_tables import (
+    canary_table,
+    class_table,
+    detector_table,
+    matched_table,
+    prompt_table,
+)
 from cas_metric.report.gallery import Thumbnail, thumbnail
 from cas_metric.report.palette import INKS
 from cas_metric.report.rendering import render
@@ -31,6 +38,8 @@ from cas_metric.report.tables import (
 from cas_metric.statistics.uncertainty import Interval
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from cas_metric.copies.analysis import Analysis
 
 FILE_NAME: Final = "report.html"
@@ -124,7 +133,7 @@ class Findings:
         details: Further tables, e.g. by class.
         provenance: As in the summary of a run.
         embedded_world: Whether the images are drawn phantoms.
-        verdicts: The verdict, one sentence or two a method.
+        verdicts: The verdict as a list: ``(method, sentences)``.
     """
 
     domain: str
@@ -137,7 +146,7 @@ class Findings:
     details: Sequence[Table] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     embedded_world: bool = False
-    verdicts: Sequence[str] = ()
+    verdicts: Sequence[tuple[str, Sequence[str]]] = ()
 
 
 @dataclass(frozen=True)
@@ -172,20 +181,35 @@ def write_memorization_report(findings: Findings, out: str | Path, *, pairs: int
     return target
 
 
-def findings_of(analysis: Analysis, summary: Mapping[str, Any]) -> Findings:
+def findings_of(
+    analysis: Analysis, summary: Mapping[str, Any], further: Mapping[str, pd.DataFrame]
+) -> Findings:
     """What the report shows of an analysis.
 
     Args:
         analysis: What was found.
         summary: What is to be written to ``summary.json``.
+        further: ``prompts`` and, where there are any, ``canaries``.
     """
     encoder = summary["encoder"]["name"] if summary["encoder"] else ""
-    tables = aligned_table(analysis.methods), _matched_table(analysis), _class_table(analysis)
+    tables = (
+        detector_table(analysis.methods), matched_table(analysis.methods), prompt_table(further),
+        canary_table(further), class_table(analysis.methods),
+    )  # fmt: skip
+    told = [
+        (title, [summary[name]["verdict"]])
+        for name, title in (("extraction", "Repeated prompts"), ("canaries", "Canaries"))
+        if summary.get(name, {}).get("verdict")
+    ]
     return Findings(
         domain=summary["domain"],
         verdict=summary["verdict"],
         verdicts=[
-            memorization_verdict([one], summary["n_train"], encoder) for one in analysis.methods
+            *(
+                (one["method"], memorization_findings(one, summary["n_train"], encoder))
+                for one in analysis.methods
+            ),
+            *told,
         ],
         encoder=encoder,
         duplicates=[
@@ -213,7 +237,7 @@ def build_context(findings: Findings, pairs: int) -> dict[str, Any]:
         "embedded_world": findings.embedded_world,
         "domain": findings.domain,
         "verdict": findings.verdict,
-        "verdicts": list(findings.verdicts) or [findings.verdict],
+        "verdicts": list(findings.verdicts),
         "encoder": findings.encoder,
         "duplicates": _duplicate_table(findings.duplicates, inks),
         "neighbours": _neighbour_table(findings.neighbours, inks),
@@ -328,68 +352,3 @@ def _distances(one: Mapping[str, Any], analysis: Analysis) -> NeighbourDistances
         figures.get("p_nearer_to_train_adjusted", nothing),
         rows["train_distance"].to_numpy(dtype=float),
     )  # fmt: skip
-
-
-def _matched_table(analysis: Analysis) -> Table:
-    """The comparison at equal numbers, and the images nearer than any real one."""
-    columns = (
-        Column("Method", numeric=False),
-        Column("images a set", "Real images of each set in the size-matched comparison."),
-        Column("difference", "Training minus test at that size, expected over all draws."),
-        Column("nearer than real", "Images nearer to training than every real test image is."),
-        Column("expected", "How many would be without any copying, one in test images + 1."),
-        Column("p", "Exact, of so many without copying; Holm over methods."),
-    )
-    rows = []
-    for one in analysis.methods:
-        figures = one.get("neighbours", {})
-        if "matched_size" in figures:
-            gap, size = figures["matched_difference"], figures["matched_size"]
-            cells = (
-                Cell(one["method"], one["method"]),
-                Cell(count(size), size),
-                Cell(number(gap["estimate"], 4), gap["estimate"], _bounds(gap)),
-                Cell(count(figures["nearer_than_real"]), figures["nearer_than_real"]),
-                Cell(number(figures["nearer_expected"], 1), figures["nearer_expected"]),
-                Cell(
-                    number(figures["p_nearer_than_real_adjusted"]),
-                    figures["p_nearer_than_real_adjusted"],
-                ),
-            )
-            rows.append(TableRow(cells))
-    caption = "The same with equal numbers of training and test images"
-    return Table("matched", caption, columns, tuple(rows))
-
-
-def _class_table(analysis: Analysis) -> Table:
-    columns = (
-        Column("Method", numeric=False),
-        Column("Class", numeric=False),
-        Column("images"),
-        Column("either", "Flagged by SSIM or pHash."),
-        Column("max SSIM"),
-        Column("to training"),
-        Column("to test"),
-        Column("difference", "Training minus test."),
-    )
-    rows = []
-    for one in analysis.methods:
-        for label, figures in one["per_class"].items():
-            gap = figures.get("difference", {})
-            cells = (
-                Cell(one["method"], one["method"]),
-                Cell(label, label),
-                *(Cell(count(figures[key]), figures[key]) for key in ("n", "either")),
-                Cell(number(figures.get("max_ssim")), figures.get("max_ssim")),
-                Cell(number(figures.get("train"), 4), figures.get("train")),
-                Cell(number(figures.get("test"), 4), figures.get("test")),
-                Cell(number(gap.get("estimate"), 4), gap.get("estimate"), _bounds(gap)),
-            )
-            rows.append(TableRow(cells))
-    return Table("classes", "By class of the generated image", columns, tuple(rows))
-
-
-def _bounds(gap: Mapping[str, Any]) -> str:
-    if not gap or not np.isfinite(gap["low"]):
-        return ""
-    return f"{number(gap['low'], 4)} to {number(gap['high'], 4)}"

@@ -54,6 +54,7 @@ def memorization(
     train: Source,
     test: Source | None = None,
     *,
+    canaries: Source | None = None,
     method: str | None = None,
     seed: int | None = None,
     features: bool | None = None,
@@ -63,7 +64,7 @@ def memorization(
     ssim_size: int = protocol.SSIM_SIZE,
     count_only: bool = False,
     verify: bool = False,
-    variants: str = "none",
+    variants: str | None = None,
     faiss: bool = False,
     offline: bool = False,
     device: str = "auto",
@@ -72,13 +73,17 @@ def memorization(
     cache: str | None = None,
     progress: Progress | None = None,
 ) -> FolderResult:
-    """Compare every generated image with every training image, by three detectors (Appendix M).
+    """Compare every generated image with every training image, by four detectors.
+
+    Three are those of Appendix M; the fourth aligns the images first.
 
     Args:
         generated: Generated images, of any number of methods; as
             :func:`~cas_metric.manifest.sources.as_manifest` takes them.
         train: Images that the generator was trained on.
         test: Real images that it has not seen, which distances to training images are held against.
+        canaries: Pictures that were planted among the training images, and twins that were kept
+            back, as ``craft-trainer canaries`` writes them: how far the planted ones stand out.
         method: Only images of this method.
         seed: Only images of this generation seed.
         features: Search in feature space. None does where the default encoder can be had, and
@@ -89,7 +94,9 @@ def memorization(
         ssim_size: Side of the grey square that it is taken on.
         count_only: Count the pairs above the SSIM threshold without the maximum below it.
         verify: Evaluate every pair as well, without pruning, and compare the answers.
-        variants: Variants to hash too: ``none``, ``mirror`` or ``all``.
+        variants: Variants to hash too: ``none``, ``all``, or some of ``mirror``, ``rotate90`` and
+            ``invert`` separated by commas. None hashes those that the domain pack of the images
+            names as its symmetries.
         faiss: Let FAISS find the nearest images; needs the extra faiss.
         offline: Never use the network.
         device: ``auto`` or a torch device.
@@ -116,6 +123,8 @@ def memorization(
         0
     """
     from cas_metric.copies.analysis import Settings, analyse
+    from cas_metric.copies.canaries import measure
+    from cas_metric.copies.extraction import extraction
     from cas_metric.copies.pictures import read_pictures
     from cas_metric.copies.ssim_search import Search
     from cas_metric.manifest.sources import as_manifest
@@ -129,7 +138,12 @@ def memorization(
         as_manifest(train),
         as_manifest(test) if test is not None else None,
     )
-    warnings = []
+    planted = as_manifest(canaries) if canaries is not None else None
+    if planted is not None and not geometry:
+        raise InputError("canaries are looked for by alignment", fix="leave --no-geometry out")
+    warnings: list[str] = []
+    if variants is None:
+        variants = _symmetries(sets, warnings)
     running = {"cache": cache, "batch_size": batch_size, "num_workers": num_workers}
     space: _Space | None = None
     if features is not False:
@@ -142,18 +156,11 @@ def memorization(
                 raise
             warnings.append(f"no search in feature space: {error.problem}")
     counting(progress, "images")
-    pictures = tuple(
-        read_pictures(
-            one,
-            size=ssim_size,
-            variants=variants,
-            keypoints=geometry,
-            num_workers=num_workers,
-            progress=progress,
-        )
-        for one in sets
-        if one is not None
-    )
+    read = partial(
+        read_pictures, size=ssim_size, variants=variants, keypoints=geometry,
+        num_workers=num_workers, progress=progress,
+    )  # fmt: skip
+    pictures = tuple(read(one) for one in sets if one is not None)
     search = Search(maximum=not count_only, device=place, progress=counting(progress, "pairs"))
     settings = Settings(search if ssim else None, ssim_size, variants, faiss)
     analysis = analyse(
@@ -176,18 +183,38 @@ def memorization(
         analysis, sets, settings, errors=errors, n_train=len(pictures[1]),
         encoder=space.encoder if space else None,
     )  # fmt: skip
+    tables = {"per_image": analysis.rows, "pairs": analysis.pairs}
+    summary["extraction"], tables["prompts"] = extraction(
+        sets.generated, pictures[0], analysis.rows
+    )
+    if planted is not None:
+        summary["canaries"], tables["canaries"] = measure(
+            planted, sets.generated, (read(planted), pictures[0])
+        )
     return FolderResult(
         "memorization",
         summary,
         "\n".join([*text, memorization_markdown(summary)]),
-        {"per_image": analysis.rows, "pairs": analysis.pairs},
-        (partial(_write_rows, analysis.rows), partial(_write_report, analysis, summary)),
+        tables,
+        (partial(_write_rows, analysis.rows), partial(_write_report, analysis, summary, tables)),
         errors,
         tuple(warnings),
         notes=tuple(note for one in sets if one is not None for note in one.notes),
         folder=Path("memorization") / short_name(generated, sets.generated),
         closing="Report: {folder}/report.html",
     )
+
+
+def _symmetries(sets: _Sets, warnings: list[str]) -> str:
+    """The symmetries that the domain pack names, as a choice of variants."""
+    from cas_metric.domains import load_domain
+
+    domain = domain_of(sets.train, sets.generated)
+    try:
+        return ",".join(load_domain(domain).symmetries if domain else ()) or "none"
+    except InputError as error:  # nothing else here needs the pack
+        warnings.append(f"no variants are hashed: {error.problem}")
+        return "none"
 
 
 def _ssim_device(device: str) -> str:
@@ -330,6 +357,7 @@ def memorization_markdown(summary: Mapping[str, Any]) -> str:
         headings = ["method", "to training", "to test", "difference", "95% interval", "p (Holm)"]
         parts.append(markdown_table(headings, distances))
     parts.append(summary["verdict"])
+    parts += [summary[key]["verdict"] for key in ("extraction", "canaries") if key in summary]
     if summary["failures"]:
         parts.append(f"{len(summary['failures'])} images could not be read; see summary.json.")
     return "\n\n".join(parts) + "\n"
@@ -360,7 +388,12 @@ def _write_rows(rows: pd.DataFrame, folder: Path) -> None:
     write_bytes(folder / "per_image.parquet", buffer.getvalue())
 
 
-def _write_report(analysis: Analysis, summary: Mapping[str, Any], folder: Path) -> None:
+def _write_report(
+    analysis: Analysis,
+    summary: Mapping[str, Any],
+    tables: Mapping[str, pd.DataFrame],
+    folder: Path,
+) -> None:
     from cas_metric.report.memorization import findings_of, write_memorization_report
 
-    write_memorization_report(findings_of(analysis, summary), folder)
+    write_memorization_report(findings_of(analysis, summary, tables), folder)

@@ -15,6 +15,7 @@ VERBS: Final[dict[str, str]] = {
     "train": "Adapt a base model: textual inversion, LoRA, DPO, CRAFT, one after the other.",
     "generate": "Draw seeds x prompts into a folder that `cas score` reads.",
     "pairs": "Draw pairs of samples and let a judge choose, for a `dpo` stage.",
+    "canaries": "Plant pictures in a training set whose memorization can be measured.",
     "estimate": "Tell what a configuration costs, before it runs.",
     "doctor": "Tell whether a configuration can run on this machine.",
     "schema": "Print the JSON schema of a configuration, for editors.",
