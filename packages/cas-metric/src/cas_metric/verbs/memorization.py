@@ -125,9 +125,9 @@ def memorization(
         raise InputError("--count-only and --verify ask for different things", fix="give one")
     place = _ssim_device(device)  # a device that is not there shows before hours of reading
     sets = _Sets(
-        select(as_manifest(generated), method, seed),
-        as_manifest(train),
-        as_manifest(test) if test is not None else None,
+        select(as_manifest(generated, offline=offline), method, seed),
+        as_manifest(train, offline=offline),
+        as_manifest(test, offline=offline) if test is not None else None,
     )
     warnings = []
     running = {"cache": cache, "batch_size": batch_size, "num_workers": num_workers}
