@@ -15,7 +15,13 @@ from cas_metric.manifest.rows import COLUMNS
 from cas_metric.stores import Address
 from cas_metric.stores.archives import ARCHIVES, Shards, Tar
 from cas_metric.stores.opening import rows
-from cas_metric.stores.tables import TABLES, Rows, image_columns, part_of
+from cas_metric.stores.tables import (
+    TABLES,
+    Rows,
+    begins_with_image,
+    image_columns,
+    part_of,
+)
 from cas_metric.tables import Table, renamed, table_of
 
 #: Files beside an image of a WebDataset, by what follows the first dot of their name, and the
@@ -58,13 +64,13 @@ def image_rows(path: Path, columns: Mapping[str, str]) -> Address | None:
     if is_local(path) and path.is_dir() and path.suffix.lower() != ".lance":
         return None
     try:
-        schema = part_of(path).schema
+        part = part_of(path)
     except InputError:
         if path.suffix.lower() == ".parquet":
             return None  # whoever reads it as a table of text says what is wrong
         raise
-    found = image_columns(schema)
-    named = theirs or ("image" if "image" in schema.names else None)
+    found = [name for name in image_columns(part.schema) if begins_with_image(part, name)]
+    named = theirs or ("image" if "image" in part.schema.names else None)
     if path.suffix.lower() == ".parquet" and (not found or named not in (None, *found)):
         return None
     return Address(rows(str(path), (path,), theirs))

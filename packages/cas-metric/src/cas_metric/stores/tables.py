@@ -31,7 +31,8 @@ _ROWS: Final = 32
 _KEPT: Final = 32 << 20
 _ENDINGS: Final = {
     b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"II*\0": ".tif", b"MM\0*": ".tif",
-    b"GIF8": ".gif", b"BM": ".bmp", b"RIFF": ".webp",
+    b"GIF8": ".gif", b"BM": ".bmp", b"RIFF": ".webp", b"\0\0\0\x0cjP": ".jp2",
+    b"\xff\x4f\xff\x51": ".j2k",
 }  # fmt: skip
 
 
@@ -316,6 +317,17 @@ def image_columns(schema: pa.Schema) -> list[str]:
         return "bytes" in fields and is_bytes(fields["bytes"])
 
     return [field.name for field in schema if holds_images(field.type)]
+
+
+def begins_with_image(part: Part, column: str) -> bool:
+    """Whether a column of bytes holds images, by its first cell; structs say it themselves."""
+    if _is_struct(part.schema.field(column).type) or not part.count:
+        return True
+    try:
+        content = bytes(part.cell(0, column).as_py() or b"")[:132]
+    except (OSError, ValueError, TypeError, StopIteration):  # a damaged page
+        return False
+    return any(content.startswith(mark) for mark in _ENDINGS) or content[128:] == b"DICM"
 
 
 def part_of(place: Path) -> Part:
