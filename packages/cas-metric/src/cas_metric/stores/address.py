@@ -58,11 +58,11 @@ class Address(_Path):
     def _from_parsed_parts(cls, *parts: Any) -> Path:
         return type(Path())._from_parsed_parts(*parts)  # type: ignore[attr-defined]
 
-    def with_segments(self, *segments: Any) -> Path:  # type: ignore[override]
+    def with_segments(self, *segments: Any) -> Path:
         """A plain path (Python 3.12)."""
         return Path(*segments)
 
-    def __truediv__(self, name: Any) -> Path:
+    def __truediv__(self, name: Any) -> Address:
         added = PurePosixPath(self.key, os.fspath(name).replace("\\", "/"))
         return Address(self.store, "" if str(added) == "." else str(added))
 

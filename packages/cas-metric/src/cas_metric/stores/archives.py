@@ -115,7 +115,7 @@ class Tar(_Archive):
         """The part of the archive that the member is."""
         start, size = self._members[name]
         if self._copy is not None:
-            return _Part(self._of_copy, start, size)
+            return _Part(self._of_copy, start, size)  # type: ignore[return-value]
         if isinstance(self.place, Address):
             assert isinstance(self.place.store, Folder)
             url, system = (
@@ -125,7 +125,8 @@ class Tar(_Archive):
             return io.BytesIO(retried(lambda: system.cat_file(url, start=start, end=start + size)))
         file = self.place.open("rb")
         file.seek(start)
-        return _Part(lambda _, count: file.read(count), start, size, file)
+        read = lambda _, count: file.read(count)  # noqa: E731
+        return _Part(read, start, size, file)  # type: ignore[return-value]
 
     def _of_copy(self, start: int, count: int) -> bytes:
         assert self._copy is not None

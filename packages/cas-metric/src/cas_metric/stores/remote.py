@@ -88,7 +88,7 @@ class Folder(Store):
         return safe_name(name)
 
     @property
-    def folders(self) -> dict[str, list[str]]:  # type: ignore[override]
+    def folders(self) -> dict[str, list[str]]:
         """As of any store."""
         if not self._listed:
             _ = self.sizes
@@ -231,7 +231,7 @@ def _by_ranges(url: str, protocol: str) -> BinaryIO | None:
         file.seek(0)
     except (ValueError, NotImplementedError):  # the server sends everything, whatever is asked
         return None
-    return file  # type: ignore[no-any-return]
+    return file
 
 
 def copied(place: Path) -> BinaryIO:
