@@ -158,8 +158,7 @@ def test_what_was_embedded_before_an_error_is_kept(
 def test_a_file_that_changes_meanwhile_is_a_failure(
     paths: list[Path], siglip: Encoder, cache: EmbeddingCache, tmp_path: Path
 ) -> None:
-    from cas_metric.embedding.cache import hash_files
-    from cas_metric.embedding.decoding import decode
+    from cas_metric.embedding.decoding import decode, hash_files
 
     path = tmp_path / "growing.png"
     shutil.copy(paths[0], path)

@@ -73,6 +73,8 @@ def image_rows(path: Path, columns: Mapping[str, str]) -> Address | None:
     named = theirs or ("image" if "image" in part.schema.names else None)
     if path.suffix.lower() == ".parquet" and (not found or named not in (None, *found)):
         return None
+    if theirs is None and len(found) == 1 and len(image_columns(part.schema)) > 1:
+        theirs = found[0]  # the other columns of bytes are something else
     return Address(rows(str(path), (path,), theirs))
 
 

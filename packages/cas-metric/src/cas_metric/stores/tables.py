@@ -48,7 +48,7 @@ class Part:
         self._lock = threading.Lock()
         self._kept: deque[tuple[int, Any]] = deque()
         self._batches: Iterator[Any] | None = None
-        self._next = 0
+        self._next, self._column = 0, ""
         self.schema, self.starts, self.count = self._opened()
 
     def _opened(self) -> tuple[pa.Schema, list[int], int]:
@@ -70,6 +70,9 @@ class Part:
     def cell(self, row: int, column: str) -> Any:
         """One cell. Rows near the last one are found without reading anything twice."""
         with self._lock:
+            if column != self._column:
+                self._kept.clear()
+                self._column, self._batches = column, None
             for start, batch in self._kept:
                 if start <= row < start + batch.num_rows:
                     return batch.column(column)[row - start]
