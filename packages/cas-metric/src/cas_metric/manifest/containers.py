@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from cas_metric.errors import InputError
 from cas_metric.files import is_local, place
 from cas_metric.images import IMAGE_SUFFIXES
+from cas_metric.manifest.config import read_folder_config
+from cas_metric.manifest.folders import Found, read_folder
 from cas_metric.manifest.rows import COLUMNS
 from cas_metric.stores import Address
 from cas_metric.stores.archives import ARCHIVES, Shards, Tar
@@ -30,6 +33,8 @@ SIDECARS: Final = {"cls": "label", "txt": "prompt", "text": "prompt", "caption":
 JSON: Final = "json"
 #: Largest file beside an image, in bytes.
 MAX_SIDECAR: Final = 1 << 20
+#: Members that are not read, of which a note tells by name.
+SHOWN: Final = 4
 
 
 def shards_below(folder: Path, others: list[Path]) -> Path | None:
@@ -155,3 +160,20 @@ def _text(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         cause = getattr(error, "strerror", None) or error
         raise InputError(f"{path}: {cause}", fix="correct it, or pack the archive again") from error
+
+
+def read_stored(path: Path, columns: Mapping[str, str]) -> Found | None:
+    """Read an archive, or a table with images in it, as :func:`read_folder` reads a folder.
+
+    None for a table without images, and for a folder that is only called like one.
+    """
+    if root := image_rows(path, columns):
+        config = read_folder_config(path.parent) if is_local(path) else None
+        return Found(rows_as_table(root, columns), config, root=root)
+    if is_local(path):
+        return None
+    found, refused = read_folder(path, columns), getattr(path.store, "refused", [])  # type: ignore[attr-defined]
+    notes = [f"{path}: {line}" for line in refused[:SHOWN]]
+    if more := len(refused) - len(notes):
+        notes.append(f"{path}: {more} further members are not read")
+    return replace(found, root=path, notes=(*notes, *found.notes))

@@ -317,30 +317,11 @@ def _by_shards(
     """The archives or tables in a folder as one; None where it has none, or they hold no images."""
     if not any(ELSEWHERE.search(one.name) for one in others):
         return None
-    from cas_metric.manifest.containers import shards_below
+    from cas_metric.manifest.containers import read_stored, shards_below
 
     root = shards_below(folder, others)
     found = read_stored(root, columns) if root is not None else None
     return replace(found, config=found.config or config) if found else None
-
-
-def read_stored(path: Path, columns: Mapping[str, str]) -> Found | None:
-    """Read an archive, or a table with images in it, as :func:`read_folder` reads a folder.
-
-    None for a table without images, and for a folder that is only called like one.
-    """
-    from cas_metric.manifest.containers import image_rows, rows_as_table
-
-    if root := image_rows(path, columns):
-        config = read_folder_config(path.parent) if is_local(path) else None
-        return Found(rows_as_table(root, columns), config, root=root)
-    if is_local(path):
-        return None
-    found, refused = read_folder(path, columns), getattr(path.store, "refused", [])  # type: ignore[attr-defined]
-    notes = [f"{path}: {line}" for line in refused[:_SHOWN]]
-    if more := len(refused) - len(notes):
-        notes.append(f"{path}: {more} further members are not read")
-    return replace(found, root=path, notes=(*notes, *found.notes))
 
 
 def _below_seed(image: Path) -> tuple[str, str, Path] | None:

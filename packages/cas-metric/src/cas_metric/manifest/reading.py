@@ -14,7 +14,7 @@ from cas_metric.errors import InputError, PreflightError
 from cas_metric.files import ELSEWHERE, is_local, place
 from cas_metric.manifest.cleaning import found_images, plain_cells
 from cas_metric.manifest.config import CONFIG_NAME, FolderConfig, read_folder_config
-from cas_metric.manifest.folders import FILE_NAME, Found, read_folder, read_stored
+from cas_metric.manifest.folders import FILE_NAME, Found, read_folder
 from cas_metric.manifest.rows import (
     COLUMNS,
     GRANT,
@@ -106,8 +106,11 @@ def read_manifest(
 
 
 def _found(path: Path, columns: Mapping[str, str]) -> Found:
-    if ELSEWHERE.search(path.name) and (found := read_stored(path, columns)):
-        return found
+    if ELSEWHERE.search(path.name):
+        from cas_metric.manifest.containers import read_stored
+
+        if found := read_stored(path, columns):
+            return found
     if path.is_dir():
         return read_folder(path, columns)
     table = renamed(read_table(path), columns, COLUMNS)
