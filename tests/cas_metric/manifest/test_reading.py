@@ -91,12 +91,6 @@ def test_parquet_types(tmp_path):
     assert rows["seed"].tolist() == [1, pd.NA]
 
 
-def test_images_inside_of_parquet_are_refused(tmp_path):
-    column = pa.array([{"bytes": b"x", "path": None}])
-    pq.write_table(pa.table({"image": column}), tmp_path / "m.parquet")
-    refused(tmp_path / "m.parquet", "row 1", "'image'", "dict")
-
-
 def test_byte_order_mark_and_windows_line_ends(tmp_path):
     path = table(tmp_path / "m.csv", "image,label\r\na.png,Rötung\r\n", "utf-8-sig")
     assert read_manifest(path).rows["label"].tolist() == ["Rötung"]

@@ -8,8 +8,9 @@ import json
 import math
 import os
 import platform
+import re
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +27,78 @@ _NETWORK: Final = frozenset(
         *("fuse.sshfs", "fuse.glusterfs"),
     )
 )
+
+#: Paths that may lead to a remote store, or into an archive or a table.
+ELSEWHERE: Final = re.compile(
+    r"\A[A-Za-z][A-Za-z0-9+.\-]+:[/\\]"
+    r"|\.(?:tar(?:\.\w+)?|zip|tgz|t[bx]z2?|parquet|arrow|feather|lance)(?:[/\\]|\Z)",
+    re.IGNORECASE,
+)
+
+_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+:/")
+
+
+def place(path: str | os.PathLike[str], *, offline: bool = False) -> Path:
+    """The path; of what lies on a remote store, in an archive or in a table, its address.
+
+    Args:
+        path: As a user writes it; see :func:`cas_metric.stores.located`.
+        offline: Whether remote stores are refused.
+
+    Raises:
+        InputError: A store that is not read, a damaged archive, or one on the network ``offline``.
+        MissingDependency: The package for a remote store is not installed.
+    """
+    if isinstance(path, Path) and not is_local(path):
+        return path
+    if ELSEWHERE.search(os.fspath(path)):
+        from cas_metric.stores import located
+
+        return located(path, offline=offline)
+    return path if isinstance(path, Path) else Path(path)
+
+
+def is_local(path: Path) -> bool:
+    """Whether a path is that of a file, and no :class:`~cas_metric.stores.Address`."""
+    return not hasattr(path, "store")
+
+
+def told_words(words: Sequence[str]) -> list[str]:
+    """The words of a command without user names, passwords and query strings in its URLs."""
+    if not any(":/" in word for word in words):
+        return list(words)
+    from cas_metric.stores.urls import scrubbed
+
+    return [scrubbed(word) for word in words]
+
+
+def require_local(path: Path) -> Path:
+    """The path of a result, which lies on this machine.
+
+    Raises:
+        InputError: It is a URL.
+    """
+    if _URL.match(path.as_posix()) and not path.exists():
+        url = path.as_posix().replace(":/", "://", 1)
+        raise InputError(
+            f"{url}: results are written to a local folder only",
+            fix="name a folder of this machine, and copy it from there",
+        )
+    return path
+
+
+def title(path: Path) -> str:
+    """The name of a folder, or of an archive or table of images without its ending.
+
+    Examples:
+        >>> title(Path("runs/gen")), title(Path("gen.tar")), title(Path("shards/*.tar"))
+        ('gen', 'gen', 'shards')
+    """
+    match = ELSEWHERE.search(path.name)
+    stem = path.name[: match.start()] if match else path.name
+    if match and any(mark in stem for mark in "*?{"):
+        return title(path.parent)
+    return stem or path.name
 
 
 def cache_directory() -> Path:
@@ -114,6 +187,8 @@ def write_together(contents: Mapping[Path, bytes], obsolete: Iterable[Path] = ()
         CasError: As :func:`write_bytes`; every old file stays.
     """
     staged: dict[Path, Path] = {}
+    for path in contents:
+        require_local(path)
     try:
         for path, content in contents.items():
             staged[path] = _stage(path, content)

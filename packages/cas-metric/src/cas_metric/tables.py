@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from cas_metric.errors import InputError
-from cas_metric.files import read_text
+from cas_metric.files import is_local, read_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -295,7 +295,7 @@ def _read_parquet(path: Path) -> Table:
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(_seekable(path), page_checksum_verification=True) as file:
             table = file.read()
         table.validate(full=True)  # damaged text is found here rather than below
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -309,6 +309,15 @@ def _read_parquet(path: Path) -> Table:
     if not table.num_rows:
         return Table(path, {}, [])
     return table_of({name: table.column(name).to_pylist() for name in names}, str(path))
+
+
+def _seekable(path: Path) -> Any:
+    """What a reader of Parquet can seek in: the path, or a file at an address."""
+    if is_local(path):
+        return path
+    from cas_metric.stores.remote import seekable
+
+    return seekable(path)
 
 
 def _cell(path: Path, place: str, name: str, value: Any) -> str:

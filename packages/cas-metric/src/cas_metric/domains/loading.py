@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from cas_metric.domains.model import Domain
 from cas_metric.domains.reading import MAX_BYTES, Document, nearest, parse_yaml
 from cas_metric.errors import InputError
-from cas_metric.files import read_text
+from cas_metric.files import place, read_text
 
 _SUFFIXES = (".yaml", ".yml")
 #: Entry points by which a package offers packs; each names a package that holds YAML files.
@@ -91,7 +91,7 @@ def find_pack(spec: str | Path) -> Path:
     """
     text = str(spec)
     if isinstance(spec, Path) or text.endswith(_SUFFIXES) or os.sep in text:
-        path = Path(text).expanduser()
+        path = place(text).expanduser()
         if not path.is_file():
             raise InputError(
                 f"the domain pack {path} does not exist",

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from cas_metric.errors import CasError, ImageError
+from cas_metric.files import is_local
 from cas_metric.images import decoding_cost, load_image, sha256_file, to_uint8
 from cas_metric.images.limits import BUDGET, naming
+from cas_metric.images.values import at_hand
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -78,8 +80,21 @@ def ordered_map(
 
 def hash_files(paths: Sequence[Path], workers: int) -> list[FileState]:
     """State of every file, in order; an unreadable one carries its reason."""
-    states = ordered_map(_hash_group, _groups(paths), workers=workers, ahead=4 * workers)
-    return list(itertools.chain.from_iterable(states))
+    order = reading_order(paths)
+    together = _HASHED_TOGETHER if all(map(is_local, paths)) else 1
+    groups = _groups([paths[position] for position in order], together)
+    states = ordered_map(_hash_group, groups, workers=workers, ahead=4 * workers)
+    by_position = dict(zip(order, itertools.chain.from_iterable(states), strict=True))
+    return [by_position[position] for position in range(len(paths))]
+
+
+def reading_order(paths: Sequence[Path]) -> list[int]:
+    """Positions in an order in which the contents of an archive or table lie one after another.
+
+    Local files come first, as they are given.
+    """
+    places = [("", row) if is_local(p) else p.position for row, p in enumerate(paths)]  # type: ignore[attr-defined]
+    return sorted(range(len(paths)), key=places.__getitem__)
 
 
 def decode(path: Path, state: FileState, window: Window | None, encoder: Encoder) -> Decoded | str:
@@ -88,13 +103,13 @@ def decode(path: Path, state: FileState, window: Window | None, encoder: Encoder
     Whatever goes wrong, memory that runs out included, is the failure of this file alone.
     """
     try:
-        with naming(path, "try the image by itself"):
-            cost = decoding_cost(path, resized_to=encoder.image_size)
+        with at_hand(path) as file, naming(file, "try the image by itself"):
+            cost = decoding_cost(file, resized_to=encoder.image_size)
             with BUDGET.reserved(cost):
-                image = load_image(path, window=window)
-                if _stat(path) != (state.size, state.changed):
+                image = load_image(file, window=window)
+                if _has_changed(path, file, state):
                     raise ImageError(
-                        f"{path}: the file changed while it was being scored",
+                        f"{file}: the file changed while it was being scored",
                         fix="wait until it is complete, then score again",
                     )
                 inputs = encoder.official_preprocess([to_uint8(image.pixels)])[0]
@@ -103,9 +118,16 @@ def decode(path: Path, state: FileState, window: Window | None, encoder: Encoder
         return error.problem
 
 
-def _groups(paths: Sequence[Path]) -> Iterator[Sequence[Path]]:
-    for start in range(0, len(paths), _HASHED_TOGETHER):
-        yield paths[start : start + _HASHED_TOGETHER]
+def _has_changed(path: Path, file: Path, state: FileState) -> bool:
+    """Whether an image is no longer the one that was hashed: by its times, else by its content."""
+    if file is path:
+        return _stat(path) != (state.size, state.changed)
+    return bytes.fromhex(sha256_file(file)) != state.digest
+
+
+def _groups(paths: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
+    for start in range(0, len(paths), size):
+        yield paths[start : start + size]
 
 
 def _hash_group(paths: Sequence[Path]) -> list[FileState]:

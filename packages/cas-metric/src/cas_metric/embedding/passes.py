@@ -25,9 +25,11 @@ from cas_metric.embedding.decoding import (
     default_workers,
     hash_files,
     ordered_map,
+    reading_order,
 )
 from cas_metric.embedding.ranks import ALONE, Ranks
 from cas_metric.errors import CasError
+from cas_metric.files import place
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -140,7 +142,7 @@ def embed_image_files(
         >>> found.embeddings.shape, [path.name for path in found.errors]
         ((2, 128), ['lost.png'])
     """
-    paths = [Path(path) for path in paths]
+    paths = [place(path) for path in paths]
     windows = windows or [None] * len(paths)
     workers = num_workers or default_workers()
     states = _hash_all(paths, workers, ranks)
@@ -151,7 +153,9 @@ def embed_image_files(
     files = dict(zip(keys, zip(paths, states, windows, strict=True), strict=True))
     files.pop(b"", None)
     absent = _absent(sorted(files), cache, ranks)
-    share = {one: files[one] for one in ranks.shard(absent)}
+    own = ranks.shard(absent)
+    places = reading_order([files[one][0] for one in own])
+    share = {own[place]: files[own[place]] for place in places}
     failed = (
         _fill(share, encoder, cache, batch_size=batch_size, workers=workers, progress=progress)
         if share

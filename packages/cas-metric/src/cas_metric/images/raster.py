@@ -79,6 +79,10 @@ def load_raster(
             _verify_checksums(path)
         min_is_white = getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        if image.format == "JPEG":
+            from cas_metric.images import jpeg
+
+            image = jpeg.decoded(path, image)
         image.load()  # also where the pixels come from elsewhere: it refuses truncated files
         if bits > 8 and not image.mode.startswith("I;16"):
             refuse_window(path, window)

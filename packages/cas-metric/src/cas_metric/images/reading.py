@@ -17,7 +17,7 @@ from cas_metric.images.limits import (
 )
 from cas_metric.images.notes import appearance
 from cas_metric.images.raster import REWRITE, load_raster, probe_raster
-from cas_metric.images.values import BACKGROUND, LoadedImage, Window
+from cas_metric.images.values import BACKGROUND, LoadedImage, Window, at_hand
 
 #: Endings of the files that a folder scan takes for images.
 IMAGE_SUFFIXES: Final = (
@@ -57,7 +57,8 @@ def load_image(
     * An image in which nothing or little can be seen is read, and noted among its steps.
 
     Args:
-        path: PNG, JPEG, TIFF, WebP, BMP, GIF, JPEG 2000, DICOM or NIfTI.
+        path: PNG, JPEG, TIFF, WebP, BMP, GIF, JPEG 2000, DICOM or NIfTI; also a URL, or a name
+            behind that of an archive or table (:func:`cas_metric.files.place`).
         window: Range of stored values to show, for grey images; refused for colours.
         frame: Which picture of a file that holds several, from 0; the slice index for NIfTI.
         axis: Anatomical axis for NIfTI: 0 sagittal, 1 coronal, 2 axial.
@@ -78,7 +79,19 @@ def load_image(
         >>> image.pixels.shape, image.pixels.dtype, image.steps
         ((64, 64, 3), dtype('uint8'), ())
     """
-    path = _existing(path)
+    with at_hand(path) as file:
+        return _load(_existing(file), window, frame, axis, max_pixels, background)
+
+
+def _load(
+    path: Path,
+    window: Window | None,
+    frame: int | None,
+    axis: int | None,
+    max_pixels: int,
+    background: tuple[int, int, int],
+) -> LoadedImage:
+    """Decode one local file by what it holds."""
     cost = 0 if BUDGET.is_held else decoding_cost(path, max_pixels=max_pixels)
     with BUDGET.reserved(cost), naming(path, "check that the file is complete"):
         held = _format(path)
@@ -116,7 +129,8 @@ def probe_header(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int
         >>> probe_header("demo/real/test/images/test-00000.png")
         (64, 64)
     """
-    return _probe(path, max_pixels)[:2]
+    with at_hand(path) as file:
+        return _probe(file, max_pixels)[:2]
 
 
 def decoding_cost(path: str | Path, *, resized_to: int = 0, max_pixels: int = MAX_PIXELS) -> int:
@@ -132,13 +146,14 @@ def decoding_cost(path: str | Path, *, resized_to: int = 0, max_pixels: int = MA
             :data:`~cas_metric.images.MAX_BYTES`.
         MissingDependency: The extra for DICOM or NIfTI is not installed.
     """
-    width, height, cost = _probe(path, max_pixels)
-    aspect = max(width, height) / min(width, height)
-    resized = int(resized_to**2 * aspect) * BYTES_PER_PIXEL
-    return check_header(Path(path), Header(width, height, cost + resized), max_pixels).cost
+    with at_hand(path) as file:
+        width, height, cost = _probe(file, max_pixels)
+        aspect = max(width, height) / min(width, height)
+        resized = int(resized_to**2 * aspect) * BYTES_PER_PIXEL
+        return check_header(file, Header(width, height, cost + resized), max_pixels).cost
 
 
-def _probe(path: str | Path, max_pixels: int) -> Header:
+def _probe(path: Path, max_pixels: int) -> Header:
     path = _existing(path)
     held = _format(path)
     if held == "nifti":
@@ -170,8 +185,7 @@ def _format(path: Path) -> Literal["nifti", "dicom", "tiff", "raster"]:
     return "tiff" if head[:4] in _TIFF_MARKS else "raster"
 
 
-def _existing(path: str | Path) -> Path:
-    path = Path(path)
+def _existing(path: Path) -> Path:
     try:
         if not path.is_file():
             cause = "is a folder, not an image" if path.is_dir() else "no such file"

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
+import tempfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -12,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from cas_metric.errors import ImageError, InputError
+from cas_metric.files import is_local, place
 
 if TYPE_CHECKING:
     import torch
@@ -241,11 +246,47 @@ def sha256_file(path: str | Path) -> str:
         >>> sha256_file("empty")[:8]
         'e3b0c442'
     """
-    path = Path(path)
+    path = place(path)
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, ValueError) as error:
-        raise ImageError(
-            f"{path}: {error}", fix="check the path and the permissions of the file"
-        ) from error
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: Exception) -> ImageError:
+    """Why the bytes of an image cannot be had; of what is no local file, the cause alone."""
+    cause = error if is_local(path) else getattr(error, "strerror", None)
+    return ImageError(
+        f"{path}: {cause or error}", fix="check the path and the permissions of the file"
+    )
+
+
+@contextmanager
+def at_hand(path: str | Path) -> Iterator[Path]:
+    """An image as a local file: itself, or a copy for the time of a block.
+
+    What is told of the copy, is told of the image.
+
+    Raises:
+        ImageError: It cannot be read from where it lies.
+    """
+    path = place(path)
+    if is_local(path):
+        yield path
+        return
+    ending = ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix
+    plain = ending.replace(".", "").isalnum() and len(ending) < 16
+    handle, name = tempfile.mkstemp(suffix=ending if plain else "")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            try:
+                with path.open("rb") as source:
+                    shutil.copyfileobj(source, file, 1 << 20)
+            except OSError as error:
+                raise unreadable(path, error) from error
+        yield Path(name)
+    except ImageError as error:
+        raise ImageError(error.problem.replace(name, str(path)), fix=error.fix) from error
+    finally:
+        Path(name).unlink(missing_ok=True)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cas_metric.errors import InputError
-from cas_metric.files import write_bytes
+from cas_metric.files import place, write_bytes
 from cas_metric.images.raster import FORMATS
 from cas_metric.manifest import COLUMNS, Manifest, read_manifest, write_manifest
 from cas_metric.manifest.reading import manifest_of, name_columns
@@ -40,6 +40,7 @@ def from_frame(
     *,
     columns: Mapping[str, str] | None = None,
     allowed_roots: Sequence[str | Path] = (),
+    offline: bool = False,
 ) -> Manifest:
     """A manifest from a pandas or polars frame that names image files.
 
@@ -48,6 +49,7 @@ def from_frame(
         root: Folder that the images' paths are relative to.
         columns: The frame's column names to those of a manifest, where they differ.
         allowed_roots: Folders outside of ``root`` that images may lie in.
+        offline: Whether images on the network are refused.
 
     Raises:
         InputError: Columns that are absent or misspelt, cells that are neither text nor numbers.
@@ -66,7 +68,8 @@ def from_frame(
     else:
         cells = frame.to_dict(as_series=False)
     table = renamed(table_of(_without_missing(cells), "frame"), columns or {}, COLUMNS)
-    return manifest_of(table, Path(root), allowed_roots=allowed_roots)
+    where = place(root, offline=offline)
+    return manifest_of(table, where, allowed_roots=allowed_roots, offline=offline)
 
 
 def from_chexgenbench(
@@ -93,9 +96,9 @@ def from_chexgenbench(
         >>> made.rows[["image", "label"]].values.tolist()
         [['7.png', 'Normal']]
     """
-    table = read_table(Path(path))
+    table = read_table(place(path))
     names = {**CHEXGENBENCH, **(columns or {})}
-    return manifest_of(renamed(table, names, COLUMNS), Path(images))
+    return manifest_of(renamed(table, names, COLUMNS), place(images))
 
 
 def from_huggingface(

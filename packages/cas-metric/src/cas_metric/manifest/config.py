@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import posixpath
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -24,7 +25,7 @@ from pydantic import (
 
 from cas_metric.domains.reading import Document, nearest, parse_yaml
 from cas_metric.errors import InputError
-from cas_metric.files import read_text, write_bytes
+from cas_metric.files import is_local, place, read_text, write_bytes
 
 CONFIG_NAME: Final = "cas.yaml"
 
@@ -87,7 +88,7 @@ def read_folder_config(folder: str | Path) -> FolderConfig | None:
         >>> read_folder_config(folder).domain
         'chexpert'
     """
-    path = Path(folder) / CONFIG_NAME
+    path = place(folder) / CONFIG_NAME
     if not path.is_file():
         return None
     values, document = _load_yaml(path)
@@ -95,7 +96,7 @@ def read_folder_config(folder: str | Path) -> FolderConfig | None:
         config = FolderConfig.model_validate(values)
     except ValidationError as error:
         raise _explain(error, document) from error
-    return _map_paths(config, lambda value: (path.parent / value).resolve())
+    return _map_paths(config, lambda value: _resolved(path.parent, value))
 
 
 def write_folder_config(folder: str | Path, config: FolderConfig) -> Path:
@@ -120,7 +121,20 @@ def write_folder_config(folder: str | Path, config: FolderConfig) -> Path:
     return path
 
 
+def _resolved(folder: Path, value: Path) -> Path:
+    """A path of a cas.yaml: a URL, or relative to its folder; an archive counts as its folder."""
+    elsewhere = place(value)
+    if not is_local(elsewhere):
+        return elsewhere
+    if is_local(folder):
+        return (folder / value).resolve()
+    start, mark, rest = str(folder).rpartition("://")
+    return place(start + mark + posixpath.normpath(posixpath.join(rest, value.as_posix())))
+
+
 def _relative(value: Path, base: Path) -> Path:
+    if not is_local(value):
+        return value
     try:
         return Path(Path(os.path.relpath(value, base)).as_posix())
     except ValueError:  # another drive

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Final
 
 from cas_metric.errors import InputError
+from cas_metric.files import ELSEWHERE, is_local
 from cas_metric.images import IMAGE_SUFFIXES
 from cas_metric.manifest.config import CONFIG_NAME, FolderConfig, read_folder_config
 from cas_metric.manifest.rows import ABSOLUTE, COLUMNS, without_suffix
@@ -40,12 +41,14 @@ class Found:
         config: Its ``cas.yaml``, or what those of the manifests below it have in common.
         notes: What was taken from where, and what lies there and was not read.
         images: The images that lie there, where a table tells which to read.
+        root: What the images' names are relative to, where that is not the folder itself.
     """
 
     table: Table
     config: FolderConfig | None
     notes: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
+    root: Path | None = None
 
     def unlisted(self, folder: Path, rows: Iterable[str]) -> list[str]:
         """A note on images that lie in the folder but are not among those of the rows."""
@@ -85,7 +88,19 @@ def read_folder(folder: Path, columns: Mapping[str, str]) -> Found:
     parts = _manifests_below(folder)
     if parts:
         return _collection(folder, parts, columns, config)
+    if not is_local(folder) and (beside := _by_sidecars(folder, columns, config)):
+        return beside
     return _by_images(folder, columns, config)
+
+
+def _by_sidecars(
+    folder: Path, columns: Mapping[str, str], config: FolderConfig | None
+) -> Found | None:
+    """What the files beside the images of a WebDataset say; None for another archive."""
+    from cas_metric.manifest.containers import sidecar_table
+
+    table = sidecar_table(folder)
+    return None if table is None else Found(renamed(table, columns, COLUMNS), config)
 
 
 def _tables(folder: Path, stem: str) -> list[Path]:
@@ -251,6 +266,8 @@ def _common_config(
 
 def _by_images(folder: Path, columns: Mapping[str, str], config: FolderConfig | None) -> Found:
     images, others = _contents(folder)
+    if not images and (shards := _by_shards(folder, others, columns, config)):
+        return shards
     unread = [p for p in others if p.name.lower() not in SILENT]
     notes = _not_read(folder, unread)
     if not images:
@@ -294,6 +311,19 @@ def _by_images(folder: Path, columns: Mapping[str, str], config: FolderConfig | 
     return Found(renamed(Table(folder, cells, names), columns, COLUMNS), config, tuple(notes))
 
 
+def _by_shards(
+    folder: Path, others: list[Path], columns: Mapping[str, str], config: FolderConfig | None
+) -> Found | None:
+    """The archives or tables in a folder as one; None where it has none, or they hold no images."""
+    if not any(ELSEWHERE.search(one.name) for one in others):
+        return None
+    from cas_metric.manifest.containers import read_stored, shards_below
+
+    root = shards_below(folder, others)
+    found = read_stored(root, columns) if root is not None else None
+    return replace(found, config=found.config or config) if found else None
+
+
 def _below_seed(image: Path) -> tuple[str, str, Path] | None:
     """Method, seed and the rest of a path like ``METHOD/seed-3/…``; None for others."""
     for depth, name in enumerate(image.parts[:-1][:2]):
@@ -311,7 +341,7 @@ def _contents(folder: Path) -> tuple[list[Path], list[Path]]:
     """
     images: list[Path] = []
     others: list[Path] = []
-    for path in _files(folder, (os.path.realpath(folder),)):
+    for path in _files(folder, (os.path.realpath(folder),) if is_local(folder) else ()):
         is_image = path.name.lower().endswith(IMAGE_SUFFIXES)
         (images if is_image else others).append(path.relative_to(folder))
     return sorted(images, key=Path.as_posix), sorted(others, key=Path.as_posix)
@@ -319,6 +349,9 @@ def _contents(folder: Path) -> tuple[list[Path], list[Path]]:
 
 def _files(folder: Path, chain: tuple[str, ...]) -> Iterator[Path]:
     """Files below ``folder``; ``chain`` holds the real paths of it and of those around it."""
+    if not chain:
+        yield from _stored(folder)
+        return
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
@@ -332,6 +365,17 @@ def _files(folder: Path, chain: tuple[str, ...]) -> Iterator[Path]:
         real = os.path.realpath(entry.path) if entry.is_symlink() else f"{chain[-1]}/{entry.name}"
         if real not in chain and not Path(chain[0]).is_relative_to(real):  # else for ever
             yield from _files(Path(entry.path), (*chain, real))
+
+
+def _stored(folder: Path) -> Iterator[Path]:
+    """Files of a store below one of its folders, hidden ones left out."""
+    for path in folder.iterdir():
+        if path.name.startswith(".") or path.name == "__MACOSX":
+            continue
+        if path.is_dir():
+            yield from _stored(path)
+        else:
+            yield path
 
 
 def _not_read(folder: Path, files: list[Path]) -> list[str]:

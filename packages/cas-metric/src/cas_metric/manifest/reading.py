@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cas_metric.errors import InputError, PreflightError
+from cas_metric.files import ELSEWHERE, is_local, place
 from cas_metric.manifest.cleaning import found_images, plain_cells
 from cas_metric.manifest.config import CONFIG_NAME, FolderConfig, read_folder_config
 from cas_metric.manifest.folders import FILE_NAME, Found, read_folder
@@ -35,18 +36,21 @@ UNWANTED: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 PLAIN: Final = ("id", "label", "reference", "patient", "method", "seed")
 #: Whole numbers, also as pandas writes them when others are missing: ``3.0``.
 SEED: Final = re.compile(r"(-?[0-9]{1,19})(\.0+)?")
+#: What others call the column of the images: CheXGenBench, and tables of paths or URLs.
+OTHER_NAMES: Final = ("img_savename", "path", "url")
 FIX_ROWS: Final = "correct these rows of the manifest"
 ALLOW: Final = f"; if you trust it, {GRANT.format('DIR')} allows images elsewhere"
 
 
 def read_manifest(
-    path: str | Path,
+    path: str | os.PathLike[str],
     *,
     root: str | Path | None = None,
     columns: Mapping[str, str] | None = None,
     allowed_roots: Sequence[str | Path] = (),
+    offline: bool = False,
 ) -> Manifest:
-    r"""Read a manifest from a table or a folder.
+    r"""Read a manifest from a table or a folder, here, on a remote store or in an archive.
 
     A folder is read by its ``metadata.csv`` (``.tsv``, ``.jsonl``, ``.json``, ``.parquet``) with
     the columns ``file_name``, ``label``, ``prompt`` and any other of :data:`COLUMNS`; without one,
@@ -56,13 +60,18 @@ def read_manifest(
     left aside and their Unicode form is the composed one, with a note; further columns are kept in
     :attr:`Manifest.extra`.
 
+    An archive (``.tar``, ``.zip``, or several by a pattern of their names) is read as the folder
+    that is in it, the tar of a WebDataset by the files beside its images; Parquet, Arrow and Lance
+    tables that hold images by their rows.
+
     Args:
-        path: Folder or table.
+        path: Folder, table or archive, also by a URL; see :func:`cas_metric.stores.located`.
         root: Folder of the images; by default that of the manifest, or ``root`` in its cas.yaml.
         columns: The table's column names to those of a manifest, where they differ.
         allowed_roots: Folders outside of ``root`` that images may lie in, by absolute paths, ``..``
             or links (a shared image store), besides those that ``CAS_ALLOW_ROOT`` lists. No file
             can grant this.
+        offline: Whether anything on the network is refused.
 
     Raises:
         InputError: The table or folder cannot be read, is empty, lacks its image column, or has a
@@ -78,7 +87,7 @@ def read_manifest(
         >>> manifest.rows[["id", "label"]].values.tolist(), manifest.extra["age"].tolist()
         ([['a/001', 'Edema']], ['70'])
     """
-    path = Path(path)
+    path = place(path, offline=offline)
     if not path.exists():
         raise InputError(f"{path}: no such file or folder", fix="check the path")
     found = _found(path, columns or {})
@@ -86,9 +95,10 @@ def read_manifest(
     config = found.config
     manifest = manifest_of(
         found.table,
-        Path(root or (config and config.root) or folder),
+        place(root or (config and config.root) or found.root or folder, offline=offline),
         config=config,
         allowed_roots=allowed_roots,
+        offline=offline,
     )
     notes = [] if root else _config_notes(folder, config, manifest.allowed_roots)
     notes += [*found.notes, *found.unlisted(folder, manifest.rows["image"])]
@@ -96,6 +106,11 @@ def read_manifest(
 
 
 def _found(path: Path, columns: Mapping[str, str]) -> Found:
+    if ELSEWHERE.search(path.name):
+        from cas_metric.manifest.containers import read_stored
+
+        if found := read_stored(path, columns):
+            return found
     if path.is_dir():
         return read_folder(path, columns)
     table = renamed(read_table(path), columns, COLUMNS)
@@ -108,6 +123,7 @@ def manifest_of(
     *,
     config: FolderConfig | None = None,
     allowed_roots: Sequence[str | Path] = (),
+    offline: bool = False,
 ) -> Manifest:
     """Check a table and make it a manifest of images below ``root``.
 
@@ -118,6 +134,11 @@ def manifest_of(
     columns, further, notes = name_columns(table)
     root = absolute(root)
     allowed = granted(allowed_roots)
+    columns["image"], links = linked_images(table, columns["image"], offline)
+    if any("://" in reference for reference in columns.get("reference", ())):
+        from cas_metric.stores.urls import scrubbed
+
+        columns["reference"] = [scrubbed(one) for one in columns["reference"]]
     _check_rows(table, columns, Inside(root, allowed) if allowed else None)
     rows, told = _build_rows(columns, root, len(table.places))
     extra, told_further = _extra(further)
@@ -128,7 +149,24 @@ def manifest_of(
         allowed_roots=allowed,
         notes=(*notes, *(f"{table.path}: {note}" for note in (*told, *told_further))),
         extra=extra,
+        links=links,
     )
+
+
+def linked_images(
+    table: Table, images: list[str], offline: bool
+) -> tuple[list[str], dict[str, Path]]:
+    """The images as they may be shown, and the addresses of those that are URLs.
+
+    Raises:
+        InputError: The network would be needed, and is not to be used.
+        PreflightError: URLs that are not read from a table.
+    """
+    if not any("://" in image for image in images):
+        return images, {}
+    from cas_metric.stores.links import addresses
+
+    return addresses(table.path, images, table.places, offline)
 
 
 def _config_notes(folder: Path, config: FolderConfig | None, allowed: Sequence[Path]) -> list[str]:
@@ -145,7 +183,7 @@ def _config_notes(folder: Path, config: FolderConfig | None, allowed: Sequence[P
             f"{path}: asks for images outside of its folder; only {GRANT.format('DIR')} grants that"
         )
     root = config.root
-    if root is not None and not root.is_relative_to(folder.resolve()):
+    if root is not None and is_local(root) and not root.is_relative_to(folder.resolve()):
         home = Path(os.path.realpath(os.path.expanduser("~")))  # noqa: PTH111  # never raises
         granted = any(root.is_relative_to(other) for other in allowed)
         if root in (home, *home.parents) and not granted:
@@ -169,6 +207,9 @@ def name_columns(table: Table) -> tuple[dict[str, list[str]], dict[str, list[str
                 f"{table.path}: has both 'image' and 'file_name'", fix="keep one of them"
             )
         columns["image"] = columns.pop(FILE_NAME)
+    theirs = [name for name in OTHER_NAMES if name in columns and "image" not in columns]
+    if theirs:
+        columns["image"] = columns.pop(theirs[0])
     further = {name: cells for name, cells in columns.items() if name not in COLUMNS}
     for name in further:
         meant = _nearest_column(name)

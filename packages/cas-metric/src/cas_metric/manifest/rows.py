@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cas_metric.errors import InputError
+from cas_metric.files import is_local, place, title
 from cas_metric.images import IMAGE_SUFFIXES, Window
 from cas_metric.manifest.config import FolderConfig
 
@@ -45,6 +46,8 @@ class Manifest:
         allowed_roots: Folders besides ``root`` that images may lie in, by an absolute path, ``..``
             or a link. The caller grants them, never a file.
         notes: What the reader left out or changed and a person should hear of: one sentence each.
+        links: The addresses of the images that the table names by URLs; what stands in the rows is
+            the URL without user, password and query.
         extra: The table's further columns (age, sex, scanner …) as text, row by row beside
             ``rows``; without columns where there are none.
 
@@ -63,10 +66,12 @@ class Manifest:
     allowed_roots: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
     extra: pd.DataFrame = None  # filled in below
+    links: Mapping[str, Path] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         import pandas as pd
 
+        object.__setattr__(self, "root", place(self.root))
         if self.extra is None or not len(self.extra.columns):
             object.__setattr__(self, "extra", pd.DataFrame(index=range(len(self.rows))))
         if len(self.extra) != len(self.rows):
@@ -111,23 +116,29 @@ class Manifest:
         )
 
     def path(self, row: int) -> Path:
-        """Absolute path of the image of a row, by position.
+        """Absolute path, or address, of the image of a row, by position.
 
         Raises:
             InputError: It leads out of ``root`` and ``allowed_roots``, also by a symbolic link.
         """
-        image = self.rows["image"].iloc[row]
-        path = Path(self.root, image)
-        self._inside.check(path, image)
-        return path
+        return self._path(self.rows["image"].iloc[row])
 
     def paths(self) -> list[Path]:
         """:meth:`path` of every row, in order."""
-        images = self.rows["image"].tolist()
-        paths = [Path(self.root, image) for image in images]
-        for path, image in zip(paths, images, strict=True):
+        return [self._path(image) for image in self.rows["image"]]
+
+    def _path(self, image: str) -> Path:
+        if image in self.links:
+            return self.links[image]
+        path = self.root / image
+        if is_local(path):
             self._inside.check(path, image)
-        return paths
+        return path
+
+    @property
+    def name(self) -> str:
+        """What the images are called where nobody says: after their folder, archive or table."""
+        return title(self.root)
 
     @cached_property
     def _inside(self) -> Inside:
@@ -135,7 +146,10 @@ class Manifest:
 
 
 def absolute(folder: Path) -> Path:
-    """The folder by its absolute path; one written with ``..`` by the name that it really has."""
+    """The folder by its absolute path; one written with ``..`` by the name that it really has.
+
+    An address stays as it is.
+    """
     folder = folder.expanduser().absolute()
     return Path(os.path.realpath(folder)) if ".." in folder.parts else folder
 

@@ -38,18 +38,21 @@ def as_manifest(
     root: str | Path | None = None,
     columns: Mapping[str, str] | None = None,
     allowed_roots: Sequence[str | Path] = (),
+    offline: bool = False,
 ) -> Manifest:
     """The manifest that a source describes, whatever its form.
 
     Args:
-        source: A folder or table; a manifest, which is returned as it is; a pandas or polars frame
-            with one row an image; or a split of a Hugging Face data set, whose images are written
-            once into a folder below the cache directory that is named by their content.
+        source: A folder, table or archive, here or by a URL; a manifest, which is returned as it
+            is; a pandas or polars frame with one row an image; or a split of a Hugging Face data
+            set, whose images are written once into a folder below the cache directory that is named
+            by their content.
         root: Folder that relative paths start from: for a frame by default the current one, for a
             table its own.
         columns: The source's column names to those of a manifest, where they differ.
         allowed_roots: Folders outside of ``root`` that images may lie in. The paths of a frame were
             written by the caller and may lead anywhere unless this says otherwise.
+        offline: Whether anything on the network is refused.
 
     Raises:
         InputError: A source of another kind, or one that cannot be read.
@@ -71,14 +74,17 @@ def as_manifest(
             )
         return source
     if isinstance(source, str | os.PathLike):
-        return read_manifest(Path(source), root=root, columns=columns, allowed_roots=allowed_roots)
+        return read_manifest(
+            source, root=root, columns=columns, allowed_roots=allowed_roots, offline=offline
+        )
     kind: Any = type(source)  # by its name, so that none of these packages is imported for it
     package, name = kind.__module__.partition(".")[0], kind.__name__
     if package in ("pandas", "polars") and name == "DataFrame":
         from cas_metric.manifest.adapters import from_frame
 
         allowed = allowed_roots or ANYWHERE
-        return from_frame(source, root or Path.cwd(), columns=columns, allowed_roots=allowed)
+        where = root or Path.cwd()
+        return from_frame(source, where, columns=columns, allowed_roots=allowed, offline=offline)
     if package == "datasets" and name == "Dataset":
         return _exported(source, columns or {})
     hint = f"choose one split: {_splits(source)}; " if name == "DatasetDict" else ""

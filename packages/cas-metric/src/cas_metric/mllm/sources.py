@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cas_metric.domains import Domain, load_domain
 from cas_metric.errors import InputError, PreflightError
+from cas_metric.files import place
 from cas_metric.manifest import Manifest, read_folder_config, read_manifest
 from cas_metric.manifest.rows import granted
 from cas_metric.scoring.inputs import select
@@ -108,11 +109,11 @@ def split_source(source: str) -> tuple[str | None, Path]:
         InputError: The name or the path is empty.
     """
     name, equals, path = source.partition("=")
-    if not equals or Path(source).exists():
-        return None, Path(source)
+    if not equals or "://" in name or Path(source).exists():
+        return None, place(source)
     if not name.strip() or not path:
         raise InputError(f"{source!r} names no method or no path", fix="write METHOD=PATH")
-    return name.strip(), Path(path)
+    return name.strip(), place(path)
 
 
 def draw_cases(images: Images, count: int | None, seed: int) -> Images:
@@ -175,8 +176,8 @@ def _read_scored(path: Path, name: str | None, seed: int | None) -> tuple[Manife
 
         placed = pd.read_parquet(path / _CALIBRATED, columns=["method", "seed", "id", "alignment"])
         rows = rows.merge(placed, on=["method", "seed", "id"], how="left")
-    config = read_folder_config(root) if Path(root).is_dir() else None
-    manifest = Manifest(Path(root), rows, config=config, allowed_roots=granted(()))
+    config = read_folder_config(root) if place(root).is_dir() else None
+    manifest = Manifest(place(root), rows, config=config, allowed_roots=granted(()))
     return _chosen(manifest, name, seed), str(run.summary.get("domain") or "")
 
 

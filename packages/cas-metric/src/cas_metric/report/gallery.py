@@ -14,6 +14,7 @@ import pandas as pd
 from PIL import Image
 
 from cas_metric.errors import CasError
+from cas_metric.files import place
 from cas_metric.images import Window, load_image
 from cas_metric.protocol import BOOTSTRAP_SEED, PRIMITIVES
 from cas_metric.report.tables import is_number, number
@@ -223,9 +224,10 @@ def thumbnail(path: Path | None, window: Window | None = None) -> Thumbnail:
     """
     if path is None:
         return Thumbnail(missing="no image")
-    if not path.is_file():
-        return Thumbnail(missing="file not found")
     try:
+        path = place(path)
+        if not path.is_file():
+            return Thumbnail(missing="file not found")
         pixels = load_image(path, window=window).pixels
     except CasError:
         return Thumbnail(missing="unreadable file")

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 
 from cas_metric.errors import InputError
-from cas_metric.files import to_json, write_together
+from cas_metric.files import is_local, place, require_local, title, to_json, write_together
 from cas_metric.protocol import PRIMITIVES
 from cas_metric.runs.run import Run
 from cas_metric.scoring.per_image import COLUMNS
@@ -110,7 +110,7 @@ def claim(out: str | Path, origin: Origin) -> Path:
         InputError: It cannot be written to, would replace another run, or one of its files was
             given as an input.
     """
-    folder = Path(out)
+    folder = require_local(Path(out))
     earlier = _origin_of(folder)
     if earlier not in (None, origin.as_dict()):
         told = ", ".join(f"{name} {value}" for name, value in earlier.items())
@@ -123,7 +123,7 @@ def claim(out: str | Path, origin: Origin) -> Path:
             raise InputError(
                 f"{path} is an input, and the run would replace it", fix="choose another --out"
             )
-    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    nearest = next(one for one in (folder, *folder.absolute().parents) if one.exists())
     try:
         with tempfile.TemporaryFile(dir=nearest):
             pass
@@ -255,11 +255,14 @@ def _origin_of(folder: Path) -> dict[str, Any] | None:
 def _absolute(source: Any) -> str:
     if not isinstance(source, str | os.PathLike):
         return ""
+    found = place(source)
+    if not is_local(found):
+        return str(found)
     # Not resolve(): a link keeps its own name. But with ".." left, runs/.. would be elsewhere.
     return os.path.normpath(Path(source).absolute())
 
 
 def _name_of(generated: Path) -> str:
     """That of the folder, or of the table without its ending."""
-    path = Path(_absolute(generated))
-    return path.name if path.is_dir() or path.stem != "metadata" else path.parent.name
+    path = place(_absolute(generated))
+    return title(path if path.is_dir() or path.stem != "metadata" else path.parent)

@@ -9,6 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cas_metric.files import told_words
+
 if TYPE_CHECKING:
     from cas_metric.manifest import Manifest
 
@@ -20,7 +22,7 @@ def command_of(verb: str) -> list[str]:
     """The words of the command line; the name of the function where it was called from Python."""
     program = Path(sys.argv[0] if sys.argv else "")
     started = program.name in _PROGRAMS and (program.stem == "cas" or "cas_metric" in program.parts)
-    return ["cas", *sys.argv[1:]] if started else [f"cas_metric.{verb}(…)"]
+    return told_words(["cas", *sys.argv[1:]]) if started else [f"cas_metric.{verb}(…)"]
 
 
 def provenance(

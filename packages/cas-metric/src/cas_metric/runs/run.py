@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from cas_metric.errors import InputError
+from cas_metric.files import place
 from cas_metric.images import Window
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def roots(
 ) -> tuple[Path | None, Path | None]:
     """Folders of the generated and the real images: as given, else as the summary names them."""
     given = zip((generated, real), _inputs(summary), strict=True)
-    first, second = (Path(g or n["root"]) if g or n.get("root") else None for g, n in given)
+    first, second = (place(g or n["root"]) if g or n.get("root") else None for g, n in given)
     return first, second
 
 
@@ -157,6 +158,8 @@ def locate(root: Path | None, row: Mapping[Any, Any], column: str) -> Path | Non
     name = row.get(column)
     if not isinstance(name, str) or not name:
         return None
+    if "://" in name:
+        return place(name)
     path = Path(name)
     if ".." in path.parts or (root is None and not path.is_absolute()):
         return None

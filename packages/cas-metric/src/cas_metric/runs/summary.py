@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 
 from cas_metric import protocol
-from cas_metric.files import installed
+from cas_metric.files import installed, told_words
 from cas_metric.images import count_steps
 from cas_metric.runs.folder import Origin
 from cas_metric.scoring.inputs import Inputs
@@ -97,7 +97,7 @@ def build_summary(
         "warnings": [*warnings, *_blindness(scores, encoder), *_blank_warnings(scores.rows)],
         "notes": list(scores.notes),
         "provenance": {
-            "command": list(command),
+            "command": told_words(command),
             "origin": origin.as_dict() if origin is not None else None,
             "device": getattr(encoder, "device_description", str(encoder.device)),
             "python": platform.python_version(),

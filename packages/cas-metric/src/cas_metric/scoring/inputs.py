@@ -182,7 +182,7 @@ def select(manifest: Manifest, method: str | None, seed: int | None) -> Manifest
         InputError: No row is left.
     """
     rows = manifest.rows.copy()
-    rows["method"] = rows["method"].where(rows["method"] != "", method or manifest.root.name)
+    rows["method"] = rows["method"].where(rows["method"] != "", method or manifest.name)
     if seed is not None:
         rows["seed"] = rows["seed"].fillna(seed)
     kept = np.ones(len(rows), dtype=bool)

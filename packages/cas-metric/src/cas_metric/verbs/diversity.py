@@ -61,8 +61,8 @@ def diversity(
     """
     from cas_metric.manifest.sources import as_manifest
 
-    manifest = as_manifest(generated)
-    other = as_manifest(real) if real is not None else None
+    manifest = as_manifest(generated, offline=offline)
+    other = as_manifest(real, offline=offline) if real is not None else None
     if not (lpips or embeddings):
         raise InputError(
             "without LPIPS and without embeddings nothing is left to measure",

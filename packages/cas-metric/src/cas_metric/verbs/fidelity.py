@@ -83,8 +83,9 @@ def fidelity(
     from cas_metric.sets.comparison import compare_sets
     from cas_metric.verbs.fidelity_text import fidelity_markdown, fidelity_table
 
-    manifests = [select(as_manifest(generated), method, None), as_manifest(real)]
-    manifests += [as_manifest(train)] if train is not None else []
+    read = functools.partial(as_manifest, offline=offline)
+    manifests = [select(read(generated), method, None), read(real)]
+    manifests += [read(train)] if train is not None else []
     model = choose_encoder(encoder, manifests[1], device=device, offline=offline, raw=True)
     found = [embed(one, model, running, progress) for one in manifests]
     groups = _groups(manifests[0], manifests[1], by)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cas_metric.errors import InputError
+from cas_metric.files import place, title
 
 if TYPE_CHECKING:
     from cas_metric.manifest import Manifest
@@ -16,10 +17,19 @@ if TYPE_CHECKING:
 
 def named_path(argument: str) -> tuple[str, Path]:
     """``NAME=PATH``, or a path, whose own name is then taken."""
-    name, found, path = argument.partition("=")
-    if found and not Path(argument).exists():
-        return name, Path(path)
-    return path_name(Path(argument)), Path(argument)
+    name, path = split_name(argument)
+    return name or path_name(path), path
+
+
+def split_name(argument: str) -> tuple[str, Path]:
+    """The name of ``NAME=PATH``, empty without one, and the path; both may be addresses.
+
+    A path that exists, and the query of a URL, may hold an equals sign themselves.
+    """
+    name, equals, path = argument.partition("=")
+    if not equals or "://" in name or Path(argument).exists():
+        return "", place(argument)
+    return name, place(path)
 
 
 def path_name(path: Path) -> str:
@@ -28,8 +38,8 @@ def path_name(path: Path) -> str:
 
     path = absolute(path)  # gen/.. has a name of its own
     if path.is_dir():
-        return path.name
-    return path.parent.name if path.stem.lower() == "metadata" else path.stem
+        return title(path)
+    return title(path.parent) if path.stem.lower() == "metadata" else path.stem
 
 
 def named_manifests(sources: Mapping[str, Source] | Iterable[str]) -> dict[str, Manifest]:
@@ -57,8 +67,8 @@ def named_manifests(sources: Mapping[str, Source] | Iterable[str]) -> dict[str, 
 def short_name(source: Source, manifest: Manifest) -> str:
     """What a folder of results is named after: the path that was given, else the images' folder."""
     if isinstance(source, str | os.PathLike):
-        return path_name(Path(source))
-    return manifest.root.absolute().name
+        return path_name(place(source))
+    return title(manifest.root.absolute())
 
 
 def domain_of(*manifests: Manifest | None) -> str:

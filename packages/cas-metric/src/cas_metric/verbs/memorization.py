@@ -134,9 +134,9 @@ def memorization(
         raise InputError("--count-only and --verify ask for different things", fix="give one")
     place = _ssim_device(device)  # a device that is not there shows before hours of reading
     sets = _Sets(
-        select(as_manifest(generated), method, seed),
-        as_manifest(train),
-        as_manifest(test) if test is not None else None,
+        select(as_manifest(generated, offline=offline), method, seed),
+        as_manifest(train, offline=offline),
+        as_manifest(test, offline=offline) if test is not None else None,
     )
     planted = as_manifest(canaries) if canaries is not None else None
     if planted is not None and not geometry:

@@ -182,7 +182,9 @@ def score(
         )
     in_parts = _engine(engine, shard, rows_only, protocol, ranks)
     _require(track, crate, out or below)
-    read = _Reader(domain, train, probe, method, seed, by, unpaired, partial_train, allowed_roots)
+    read = _Reader(
+        domain, train, probe, method, seed, by, unpaired, partial_train, allowed_roots, offline
+    )
     inputs, taught_by = ranks.main_first(lambda: read(generated, real))
     if protocol == CALIBRATED_VERSION and not inputs.occurring:
         raise InputError(
@@ -290,6 +292,7 @@ class _Reader:
     unpaired: bool
     partial_train: bool
     allowed_roots: Sequence[str | Path]
+    offline: bool
 
     def __call__(self, generated: Source, real: Source) -> tuple[Inputs, str | Path | Probe | None]:
         if self.train is not None and self.probe is not None:
@@ -317,7 +320,7 @@ class _Reader:
 
     def _manifest(self, source: Source) -> Manifest:
         roots = () if isinstance(source, Manifest) else self.allowed_roots
-        return as_manifest(source, allowed_roots=roots)
+        return as_manifest(source, allowed_roots=roots, offline=self.offline)
 
     def _probe_source(
         self, *configs: FolderConfig
