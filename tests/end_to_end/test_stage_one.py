@@ -91,3 +91,22 @@ def test_the_judge_ranks(world: Path, tmp_path: Path) -> None:
     rankings = pd.read_csv(tmp_path / "judge" / "rankings.csv")
     assert set(rankings["method"]) == {"good", "bad"}
     assert found["embedded_world"]
+
+
+def test_the_demo_trains_on_what_the_model_wrote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from craft_trainer.training import demo
+
+    class Told(Exception):
+        pass
+
+    def train(config: Any, **_: Any) -> None:
+        raise Told(config.data.train)
+
+    monkeypatch.setattr(demo, "train_stages", train)
+    with pytest.raises(Told) as told:
+        demo.demo(tmp_path, size=demo.Size(4, 4, 1, 1, 1), enriched=True)
+    assert Path(str(told.value)) == tmp_path / "enriched"
+    prompts = read_manifest(tmp_path / "enriched").rows["prompt"]
+    assert prompts.str.startswith("frontal chest x-ray, ").all()

@@ -30,6 +30,13 @@ def demo(
     ] = 40,
     lora: Annotated[int, typer.Option("--lora", min=1, help="Steps of LoRA.")] = 150,
     craft: Annotated[int, typer.Option("--craft", min=1, help="Steps of CRAFT.")] = 30,
+    enriched: Annotated[
+        bool,
+        typer.Option(
+            "--enrich",
+            help="Have the embedded language model phantom-llava write the training prompts.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Adapt the embedded model to drawings of one modality, and score it before and after.
@@ -50,7 +57,7 @@ def demo(
         console.print(PHANTOM_NOTICE.replace("**", ""), soft_wrap=True)
     with Bars() as bars:
         size = Size(train, prompts, inversion, lora, craft)
-        found = run(out, domain, size, base=base, progress=bars)
+        found = run(out, domain, size, base=base, enriched=enriched, progress=bars)
     change = found.change
     if as_json:
         cas = {name: look.cas for name, look in found.looks.items()}

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from cas_metric.images import load_image, to_tensor
+from cas_metric.mllm.asking import Asking
 from cas_metric.phantoms import canonical_domain
 from cas_metric.phantoms.dataset import write_phantom_dataset
 from cas_metric.statistics.uncertainty import Interval
 from craft_trainer.artifact.model_card import CARD, change_of
 from craft_trainer.config.schema import Config, parse_config
 from craft_trainer.data.dataset import read_examples
+from craft_trainer.enrichment.verb import enrich
 from craft_trainer.guards.heldout import spread, take
 from craft_trainer.guards.reward_hacking import Look
 from craft_trainer.guards.samples import load_squares
@@ -25,6 +28,7 @@ from craft_trainer.training.trainer import train_stages
 
 EVALUATOR = "phantom-siglip"
 CRITIC = "phantom-medsiglip"
+LANGUAGE_MODEL = "phantom-llava"
 #: Images on a sheet.
 SHOWN = 6
 
@@ -75,6 +79,7 @@ def demo(
     size: Size = DEFAULT,
     *,
     base: str = "phantom-sd",
+    enriched: bool = False,
     progress: Progress = silent,
 ) -> Demo:
     """Draw a training split, adapt the model to it in three stages, and score it before and after.
@@ -86,11 +91,18 @@ def demo(
         domain: ``chexpert``, ``fitzpatrick17k``, ``breakhis`` or ``origa``.
         size: How much is done.
         base: Another Stable Diffusion pipeline of 64 pixels.
+        enriched: Whether the embedded language model looks at the training images and writes their
+            prompts, Stage 1 of the paper; else they are those of the drawings.
         progress: Told what is being done.
     """
     folder = Path(out)
-    config = configuration(domain, folder, size, base=base)
     write_phantom_dataset(domain, folder / "data", train=size.train, test=size.prompts)
+    train = folder / "data" / "train"
+    if enriched:
+        asking = Asking(LANGUAGE_MODEL, offline=True)
+        told = partial(progress, "training prompts")
+        train = Path(enrich(train, asking, folder / "enriched", progress=told)["out"])
+    config = configuration(domain, folder, size, base=base, train=train)
     artifact = train_stages(config, progress=progress, cache=folder / "cache")
     looks = looks_of(config)
     first, *_, last = looks.values()
@@ -99,8 +111,10 @@ def demo(
     return Demo(looks, change_of(first, last), artifact / CARD, samples, rows)
 
 
-def configuration(domain: str, folder: Path, size: Size, *, base: str = "phantom-sd") -> Config:
-    """Textual inversion, LoRA and CRAFT on drawings in ``folder/data``."""
+def configuration(
+    domain: str, folder: Path, size: Size, *, base: str = "phantom-sd", train: Path | None = None
+) -> Config:
+    """Textual inversion, LoRA and CRAFT on ``train``, or else on ``folder/data/train``."""
     stages: list[dict[str, Any]] = [
         {
             "method": "textual_inversion",
@@ -130,7 +144,7 @@ def configuration(domain: str, folder: Path, size: Size, *, base: str = "phantom
             "base": base,
             "tracker": "none",
             "data": {
-                "train": str(folder / "data" / "train"),
+                "train": str(train or folder / "data" / "train"),
                 "domain": canonical_domain(domain),
                 "resolution": 64,
             },
