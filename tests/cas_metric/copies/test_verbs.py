@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from cas_metric.cli import leakage as leakage_cli
 from cas_metric.cli import memorization as memorization_cli
+from cas_metric.copies.verdict import overlap_warnings
 from cas_metric.errors import InputError
 from cas_metric.phantoms import make_phantom
 
@@ -83,6 +84,17 @@ def test_summary_counts_the_planted_copies(run):
     assert summary["embedded_world"]
     assert summary["real_test_to_train"]["n"] == 10
     assert "1 exceed SSIM 0.95" in summary["verdict"]
+
+
+def test_a_test_image_that_was_trained_on_is_named(run):
+    assert "1 of 10 test images is a training image, byte for byte: it is not unseen" in run.stderr
+
+
+def test_one_set_twice_is_named():
+    assert overlap_warnings(["a", "a"], ["a", "b"]) == [
+        "every generated image is a training image, byte for byte: one set twice?"
+    ]
+    assert overlap_warnings(["a", "c"], ["a", "b"], ["c"]) == []
 
 
 def test_rows_name_the_nearest_images(run, world):

@@ -17,7 +17,7 @@ from cas_metric.domains import load_domain
 from cas_metric.embedding.cache import EmbeddingCache
 from cas_metric.encoders import Encoder
 from cas_metric.engine.partitions import statistics
-from cas_metric.engine.parts import Part, Worker, here, part_out, shard_of
+from cas_metric.engine.parts import Count, Part, Worker, here, part_out, shard_of
 from cas_metric.errors import CasError, InputError, RankStopped
 from cas_metric.manifest import read_manifest
 from cas_metric.runs.summary import build_summary
@@ -80,6 +80,7 @@ def test_a_lost_torn_or_outdated_part_is_scored_again_and_no_other(
     first = parted()
     first.run(here)
     expected = first.scores().rows
+    assert first.scores().material.embedded > 0
     files = [first.work.folder / part.name for part in first.parts]
     assert not parted().missing()
     files[0].unlink()
@@ -96,6 +97,7 @@ def test_a_lost_torn_or_outdated_part_is_scored_again_and_no_other(
     again.run(watched)
     assert scored == [0, 1, 2]
     pd.testing.assert_frame_equal(again.scores().rows, expected)
+    assert again.scores().material.embedded == 0  # a lost part, not lost embeddings
 
 
 def test_a_part_that_nobody_wrote_is_an_error_that_says_where(
@@ -103,7 +105,7 @@ def test_a_part_that_nobody_wrote_is_an_error_that_says_where(
 ) -> None:
     parted = part_out(inputs, lambda: siglip, cache, tmp_path, size=6)
     with pytest.raises(CasError, match=r"2 of 2 parts are not in .*rows"):
-        parted.run(lambda work, parts: iter([len(part.table) for part in parts]))
+        parted.run(lambda work, parts: iter([Count(len(part.table), 0, 0) for part in parts]))
 
 
 def test_statistics_of_the_parts_are_those_of_all_rows(
@@ -149,6 +151,8 @@ def test_the_rows_alone_and_their_statistics_make_no_run(
         ({"shard": "4/3"}, "is no share"),
         ({"engine": "parts", "protocol": "cas-v2"}, "not computed in parts"),
         ({"shard": "1/2", "rows_only": True}, "no statistics of the whole"),
+        ({"shard": "1/2", "crate": True, "out": "run"}, "is no run to be tracked or described"),
+        ({"rows_only": True, "track": ["tensorboard"], "out": "run"}, "is no run to be tracked"),
     ],
 )
 def test_what_an_engine_cannot_do_is_said_before_anything_is_read(options, said: str) -> None:
@@ -186,5 +190,5 @@ def test_a_worker_needs_no_more_than_its_part(
     assert not len(parted.work.inputs.real)
     worker = Worker(parted.work)
     with worker.store:
-        assert worker(parted.parts[1]) == 4
+        assert worker(parted.parts[1]).images == 4
     assert [part.number for part in parted.missing()] == [0, 2]

@@ -184,6 +184,19 @@ def test_the_folder_around_everything_is_no_label() -> None:
     assert without_wrapper(["Edema/a.png"], "gen") == ""  # the only label
     assert without_wrapper(["Edema/a.png", "Normal/b.png"], "gen") == ""
     assert without_wrapper(["a.png"], "gen") == ""
+    packed_by_macos = ["gen/Edema/a.png", "gen/.DS_Store", "__MACOSX/gen/Edema/._a.png"]
+    assert without_wrapper(packed_by_macos, "gen") == "gen/"
+    assert without_wrapper(packed_by_macos, "renamed") == "gen/"
+
+
+def test_what_macos_packs_beside_a_folder_is_not_read(folder: Path, tmp_path: Path) -> None:
+    content = (folder / "Edema/1.png").read_bytes()
+    with zipfile.ZipFile(tmp_path / "sent.zip", "w") as archive:
+        archive.writestr("gen/Edema/1.png", content)
+        archive.writestr("gen/.DS_Store", b"Bud1")
+        archive.writestr("__MACOSX/gen/Edema/._1.png", b"Mac OS X")
+    rows = read_manifest(tmp_path / "sent.zip").rows
+    assert rows[["image", "label"]].to_numpy().tolist() == [["Edema/1.png", "Edema"]]
 
 
 def test_safe_names() -> None:

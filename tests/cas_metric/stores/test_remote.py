@@ -178,6 +178,18 @@ def test_no_secret_in_what_is_told(
         assert not {"word", "5ec2e7"} & set(re.findall(r"\w+", text)), text
 
 
+def test_a_server_that_is_not_there_is_no_missing_file() -> None:
+    aiohttp = pytest.importorskip("aiohttp")
+    told = FileNotFoundError("https://h/gen.tar")  # as fsspec raises it
+    assert urls.cause_of(told) == "no such file"
+    told.__cause__ = aiohttp.ClientConnectionError("Connection refused")
+    assert urls.cause_of(told) == "Connection refused"
+    told.__cause__ = aiohttp.ClientResponseError(None, (), status=404)  # type: ignore[arg-type]
+    assert urls.cause_of(told) == "no such file"
+    told.__cause__ = aiohttp.ClientResponseError(None, (), status=403)  # type: ignore[arg-type]
+    assert urls.cause_of(told) == "permission denied (HTTP 403)"
+
+
 def test_scrubbing() -> None:
     for text, clean in {
         "https://me:w@h/a.png?sig=1#x": "https://h/a.png",

@@ -60,7 +60,11 @@ def test_a_resolved_configuration_reads_back_as_itself(tmp_path: Path) -> None:
         ("stages.2.repeat=1", r"unknown key 'stages.2.repeat'\n  fix: did you mean 'repeats'"),
         ("stages.2.rewards.ddd=1", r"'stages.2.rewards.ddd'\n  fix: did you mean 'dd'"),
         ("stages.9.repeats=1", "no position in a list of 3"),
-        ("stages.2.repeats=0", r"stages\.2\.repeats: Input should be greater than 0"),
+        (
+            "stages.2.repeats=0",
+            r"stages\.2\.repeats: Input should be greater than 0\n  fix: `craft-trainer new",
+        ),
+        ("stages.2.lora={}", r"unknown key 'stages.2.lora'\n  fix: 'lora' stands at the left"),
         (
             "stages.2.method=crafft",
             r"stages\.2\.method: no method 'crafft'\n  fix: did you mean 'craft'",

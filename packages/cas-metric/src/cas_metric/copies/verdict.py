@@ -55,6 +55,38 @@ def memorization_findings(one: Mapping[str, Any], n_train: int, encoder: str = "
     return [sentence for sentence in said if sentence]
 
 
+def overlap_warnings(
+    generated: Sequence[str], train: Sequence[str], test: Sequence[str] = ()
+) -> list[str]:
+    """What makes the comparison void, or trivial, because the same files are on both sides.
+
+    Args:
+        generated: sha256 of the bytes of each generated image.
+        train: The same of the training images.
+        test: The same of real images that are said to be unseen.
+
+    Examples:
+        >>> overlap_warnings(["a", "b"], ["c"], ["c", "d"])
+        ['1 of 2 test images is a training image, byte for byte: it is not unseen']
+    """
+    learned, found = set(train), []
+    if generated and all(digest in learned for digest in generated):
+        found.append("every generated image is a training image, byte for byte: one set twice?")
+    if both := sum(digest in learned for digest in test):
+        is_, they = (
+            ("is a training image", "it is")
+            if both == 1
+            else (
+                "are training images",
+                "they are",
+            )
+        )
+        found.append(
+            f"{both} of {count(len(test), 'test image')} {is_}, byte for byte: {they} not unseen"
+        )
+    return found
+
+
 def leakage_verdict(figures: Mapping[str, Any]) -> str:
     """What the two splits share.
 

@@ -17,7 +17,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -29,7 +29,7 @@ from cas_metric.embedding.passes import Progress, embed_image_files
 from cas_metric.errors import CasError, InputError
 from cas_metric.files import installed, write_bytes
 from cas_metric.scoring.diagnosis import Judge
-from cas_metric.scoring.embeddings import ImageSet, Material, embed_all_texts, too_many
+from cas_metric.scoring.embeddings import ImageSet, embed_all_texts, too_many
 from cas_metric.scoring.inputs import Inputs
 from cas_metric.scoring.per_image import COLUMNS, OPTIONAL_COLUMNS, Side, score_side
 from cas_metric.scoring.pipeline import Options, Scores, conditions_of, score_inputs
@@ -94,8 +94,16 @@ class Part:
         return f"part-{self.number:06d}.parquet"
 
 
-#: Scores parts and writes their files; yields the number of images of each that is done.
-Executor = Callable[[Work, Sequence[Part]], Iterator[int]]
+class Count(NamedTuple):
+    """What a part took: its images, and how many contents were embedded, or lay in the cache."""
+
+    images: int
+    embedded: int
+    cached: int
+
+
+#: Scores parts and writes their files; yields what each took when it is done.
+Executor = Callable[[Work, Sequence[Part]], Iterator[Count]]
 
 
 class Worker:
@@ -106,8 +114,8 @@ class Worker:
         self.encoder = work.open_encoder()
         self.store = EmbeddingCache(work.cache)
 
-    def __call__(self, part: Part) -> int:
-        """Score a part and write its file; how many images it has."""
+    def __call__(self, part: Part) -> Count:
+        """Score a part and write its file."""
         work, table = self.work, part.table
         key = _key(work, table)  # of the files as they are before they are read
         inputs = replace(work.inputs, generated=table)
@@ -133,10 +141,10 @@ class Worker:
         rows = score_side(side, inputs, texts, work.judge)
         rows = rows.assign(digest=list(found.digests), steps=[json.dumps(s) for s in found.steps])
         write_bytes(work.folder / part.name, _parquet(rows, key))
-        return len(table)
+        return Count(len(table), found.embedded, found.cached)
 
 
-def here(work: Work, parts: Sequence[Part]) -> Iterator[int]:
+def here(work: Work, parts: Sequence[Part]) -> Iterator[Count]:
     """The executor that is this process."""
     worker = Worker(work)
     with worker.store:
@@ -144,7 +152,7 @@ def here(work: Work, parts: Sequence[Part]) -> Iterator[int]:
             yield worker(part)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Parted:
     """A set that is scored in parts.
 
@@ -155,6 +163,8 @@ class Parted:
         work: What the workers need.
         parts: All parts.
         progress: Told how many images of the missing parts are done.
+        embedded: Contents that :meth:`run` embedded.
+        cached: Contents that it found in the cache; those of parts that were there are in neither.
     """
 
     head: Scores
@@ -162,6 +172,8 @@ class Parted:
     work: Work
     parts: tuple[Part, ...]
     progress: Progress | None = None
+    embedded: int = 0
+    cached: int = 0
 
     def missing(self, shard: tuple[int, int] = (1, 1)) -> list[Part]:
         """Parts of a share, ``k`` of ``n`` from 1, whose files are not there as they should be."""
@@ -183,7 +195,9 @@ class Parted:
         done = 0
         if todo:
             for count in executor(self.work, todo):
-                done += count
+                done += count.images
+                self.embedded += count.embedded
+                self.cached += count.cached
                 if self.progress is not None:
                     self.progress(done, total)
         if left := self.missing(shard):
@@ -225,7 +239,13 @@ class Parted:
             self.head,
             rows=rows,
             inputs=self.inputs,
-            material=Material(material.texts, images, failures, len(rows), material.cached),
+            material=replace(
+                material,
+                images=images,
+                failures=failures,
+                embedded=material.embedded + self.embedded,
+                cached=material.cached + self.cached,
+            ),
         )
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from cas_metric.engine.parts import Part, Worker
+from cas_metric.engine.parts import Count, Part, Worker
 from cas_metric.errors import CasError, MissingDependency
 
 if TYPE_CHECKING:
@@ -31,10 +31,10 @@ class _Actor:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         table = pd.read_parquet(io.BytesIO(row["table"]))
-        return {"images": self.worker(Part(int(row["number"]), table))}
+        return self.worker(Part(int(row["number"]), table))._asdict()
 
 
-def on_ray(work: Work, parts: Sequence[Part]) -> Iterator[int]:
+def on_ray(work: Work, parts: Sequence[Part]) -> Iterator[Count]:
     """The executor that is the Ray cluster at hand: that of ``RAY_ADDRESS``, else this machine.
 
     The pool of actors grows with what the cluster offers, one an accelerator where it has any and
@@ -69,7 +69,7 @@ def on_ray(work: Work, parts: Sequence[Part]) -> Iterator[int]:
             num_cpus=1,
         )
         for row in done.iter_rows():
-            yield int(row["images"])
+            yield Count(**{name: int(row[name]) for name in Count._fields})
     except Exception as error:
         raise _cause(error) from error
     finally:

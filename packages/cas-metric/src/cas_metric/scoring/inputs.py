@@ -26,6 +26,10 @@ from cas_metric.manifest.pairing import match
 ORDER = ["method", "seed", "id"]
 
 _FIX = "correct the manifests; every problem is listed above"
+#: Of a set without any partner, most of whose images have none rather than a wrong one.
+NO_PARTNER = (
+    "; a column `reference` names each partner by id or file, and --unpaired does without (no SFS)"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +120,8 @@ def prepare(
     if train is not None:
         problems += row_problems("train", train, domain)  # its keys pair with nothing
     if problems:
-        raise PreflightError(problems, fix=_FIX)
+        alone = max(positions, default=0) < 0
+        raise PreflightError(problems, fix=_FIX + (NO_PARTNER if alone else ""))
     classes = domain.class_names if domain else _labels(real, *([train] if train else []))
     partners = real.rows["id"].to_numpy(dtype=object)[positions]
     partners[np.asarray(positions) < 0] = ""

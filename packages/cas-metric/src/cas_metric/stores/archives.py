@@ -61,7 +61,11 @@ class _Archive(Store):
             else:
                 self.refused.append(f"{name!r} leads out of the archive")
         wrapper = without_wrapper(safe, local_stem(self.place))
-        return {name[len(wrapper) :]: member for name, member in safe.items()}
+        return {
+            name[len(wrapper) :]: member
+            for name, member in safe.items()
+            if name.startswith(wrapper)
+        }
 
 
 class Tar(_Archive):

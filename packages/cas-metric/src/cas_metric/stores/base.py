@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Final
 
+from cas_metric.files import is_hidden
 from cas_metric.stores.urls import cause_of
 
 #: Largest file that is read out of a store, in bytes. Decoding takes twice the size of a file
@@ -135,8 +136,9 @@ def without_wrapper(names: Iterable[str], stem: str) -> str:
 
     An archive of a folder holds that folder. One called as the archive, or with a manifest or
     further folders in it, is such a wrapper; one that holds nothing but images may be a label.
+    What macOS packs beside it (``__MACOSX/``, ``.DS_Store``) is not looked at.
     """
-    names = list(names)
+    names = [name for name in names if not is_hidden(name)]
     first = {name.partition("/")[0] for name in names}
     if len(first) != 1 or not all("/" in name for name in names):
         return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from cas_metric.errors import InputError, MissingDependency
 
@@ -131,6 +131,8 @@ def _settings(protocol: str) -> dict[str, Any]:
 
 def cause_of(error: BaseException) -> str:
     """Why something remote could not be read, in a few words and without secrets."""
+    if isinstance(error, FileNotFoundError) and _is_of_the_network(error.__cause__):
+        error = error.__cause__  # so fsspec calls whatever keeps it from asking for the size
     status = getattr(error, "status", None)
     if isinstance(error, FileNotFoundError) or status == 404:
         return "no such file"
@@ -144,6 +146,10 @@ def cause_of(error: BaseException) -> str:
         return "the server sends on to an address that is not http"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return scrubbed(" ".join(text.split()))[:200] or type(error).__name__
+
+
+def _is_of_the_network(error: BaseException | None) -> TypeGuard[BaseException]:
+    return type(error).__module__.startswith("aiohttp") or isinstance(error, TimeoutError)
 
 
 def is_transient(error: BaseException) -> bool:

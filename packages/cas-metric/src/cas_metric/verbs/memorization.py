@@ -127,6 +127,7 @@ def memorization(
     from cas_metric.copies.extraction import extraction
     from cas_metric.copies.pictures import read_pictures
     from cas_metric.copies.ssim_search import Search
+    from cas_metric.copies.verdict import overlap_warnings
     from cas_metric.manifest.sources import as_manifest
     from cas_metric.scoring.inputs import select
 
@@ -161,6 +162,7 @@ def memorization(
         num_workers=num_workers, progress=progress,
     )  # fmt: skip
     pictures = tuple(read(one) for one in sets if one is not None)
+    warnings += overlap_warnings(*(one.digests for one in pictures))
     search = Search(maximum=not count_only, device=place, progress=counting(progress, "pairs"))
     settings = Settings(search if ssim else None, ssim_size, variants, faiss)
     analysis = analyse(

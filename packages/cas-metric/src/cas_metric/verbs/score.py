@@ -181,7 +181,7 @@ def score(
             f"{protocol!r} is no protocol", fix=f"choose {VERSION} or {CALIBRATED_VERSION}"
         )
     in_parts = _engine(engine, shard, rows_only, protocol, ranks)
-    _require(track, crate, out or below)
+    _require(track, crate, out or below, whole=shard is None and not rows_only)
     read = _Reader(
         domain, train, probe, method, seed, by, unpaired, partial_train, allowed_roots, offline
     )
@@ -256,8 +256,13 @@ def _engine(
     return Engine.of(name, shard, rows_only, protocol, ranks)
 
 
-def _require(track: Sequence[str], crate: bool, place: str | Path | None) -> None:
+def _require(track: Sequence[str], crate: bool, place: str | Path | None, *, whole: bool) -> None:
     """Refuse what the run could not be published by, before anything is computed."""
+    if (track or crate) and not whole:
+        raise InputError(
+            "a share, or the statistics of parts alone, is no run to be tracked or described",
+            fix="leave --track and --crate to the command without --shard and --rows-only",
+        )
     if (track or crate) and place is None:
         raise InputError(
             "a run is tracked and described from its folder", fix="say where with out=FOLDER"

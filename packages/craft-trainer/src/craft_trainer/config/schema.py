@@ -298,10 +298,15 @@ def _explain(
     detail = error.errors()[0]
     where = ".".join(str(part) for part in (*place, *detail["loc"]))
     if detail["type"] == "extra_forbidden":
-        known = list(_known_keys(section, detail["loc"][:-1]))
-        hint = nearest(str(detail["loc"][-1]), known) or f"known keys: {', '.join(known)}"
+        key, known = str(detail["loc"][-1]), list(_known_keys(section, detail["loc"][:-1]))
+        hint = nearest(key, known) or f"known keys: {', '.join(known)}"
+        if key in Config.model_fields and key not in known:
+            hint = f"{key!r} stands at the left margin, for all stages"
         return InputError(f"{source}: unknown key {where!r}", fix=hint.strip())
-    return InputError(f"{source}: {where or 'the whole'}: {detail['msg']}")
+    return InputError(
+        f"{source}: {where or 'the whole'}: {detail['msg']}",
+        fix="`craft-trainer new FILE` writes every key with its meaning and default",
+    )
 
 
 def _known_keys(section: type[BaseModel], place: Sequence[int | str]) -> Iterable[str]:
