@@ -167,11 +167,6 @@ def read_text(path: Path, *, limit: int | None = None) -> str:
         ) from error
 
 
-def is_hidden(name: str) -> bool:
-    """Whether a name, or a folder in it, is one that is never read as an image."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
-
-
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that a reader, or a crash, meets the old content or the new one.
 

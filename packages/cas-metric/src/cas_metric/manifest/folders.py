@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from typing import Final
 
 from cas_metric.errors import InputError
-from cas_metric.files import ELSEWHERE, is_hidden, is_local
+from cas_metric.files import ELSEWHERE, is_local
 from cas_metric.images import IMAGE_SUFFIXES
 from cas_metric.manifest.config import CONFIG_NAME, FolderConfig, read_folder_config
 from cas_metric.manifest.rows import ABSOLUTE, COLUMNS, without_suffix
@@ -152,7 +152,7 @@ def _manifests_below(folder: Path) -> list[Path]:
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not is_hidden(p.name))
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
 def _collection(
@@ -357,7 +357,7 @@ def _files(folder: Path, chain: tuple[str, ...]) -> Iterator[Path]:
     except OSError as error:
         raise InputError(f"{folder}: {error.strerror}", fix="check its permissions") from error
     for entry in entries:
-        if is_hidden(entry.name):
+        if entry.name.startswith(".") or entry.name == "__MACOSX":
             continue
         if not entry.is_dir():
             yield Path(entry.path)
@@ -370,7 +370,7 @@ def _files(folder: Path, chain: tuple[str, ...]) -> Iterator[Path]:
 def _stored(folder: Path) -> Iterator[Path]:
     """Files of a store below one of its folders, hidden ones left out."""
     for path in folder.iterdir():
-        if is_hidden(path.name):
+        if path.name.startswith(".") or path.name == "__MACOSX":
             continue
         if path.is_dir():
             yield from _stored(path)

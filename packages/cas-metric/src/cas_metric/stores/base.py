@@ -11,7 +11,6 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Final
 
-from cas_metric.files import is_hidden
 from cas_metric.stores.urls import cause_of
 
 #: Largest file that is read out of a store, in bytes. Decoding takes twice the size of a file
@@ -147,6 +146,11 @@ def without_wrapper(names: Iterable[str], stem: str) -> str:
     files = {name.lower().partition(".")[0] for name in inside if "/" not in name}
     has_table = bool(files & {"metadata", "labels", "cas"})
     return f"{top}/" if top == stem or has_table or not files else ""
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a name, or a folder in it, is one that is never read as an image."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
 
 
 def local_stem(place: Path) -> str:

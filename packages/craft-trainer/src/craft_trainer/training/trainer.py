@@ -357,12 +357,10 @@ class StageRun:
 
     def _draw_sheet(self, step: int) -> None:
         """The first prompts at fixed seeds, always the same, so that sheets can be compared."""
-        validation = self.config.validation
-        prompts = self.texts[: validation.images]
-        seeds = [validation.seed + index for index in range(len(prompts))]
-        images = sample_images(
-            self.model, prompts, seeds, self.config.sampling, self.config.data.resolution
-        )
+        config = self.config
+        prompts = self.texts[: config.validation.images]
+        seeds = [config.validation.seed + index for index in range(len(prompts))]
+        images = sample_images(self.model, prompts, seeds, config.sampling, config.data.resolution)
         sheet = self.folder / SAMPLES / f"step-{step:07d}.png"
         write_sheet(images, sheet)
         track_sheet(self.accelerator, self.config, sheet, step)
