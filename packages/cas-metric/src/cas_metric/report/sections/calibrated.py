@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: Lines of the tail by level alpha, class (empty: all) and method.
 _Tail = Mapping[tuple[float, str, str], Mapping[str, Any]]
+#: A line of a table: its name, what it sorts by, and level and class that it shows.
+_Line = tuple[str, str | float, tuple[float, str]]
 _HELD_OUT = "Real images among ones that they were not ranked with."
 _EVERY_LEVEL = "Low at every level; no interval where Real is too small for one"
 
@@ -22,8 +24,8 @@ _EVERY_LEVEL = "Low at every level; no interval where Real is too small for one"
 def section(run: Run, methods: Sequence[Entry]) -> Section | None:
     """The tail by tau beside the tail by rank among real images; None without cas-v2."""
     block = run.summary.get("cas_v2") or {}
-    alpha = block.get("alpha")
-    tail = {
+    alpha: float = block.get("alpha") or 0.0
+    tail: dict[tuple[float, str, str], Mapping[str, Any]] = {
         (one["alpha"], one.get("label") or "", str(one["method"] or "generated")): one
         for one in block.get("tail") or ()
     }
@@ -33,8 +35,8 @@ def section(run: Run, methods: Sequence[Entry]) -> Section | None:
     references = content.entries(run.rows, run.real, run.floor, run.summary)[1]
     labels = dict.fromkeys(label for _, label, _ in tail if label)
     levels = sorted({level for level, _, _ in tail})
-    by_class = [(label, label, (alpha, label)) for label in labels]
-    by_level = [(_level(level), level, (level, "")) for level in levels]
+    by_class: list[_Line] = [(label, label, (alpha, label)) for label in labels]
+    by_level: list[_Line] = [(_level(level), level, (level, "")) for level in levels]
     tables = [
         _both(methods, references, tail, alpha),
         _grid("Class", f"Low at {_level(alpha)}, by class", by_class, methods, tail),
@@ -94,7 +96,7 @@ def _row(entry: Entry, low: Cell) -> TableRow:
 def _grid(
     first: str,
     caption: str,
-    lines: Sequence[tuple[str, str | float, tuple[float, str]]],
+    lines: Sequence[_Line],
     methods: Sequence[Entry],
     tail: _Tail,
 ) -> Table:
