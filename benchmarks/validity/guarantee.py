@@ -1,7 +1,7 @@
 """Is a share alpha of real images low, whatever the encoder?
 
     python -m benchmarks.validity.guarantee [--out runs/validity-v2] [--splits 1000]
-    python -m benchmarks.validity.guarantee --cross-fitted
+    python -m benchmarks.validity.guarantee --cross-fitted [--paired] [--sizes 50 200]
 
 Real fundus phantoms are split at random into ``n`` calibration images and 100 held-out ones; the
 probe and the expectation come from other images. Encoders: a trained one; ``random``, an embedding
@@ -12,12 +12,13 @@ a run prints, holds alpha.
 
 ``--cross-fitted``: the same for runs without a training split, in which probe and expectation come
 from the calibration images themselves, by folds, anew in every split. A held-out image either has
-no partner among them, or one of its class, as generated images have.
+no partner among them, or with ``--paired`` one of its class, as generated images have.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -79,30 +80,28 @@ def crossed(found: Scores, known: np.ndarray, new: np.ndarray, partners: np.ndar
     return replace(found, inputs=inputs, material=material, judge=judge)
 
 
-def cross_fitted(found: Scores, splits: int) -> None:
+def cross_fitted(found: Scores, splits: int, sizes: Sequence[int], paired: bool) -> None:
     """Print the flagged shares of images that nothing was fitted on."""
     classes, body = found.inputs.real["class_index"].to_numpy(), []
-    for paired in (False, True):
-        for size in SIZES[:2]:
-            rng, shares = np.random.default_rng([size, 1]), []
-            for split in range(splits):
-                order = rng.permutation(POOL)
-                known, new = order[:size], order[-HELD_OUT:]
-                partners = np.array(
-                    [rng.choice(np.flatnonzero(classes[known] == classes[k])) for k in new]
-                )
-                run = crossed(found, known, new, partners if paired else np.full(len(new), -1))
-                sides = measure(run, None, None)
-                images, real = (
-                    replace(one, names=tuple(f"{split}|{name}" for name in one.names))
-                    for one in sides
-                )
-                ranks = calibrate(images, real)["alignment"].to_numpy()
-                shares.append([(ranks <= level).mean() for level in LEVELS])
-            means, errors = np.mean(shares, axis=0), np.std(shares, axis=0) / splits**0.5
-            cells = [f"{m:.4f} ± {e:.4f}" for m, e in zip(means, errors, strict=True)]
-            body.append(["of its class" if paired else "none", str(size), *cells])
-            print(body[-1], flush=True)
+    for size in sizes:
+        rng, shares = np.random.default_rng([size, 1]), []
+        for split in range(splits):
+            order = rng.permutation(POOL)
+            known, new = order[:size], order[-HELD_OUT:]
+            partners = np.array(
+                [rng.choice(np.flatnonzero(classes[known] == classes[k])) for k in new]
+            )
+            run = crossed(found, known, new, partners if paired else np.full(len(new), -1))
+            sides = measure(run, None, None)
+            images, real = (
+                replace(one, names=tuple(f"{split}|{name}" for name in one.names)) for one in sides
+            )
+            ranks = calibrate(images, real)["alignment"].to_numpy()
+            shares.append([(ranks <= level).mean() for level in LEVELS])
+        means, errors = np.mean(shares, axis=0), np.std(shares, axis=0) / splits**0.5
+        cells = [f"{m:.4f} ± {e:.4f}" for m, e in zip(means, errors, strict=True)]
+        body.append(["of its class" if paired else "none", str(size), *cells])
+        print(body[-1], flush=True)
     print(markdown_table(["partner", "n", *(f"low at {a}" for a in LEVELS)], body))
 
 
@@ -120,10 +119,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/validity-v2"))
     parser.add_argument("--splits", type=int, default=1000)
     parser.add_argument("--cross-fitted", action="store_true")
+    parser.add_argument("--paired", action="store_true", help="with a partner, cross-fitted only")
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES[:2], help="cross-fitted only")
     options = parser.parse_args()
     found, real = trained(options.out)
     if options.cross_fitted:
-        cross_fitted(found, options.splits)
+        cross_fitted(found, options.splits, options.sizes, options.paired)
         return
     body = []
     for kind in ("trained", "random", "constant"):

@@ -1,6 +1,6 @@
 """Does the interval of a generated set's low share hold the truth, calibration error included?
 
-    python -m benchmarks.validity.tail [--draws 2000]
+    python -m benchmarks.validity.tail [--draws 2000] [--generated 200 --real 50 200]
 
 An image has one number; real ones are normal, generated ones the same, lower by a standard
 deviation, or so low that nearly all are low. They are ranked among as many real images as the run
@@ -36,10 +36,12 @@ def main() -> None:
     """Print coverage and mean width."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--draws", type=int, default=2000)
-    draws = parser.parse_args().draws
-    body = []
-    for generated in GENERATED:
-        for real in REAL:
+    parser.add_argument("--generated", type=int, nargs="+", default=GENERATED)
+    parser.add_argument("--real", type=int, nargs="+", default=REAL)
+    options = parser.parse_args()
+    draws, body = options.draws, []
+    for generated in options.generated:
+        for real in options.real:
             rng = np.random.default_rng([generated, real])
             line = [str(generated), str(real)]
             for shift in SHIFTS:

@@ -168,7 +168,7 @@ def test_cas_v2_stands_beside_cas_v1(run, tmp_path):
     block = {"version": "cas-v2", "alpha": 0.1, "tail": tail}
     page = parse(write_report(edited(run, tmp_path, cas_v2=block)).read_text())
     _, lines = table(page, "The two tails, 95% intervals below")
-    assert len(lines) == 1
+    assert [line[0].text for line in lines] == [name, "Real", "Floor"]
     assert "30.0%" in lines[0][3].text
 
 

@@ -133,6 +133,7 @@ def build_context(
         "card_picks": _options(card.pick for card in cards),
         "explained": any(card.why or card.maps for card in cards),
         "ranked_by": (ranking(rows) or "").upper(),
+        "low_rank": (summary.get("cas_v2") or {}).get("alpha"),
         "missing": details.missing_table(summary.get("missing") or {}),
         "notes": summary.get("notes") or [],
         "more": sections_of(run, methods),
