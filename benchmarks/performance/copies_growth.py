@@ -7,7 +7,9 @@ All sides run on the same drawings, in one process a count. *aligned*: shortlist
 index is built once, outside of the time of a query. *SSIM*: ours, exact maxima. *scikit-image*:
 ``structural_similarity`` pair by pair, and *NCC*: OpenCV's normalised cross-correlation of the
 query over each training image padded by an eighth, in both mirrors; both on a sample of pairs and
-extrapolated. *torchmetrics*: its SSIM on batches, likewise. CPU seconds a query.
+extrapolated. *torchmetrics*: its SSIM on batches, likewise. CPU seconds a query; memory is what the
+process grows by at most while a side works (that of *aligned* with its index, mapped pages
+included), beside the training pictures.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -60,6 +63,20 @@ def seconds(work: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
+def resident(name: str) -> float:
+    """MB of this process: ``VmRSS`` now, or ``VmHWM``, the peak since the last reset."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
+
+
+def growth(work: Callable[[], object]) -> tuple[float, float]:
+    """CPU seconds, and MB by which the process grew at most."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # resets the peak
+    before = resident("VmRSS")
+    spent = seconds(work)
+    return spent, resident("VmHWM") - before
+
+
 def ncc(query: np.ndarray, other: np.ndarray) -> float:
     """Greatest normalised cross-correlation over shifts and both mirrors."""
     padded = cv2.copyMakeBorder(other, *[SIDE // 8] * 4, cv2.BORDER_REPLICATE)
@@ -70,31 +87,45 @@ def ncc(query: np.ndarray, other: np.ndarray) -> float:
 
 
 def one(count: int, queries: int) -> dict[str, float]:
-    """CPU seconds a query of each side against ``count`` images, and peak memory in MB."""
+    """CPU seconds a query and MB of each side against ``count`` images."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     train, ours = drawings(count, 0), drawings(queries, 1_000_000)
-    theirs, points = described(train), described(ours)
-    start = time.process_time()
-    index = Shortlist(theirs)
-    found = {"index": (time.process_time() - start) / count}
-    found["aligned"] = (
-        seconds(lambda: aligned.search(points, np.arange(queries), theirs, index)) / queries
-    )
-    grey = train.astype(np.float32), ours.astype(np.float32)
-    nearest(grey[1][:1], grey[0][:2], Search(workers=1))  # compile before the clock starts
-    found["SSIM"] = seconds(lambda: nearest(grey[1], grey[0], Search(workers=1))) / queries
+    points = described(ours)
+    found: dict[str, float] = {}
+
+    def align() -> None:
+        theirs, built = described(train), []
+        found["index"] = seconds(lambda: built.append(Shortlist(theirs))) / count
+        rows = np.arange(queries)
+        found["aligned"] = seconds(lambda: aligned.search(points, rows, theirs, *built)) / queries
+
+    found["aligned, MB"] = growth(align)[1]
+    tiny = ours[:1].astype(np.float32)
+    nearest(tiny, tiny, Search(workers=1))  # compile before the clock starts
+    batch = torch.from_numpy(train[:SAMPLE, None].astype(np.float32))
+    same = torch.from_numpy(ours[:1, None].astype(np.float32)).expand_as(batch)
     some, query = train[:SAMPLE], ours[0]
-    found["scikit-image"] = count / SAMPLE * seconds(
-        lambda: [structural_similarity(query, other) for other in some]
-    )  # fmt: skip
-    found["NCC"] = count / SAMPLE * seconds(lambda: [ncc(query, other) for other in some])
-    batch = torch.from_numpy(grey[0][:SAMPLE, None])
-    same = torch.from_numpy(grey[1][:1, None]).expand_as(batch)
-    found["torchmetrics"] = count / SAMPLE * seconds(
-        lambda: structural_similarity_index_measure(same, batch, data_range=255.0, reduction="none")
-    )  # fmt: skip
-    found["peak MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    sides: dict[str, tuple[float, Callable[[], object]]] = {
+        "SSIM": (
+            1 / queries,
+            lambda: nearest(ours.astype(np.float32), train.astype(np.float32), Search(workers=1)),
+        ),
+        "scikit-image": (
+            count / SAMPLE,
+            lambda: [structural_similarity(query, other) for other in some],
+        ),
+        "NCC": (count / SAMPLE, lambda: [ncc(query, other) for other in some]),
+        "torchmetrics": (
+            count / SAMPLE,
+            lambda: structural_similarity_index_measure(
+                same, batch, data_range=255.0, reduction="none"
+            ),
+        ),
+    }
+    for name, (scale, work) in sides.items():
+        spent, grown = growth(work)
+        found |= {name: scale * spent, f"{name}, MB": grown}
     return found
 
 
@@ -122,6 +153,7 @@ def shortlist(count: int, queries: int) -> dict[str, float]:
     for row in range(0, queries, 32):
         index.candidates(ours, range(row, min(row + 32, queries)))
     found["shortlist"] = (time.process_time() - start) / queries
+    found["MB that are no mapped pages"] = resident("RssAnon")
     found["peak MB, mapped pages included"] = (
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     )
@@ -152,7 +184,10 @@ def main() -> None:
         print(count, {name: round(value, 4) for name, value in rows[-1].items()}, flush=True)
     if len(rows) > 1:
         logs = np.log(options.counts)
-        slopes = {k: float(np.polyfit(logs, np.log([r[k] for r in rows]), 1)[0]) for k in rows[0]}
+        slopes = {
+            k: float(np.polyfit(logs, np.log([max(r[k], 1e-3) for r in rows]), 1)[0])
+            for k in rows[0]
+        }
         print("exponent", {name: round(value, 2) for name, value in slopes.items()})
 
 

@@ -19,7 +19,7 @@ PAGE = ROOT / "docs" / "architecture" / "cas-metric.md"
 
 #: Files of ours that a second run of `cas score` takes: those with a function that it calls, and
 #: those that it imports. To raise a number is to make the main job longer to read: say why.
-CALLED, EXECUTED = 64, 84
+CALLED, EXECUTED = 65, 84
 
 
 def floors() -> list[set[str]]:

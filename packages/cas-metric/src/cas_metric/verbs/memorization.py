@@ -13,7 +13,7 @@ from cas_metric import protocol
 from cas_metric.errors import CasError, InputError, ModelUnavailable
 from cas_metric.files import write_bytes
 from cas_metric.verbs.inputs import domain_of, failure_list, short_name
-from cas_metric.verbs.progress import Progress, counting
+from cas_metric.verbs.progress import Progress, counting, taking_turns
 from cas_metric.verbs.result import FolderResult
 
 if TYPE_CHECKING:
@@ -163,7 +163,8 @@ def memorization(
     )  # fmt: skip
     pictures = tuple(read(one) for one in sets if one is not None)
     warnings += overlap_warnings(*(one.digests for one in pictures))
-    search = Search(maximum=not count_only, device=place, progress=counting(progress, "pairs"))
+    on_pairs, on_aligned = taking_turns(progress, "pairs", "images aligned")
+    search = Search(maximum=not count_only, device=place, progress=on_pairs)
     settings = Settings(search if ssim else None, ssim_size, variants, faiss)
     analysis = analyse(
         *(sets.generated, sets.train, (pictures[0], pictures[1])),
@@ -171,7 +172,7 @@ def memorization(
         test_pictures=pictures[2] if len(pictures) > 2 else None,
         features=space.features if space else None,
         settings=settings,
-        progress=counting(progress, "images aligned"),
+        progress=on_aligned,
     )
     text = []
     if verify and ssim:

@@ -21,3 +21,27 @@ def counting(progress: Progress | None, what: str) -> Progress | None:
     if told is not None:
         told(what)
     return progress
+
+
+def taking_turns(progress: Progress | None, *names: str) -> list[Progress | None]:
+    """The same progress for stretches that come in any order, also repeatedly.
+
+    Args:
+        progress: As a verb was given it.
+        names: What each stretch counts; told when its turn comes, not before.
+    """
+    if progress is None:
+        return [None] * len(names)
+    current = ""
+
+    def stretch(name: str) -> Progress:
+        def tell(done: int, total: int) -> None:
+            nonlocal current
+            if current != name:
+                current = name
+                counting(progress, name)
+            progress(done, total)
+
+        return tell
+
+    return [stretch(name) for name in names]
