@@ -228,6 +228,15 @@ def test_a_hash_counts_only_beyond_what_real_images_reach():
     assert chance.thresholds(None) == {"pHash": 5, "SSIM": 0.95}
 
 
+def test_an_exact_copy_is_beyond_any_real_images():
+    rng = np.random.default_rng(0)
+    near = chance.Usual(np.zeros(200, bool), rng.integers(0, 9, 200).astype(float))
+    wide = chance.Usual(np.zeros(200, bool), rng.uniform(0.2, 1.0, 200))
+    limits = chance.thresholds({"pHash": near, "SSIM": wide})
+    assert 0 <= limits["pHash"] < 1
+    assert 0.95 < limits["SSIM"] < 1
+
+
 def test_duplicates_among_the_real_images_do_not_hide_copies(train, tmp_path):
     for name, pictures in {"gen": train[:2], "train": [*train, *train]}.items():
         (tmp_path / name).mkdir()

@@ -17,8 +17,11 @@ from cas_metric.statistics.comparison import holm
 if TYPE_CHECKING:
     from cas_metric.manifest import Manifest
 
-#: A copy passes real images by so many times the way from their median to their 95th percentile.
+#: A copy passes real images by so many times the way from their median to their 95th percentile,
+#: on the scale of Fisher's z.
 MARGIN: Final = 2.5
+PHASH_BITS: Final = 64
+_ONE: Final = 1 - 1e-9
 
 
 class Usual(NamedTuple):
@@ -41,13 +44,24 @@ def thresholds(usual: Mapping[str, Usual] | None) -> dict[str, float]:
     found = {SSIM: SSIM_THRESHOLD, PHASH: float(PHASH_THRESHOLD)}
     for name, one in (usual or {}).items():
         known = one.nearest[np.isfinite(one.nearest)]
-        if len(known) >= aligned.FEWEST and name == SSIM:
-            middle, high = np.quantile(known, [0.5, 0.95])
-            found[SSIM] = max(found[SSIM], float(middle + MARGIN * (high - middle)))
-        elif len(known) >= aligned.FEWEST:
-            low, middle = np.quantile(known, [0.05, 0.5])
-            found[PHASH] = min(found[PHASH], float(middle - MARGIN * (middle - low)))
+        if len(known) < aligned.FEWEST:
+            continue
+        if name == SSIM:
+            found[SSIM] = max(found[SSIM], _beyond(known))
+        else:
+            limit = PHASH_BITS / 2 * (1 - _beyond(1 - 2 * known / PHASH_BITS))
+            found[PHASH] = min(found[PHASH], limit)
     return found
+
+
+def _beyond(similarity: NDArray[np.float64]) -> float:
+    """A similarity beyond that of real images, below 1: on Fisher's z, where 1 is out of reach.
+
+    Bits of a hash that agree are a similarity, too: the correlation 1 - 2 d / bits.
+    """
+    z = np.arctanh(np.clip(similarity, -_ONE, _ONE))
+    middle, high = np.quantile(z, [0.5, 0.95])
+    return float(np.tanh(middle + MARGIN * (high - middle)))
 
 
 def beside_usual(rows: pd.DataFrame, usual: Mapping[str, Usual]) -> dict[str, dict[str, Any]]:
