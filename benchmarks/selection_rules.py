@@ -19,12 +19,9 @@ from benchmarks.validity.compare import CHOSEN_ON, ENCODERS, FAITHFUL
 from benchmarks.validity.regions import FRESH
 from cas_metric.calibrated.alignment import calibrate
 from cas_metric.calibrated.measures import measure
-from cas_metric.domains import load_domain
 from cas_metric.embedding.cache import EmbeddingCache
 from cas_metric.encoders import load_encoder
-from cas_metric.manifest import read_manifest
 from cas_metric.phantoms import DOMAINS
-from cas_metric.scoring.pipeline import score_manifests
 from cas_metric.selection.keep import levels
 from cas_metric.statistics.tables import markdown_table
 
@@ -36,11 +33,7 @@ def shares(domain: str, spec: str, out: Path, seed: int) -> dict[str, tuple[floa
     folders = sets.write(domain, out / "sets" / f"{domain}-{seed}", seed=seed)
     encoder = load_encoder(spec, device="cpu", offline=True)
     with EmbeddingCache(out / "cache") as cache:
-        found = score_manifests(
-            *(read_manifest(folder) for folder in (folders.planted, folders.test)),
-            encoder=encoder, cache=cache, domain=load_domain(domain),
-            train=read_manifest(folders.train),
-        )  # fmt: skip
+        found = sets.score(domain, folders, encoder, cache)
         table = calibrate(*measure(found, encoder, cache))
     rows, floor = found.rows, found.floor
     ranks = {

@@ -19,12 +19,10 @@ from scipy.stats import rankdata
 from benchmarks.paper.planted_failures import FAILURES, FAITHFUL
 from benchmarks.validity import sets
 from benchmarks.validity.compare import ENCODERS
-from cas_metric.domains import load_domain
 from cas_metric.embedding.cache import EmbeddingCache
 from cas_metric.encoders import load_encoder
-from cas_metric.manifest import read_manifest
 from cas_metric.phantoms import DOMAINS
-from cas_metric.scoring.pipeline import Scores, score_manifests
+from cas_metric.scoring.pipeline import Scores
 from cas_metric.statistics.tables import markdown_table
 
 FOLDS, PENALTIES = 10, (1, 10, 100, 1000)
@@ -85,11 +83,8 @@ def main() -> None:
         for domain in DOMAINS:
             folders = sets.write(domain, out / "sets" / domain)
             for spec in ENCODERS:
-                found = score_manifests(
-                    *(read_manifest(folder) for folder in (folders.planted, folders.test)),
-                    encoder=load_encoder(spec, device="cpu", offline=True), cache=cache,
-                    domain=load_domain(domain), train=read_manifest(folders.train),
-                )  # fmt: skip
+                encoder = load_encoder(spec, device="cpu", offline=True)
+                found = sets.score(domain, folders, encoder, cache)
                 body.append([domain, spec, *(f"{one:.2f}" for one in ceilings(found))])
                 print(body[-1], flush=True)
     print(markdown_table(["domain", "encoder", *(f.replace("_", " ") for f in FAILURES)], body))

@@ -24,13 +24,10 @@ from benchmarks.validity import sets
 from benchmarks.validity.candidates import combined, contrastive
 from cas_metric.calibrated.alignment import calibrate
 from cas_metric.calibrated.measures import measure
-from cas_metric.domains import load_domain
 from cas_metric.embedding.cache import EmbeddingCache
 from cas_metric.embedding.passes import embed_texts
 from cas_metric.encoders import load_encoder
-from cas_metric.manifest import read_manifest
 from cas_metric.phantoms import DOMAINS
-from cas_metric.scoring.pipeline import score_manifests
 from cas_metric.statistics.tables import markdown_table
 from cas_metric.statistics.uncertainty import resampling_counts
 
@@ -54,10 +51,7 @@ def score_cell(
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     """One row a planted image with every score; and the candidates' scores."""
     encoder = load_encoder(spec, device="cpu", offline=True)
-    found = score_manifests(
-        read_manifest(folders.planted), read_manifest(folders.test), encoder=encoder, cache=cache,
-        domain=load_domain(domain), train=read_manifest(folders.train),
-    )  # fmt: skip
+    found = sets.score(domain, folders, encoder, cache)
     images, real = measure(found, encoder, cache)
     rows = pd.concat([found.rows, calibrate(images, real)], axis=1)
     rows["failure"] = rows["method"].str.split(" ").str[0]

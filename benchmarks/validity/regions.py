@@ -22,15 +22,12 @@ from benchmarks.validity import sets
 from benchmarks.validity.compare import CHOSEN_ON, ENCODERS, FAILURES, aurocs, resamples
 from cas_metric.calibrated.measures import measure
 from cas_metric.calibrated.primitives import _PENALTIES, _features, _whitening
-from cas_metric.domains import load_domain
 from cas_metric.embedding.cache import EmbeddingCache
 from cas_metric.embedding.passes import embed_texts
 from cas_metric.encoders import load_encoder
 from cas_metric.images import load_image
-from cas_metric.manifest import read_manifest
 from cas_metric.phantoms import DOMAINS
 from cas_metric.primitives import unit
-from cas_metric.scoring.pipeline import score_manifests
 
 FRESH, SIDE, TOGETHER = 5_000_000, 4, 64
 
@@ -93,11 +90,7 @@ def cell(domain: str, spec: str, out: Path, seed: int, counts: np.ndarray) -> li
     folders = sets.write(domain, out / "sets" / f"{domain}-{seed}", seed=seed)
     encoder = load_encoder(spec, device="cpu", offline=True)
     with EmbeddingCache(out / "cache") as cache:
-        found = score_manifests(
-            *(read_manifest(folder) for folder in (folders.planted, folders.test)),
-            encoder=encoder, cache=cache, domain=load_domain(domain),
-            train=read_manifest(folders.train),
-        )  # fmt: skip
+        found = sets.score(domain, folders, encoder, cache)
         images, real = measure(found, encoder, cache)
         parts = {}
         for name in ("train", "real", "generated"):

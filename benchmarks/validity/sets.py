@@ -13,8 +13,12 @@ import numpy as np
 
 from benchmarks.paper import planted_failures
 from benchmarks.paper.planted_failures import Folders
-from cas_metric.manifest import FolderConfig
+from cas_metric.domains import load_domain
+from cas_metric.embedding.cache import EmbeddingCache
+from cas_metric.encoders import Encoder
+from cas_metric.manifest import FolderConfig, read_manifest
 from cas_metric.phantoms.dataset import read_specs, write_phantom_dataset, write_phantom_folder
+from cas_metric.scoring.pipeline import Scores, score_manifests
 
 #: Cases that get an image of every kind; real test images, and as many to train on.
 CASES = 120
@@ -40,6 +44,14 @@ def write(domain: str, root: Path, *, seed: int = SEED) -> Folders:
     )
     planted = write_phantom_folder(root / "planted", config, items, lambda: None)
     return Folders(real["train"], real["test"], planted)
+
+
+def score(domain: str, folders: Folders, encoder: Encoder, cache: EmbeddingCache) -> Scores:
+    """The planted images against the test split, with a probe of the training split."""
+    return score_manifests(
+        read_manifest(folders.planted), read_manifest(folders.test), encoder=encoder, cache=cache,
+        domain=load_domain(domain), train=read_manifest(folders.train),
+    )  # fmt: skip
 
 
 def _spread(specs: dict[str, Any]) -> dict[str, Any]:

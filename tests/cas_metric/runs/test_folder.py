@@ -10,7 +10,7 @@ import pytest
 
 from cas_metric.errors import CasError, InputError
 from cas_metric.files import write_bytes
-from cas_metric.runs.folder import read_run, write_run
+from cas_metric.runs.folder import Origin, claim, read_run, write_run
 from cas_metric.scoring.per_image import COLUMNS
 
 SUMMARY = {"protocol": "custom", "encoder": {}, "methods": [], "tau": float("nan")}
@@ -120,3 +120,10 @@ def test_json_is_sorted(tmp_path: Path) -> None:
     text = (tmp_path / "summary.json").read_text()
     assert json.loads(text)["a"] == {"b": 0.5, "z": 1}
     assert text.index('"b"') < text.index('"z"')
+
+
+def test_a_run_does_not_replace_the_result_of_another_verb(tmp_path: Path) -> None:
+    audit = tmp_path / "audit"
+    write_bytes(audit / "summary.json", b'{"kind": "audit"}')
+    with pytest.raises(InputError, match=r"holds another result \(verb audit\)"):
+        claim(audit, Origin.of(tmp_path / "gen", tmp_path / "real"))

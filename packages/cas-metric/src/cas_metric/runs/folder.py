@@ -115,7 +115,8 @@ def claim(out: str | Path, origin: Origin) -> Path:
     if earlier not in (None, origin.as_dict()):
         told = ", ".join(f"{name} {value}" for name, value in earlier.items())
         raise InputError(
-            f"{folder} holds another run ({told})", fix="choose another --out, or delete it first"
+            f"{folder} holds another {'result' if 'verb' in earlier else 'run'} ({told})",
+            fix="choose another --out, or delete it first",
         )
     written = {(folder / name).resolve() for name in FILES if name != PROBE}
     for path in origin.files:
@@ -245,9 +246,11 @@ def _read_rows(path: Path, columns: Sequence[str] = COLUMNS) -> pd.DataFrame | N
 
 
 def _origin_of(folder: Path) -> dict[str, Any] | None:
-    """What the run in a folder was made from; None where there is no run, or it does not say."""
+    """What the result in a folder was made from; None where there is none, or it does not say."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        if "kind" in summary:  # of a verb that is no run
+            return {"verb": summary["kind"]}
         return dict(summary["provenance"]["origin"])
     return None
 

@@ -8,6 +8,7 @@ import stat
 import tarfile
 import threading
 import zipfile
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -49,8 +50,9 @@ class _Archive(Store):
 
         return archive, (self.place,)
 
+    @abstractmethod
     def _index(self) -> list[tuple[str, Any]]:
-        raise NotImplementedError
+        """Every member's name as it is written, and what it takes to open it."""
 
     def _named(self, found: list[tuple[str, Any]]) -> dict[str, Any]:
         """Members by their names below the folder around everything, the last of a name."""

@@ -6,8 +6,9 @@ import bisect
 import io
 import json
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -36,7 +37,7 @@ _ENDINGS: Final = {
 }  # fmt: skip
 
 
-class Part:
+class Part(ABC):
     """One file of a table: its columns by name, and its cells row by row.
 
     Args:
@@ -51,13 +52,13 @@ class Part:
         self._next, self._column = 0, ""
         self.schema, self.starts, self.count = self._opened()
 
+    @abstractmethod
     def _opened(self) -> tuple[pa.Schema, list[int], int]:
         """The schema, the first row of each group that can be read by itself, and all rows."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _from(self, group: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
         """Record batches from the beginning of a group on."""
-        raise NotImplementedError
 
     def columns(self, names: list[str]) -> dict[str, list[Any]]:
         """Whole columns as Python values."""
@@ -171,7 +172,7 @@ class LancePart(Part):
         ).to_batches()
 
 
-PARTS: Final = {
+PARTS: Final[dict[str, Callable[[Path], Part]]] = {
     ".parquet": ParquetPart, ".arrow": ArrowPart, ".feather": ArrowPart, ".lance": LancePart,
 }  # fmt: skip
 

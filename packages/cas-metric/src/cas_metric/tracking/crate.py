@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 NAME: Final = "ro-crate-metadata.json"
 _PROFILE: Final = "https://w3id.org/ro/wfrun/process/0.5"
 TERMS: Final = "The terms of the data sets and models that the images come from."
-_HOME: Final = "https://pypi.org/project/cas-metric/"
+#: The package as a package URL (purl), a name that is no address.
+HOME: Final = "pkg:pypi/cas-metric"
 _KINDS: Final = {
     ".parquet": "application/vnd.apache.parquet",
     ".csv": "text/csv",
@@ -107,10 +108,9 @@ def _root(run: Run, files: list[Path], day: str) -> list[dict[str, Any]]:
 def _process(run: Run, files: list[Path], day: str) -> list[dict[str, Any]]:
     made = run.summary["provenance"]
     software = {
-        "@id": _HOME,
+        "@id": HOME,
         "@type": "SoftwareApplication",
         "name": "cas-metric",
-        "url": _HOME,
         "softwareVersion": made["versions"]["cas-metric"],
         "softwareRequirements": [f"{name} {v}" for name, v in sorted(made["versions"].items())],
     }
@@ -119,7 +119,7 @@ def _process(run: Run, files: list[Path], day: str) -> list[dict[str, Any]]:
         "@type": "CreateAction",
         "name": "Scoring of the images",
         "description": " ".join(made["command"]),
-        "instrument": _id(_HOME),
+        "instrument": _id(HOME),
         "endTime": day,
         "object": [_id(f"#{name}") for name in _inputs(run)],
         "result": [_id(path.name) for path in files],

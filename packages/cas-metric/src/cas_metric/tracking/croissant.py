@@ -63,7 +63,7 @@ def write_croissant(run: Run, description: str, terms: str, day: str) -> Path:
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "license": terms,
         "datePublished": day,
-        "url": "https://pypi.org/project/cas-metric/",
+        "url": "pkg:pypi/cas-metric",
         "version": run.summary["provenance"]["versions"]["cas-metric"],
         "distribution": [
             {
