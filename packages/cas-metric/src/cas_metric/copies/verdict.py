@@ -8,6 +8,7 @@ from typing import Any
 
 from cas_metric.copies.chance import detectors_of
 from cas_metric.protocol import PHASH_THRESHOLD, SSIM_THRESHOLD
+from cas_metric.statistics.tables import told_p
 
 #: Below it a permutation p-value is called a difference (ours; the usual level).
 LEVEL = 0.05
@@ -139,19 +140,17 @@ def _conclusion(one: Mapping[str, Any]) -> str:
     }
     if not tested:
         return ""
-    shown = [f"{name} (p = {p:.2g})" for name, p in tested.items() if p < LEVEL]
+    shown = [f"{name} ({told_p(p)})" for name, p in tested.items() if p < LEVEL]
     over = f"Holm over {count(len(tested), 'detector')} a method"
     if shown:
         return f"Set off more often than by real images: {', '.join(shown)}; {over}."
-    return (
-        f"No detector is set off more often than by real images (least p = "
-        f"{min(tested.values()):.2g}; {over})."
-    )
+    least = told_p(min(tested.values()), "least p")
+    return f"No detector is set off more often than by real images ({least}; {over})."
 
 
 def _aligned(found: Mapping[str, Any]) -> str:
     """How many fit a training image once it is aligned, beside real images."""
-    real = "unseen real" if found["against"] == "test" else "training"
+    real = "real test" if found["against"] == "test" else "training"
     text = (
         f"{found['hits']:,} fit a training image once it is aligned (cropped, shifted, turned, "
         "mirrored, inverted or pasted in)"
@@ -164,7 +163,7 @@ def _aligned(found: Mapping[str, Any]) -> str:
 
 def _points(found: Mapping[str, Any]) -> str:
     """How many show the same scene, by matched keypoints."""
-    real = "unseen real" if found["against"] == "test" else "training"
+    real = "real test" if found["against"] == "test" else "training"
     return (
         f"{found['hits']:,} share more matched points with a training image than real images do "
         f"({found['real_hits']:,} of {count(found['real_images'], f'{real} image')}): the same "

@@ -9,6 +9,7 @@ import numpy as np
 
 from cas_metric.copies.chance import detectors_of
 from cas_metric.report.tables import Cell, Column, Table, TableRow, count, number
+from cas_metric.statistics.tables import p_value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +49,7 @@ def _detector_row(
             Cell(count(hits), hits, f"of {count(one['n'])}"),
             Cell(real, entry.get("real_hits", 0)),
             Cell(number(expected, 1), expected),
-            Cell(number(p, 3), p),
+            Cell(p_value(p), p),
         )
     )
 
@@ -75,7 +76,7 @@ def matched_table(methods: Sequence[Mapping[str, Any]]) -> Table:
                 Cell(count(figures["nearer_than_real"]), figures["nearer_than_real"]),
                 Cell(number(figures["nearer_expected"], 1), figures["nearer_expected"]),
                 Cell(
-                    number(figures["p_nearer_than_real_adjusted"]),
+                    p_value(figures["p_nearer_than_real_adjusted"]),
                     figures["p_nearer_than_real_adjusted"],
                 ),
             )

@@ -35,6 +35,7 @@ from cas_metric.report.tables import (
     is_number,
     number,
 )
+from cas_metric.statistics.tables import p_value
 from cas_metric.statistics.uncertainty import Interval
 
 if TYPE_CHECKING:
@@ -297,7 +298,7 @@ def _neighbour_table(lines: Sequence[NeighbourDistances], inks: Mapping[str, str
             Cell(number(one.train, 4), one.train),
             Cell(number(one.test, 4), one.test),
             Cell(number(one.difference.estimate, 4), one.difference.estimate, bounds),
-            Cell(number(one.p, 3), one.p),
+            Cell(p_value(one.p), one.p),
         )
         rows.append(TableRow(cells, inks[one.method]))
     caption = "Mean cosine distance to the nearest real image, with 95% intervals of the difference"

@@ -77,6 +77,16 @@ def domain_of(*manifests: Manifest | None) -> str:
     return next((config.domain for config in configs if config and config.domain), "")
 
 
+def domain_title(domain: str) -> str:
+    """The name of a domain for people: of a pack in a file, without where it lies.
+
+    Examples:
+        >>> domain_title("packs/skin.yaml"), domain_title("phantom-chexpert")
+        ('skin', 'phantom-chexpert')
+    """
+    return Path(domain).stem if domain.endswith((".yaml", ".yml")) else domain
+
+
 def failure_list(errors: Mapping[str, str]) -> list[dict[str, str]]:
     """Unreadable images as a summary lists them."""
     return [{"image": path, "error": why} for path, why in sorted(errors.items())]

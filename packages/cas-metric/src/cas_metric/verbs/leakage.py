@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cas_metric import protocol
-from cas_metric.verbs.inputs import domain_of, failure_list, short_name
+from cas_metric.verbs.inputs import domain_of, domain_title, failure_list, short_name
 from cas_metric.verbs.memorization import PACKAGES
 from cas_metric.verbs.progress import Progress, counting
 from cas_metric.verbs.result import FolderResult
@@ -70,7 +70,7 @@ def leakage(
     ]
     found = find_leakage(*sets, (pictures[0], pictures[1]), threshold=threshold)
     errors = {**pictures[0].errors, **pictures[1].errors}
-    domain = domain_of(*sets)
+    domain = domain_title(domain_of(*sets))
     named = {"train": described(sets[0]), "test": described(sets[1])}
     summary = {
         "kind": "leakage",

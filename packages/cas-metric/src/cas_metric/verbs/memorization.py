@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from cas_metric import protocol
 from cas_metric.errors import CasError, InputError, ModelUnavailable
 from cas_metric.files import write_bytes
-from cas_metric.verbs.inputs import domain_of, failure_list, short_name
+from cas_metric.verbs.inputs import domain_of, domain_title, failure_list, short_name
 from cas_metric.verbs.progress import Progress, counting, taking_turns
 from cas_metric.verbs.result import FolderResult
 
@@ -290,7 +290,7 @@ def _summary(
     from cas_metric.copies.verdict import memorization_verdict
     from cas_metric.runs.provenance import described, provenance
 
-    domain = domain_of(sets.train, sets.generated)
+    domain = domain_title(domain_of(sets.train, sets.generated))
     named = {name: described(one) for name, one in sets._asdict().items() if one is not None}
     summary: dict[str, Any] = {
         "kind": "memorization",

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from cas_metric.errors import InputError
 from cas_metric.files import write_bytes
 from cas_metric.protocol import BOOTSTRAP_SEED
-from cas_metric.verbs.inputs import domain_of, failure_list, named_manifests, named_path
+from cas_metric.verbs.inputs import (
+    domain_of,
+    domain_title,
+    failure_list,
+    named_manifests,
+    named_path,
+)
 from cas_metric.verbs.memorization import PACKAGES
 from cas_metric.verbs.progress import Progress, counting
 from cas_metric.verbs.result import FolderResult
@@ -360,7 +366,7 @@ def _context(read: _Read, experiment: Experiment) -> dict[str, Any]:
     from cas_metric.runs.provenance import described, provenance
 
     named = {"train": read.train, "test": read.test, **read.methods}
-    domain = domain_of(read.train, read.test)
+    domain = domain_title(domain_of(read.train, read.test))
     pictures = {"the real training images": read.real, **read.synthetic}
     return {
         "domain": domain,
