@@ -281,3 +281,25 @@ def test_photographs_of_one_lesion_are_found_and_others_are_not(tmp_path):
         column = "copy_image" if rows.loc[one, "copy"] else "points_image"
         assert rows.loc[one, column] == f"{other}.jpg"
     assert "the same lesion, patient or scene" in found.summary["verdict"]
+
+
+def test_images_of_training_patients_and_blank_ones_calibrate_no_pixels(train, tmp_path):
+    fresh = [Image.fromarray(np.rot90(np.asarray(one)).copy()) for one in train]
+    sets = {"train": train, "test": [*train[:2], *fresh, *[Image.new("RGB", (64, 64))] * 2]}
+    for name, pictures in sets.items():
+        (tmp_path / name).mkdir()
+        for k, picture in enumerate(pictures):
+            picture.save(tmp_path / name / f"{k:02d}.png")
+    found = cas_metric.memorization(
+        tmp_path / "train", tmp_path / "train", tmp_path / "test",
+        features=False, geometry=False, ssim_size=32, variants="none",
+    )  # fmt: skip
+    usual = found.summary["methods"][0]["usual"]["SSIM"]
+    assert (usual["real_hits"], usual["real_images"]) == (0, len(train))
+    assert found.tables["per_image"]["copy"].all()
+
+
+def test_real_images_are_counted_once_a_patient():
+    patients = np.array(["a", "", "b", "a", "", "b"])
+    rows = np.array([0, 1, 3, 4, 5])
+    assert chance.one_each(rows, patients).tolist() == [0, 1, 4, 5]

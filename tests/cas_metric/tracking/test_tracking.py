@@ -43,7 +43,7 @@ def test_patients_and_real_images_stay_at_home(run: Run, folders: Folders) -> No
     assert entry.metrics["generated/cas"] == run.summary["methods"][0]["mean"]["cas"]
     assert entry.metrics["tau"] == run.summary["tau"]
     assert all(text.startswith("generated ") for text, _ in entry.pictures)
-    assert str(folders.test) not in str(entry.pictures)
+    assert str(folders.root) not in str((entry.pictures, entry.settings))
 
 
 def test_tensorboard_holds_the_numbers_and_the_pictures(run: Run) -> None:
@@ -95,7 +95,7 @@ def _stand_in(monkeypatch: pytest.MonkeyPatch, name: str, module: Any) -> Any:
     return module
 
 
-def test_mlflow_gets_parameters_metrics_rows_pictures_and_the_report(
+def test_mlflow_gets_parameters_metrics_rows_and_pictures(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mlflow = _stand_in(monkeypatch, "mlflow", _Mlflow())
@@ -104,7 +104,7 @@ def test_mlflow_gets_parameters_metrics_rows_pictures_and_the_report(
     assert calls["params"]["protocol"] == run.summary["protocol"]
     assert calls["metrics"]["tau"] == run.summary["tau"]
     assert len(calls["table"]) == len(calls["images"]) == len(calls["captions"]) == len(run.rows)
-    assert calls["artifact"] == "report.html"
+    assert "artifact" not in calls  # the report shows real images
 
 
 def test_wandb_gets_the_same_in_a_run_that_is_closed(
@@ -145,3 +145,18 @@ def test_an_unknown_or_absent_tracker_is_refused_before_anything_is_read(
 def test_a_run_in_memory_alone_is_not_published_in_silence(options: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="from its folder"):
         cas_metric.score("no", "where", **options)
+
+
+def test_of_paths_in_the_command_the_last_names_are_told() -> None:
+    words = [
+        "cas",
+        "score",
+        "/home/me/ward 3/gen",
+        "s3://bucket/real/",
+        "--out=/tmp/x/run",
+        "--seed",
+        "1",
+    ]
+    run = SimpleNamespace(summary={"provenance": {"command": words}})
+    told = tracking.command_of(run)
+    assert told == "cas score gen real/ --out=run --seed 1"

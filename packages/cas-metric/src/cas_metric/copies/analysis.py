@@ -21,10 +21,11 @@ from cas_metric.copies.chance import (
     cases_of,
     correct,
     nearer_figures,
+    one_each,
     thresholds,
     units_of,
 )
-from cas_metric.copies.evidence import aligned_columns, aligned_figures
+from cas_metric.copies.evidence import aligned_columns, aligned_figures, related
 from cas_metric.copies.suspects import (
     ALIGNED,
     FEATURES,
@@ -300,11 +301,19 @@ def _methods(
     return found
 
 
-def _usual(sets: Sets, settings: Settings) -> dict[str, Usual]:
-    """What the pixel detectors say of real test images, one a patient, against training."""
+def _usual(sets: Sets, settings: Settings) -> dict[str, Usual] | None:
+    """What the pixel detectors say of real test images, one a patient, against training.
+
+    Blank ones are left out, and those whose patient or pixels are in training: they would teach
+    that copies are usual. None where none is left.
+    """
+    patients = [one.rows["patient"].to_numpy(dtype=str) for one in (sets.generated, sets.train)]
+    known = related(patients[0], sets.ours, patients[1], sets.theirs)
+    fresh = ~sets.ours.blank & np.array([not known(row) for row in sets.ours.rows.tolist()])
+    one = np.flatnonzero(np.isin(sets.ours.rows, one_each(sets.ours.rows[fresh], patients[0])))
+    if not len(one):
+        return None
     columns, _ = _pixel_columns(sets, settings)
-    patients = sets.generated.rows["patient"].to_numpy(dtype=str)[sets.ours.rows]
-    _, one = np.unique(units_of(patients), return_index=True)
     found = {PHASH: ("phash_near", "phash")}
     if "ssim_above" in columns:
         found[SSIM] = "ssim_above", "ssim"

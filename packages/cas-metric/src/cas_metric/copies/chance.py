@@ -55,7 +55,7 @@ def thresholds(usual: Mapping[str, Usual] | None) -> dict[str, float]:
 
 
 def _beyond(similarity: NDArray[np.float64]) -> float:
-    """A similarity beyond that of real images, below 1: on Fisher's z, where 1 is out of reach.
+    """A similarity beyond that of real images, on Fisher's z, where 1 is out of reach.
 
     Bits of a hash that agree are a similarity, too: the correlation 1 - 2 d / bits.
     """
@@ -128,6 +128,12 @@ def cases_of(rows: pd.DataFrame) -> list[str]:
     """What is resampled together: images made for one reference."""
     names = zip(rows["reference"], rows.index, strict=True)
     return [str(reference) or f"row {index}" for reference, index in names]
+
+
+def one_each(rows: NDArray[np.int64], patients: NDArray[np.str_]) -> NDArray[np.int64]:
+    """The first of ``rows`` of each patient, in their order; ``patients`` are those of all rows."""
+    _, first = np.unique(units_of(patients[rows]), return_index=True)
+    return rows[np.sort(first)]
 
 
 def units_of(patients: Sequence[str] | NDArray[Any]) -> list[str]:

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cas_metric.copies import aligned, geometry, neighbours
-from cas_metric.copies.chance import cases_of
+from cas_metric.copies.chance import cases_of, one_each
 from cas_metric.copies.shortlist import Shortlist
 
 if TYPE_CHECKING:
@@ -119,7 +119,10 @@ def _beside(
 def _calibrate(
     sets: Sets, index: Shortlist, test: tuple[Manifest | None, Pictures | None]
 ) -> aligned.Calibration:
-    """Real images against the training images: unseen ones, or else each against the others."""
+    """Real images against the training images: unseen ones, or else each against the others.
+
+    One image a patient: the p-values count them as independent.
+    """
     theirs = sets.theirs.keypoints
     manifest, pictures = test
     patients = sets.train.rows["patient"].to_numpy(dtype=str)
@@ -132,16 +135,17 @@ def _calibrate(
     )
     if manifest is not None and pictures is not None and pictures.keypoints is not None:
         names = manifest.rows["patient"].to_numpy(dtype=str)
-        unseen = aligned.sample(pictures.rows[~pictures.blank])
-        barred = _related(names, pictures, patients, sets.theirs)
+        unseen = aligned.sample(one_each(pictures.rows[~pictures.blank], names))
+        barred = related(names, pictures, patients, sets.theirs)
         found = aligned.search(pictures.keypoints, unseen, theirs, index, excluded=barred)
         return aligned.calibrate(found, "test", pairs)
-    barred = _related(patients, sets.theirs, patients, sets.theirs)
-    found = aligned.search(theirs, aligned.sample(rows), theirs, index, excluded=barred)
+    barred = related(patients, sets.theirs, patients, sets.theirs)
+    own = aligned.sample(one_each(rows, patients))
+    found = aligned.search(theirs, own, theirs, index, excluded=barred)
     return aligned.calibrate(found, "training", pairs)
 
 
-def _related(
+def related(
     names: NDArray[np.str_], ours: Pictures, patients: NDArray[np.str_], theirs: Pictures
 ) -> Callable[[int], set[int]]:
     """Rows of the training set that show the patient, or have the very pixels, of a row of ours.

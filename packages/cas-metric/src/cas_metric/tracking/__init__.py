@@ -35,7 +35,8 @@ PRIVATE: Final = ("patient",)
 class Entry:
     """What of a run is tracked.
 
-    Real images never leave, nor does the column ``patient``.
+    Real images never leave, nor does the report that shows them, nor the column ``patient``, nor
+    where anything lies on this machine.
 
     Attributes:
         name: Of the run.
@@ -45,7 +46,6 @@ class Entry:
         rows: One row a generated image.
         pictures: ``(caption, (H, W, 3) uint8)`` of the generated images with the lowest scores.
         folder: Of the run.
-        report: The report's file.
     """
 
     name: str
@@ -54,7 +54,6 @@ class Entry:
     rows: pd.DataFrame
     pictures: tuple[tuple[str, np.ndarray], ...]
     folder: Path
-    report: Path
 
     @classmethod
     def of(cls, run: Run) -> Entry:
@@ -65,14 +64,17 @@ class Entry:
             **{key: summary[key] for key in ("protocol", "domain")},
             **{f"encoder.{key}": value for key, value in summary["encoder"].items()},
             "probe": summary["probe"]["kind"],
-            "command": " ".join(summary["provenance"]["command"]),
+            "command": command_of(run),
         }
         settings = {key: value for key, value in made.items() if value not in (None, "")}
         shown = run.rows.drop(columns=[name for name in PRIVATE if name in run.rows])
-        return cls(
-            run.path.name, settings, _metrics(summary), shown, _pictures(run), run.path,
-            run.path / "report.html",
-        )  # fmt: skip
+        return cls(run.path.name, settings, _metrics(summary), shown, _pictures(run), run.path)
+
+
+def command_of(run: Run) -> str:
+    """The command line of a run; of paths only the last name, which tells nobody's folders."""
+    words = run.summary["provenance"]["command"]
+    return " ".join(re.sub(r"[^=]*[\\/](?=[^\\/])", "", str(word)) for word in words)
 
 
 def require(names: Iterable[str]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cas_metric.files import to_json, write_bytes
 from cas_metric.runs.folder import FILES
+from cas_metric.tracking import command_of
 from cas_metric.tracking.croissant import NAME as CROISSANT
 from cas_metric.tracking.croissant import write_croissant
 
@@ -118,7 +119,7 @@ def _process(run: Run, files: list[Path], day: str) -> list[dict[str, Any]]:
         "@id": "#scoring",
         "@type": "CreateAction",
         "name": "Scoring of the images",
-        "description": " ".join(made["command"]),
+        "description": command_of(run),
         "instrument": _id(HOME),
         "endTime": day,
         "object": [_id(f"#{name}") for name in _inputs(run)],

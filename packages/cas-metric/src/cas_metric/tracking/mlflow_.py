@@ -12,7 +12,7 @@ _LONGEST = 6000
 
 
 def log(entry: Entry) -> None:
-    """Log parameters, metrics, the rows as a table, pictures, and the report as an artifact."""
+    """Log parameters, metrics, the rows as a table, pictures."""
     mlflow: Any = import_module("mlflow")
     with mlflow.start_run(run_name=entry.name):
         mlflow.log_params({key: str(value)[:_LONGEST] for key, value in entry.settings.items()})
@@ -22,4 +22,3 @@ def log(entry: Entry) -> None:
             mlflow.log_image(pixels, f"lowest/{number:02d}.png")
         mlflow.log_dict({f"{n:02d}": text for n, (text, _) in enumerate(entry.pictures)},
                         "lowest/captions.json")  # fmt: skip
-        mlflow.log_artifact(str(entry.report))

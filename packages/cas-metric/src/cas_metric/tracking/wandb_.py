@@ -9,12 +9,9 @@ from cas_metric.tracking import Entry
 
 
 def log(entry: Entry) -> None:
-    """Log settings, metrics, the rows as a table, pictures, and the report as an artifact."""
+    """Log settings, metrics, the rows as a table, pictures."""
     wandb: Any = import_module("wandb")
     with wandb.init(name=entry.name, config=entry.settings, dir=str(entry.folder)) as run:
         run.log(entry.metrics)
         run.log({"rows": wandb.Table(dataframe=entry.rows.astype(object))})
         run.log({"lowest": [wandb.Image(pixels, caption=text) for text, pixels in entry.pictures]})
-        report = wandb.Artifact(f"report-{run.id}", type="report")
-        report.add_file(str(entry.report))
-        run.log_artifact(report)
