@@ -29,6 +29,40 @@ SENTENCES = {
     "Blunting of the costophrenic angle.": {E: "present"},
     "Infiltrate versus atelectasis.": {P: "uncertain"},
     "Not only cardiomegaly.": {C: "present"},
+    # A denial ends where another statement begins.
+    "No pneumothorax and a large left pleural effusion.": {E: "present", N: "denied"},
+    "Negative for pneumothorax, with moderate pleural effusion.": {E: "present", N: "denied"},
+    "Heart size is normal, without edema, pleural effusion present.": {E: "present"},
+    "No evidence of pneumonia, but a small left pleural effusion persists.": {
+        P: "denied",
+        E: "present",
+    },
+    "No focal consolidation, and the previously seen pleural effusion has increased.": {
+        P: "denied",
+        E: "present",
+    },
+    "Consolidation is no longer seen and cardiomegaly persists.": {P: "denied", C: "present"},
+    # A list does not.
+    "No pneumothorax or pleural effusion is present.": {E: "denied", N: "present"},
+    "No consolidation, pleural effusion, or cardiomegaly seen.": dict.fromkeys((P, E, C), "denied"),
+    "No focal consolidation, pleural effusion or pneumothorax is seen.": {P: "denied", E: "denied"},
+    "Lungs are clear without edema, consolidation, or effusion.": {P: "denied", E: "denied"},
+    "Neither consolidation nor pleural effusion is identified.": {P: "denied", E: "denied"},
+    # What is denied is the change.
+    "No change in the large pleural effusion.": {E: "present", N: "denied"},
+    "There has been no significant interval change in the consolidation.": {P: "present"},
+    "No interval increase in the pleural effusion.": {E: "present"},
+    "Stable moderate cardiomegaly with no overt consolidation.": {C: "present", P: "denied"},
+    # Other words for it.
+    "Findings unlikely to represent pneumonia.": {P: "denied", N: "present"},
+    "Pneumonia has been excluded.": {P: "denied", N: "present"},
+    "Pneumonia has not been excluded.": {P: "uncertain"},
+    "Consolidation is no longer seen.": {P: "denied", N: "present"},
+    "The right pleural effusion has resolved.": {E: "denied"},
+    "Pleural effusions have resolved.": {E: "denied"},
+    "This is not a normal chest radiograph.": {N: "denied"},
+    "No acute disease, normal chest radiograph.": {N: "present"},
+    "Without effusion and normal chest otherwise.": {N: "present", E: "denied"},
 }
 
 
@@ -46,6 +80,11 @@ def test_an_impression_that_is_a_name() -> None:
         P: "present",
         E: "not mentioned",
     }
+
+
+def test_a_normal_class_that_is_denied_is_not_inferred() -> None:
+    said = read_report("This is not a normal chest radiograph.", "Abnormal radiograph.", CHEST)
+    assert said[N] == "denied"
 
 
 def test_the_longest_of_overlapping_names_counts() -> None:

@@ -26,25 +26,34 @@ NORMAL: Final = frozenset(
 )
 _ORDER: Final[tuple[Status, ...]] = ("not mentioned", "denied", "uncertain", "present")
 
+_SEEN: Final = r"(?:seen|present|identified|evident|visible)"
 #: A cue does not reach across these.
 _CLAUSE = re.compile(
     r"[.;:!?\n]+|\b(?:but|however|although|though|except|apart from|despite|while|whereas)\b|"
-    r",(?=[^,;.]*\b(?:is|are|was|were|shows?|demonstrates?|there|consistent|compatible)\b)",
+    # Unless a list of what is denied ends there: ", effusion or pneumothorax is seen".
+    rf",(?![^,;.]*\bn?or\b[^,;.]*\b(?:{_SEEN}|noted)\b)(?="
+    r"[^,;.]*\b(?:is|are|was|were|shows?|demonstrates?|there|consistent|compatible)\b|"
+    r"(?! and\b)[^,;.:!?\n]*\b(?:present|seen|noted)\s*(?:[.;:!?\n]|$))",
     re.IGNORECASE,
 )
+#: A denial before these does not reach what follows: "no effusion and a large heart".
+_RESUMED = re.compile(r"\band (?:an?|the)\b|, with\b", re.IGNORECASE)
 _DENIED_BEFORE = re.compile(
     r"\b(?:no|not|nor|neither|without|absence of|free of|negative for|lack of|rather than|"
-    r"(?:rules?|ruled|ruling) out|excludes?|resolved)\b(?! (?:only|exclude|rule))",
+    r"unlikely to (?:be|represent|reflect)|(?:rules?|ruled|ruling) out|excludes?|resolved)\b"
+    rf"(?! (?:only|exclude|rule|(?:longer )?{_SEEN}\b|"
+    r"(?:(?:interval|significant) )*(?:change|increase|decrease)\b))",
     re.IGNORECASE,
 )
 _DENIED_AFTER = re.compile(
-    r"^[^,]*\b(?:(?:is|are|was|were) (?:not (?:seen|present|identified|evident|visible)|absent|"
-    r"excluded|ruled out)|not (?:seen|present|identified)|unlikely|has resolved|absent)\b",
+    rf"^[^,]*\b(?:(?:is|are|was|were|(?:has|have) been) (?:absent|excluded|ruled out)|"
+    rf"(?:not|no longer|not been) {_SEEN}|unlikely(?! to (?:represent|reflect))|"
+    r"(?:has|have) resolved|absent)\b",
     re.IGNORECASE,
 )
 _DOUBTED = re.compile(
     r"\b(?:possibl[ey]|probabl[ey]|may|might|could|likely|suspicio\w+|suspected|suggest\w*|"
-    r"questionable|equivocal|versus|vs|differential|(?:cannot|can not|not) (?:be )?"
+    r"questionable|equivocal|versus|vs|differential|(?:cannot|can not|not) (?:be |been )?"
     r"(?:excluded?|ruled? out)|cannot exclude|rule out)\b",
     re.IGNORECASE,
 )
@@ -78,8 +87,9 @@ def read_report(findings: str, impression: str, domain: Domain) -> dict[str, Sta
         said[named] = "present"
     normal = _normal(domain)
     if normal and said[normal] != "present":
-        others = [status for label, status in said.items() if label != normal]
-        said[normal] = "denied" if set(others) & set(WEIGHTS) else "present"
+        others = {status for label, status in said.items() if label != normal}
+        denied = said[normal] == "denied" or others & set(WEIGHTS)
+        said[normal] = "denied" if denied else "present"
     return said
 
 
@@ -107,6 +117,7 @@ def _normal(domain: Domain) -> str | None:
 
 def _mentions(text: str, domain: Domain) -> Iterator[tuple[str, Status]]:
     """Each class that is spoken of, and how."""
+    normal = _normal(domain)
     for clause in filter(None, map(str.strip, _CLAUSE.split(text))):
         found = _found(clause, domain)
         # A name such as "No Finding" is no denial of what follows it.
@@ -114,13 +125,16 @@ def _mentions(text: str, domain: Domain) -> Iterator[tuple[str, Status]]:
         for start, end, _ in found:
             masked = masked[:start] + "_" * (end - start) + masked[end:]
         for start, end, label in found:
-            yield label, _status(masked[:start], masked[end:])
+            before = masked[:start]
+            if label == normal:  # in no list with what is denied: "no effusion, normal chest"
+                before = re.split(r",|\band\b", before)[-1]
+            yield label, _status(before, masked[end:])
 
 
 def _status(before: str, after: str) -> Status:
     if _DOUBTED.search(before) or _DOUBTED.search(after):
         return "uncertain"
-    if _DENIED_BEFORE.search(before) or _DENIED_AFTER.search(after):
+    if _DENIED_BEFORE.search(_RESUMED.split(before)[-1]) or _DENIED_AFTER.search(after):
         return "denied"
     return "present"
 
