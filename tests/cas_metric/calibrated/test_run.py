@@ -117,6 +117,20 @@ def test_real_images_of_the_training_split_are_ranked_as_without_it(
     assert "cross-fitted" in made[0]["fitted_on"]
 
 
+@pytest.mark.parametrize("named", ["test", "train"])
+def test_files_of_the_training_split_are_found_where_one_split_names_patients(
+    named: str, folders: Folders, siglip_directory: Path, tmp_path: Path
+) -> None:
+    copy = Folders(shutil.copytree(folders.root, tmp_path / "copy"))
+    splits = {"test": copy.test, "train": shutil.copytree(copy.test, tmp_path / "again")}
+    rows = read_metadata(copy.test)
+    patients = [{**row, "patient": f"p{number // 2}"} for number, row in enumerate(rows)]
+    write_metadata(splits[named], patients)
+    asked = {"encoder": siglip_directory, "protocol": "cas-v2", "train": splits["train"]}
+    run = cas_metric.score(copy.generated, copy.test, **asked)
+    assert "cross-fitted" in run.summary["cas_v2"]["calibration"]["fitted_on"]
+
+
 def test_without_a_partner_an_image_is_judged_by_one_fold_as_real_ones_are(
     folders: Folders, siglip_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -100,15 +100,16 @@ def apart_from_training(scores: Scores, encoder: Encoder) -> Scores:
     inputs, images = scores.inputs, scores.material.images
     if inputs.train is None:
         return scores
-    own, theirs = (
-        images[name].groups(table["patient"].tolist())
-        for name, table in (("real", inputs.real), ("train", inputs.train))
+    common = (
+        set(images["real"].digests) & set(images["train"].digests),
+        set(inputs.real["patient"]) & set(inputs.train["patient"]),
     )
-    if not set(own) & set(theirs) - {""}:
+    if not set().union(*common) - {""}:
         return scores
     alone = replace(inputs, train=None)
-    real = images["real"].embeddings
-    judge = make_judge(alone, encoder, real, None, probe=None, real_groups=own)
+    real = images["real"]
+    own = real.groups(inputs.real["patient"].tolist())
+    judge = make_judge(alone, encoder, real.embeddings, None, probe=None, real_groups=own)
     return replace(scores, inputs=alone, judge=judge)
 
 

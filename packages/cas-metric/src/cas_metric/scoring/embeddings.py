@@ -70,9 +70,32 @@ class ImageSet:
         return np.array([not error for error in self.errors], dtype=bool)
 
     def groups(self, patients: Sequence[str]) -> list[str]:
-        """What counts as one origin: the patient, else the content of the file."""
-        pairs = zip(patients, self.digests, strict=True)
-        return [f"patient {patient}" if patient else digest for patient, digest in pairs]
+        """What counts as one origin: the patient, else the content of the file.
+
+        Equal files are of one origin, and with them the patients that they are of.
+
+        Examples:
+            >>> images = ImageSet(np.zeros((3, 2), np.float32), ("ab", "ab", "cd"), ("",) * 3)
+            >>> images.groups(["", "A", "A"])
+            ['patient A', 'patient A', 'patient A']
+        """
+        names = [
+            f"patient {patient}" if patient else digest
+            for patient, digest in zip(patients, self.digests, strict=True)
+        ]
+        above: dict[str, str] = {}
+
+        def top(name: str) -> str:
+            while name in above:  # halves the path on its way
+                above[name] = name = above.get(above[name], above[name])
+            return name
+
+        for name, digest, error in zip(names, self.digests, self.errors, strict=True):
+            if name != digest and not error:
+                low, high = sorted((top(name), top(digest)))  # digits and a to f precede "patient"
+                if low != high:
+                    above[low] = high
+        return [top(name) for name in names]
 
 
 @dataclass(frozen=True, eq=False)
