@@ -17,7 +17,7 @@ rounding of float64 sums, exact means exact.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,7 +32,13 @@ from cas_metric.protocol import (
     TAIL_QUANTILE,
 )
 from cas_metric.statistics.aggregate import DD_WEIGHT, QUANTITIES
-from cas_metric.statistics.intervals import Part, combine, t_quantile, wilson_limits
+from cas_metric.statistics.intervals import (
+    Part,
+    combine,
+    mean_of_errors,
+    nothing,
+    rate_of_errors,
+)
 from cas_metric.statistics.tail import threshold
 from cas_metric.statistics.uncertainty import Floats
 
@@ -45,9 +51,6 @@ NAME: Final = "partitions.json"
 _STEPS: Final = 1_000_000
 #: What belongs together, the first that every image has.
 _UNITS: Final = ("patient", "reference", "id")
-#: As in :mod:`cas_metric.statistics.intervals`.
-_MOST: Final = 2.0
-_ROUNDING: Final = 1e-12
 #: Sums of cases are added up when there are so many times as many as after the last time.
 _COMPACT: Final = 4
 
@@ -120,12 +123,13 @@ class Sums:
     def _part(self, name: str, level: float) -> Part:
         sums, sizes = (self._cases[f"{name}_{kind}"].to_numpy(float) for kind in ("sum", "n"))
         if name == "dd":
-            return rate_of_sums(sums, sizes, level)
+            return _part_of_sums(sums, sizes, level, rate_of_errors)
         if name != "cas":
-            return mean_of_sums(sums, sizes, level)
+            return _part_of_sums(sums, sizes, level, mean_of_errors)
         dd = self._cases["whole_dd_sum"].to_numpy(float)
-        rest = mean_of_sums(sums - DD_WEIGHT * dd, sizes, level)
-        return combine([rest, rate_of_sums(dd, sizes, level)], [1.0, DD_WEIGHT])
+        rest = _part_of_sums(sums - DD_WEIGHT * dd, sizes, level, mean_of_errors)
+        right = _part_of_sums(dd, sizes, level, rate_of_errors)
+        return combine([rest, right], [1.0, DD_WEIGHT])
 
     def _tail(self, tau: float) -> dict[str, Any]:
         below = np.arange(-_STEPS, _STEPS + 1) / _STEPS < tau
@@ -147,61 +151,13 @@ class Sums:
         return float(low + (high - low) * (place - math.floor(place)))
 
 
-def mean_of_sums(sums: Floats, sizes: Floats, level: float = CONFIDENCE) -> Part:
-    """:func:`~cas_metric.statistics.intervals.mean_part` from what each case adds.
-
-    Args:
-        sums: ``(C,)`` sum of the finite values of each case.
-        sizes: ``(C,)`` their number.
-        level: Nominal coverage.
-    """
+def _part_of_sums(sums: Floats, sizes: Floats, level: float, kind: Callable[..., Part]) -> Part:
+    """A mean or a rate with its limits, from the ``(C,)`` sums of cases and their numbers."""
     total = sizes.sum()
     if not total:
-        return Part(math.nan, math.nan, math.nan, np.zeros(len(sums)))
-    mean, errors, variance = _spread(sums, sizes)
-    spread = math.sqrt(variance)
-    if not spread > _ROUNDING * max(1.0, abs(mean)):
-        return Part(mean, math.nan, math.nan, errors)
-    reach = t_quantile(level, _degrees(sizes)) * spread
-    return Part(mean, mean - reach, mean + reach, errors)
-
-
-def rate_of_sums(sums: Floats, sizes: Floats, level: float = CONFIDENCE) -> Part:
-    """:func:`~cas_metric.statistics.intervals.rate_part` from what each case adds.
-
-    Args:
-        sums: ``(C,)`` ones of each case.
-        sizes: ``(C,)`` zeros and ones.
-        level: Nominal coverage.
-    """
-    n = sizes.sum()
-    if not n:
-        return Part(math.nan, math.nan, math.nan, np.zeros(len(sums)))
-    share, errors, found = _spread(sums, sizes)
-    clusters = int((sizes > 0).sum())
-    if clusters < 2:
-        return Part(share, math.nan, math.nan, errors)
-    fewest = n * n / float(sizes @ sizes)
-    simple = share * (1 - share) / max(n - 1, 1)
-    effective = n * simple / found if found > _ROUNDING**2 and simple > 0 else math.sqrt(fewest * n)
-    effective = min(max(effective, fewest), _MOST * n)
-    z = t_quantile(level, math.inf if clusters == n else _degrees(sizes))
-    return Part(share, *wilson_limits(share, effective, z), errors)
-
-
-def _spread(sums: Floats, sizes: Floats) -> tuple[float, Floats, float]:
-    """Mean, error of each case and the variance of the mean."""
-    total = sizes.sum()
+        return nothing(len(sums))
     mean = float(sums.sum() / total)
-    errors = (sums - sizes * mean) / total
-    share = sizes / total
-    if share.max() >= 1:
-        return mean, errors, math.nan
-    return mean, errors, float((errors * errors / (1 - share)).sum())
-
-
-def _degrees(sizes: Floats) -> float:
-    return max(float(sizes.sum() ** 2 / (sizes @ sizes)) - 1, 1e-9)
+    return kind(mean, (sums - sizes * mean) / total, sizes, level)
 
 
 def statistics(parted: Parted) -> dict[str, Any]:

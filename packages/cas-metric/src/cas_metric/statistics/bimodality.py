@@ -157,6 +157,6 @@ def _flip_probability(wrong: Floats, codes: Codes, count: int, quantile: float) 
     # Of two samples, this one and the next; a share of 0 or 1 is no certainty.
     n = len(wrong)
     simple = (share * n + 1) / (n + 2) * (1 - (share * n + 1) / (n + 2)) / n
-    found = variance(influence(wrong, codes, count), codes)
+    found = variance(influence(wrong, codes, count), np.bincount(codes, minlength=count))
     error = math.sqrt(2 * max(simple, found if math.isfinite(found) else 0.0))
     return 0.5 * math.erfc(abs(share - quantile) / error / math.sqrt(2))

@@ -37,6 +37,9 @@ from cas_metric.statistics.uncertainty import (
     cluster_codes,
 )
 
+#: Rows of each cluster.
+Sizes = Codes | Floats
+
 #: Below this many clusters a table says that its intervals rest on few.
 FEW_CLUSTERS = 10
 #: A design effect is estimated, so it may fall below one, but not without bound.
@@ -93,22 +96,21 @@ def influence(values: Floats, codes: Codes, count: int) -> Floats:
     return np.bincount(codes, weights=values - values.mean(), minlength=count) / len(values)
 
 
-def variance(errors: Floats, codes: Codes) -> float:
+def variance(errors: Floats, sizes: Sizes) -> float:
     """Cluster-robust variance of a mean, each error divided by one minus its share of the rows.
 
     The square root of that factor makes it unbiased for independent rows (CR2 of Bell and
     McCaffrey 2002); for equal clusters both come to C / (C - 1).
     """
-    share = np.bincount(codes, minlength=len(errors)) / len(codes)
+    share = sizes / sizes.sum()
     if share.max() >= 1:
         return math.nan
     return float((errors * errors / (1 - share)).sum())
 
 
-def degrees(codes: Codes) -> float:
+def degrees(sizes: Sizes) -> float:
     """Degrees of freedom: the effective number of clusters less one; large clusters count less."""
-    sizes = np.bincount(codes)
-    return max(len(codes) ** 2 / float(sizes @ sizes) - 1, 1e-9)
+    return max(float(sizes.sum()) ** 2 / float(sizes @ sizes) - 1, 1e-9)
 
 
 def mean_part(values: Floats, codes: Codes, count: int, level: float = CONFIDENCE) -> Part:
@@ -121,13 +123,9 @@ def mean_part(values: Floats, codes: Codes, count: int, level: float = CONFIDENC
         level: Nominal coverage.
     """
     if not len(values):
-        return Part(math.nan, math.nan, math.nan, np.zeros(count))
-    mean, errors = float(values.mean()), influence(values, codes, count)
-    spread = math.sqrt(variance(errors, codes))
-    if not spread > _ROUNDING * max(1.0, abs(mean)):
-        return Part(mean, math.nan, math.nan, errors)
-    reach = t_quantile(level, degrees(codes)) * spread
-    return Part(mean, mean - reach, mean + reach, errors)
+        return nothing(count)
+    sizes = np.bincount(codes, minlength=count)
+    return mean_of_errors(float(values.mean()), influence(values, codes, count), sizes, level)
 
 
 def rate_part(
@@ -154,21 +152,58 @@ def rate_part(
         student: Student's quantile in place of the normal one for independent images, too: for
             sums in which correlations are estimated.
     """
-    n = len(values)
-    if not n:
-        return Part(math.nan, math.nan, math.nan, np.zeros(count))
-    share, errors = float(np.clip(values.mean(), 0.0, 1.0)), influence(values, codes, count)
-    sizes = np.bincount(codes, minlength=count)
-    clusters = int((sizes > 0).sum())
+    if not len(values):
+        return nothing(count)
+    return rate_of_errors(
+        float(np.clip(values.mean(), 0.0, 1.0)),
+        influence(values, codes, count),
+        np.bincount(codes, minlength=count),
+        level,
+        trials=trials,
+        student=student or not np.isin(values, (0.0, 1.0)).all(),
+    )
+
+
+def nothing(count: int) -> Part:
+    """The part of no value."""
+    return Part(math.nan, math.nan, math.nan, np.zeros(count))
+
+
+def mean_of_errors(mean: float, errors: Floats, sizes: Sizes, level: float = CONFIDENCE) -> Part:
+    """:func:`mean_part` from what each cluster adds.
+
+    Args:
+        mean: Of at least one value.
+        errors: ``(C,)`` what each cluster adds to its error.
+        sizes: ``(C,)`` values of each cluster.
+        level: Nominal coverage.
+    """
+    spread = math.sqrt(variance(errors, sizes))
+    if not spread > _ROUNDING * max(1.0, abs(mean)):
+        return Part(mean, math.nan, math.nan, errors)
+    reach = t_quantile(level, degrees(sizes)) * spread
+    return Part(mean, mean - reach, mean + reach, errors)
+
+
+def rate_of_errors(
+    share: float,
+    errors: Floats,
+    sizes: Sizes,
+    level: float = CONFIDENCE,
+    *,
+    trials: int = 0,
+    student: bool = False,
+) -> Part:
+    """:func:`rate_part` from what each cluster adds; arguments as there and in `mean_of_errors`."""
+    n, clusters = float(sizes.sum()), int((sizes > 0).sum())
     if clusters < 2:
         return Part(share, math.nan, math.nan, errors)
     fewest = n * n / float(sizes @ sizes)
     simple = share * (1 - share) / max(n - 1, 1)
-    found = variance(errors, codes)
+    found = variance(errors, sizes)
     effective = n * simple / found if found > _ROUNDING**2 and simple > 0 else math.sqrt(fewest * n)
     effective = min(max(effective, fewest), _MOST * max(trials, n))
-    plain = clusters == n and not student and bool(np.isin(values, (0.0, 1.0)).all())
-    z = t_quantile(level, math.inf if plain else degrees(codes))
+    z = t_quantile(level, math.inf if clusters == n and not student else degrees(sizes))
     return Part(share, *wilson_limits(share, effective, z), errors)
 
 
@@ -273,8 +308,8 @@ def balanced_rate_part(
         plain = float((spread / sizes).sum()) / total**2
         found = float(errors @ errors)
         design = found / plain * clusters / (clusters - 1) if plain > 0 else math.sqrt(n / clusters)
-        effective /= min(max(design, 1 / _MOST), n / min(clusters, degrees(codes) + 1))
-    z = t_quantile(level, math.inf if clusters == n else degrees(codes))
+        effective /= min(max(design, 1 / _MOST), n / min(clusters, degrees(np.bincount(codes)) + 1))
+    z = t_quantile(level, math.inf if clusters == n else degrees(np.bincount(codes)))
     return Part(share, *wilson_limits(share, min(effective, _MOST * n), z), errors)
 
 
@@ -319,20 +354,6 @@ def rate_interval(
     return rate_part(kept, codes, count, level, trials=trials).interval(level, (0.0, 1.0))
 
 
-def root(function: Callable[[float], float], inside: float, outside: float) -> float:
-    """Where ``function`` turns negative between a point where it is not and one where it is.
-
-    Returns:
-        NaN where the two do not bracket a change of sign.
-    """
-    if not function(outside) < 0 or not function(inside) >= 0:
-        return math.nan
-    for _ in range(40):
-        middle = (inside + outside) / 2
-        inside, outside = (middle, outside) if function(middle) >= 0 else (inside, middle)
-    return (inside + outside) / 2
-
-
 def jackknife_interval(
     estimate: float,
     without: ArrayLike,
@@ -355,12 +376,12 @@ def jackknife_interval(
     with np.errstate(divide="ignore", invalid="ignore"):
         left, middle = there(np.asarray(without, dtype=np.float64)), float(there(estimate))
     count = len(left)
-    nothing = Interval(float(estimate), math.nan, math.nan, level)
+    unknown = Interval(float(estimate), math.nan, math.nan, level)
     if count < 2 or not (np.isfinite(left).all() and np.isfinite(middle)):
-        return nothing
+        return unknown
     spread = math.sqrt((count - 1) / count * float(((left - left.mean()) ** 2).sum()))
     if not spread > _ROUNDING:
-        return nothing
+        return unknown
     reach = t_quantile(level, count - 1) * spread
     low, high = float(back(middle - reach)), float(back(middle + reach))
     return Interval(float(estimate), low, high, level)

@@ -10,6 +10,7 @@ Source: Woodruff (1952, J. Am. Stat. Assoc. 47:635); interpolation as in Nyblom 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,7 +20,6 @@ from cas_metric.statistics.intervals import (
     degrees,
     finite_clusters,
     influence,
-    root,
     t_quantile,
     variance,
 )
@@ -75,7 +75,7 @@ def quantile_limits(
     beyond = (1 - level) / 2
     reachable = (1 - quantile) ** clusters <= beyond, quantile**clusters <= beyond
     if clusters < n:
-        beyond = float(ndtr(-t_quantile(level, degrees(codes))))
+        beyond = float(ndtr(-t_quantile(level, degrees(np.bincount(codes)))))
     limits = []
     for chance, exists in zip((1 - beyond, beyond), reachable, strict=True):
         # P(the k-th of n values lies below the quantile) = I_q(k, n + 1 - k), for any real k.
@@ -102,6 +102,20 @@ def _effective_size(values: Floats, quantile: float, codes: Codes, count: int) -
         return float(n), clusters
     below = (values < np.quantile(values, quantile)).astype(np.float64)
     share, fewest = float(below.mean()), n * n / float(sizes @ sizes)
-    found = variance(influence(below, codes, count), codes)
+    found = variance(influence(below, codes, count), sizes)
     effective = n * share * (1 - share) / (n - 1) / found if found > 0 else fewest
     return min(max(effective, fewest), float(n)), clusters
+
+
+def root(function: Callable[[float], float], inside: float, outside: float) -> float:
+    """Where ``function`` turns negative between a point where it is not and one where it is.
+
+    Returns:
+        NaN where the two do not bracket a change of sign.
+    """
+    if not function(outside) < 0 or not function(inside) >= 0:
+        return math.nan
+    for _ in range(40):
+        middle = (inside + outside) / 2
+        inside, outside = (middle, outside) if function(middle) >= 0 else (inside, middle)
+    return (inside + outside) / 2

@@ -26,9 +26,8 @@ from cas_metric.statistics.intervals import (
     combine,
     influence,
     rate_part,
-    root,
 )
-from cas_metric.statistics.quantiles import quantile_limits
+from cas_metric.statistics.quantiles import quantile_limits, root
 from cas_metric.statistics.uncertainty import Codes, Floats, Interval, Labels, cluster_codes
 
 #: Quantiles of Real at which the stability curve is drawn.
