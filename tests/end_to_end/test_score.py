@@ -151,7 +151,7 @@ def test_an_error_of_rank_0_is_told_once_and_ends_the_others(
     write_metadata(long, [{**row, "prompt": "vessels " * 300} for row in rows])
     given = (arguments[0], long, *arguments[2:])
     done = [finish(one) for one in _ranks(given, tmp_path, "shared")]
-    assert [one.code for one in done] == [2, 2]
+    assert [one.code for one in done] == [2, 2], [one.err for one in done]
     assert "tokens" in done[0].err
     assert all("Traceback" not in one.err for one in done)
     assert "cas: " not in done[1].err
