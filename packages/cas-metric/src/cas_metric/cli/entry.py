@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import atexit
 import difflib
 import errno
 import importlib
@@ -153,6 +154,15 @@ def run(app: Callable[[], object], program: str) -> None:
     # Only one tokenizer call is in flight at a time here, and forked decoding workers would warn.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
+        _told(app, program)
+    except SystemExit as ended:
+        _leave_group(ended.code)
+        raise
+
+
+def _told(app: Callable[[], object], program: str) -> None:
+    """Run it; what fails becomes a message and an exit code."""
+    try:
         try:
             app()
         finally:
@@ -175,6 +185,21 @@ def run(app: Callable[[], object], program: str) -> None:
             err=True,
         )
         sys.exit(CasError.exit_code)
+
+
+def _leave_group(code: object) -> None:
+    """End a rank of several at once, after its exit handlers.
+
+    The threads of a process group can outlive it, and one that still runs while the interpreter
+    is taken down aborts the process: its exit code would be that of a crash.
+    """
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is None or int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        return
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 def _help_of(program: str) -> str:

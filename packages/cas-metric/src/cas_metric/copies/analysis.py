@@ -1,8 +1,7 @@
 """Generated images against the images that their generator was trained on (Appendix M).
 
-Every generated image is compared with every training image by three detectors: structural
-similarity, perceptual hash, and cosine distance in feature space. The result is one row a generated
-image, the pairs to look at, and the figures of Tables 17 and 18 for every method.
+Detectors: structural similarity, perceptual hash, cosine distance in feature space, and alignment.
+The result is one row a generated image, the pairs to look at, and Tables 17 and 18 by method.
 """
 
 from __future__ import annotations
