@@ -92,6 +92,28 @@ def build_clip_base(directory: Path) -> Path:
     return directory
 
 
+def build_dinov2_small(directory: Path) -> Path:
+    """DINOv2 small at 224 pixels, patches of 16, with random weights; whole images, no crop."""
+    import torch
+    from tests.support.tiny_models import build_dinov2
+    from transformers import BitImageProcessorPil, Dinov2Config, Dinov2Model
+
+    build_dinov2(directory, image_size=224)
+    config = Dinov2Config(
+        hidden_size=384, num_attention_heads=6, image_size=224, patch_size=16, num_hidden_layers=12
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        Dinov2Model(config).save_pretrained(directory)
+    BitImageProcessorPil(
+        size={"shortest_edge": 224},
+        crop_size={"height": 224, "width": 224},
+        image_mean=[0.485, 0.456, 0.406],
+        image_std=[0.229, 0.224, 0.225],
+    ).save_pretrained(directory)
+    return directory
+
+
 def bytecode(directory: Path) -> dict[str, str]:
     """Environment in which Python keeps compiled modules, below ``directory``.
 
