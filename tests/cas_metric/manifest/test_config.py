@@ -95,7 +95,7 @@ def test_an_unwritable_folder_is_named(tmp_path):
         read_manifest(Path(tmp_path / "file"))
 
 
-@pytest.mark.parametrize("key", ["root", "train", "probe"])
+@pytest.mark.parametrize("key", ["root", "train", "probe", "domain"])
 def test_a_url_in_a_configuration_is_not_opened_offline(tmp_path, key):
     for name in ("a", "a/b"):  # of a folder, and of a manifest below one
         (tmp_path / name).mkdir()
@@ -116,7 +116,7 @@ def test_a_url_in_a_configuration_is_not_opened_offline(tmp_path, key):
     ],
 )
 def test_a_configuration_names_no_url_that_a_table_may_not_name(tmp_path, url, said):
-    for key in ("root", "train"):
+    for key in ("root", "train", "domain"):
         (tmp_path / "cas.yaml").write_text(f"{key}: {url}\n")
         with pytest.raises(InputError, match=rf"cas\.yaml: .*{said}") as caught:
             read_folder_config(tmp_path)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 import pytest
 
 from cas_metric.errors import InputError
-from cas_metric.files import told_words
+from cas_metric.files import require_local, told_words
 from cas_metric.stores import remote, urls
 
 
@@ -37,6 +38,9 @@ def test_prose_loses_secrets_with_odd_signs() -> None:
     for text, clean in {
         "503 of https://me:p@ss@host/a.png, later": "503 of https://host/a.png, later",
         "of https://me:wo'rd@host/a": "of https://host/a",
+        "of https://me:pa/ss@host/a.png.": "of https://host/a.png.",
+        "of https://me:pa?ss@host/a.png?sig=1, later": "of https://host/a.png, later",
+        "'https://host:8080/a@2x.png' is none": "'https://host:8080/a@2x.png' is none",
         "of 'https://host/a?b='secret'&c=other'": "of 'https://host/a'",
     }.items():
         assert urls.scrubbed(text) == clean
@@ -76,3 +80,9 @@ def test_what_no_second_try_mends_is_tried_once(
         remote.retried(request)
     assert len(tries) == 1
     assert urls.is_transient(ConnectionResetError(errno.ECONNRESET, "reset"))
+
+
+def test_where_results_do_not_go_is_told_without_secrets() -> None:
+    with pytest.raises(InputError, match=r"^https://host/out: results") as caught:
+        require_local(Path("https://me:word@host/out"))
+    assert "word" not in str(caught.value)

@@ -83,9 +83,10 @@ def require_local(path: Path) -> Path:
         InputError: It is a URL.
     """
     if _URL.match(path.as_posix()) and not path.exists():
-        url = path.as_posix().replace(":/", "://", 1)
+        from cas_metric.stores.urls import shown, url_of
+
         raise InputError(
-            f"{url}: results are written to a local folder only",
+            f"{shown(url_of(path.as_posix()))}: results are written to a local folder only",
             fix="name a folder of this machine, and copy it from there",
         )
     return path

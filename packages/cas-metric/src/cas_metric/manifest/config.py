@@ -101,6 +101,8 @@ def read_folder_config(folder: str | Path, *, offline: bool = False) -> FolderCo
     except ValidationError as error:
         raise _explain(error, document) from error
     try:
+        if config.domain and ":/" in config.domain:
+            place(config.domain, offline=offline, foreign=True)
         return _map_paths(config, lambda value: _resolved(path.parent, value, offline))
     except InputError as error:
         raise InputError(f"{path}: {error.problem}", fix=error.fix) from error

@@ -7,13 +7,14 @@ import ipaddress
 import socket
 from typing import Any, Final
 
-#: Link-local addresses, and those of the metadata services that lie elsewhere (Alibaba Cloud; AWS
-#: and Google Cloud by IPv6).
+#: Link-local addresses, and those of the metadata services that lie elsewhere (Alibaba Cloud,
+#: Oracle, Azure's wire server; AWS and Google Cloud by IPv6).
 _OWN: Final = tuple(
     ipaddress.ip_network(one)
     for one in (
         *("169.254.0.0/16", "fe80::/10"),
-        *("100.100.100.200/32", "fd00:ec2::254/128", "fd20:ce::254/128"),
+        *("100.100.100.200/32", "192.0.0.192/32", "168.63.129.16/32"),
+        *("fd00:ec2::254/128", "fd20:ce::254/128"),
     )
 )
 _NAMES: Final = ("metadata", "metadata.google.internal", "metadata.goog", "instance-data")

@@ -32,10 +32,8 @@ PROTOCOLS: Final = {
 #: Seconds without an answer after which a request has failed.
 TIMEOUT: Final = 60
 _BEGINNING: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):/+")
-_ANY: Final = re.compile(
-    r"(?P<protocol>\b[A-Za-z][A-Za-z0-9+.\-]+:/{1,2})(?P<user>[^\s/?#<>]*@)?"
-    r"(?P<rest>[^\s?#'\"<>]*)(?P<secret>[?#][^\s<>]*)?"
-)
+_ANY: Final = re.compile(r"\b[A-Za-z][A-Za-z0-9+.\-]+:/{1,2}[^\s<>]*")
+_ENDINGS: Final = ",.;:)]'\""
 _LITERAL: Final = r"\[[0-9A-Fa-f:.]+(?:%[\w.~-]+)?\]"
 #: A host, perhaps with a port, at the beginning of what follows ``://``.
 _HOST: Final = re.compile(rf"(?:{_LITERAL}|[^/?#@:\[\]]*)(?::[0-9]{{0,5}})?(?=[/?#]|\Z)")
@@ -84,13 +82,12 @@ def scrubbed(text: str) -> str:
         >>> scrubbed("403 of https://me:word@host/a.png?X-Amz-Signature=1f, denied")
         '403 of https://host/a.png, denied'
     """
-    return _ANY.sub(lambda one: _without_secrets(one), text)
+    return _ANY.sub(_within_prose, text)
 
 
-def _without_secrets(match: re.Match[str]) -> str:
-    secret = match["secret"] or ""
-    ending = secret[len(secret.rstrip(",.;:)]'\"")) :]  # a sentence goes on behind the URL
-    return f"{match['protocol']}{match['rest']}{ending}"
+def _within_prose(match: re.Match[str]) -> str:
+    url = match[0].rstrip(_ENDINGS)  # a sentence goes on behind the URL
+    return shown(url) + match[0][len(url) :]
 
 
 def protocol_of(url: str) -> str:
