@@ -173,3 +173,9 @@ def test_every_listed_pack_is_valid():
     packs = list_domains()
     assert set(SHIPPED) <= {pack.name for pack in packs}
     assert [pack.problem for pack in packs if pack.origin == "shipped" and pack.problem] == []
+
+
+def test_a_pack_on_the_network_is_not_read_offline() -> None:
+    pytest.importorskip("aiohttp")
+    with pytest.raises(InputError, match="--offline uses none"):
+        load_domain("https://localhost:9/pack.yaml", offline=True)

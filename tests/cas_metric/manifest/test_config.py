@@ -93,3 +93,31 @@ def test_an_unwritable_folder_is_named(tmp_path):
         write_folder_config(tmp_path / "file", FolderConfig())
     with pytest.raises(InputError):
         read_manifest(Path(tmp_path / "file"))
+
+
+@pytest.mark.parametrize("key", ["root", "train", "probe", "domain"])
+def test_a_url_in_a_configuration_is_not_opened_offline(tmp_path, key):
+    for name in ("a", "a/b"):  # of a folder, and of a manifest below one
+        (tmp_path / name).mkdir()
+    (tmp_path / "a" / "b" / "metadata.csv").write_text("file_name,label\n1.png,x\n")
+    (tmp_path / "a" / "b" / "cas.yaml").write_text(f"{key}: https://localhost:9/set.tar\n")
+    for folder in (tmp_path / "a", tmp_path / "a" / "b", tmp_path / "a" / "b" / "metadata.csv"):
+        with pytest.raises(InputError, match=r"cas\.yaml: https://.* is on the network"):
+            read_manifest(folder, offline=True)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://169.254.169.254/latest", "own network"),
+        ("http://0xA9FEA9FE/set.tar", "own network"),
+        ("https://me:pa/ss@host/set", "no host"),
+        ("ftp://host/set", "not read from ftp://"),
+    ],
+)
+def test_a_configuration_names_no_url_that_a_table_may_not_name(tmp_path, url, said):
+    for key in ("root", "train", "domain"):
+        (tmp_path / "cas.yaml").write_text(f"{key}: {url}\n")
+        with pytest.raises(InputError, match=rf"cas\.yaml: .*{said}") as caught:
+            read_folder_config(tmp_path)
+        assert caught.value.fix

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from tests.support.containers import http_server
 from tests.support.runs import score_rows
 
 from cas_metric.errors import InputError, PreflightError
@@ -109,3 +110,18 @@ def test_drawn_cases_are_the_same_for_every_method(tmp_path):
     assert len(by_method["one"]) == 4
     assert "4 of 9 cases were drawn" in drawn.notes[-1]
     assert draw_cases(images, None, 0) is images
+
+
+def test_sources_on_the_network_are_told_without_secrets_and_not_read_offline(tmp_path):
+    pytest.importorskip("aiohttp")
+    for source in ("A=https://me:word@localhost:9/gen.tar", "https://localhost:9/gen"):
+        with pytest.raises(InputError, match="--offline uses none") as caught:
+            read_images([source], domain="chexpert", offline=True)
+        assert "word" not in str(caught.value)
+    (tmp_path / "gen").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "gen" / "1.png")
+    (tmp_path / "gen" / "metadata.csv").write_text("file_name,label\n1.png,Pneumonia\n")
+    with http_server(tmp_path) as url:
+        signed = f"A={url}/gen?sig=1"
+        found = read_images([signed], domain="chexpert")
+    assert found.inputs == {f"A={url}/gen": {"root": f"{url}/gen"}}

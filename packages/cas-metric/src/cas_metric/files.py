@@ -38,23 +38,24 @@ ELSEWHERE: Final = re.compile(
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+:/")
 
 
-def place(path: str | os.PathLike[str], *, offline: bool = False) -> Path:
+def place(path: str | os.PathLike[str], *, offline: bool = False, foreign: bool = False) -> Path:
     """The path; of what lies on a remote store, in an archive or in a table, its address.
 
     Args:
         path: As a user writes it; see :func:`cas_metric.stores.located`.
-        offline: Whether remote stores are refused.
+        offline: Whether remote stores are refused, also by an address that is open already.
+        foreign: Whether a file names it, and no person.
 
     Raises:
         InputError: A store that is not read, a damaged archive, or one on the network ``offline``.
         MissingDependency: The package for a remote store is not installed.
     """
-    if isinstance(path, Path) and not is_local(path):
+    if isinstance(path, Path) and not is_local(path) and not offline:
         return path
     if ELSEWHERE.search(os.fspath(path)):
         from cas_metric.stores import located
 
-        return located(path, offline=offline)
+        return located(path, offline=offline, foreign=foreign)
     return path if isinstance(path, Path) else Path(path)
 
 
@@ -67,9 +68,12 @@ def told_words(words: Sequence[str]) -> list[str]:
     """The words of a command without user names, passwords and query strings in its URLs."""
     if not any(":/" in word for word in words):
         return list(words)
-    from cas_metric.stores.urls import scrubbed
+    from cas_metric.stores.urls import shown
 
-    return [scrubbed(word) for word in words]
+    return [
+        re.sub(rf"{_URL.pattern}.*", lambda url: shown(url[0]), word, count=1, flags=re.S)
+        for word in words
+    ]
 
 
 def require_local(path: Path) -> Path:
@@ -79,9 +83,10 @@ def require_local(path: Path) -> Path:
         InputError: It is a URL.
     """
     if _URL.match(path.as_posix()) and not path.exists():
-        url = path.as_posix().replace(":/", "://", 1)
+        from cas_metric.stores.urls import shown, url_of
+
         raise InputError(
-            f"{url}: results are written to a local folder only",
+            f"{shown(url_of(path.as_posix()))}: results are written to a local folder only",
             fix="name a folder of this machine, and copy it from there",
         )
     return path

@@ -113,6 +113,7 @@ def audit(
             against=against,
             report=report,
             draw_seed=draw_seed,
+            out=out,
             progress=bar,
         )
-    finish(result, out, as_json=as_json)
+    finish(result, None, as_json=as_json)

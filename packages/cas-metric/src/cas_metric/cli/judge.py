@@ -96,6 +96,7 @@ def judge(
             draw_seed=draw_seed,
             cas=cas,
             resamples=resamples,
+            out=out,
             progress=bar,
         )
-    finish(result, out, as_json=as_json)
+    finish(result, None, as_json=as_json)

@@ -62,6 +62,7 @@ def leakage(
             ssim_size=ssim_size,
             geometry=geometry,
             num_workers=num_workers,
+            out=out,
             progress=bar,
         )
-    finish(result, out, as_json=as_json)
+    finish(result, None, as_json=as_json)

@@ -156,6 +156,7 @@ def memorization(
             batch_size=batch_size,
             num_workers=num_workers,
             cache=cache,
+            out=out,
             progress=bar,
         )
-    finish(result, out, as_json=as_json)
+    finish(result, None, as_json=as_json)

@@ -166,4 +166,4 @@ def utility(
             num_workers=num_workers,
             progress=bar,
         )
-    finish(result, out, as_json=as_json)
+    finish(result, None, as_json=as_json)

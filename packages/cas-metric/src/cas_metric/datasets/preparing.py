@@ -23,7 +23,12 @@ from cas_metric.datasets.paper_tables import ClassCount, count_classes
 from cas_metric.datasets.splits import few_shot
 from cas_metric.errors import InputError
 from cas_metric.images import sha256_file
-from cas_metric.manifest import FolderConfig, write_folder_config, write_manifest
+from cas_metric.manifest import (
+    FolderConfig,
+    read_folder_config,
+    write_folder_config,
+    write_manifest,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -149,7 +154,7 @@ def write(preparation: Preparation, out: Path) -> dict[str, Path]:
         What each file is to its path.
 
     Raises:
-        InputError: The folder cannot be written to.
+        InputError: The folder cannot be written to, or its ``cas.yaml`` is of something else.
     """
     import pandas as pd
 
@@ -157,6 +162,12 @@ def write(preparation: Preparation, out: Path) -> dict[str, Path]:
     folder, stem, suffix = (
         (out.parent, f"{out.stem}-", out.suffix.lower()) if named else (out, "", ".parquet")
     )
+    present = read_folder_config(folder)
+    if present is not None and present.provenance.get("dataset") != preparation.request.dataset:
+        raise InputError(
+            f"{folder}: holds a cas.yaml of something else, which would be replaced",
+            fix="give another --out",
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         paths = {

@@ -65,13 +65,14 @@ def user_directory() -> Path:
     return Path(config).expanduser() / "cas" / "domains"
 
 
-def load_domain(spec: str | Path) -> Domain:
+def load_domain(spec: str | Path, *, offline: bool = False) -> Domain:
     """Read a domain pack.
 
     Args:
         spec: Name of a shipped pack, of one in :func:`user_directory` or of one that a package
             offers by an entry point of the group ``cas_metric.domains``, or the path of a
             ``.yaml`` file.
+        offline: Whether URLs are refused.
 
     Raises:
         InputError: Unknown name, or a file that is no valid pack; names line and fix.
@@ -80,10 +81,10 @@ def load_domain(spec: str | Path) -> Domain:
         >>> load_domain("chexpert").checklist_items("cardiomegaly")[0]
         'Location: Central chest (Mediastinum/Heart)'
     """
-    return _read(find_pack(spec))
+    return _read(find_pack(spec, offline=offline))
 
 
-def find_pack(spec: str | Path) -> Path:
+def find_pack(spec: str | Path, *, offline: bool = False) -> Path:
     """File of the pack that ``spec`` means, whether or not it is valid.
 
     Raises:
@@ -91,7 +92,7 @@ def find_pack(spec: str | Path) -> Path:
     """
     text = str(spec)
     if isinstance(spec, Path) or text.endswith(_SUFFIXES) or os.sep in text:
-        path = place(text).expanduser()
+        path = place(text, offline=offline).expanduser()
         if not path.is_file():
             raise InputError(
                 f"the domain pack {path} does not exist",

@@ -15,7 +15,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -26,8 +26,9 @@ import pyarrow.parquet as pq
 
 from cas_metric.embedding.cache import EmbeddingCache
 from cas_metric.embedding.passes import Progress, embed_image_files
+from cas_metric.engine.states import States
 from cas_metric.errors import CasError, InputError
-from cas_metric.files import installed, write_bytes
+from cas_metric.files import installed, is_local, place, write_bytes
 from cas_metric.scoring.diagnosis import Judge
 from cas_metric.scoring.embeddings import ImageSet, embed_all_texts, too_many
 from cas_metric.scoring.inputs import Inputs
@@ -83,10 +84,18 @@ class Work:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """A group of generated images: its number, and their rows in the table of the inputs."""
+    """A group of generated images.
+
+    Attributes:
+        number: Of the group.
+        table: Their rows in the table of the inputs.
+        key: Of all that the scores depend on, where images lie elsewhere and only whoever hands the
+            part out asks how they are; else the worker looks.
+    """
 
     number: int
     table: pd.DataFrame
+    key: bytes = b""
 
     @property
     def name(self) -> str:
@@ -117,11 +126,11 @@ class Worker:
     def __call__(self, part: Part) -> Count:
         """Score a part and write its file."""
         work, table = self.work, part.table
-        key = _key(work, table)  # of the files as they are before they are read
+        key = part.key or _key(work, table, States())  # of the files before they are read
         inputs = replace(work.inputs, generated=table)
         texts = embed_all_texts(inputs, self.encoder, self.store)
         found = embed_image_files(
-            [Path(path) for path in table["path"]],
+            list(table["path"]),
             self.encoder,
             self.store,
             windows=[inputs.windows["generated"]] * len(table),
@@ -165,6 +174,7 @@ class Parted:
         progress: Told how many images of the missing parts are done.
         embedded: Contents that :meth:`run` embedded.
         cached: Contents that it found in the cache; those of parts that were there are in neither.
+        states: Of the images.
     """
 
     head: Scores
@@ -174,15 +184,18 @@ class Parted:
     progress: Progress | None = None
     embedded: int = 0
     cached: int = 0
+    states: States = field(default_factory=States)
 
     def missing(self, shard: tuple[int, int] = (1, 1)) -> list[Part]:
         """Parts of a share, ``k`` of ``n`` from 1, whose files are not there as they should be."""
         k, n = shard
-        return [
-            part
-            for part in self.parts[k - 1 :: n]
-            if _written_key(self.work.folder / part.name) != _key(self.work, part.table)
-        ]
+        found = []
+        for part in self.parts[k - 1 :: n]:
+            key = _key(self.work, part.table, self.states)
+            if _written_key(self.work.folder / part.name) != key:
+                here = all(map(is_local, part.table["path"]))
+                found.append(part if here else replace(part, key=key))
+        return found
 
     def run(self, executor: Executor, shard: tuple[int, int] = (1, 1)) -> None:
         """Score what is missing of a share.
@@ -302,7 +315,7 @@ def part_out(
         folder=folder.absolute() / FOLDER,
         digest=_digest(inputs, encoder, head),
     )
-    table = inputs.generated.assign(path=inputs.generated["path"].astype(str))
+    table = inputs.generated
     size = size or min(MOST, max(FEWEST, -(-len(table) // PARTS)))
     parts = tuple(
         Part(number, table.iloc[start : start + size].reset_index(drop=True))
@@ -348,17 +361,13 @@ def _digest(inputs: Inputs, encoder: Encoder, head: Scores) -> str:
     return hashlib.sha256(json.dumps(told, default=str).encode()).hexdigest()
 
 
-def _key(work: Work, table: pd.DataFrame) -> bytes:
-    """Of all that the rows of a part depend on; of the images size and time of change."""
+def _key(work: Work, table: pd.DataFrame, states: States) -> bytes:
+    """Of all that the rows of a part depend on; of the images their states."""
     whole = hashlib.sha256(work.digest.encode())
     for line in table.astype(str).to_numpy(dtype=object):
         whole.update(json.dumps(list(line), ensure_ascii=False).encode())
-    for path in table["path"]:
-        try:
-            status = Path(path).stat()
-            whole.update(f"{status.st_size} {status.st_mtime_ns}\n".encode())
-        except OSError:
-            whole.update(b"-\n")
+    for state in states.of([place(path) for path in table["path"]]):
+        whole.update(f"{state}\n".encode())
     return whole.hexdigest().encode()
 
 

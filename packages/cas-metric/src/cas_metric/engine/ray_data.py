@@ -1,7 +1,7 @@
 """Ray as the executor of parts: one actor an accelerator, or a processor, for as many as there are.
 
-Parts travel as Parquet, workers write theirs themselves. A worker that is lost is started again, by
-Ray, and its part is scored again; see
+Parts travel as Parquet, images by their names; workers write their parts themselves. A
+worker that is lost is started again, by Ray, and its part is scored again; see
 https://docs.ray.io/en/latest/data/api/doc/data.ActorPoolStrategy.html.
 """
 
@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from cas_metric.engine.parts import Count, Part, Worker
-from cas_metric.errors import CasError, MissingDependency
+from cas_metric.errors import CasError, InputError, MissingDependency
+from cas_metric.files import is_local
 
 if TYPE_CHECKING:
     from cas_metric.engine.parts import Work
@@ -31,7 +33,7 @@ class _Actor:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         table = pd.read_parquet(io.BytesIO(row["table"]))
-        return self.worker(Part(int(row["number"]), table))._asdict()
+        return self.worker(Part(int(row["number"]), table, row["key"]))._asdict()
 
 
 def on_ray(work: Work, parts: Sequence[Part]) -> Iterator[Count]:
@@ -57,7 +59,7 @@ def on_ray(work: Work, parts: Sequence[Part]) -> Iterator[Count]:
         context.enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.WARNING)
         items = [
-            {"number": part.number, "table": part.table.to_parquet(index=False)} for part in parts
+            {"number": part.number, "table": _packed(part.table), "key": part.key} for part in parts
         ]
         accelerated = ray.cluster_resources().get("GPU") and not work.device.startswith("cpu")
         pool = data.ActorPoolStrategy(min_size=1, max_size=len(parts))
@@ -75,6 +77,30 @@ def on_ray(work: Work, parts: Sequence[Part]) -> Iterator[Count]:
     finally:
         if own:
             ray.shutdown()
+
+
+def require_named(paths: Iterable[Path]) -> None:
+    """Refuse images that a worker would not find by their names.
+
+    Secrets and queries of URLs are in no name; they stay in the memory of this process.
+
+    Raises:
+        InputError: There is one.
+    """
+    for path in paths:
+        if not is_local(path) and not path.is_named:  # type: ignore[attr-defined]
+            raise InputError(
+                f"{path}: workers of --engine ray find an image by its name alone, and this one "
+                "takes more: a query, a user or the choice of a column",
+                fix="leave --engine ray out or say --engine parts; or name images by s3:// and "
+                "give the workers the credentials; or call the column 'image'",
+            )
+
+
+def _packed(table: pd.DataFrame) -> bytes:
+    require_named(table["path"])
+    content: bytes = table.assign(path=table["path"].astype(str)).to_parquet(index=False)
+    return content
 
 
 def _cause(error: BaseException) -> CasError:

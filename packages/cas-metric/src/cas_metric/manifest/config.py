@@ -74,12 +74,16 @@ class FolderConfig(BaseModel):
 PATHS: Final = ("train", "probe", "root")
 
 
-def read_folder_config(folder: str | Path) -> FolderConfig | None:
+def read_folder_config(folder: str | Path, *, offline: bool = False) -> FolderConfig | None:
     """Read the ``cas.yaml`` of a folder; None where there is none.
 
+    Args:
+        folder: Where it lies.
+        offline: Whether URLs in it are refused.
+
     Raises:
-        InputError: It is no YAML mapping, or has an unknown key or a value of the wrong type. The
-            message gives the line.
+        InputError: It is no YAML mapping, or has an unknown key or a value of the wrong type, with
+            the line; or it names a URL that may not be read.
 
     Examples:
         >>> import tempfile
@@ -96,7 +100,12 @@ def read_folder_config(folder: str | Path) -> FolderConfig | None:
         config = FolderConfig.model_validate(values)
     except ValidationError as error:
         raise _explain(error, document) from error
-    return _map_paths(config, lambda value: _resolved(path.parent, value))
+    try:
+        if config.domain and ":/" in config.domain:
+            place(config.domain, offline=offline, foreign=True)
+        return _map_paths(config, lambda value: _resolved(path.parent, value, offline))
+    except InputError as error:
+        raise InputError(f"{path}: {error.problem}", fix=error.fix) from error
 
 
 def write_folder_config(folder: str | Path, config: FolderConfig) -> Path:
@@ -121,15 +130,16 @@ def write_folder_config(folder: str | Path, config: FolderConfig) -> Path:
     return path
 
 
-def _resolved(folder: Path, value: Path) -> Path:
+def _resolved(folder: Path, value: Path, offline: bool) -> Path:
     """A path of a cas.yaml: a URL, or relative to its folder; an archive counts as its folder."""
-    elsewhere = place(value)
+    elsewhere = place(value, offline=offline, foreign=True)
     if not is_local(elsewhere):
         return elsewhere
     if is_local(folder):
         return (folder / value).resolve()
     start, mark, rest = str(folder).rpartition("://")
-    return place(start + mark + posixpath.normpath(posixpath.join(rest, value.as_posix())))
+    joined = start + mark + posixpath.normpath(posixpath.join(rest, value.as_posix()))
+    return place(joined, offline=offline, foreign=True)
 
 
 def _relative(value: Path, base: Path) -> Path:

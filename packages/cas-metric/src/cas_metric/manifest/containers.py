@@ -162,17 +162,18 @@ def _text(path: Path) -> str:
         raise InputError(f"{path}: {cause}", fix="correct it, or pack the archive again") from error
 
 
-def read_stored(path: Path, columns: Mapping[str, str]) -> Found | None:
+def read_stored(path: Path, columns: Mapping[str, str], offline: bool) -> Found | None:
     """Read an archive, or a table with images in it, as :func:`read_folder` reads a folder.
 
     None for a table without images, and for a folder that is only called like one.
     """
     if root := image_rows(path, columns):
-        config = read_folder_config(path.parent) if is_local(path) else None
+        config = read_folder_config(path.parent, offline=offline) if is_local(path) else None
         return Found(rows_as_table(root, columns), config, root=root)
     if is_local(path):
         return None
-    found, refused = read_folder(path, columns), getattr(path.store, "refused", [])  # type: ignore[attr-defined]
+    found = read_folder(path, columns, offline=offline)
+    refused = getattr(path.store, "refused", [])  # type: ignore[attr-defined]
     notes = [f"{path}: {line}" for line in refused[:SHOWN]]
     if more := len(refused) - len(notes):
         notes.append(f"{path}: {more} further members are not read")

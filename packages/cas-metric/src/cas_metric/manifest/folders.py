@@ -59,7 +59,7 @@ class Found:
         return [f"{folder}: {told}"]
 
 
-def read_folder(folder: Path, columns: Mapping[str, str]) -> Found:
+def read_folder(folder: Path, columns: Mapping[str, str], *, offline: bool = False) -> Found:
     """Read a folder by the first of these that it has.
 
     Its ``metadata`` table (any of :data:`TABLE_SUFFIXES`, in any case); a ``labels`` table that
@@ -70,11 +70,12 @@ def read_folder(folder: Path, columns: Mapping[str, str]) -> Found:
     Args:
         folder: An existing folder.
         columns: The tables' column names to those of a manifest, where they differ.
+        offline: Whether URLs in a cas.yaml are refused.
 
     Raises:
         InputError: Two tables, an unclear layout, or no images.
     """
-    config = read_folder_config(folder)
+    config = read_folder_config(folder, offline=offline)
     named = _tables(folder, "metadata")
     if len(named) > 1:
         both = " and ".join(table.name for table in named)
@@ -87,10 +88,10 @@ def read_folder(folder: Path, columns: Mapping[str, str]) -> Found:
         return _by_table(folder, labels[0], columns, config, (note,))
     parts = _manifests_below(folder)
     if parts:
-        return _collection(folder, parts, columns, config)
+        return _collection(folder, parts, columns, config, offline)
     if not is_local(folder) and (beside := _by_sidecars(folder, columns, config)):
         return beside
-    return _by_images(folder, columns, config)
+    return _by_images(folder, columns, config, offline)
 
 
 def _by_sidecars(
@@ -156,7 +157,11 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def _collection(
-    folder: Path, tables: list[Path], columns: Mapping[str, str], config: FolderConfig | None
+    folder: Path,
+    tables: list[Path],
+    columns: Mapping[str, str],
+    config: FolderConfig | None,
+    offline: bool,
 ) -> Found:
     """Several manifests as one: the folders name what the rows leave open."""
     places: list[str] = []
@@ -184,7 +189,7 @@ def _collection(
         f"{folder}: {len(seen)} manifests below it are read as one; the folders name method and "
         f"seed ({listed}{more})"
     ]
-    common, told = _common_config(folder, sorted(seen), config)
+    common, told = _common_config(folder, sorted(seen), config, offline)
     return _listed(folder, merged, common, (*notes, *told))
 
 
@@ -228,7 +233,7 @@ def _placed(row: dict[str, str], part: Path, method: str, seed: str) -> dict[str
 
 
 def _common_config(
-    folder: Path, parts: Iterable[Path], config: FolderConfig | None
+    folder: Path, parts: Iterable[Path], config: FolderConfig | None, offline: bool
 ) -> tuple[FolderConfig | None, list[str]]:
     """The collection's own cas.yaml, else what those of its manifests agree on.
 
@@ -236,7 +241,7 @@ def _common_config(
         InputError: One moves the images elsewhere or shows them by another window: they cannot be
             read as one then.
     """
-    own = [read_folder_config(folder / part) or FolderConfig() for part in parts]
+    own = [read_folder_config(folder / part, offline=offline) or FolderConfig() for part in parts]
     base = config or own[0]
     for part, other in zip(parts, own, strict=True):
         if other.root is not None or other.window not in (None, base.window):
@@ -264,10 +269,12 @@ def _common_config(
 # -- images alone ---------------------------------------------------------------------------------
 
 
-def _by_images(folder: Path, columns: Mapping[str, str], config: FolderConfig | None) -> Found:
+def _by_images(
+    folder: Path, columns: Mapping[str, str], config: FolderConfig | None, offline: bool
+) -> Found:
     images, others = _contents(folder)
-    if not images and (shards := _by_shards(folder, others, columns, config)):
-        return shards
+    if not images and (shards := _by_shards(folder, others, columns, offline)):
+        return replace(shards, config=shards.config or config)
     unread = [p for p in others if p.name.lower() not in SILENT]
     notes = _not_read(folder, unread)
     if not images:
@@ -312,7 +319,7 @@ def _by_images(folder: Path, columns: Mapping[str, str], config: FolderConfig | 
 
 
 def _by_shards(
-    folder: Path, others: list[Path], columns: Mapping[str, str], config: FolderConfig | None
+    folder: Path, others: list[Path], columns: Mapping[str, str], offline: bool
 ) -> Found | None:
     """The archives or tables in a folder as one; None where it has none, or they hold no images."""
     if not any(ELSEWHERE.search(one.name) for one in others):
@@ -320,8 +327,7 @@ def _by_shards(
     from cas_metric.manifest.containers import read_stored, shards_below
 
     root = shards_below(folder, others)
-    found = read_stored(root, columns) if root is not None else None
-    return replace(found, config=found.config or config) if found else None
+    return read_stored(root, columns, offline) if root is not None else None
 
 
 def _below_seed(image: Path) -> tuple[str, str, Path] | None:

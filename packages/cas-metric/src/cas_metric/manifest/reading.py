@@ -90,7 +90,7 @@ def read_manifest(
     path = place(path, offline=offline)
     if not path.exists():
         raise InputError(f"{path}: no such file or folder", fix="check the path")
-    found = _found(path, columns or {})
+    found = _found(path, columns or {}, offline)
     folder = path if path.is_dir() else path.parent
     config = found.config
     manifest = manifest_of(
@@ -105,16 +105,16 @@ def read_manifest(
     return replace(manifest, notes=(*manifest.notes, *notes))
 
 
-def _found(path: Path, columns: Mapping[str, str]) -> Found:
+def _found(path: Path, columns: Mapping[str, str], offline: bool) -> Found:
     if ELSEWHERE.search(path.name):
         from cas_metric.manifest.containers import read_stored
 
-        if found := read_stored(path, columns):
+        if found := read_stored(path, columns, offline):
             return found
     if path.is_dir():
-        return read_folder(path, columns)
+        return read_folder(path, columns, offline=offline)
     table = renamed(read_table(path), columns, COLUMNS)
-    return Found(table, read_folder_config(path.parent))
+    return Found(table, read_folder_config(path.parent, offline=offline))
 
 
 def manifest_of(
@@ -136,9 +136,9 @@ def manifest_of(
     allowed = granted(allowed_roots)
     columns["image"], links = linked_images(table, columns["image"], offline)
     if any("://" in reference for reference in columns.get("reference", ())):
-        from cas_metric.stores.urls import scrubbed
+        from cas_metric.stores.urls import shown
 
-        columns["reference"] = [scrubbed(one) for one in columns["reference"]]
+        columns["reference"] = [shown(one) for one in columns["reference"]]
     _check_rows(table, columns, Inside(root, allowed) if allowed else None)
     rows, told = _build_rows(columns, root, len(table.places))
     extra, told_further = _extra(further)

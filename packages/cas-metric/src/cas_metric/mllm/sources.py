@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cas_metric.domains import Domain, load_domain
 from cas_metric.errors import InputError, PreflightError
-from cas_metric.files import place
+from cas_metric.files import place, told_words
 from cas_metric.manifest import Manifest, read_folder_config, read_manifest
 from cas_metric.manifest.rows import granted
 from cas_metric.scoring.inputs import select
@@ -62,7 +62,11 @@ class Images:
 
 
 def read_images(
-    sources: Sequence[str], *, domain: str | None = None, seed: int | None = None
+    sources: Sequence[str],
+    *,
+    domain: str | None = None,
+    seed: int | None = None,
+    offline: bool = False,
 ) -> Images:
     """Read the images of all sources.
 
@@ -70,6 +74,7 @@ def read_images(
         sources: ``PATH`` or ``NAME=PATH`` each: a run, a manifest or a folder.
         domain: Domain pack; by default the one that every source names.
         seed: Take only images of this generation seed.
+        offline: Whether sources on the network are refused.
 
     Raises:
         InputError: A source cannot be read, or no domain is known.
@@ -82,13 +87,13 @@ def read_images(
     named: list[tuple[str, str]] = []
     notes: list[str] = []
     for source in sources:
-        name, path = split_source(source)
-        manifest, origin = _read(path, name, seed)
+        name, path = split_source(source, offline=offline)
+        manifest, origin = _read(path, name, seed, offline)
         tables.append(_table(manifest))
-        roots[source] = str(manifest.root)
+        roots[told_words([source])[0]] = str(manifest.root)
         notes += manifest.notes
         named.append((source, origin))
-    pack = load_domain(domain or _agreed_domain(named))
+    pack = load_domain(domain or _agreed_domain(named), offline=offline)
     table = pd.concat(tables, ignore_index=True)
     problems = [*_label_problems(table, pack), *_repeated(table)]
     if problems:
@@ -102,7 +107,7 @@ def read_images(
     return Images(table, pack, roots, tuple(notes))
 
 
-def split_source(source: str) -> tuple[str | None, Path]:
+def split_source(source: str, *, offline: bool = False) -> tuple[str | None, Path]:
     """``NAME=PATH`` as name and path; a path that exists may hold an equals sign itself.
 
     Raises:
@@ -110,10 +115,10 @@ def split_source(source: str) -> tuple[str | None, Path]:
     """
     name, equals, path = source.partition("=")
     if not equals or "://" in name or Path(source).exists():
-        return None, place(source)
+        return None, place(source, offline=offline)
     if not name.strip() or not path:
         raise InputError(f"{source!r} names no method or no path", fix="write METHOD=PATH")
-    return name.strip(), place(path)
+    return name.strip(), place(path, offline=offline)
 
 
 def draw_cases(images: Images, count: int | None, seed: int) -> Images:
@@ -148,15 +153,17 @@ def drawn_cases(cases: Iterable[str], count: int | None, seed: int) -> set[str]:
     return set(np.random.default_rng(seed).choice(known, count, replace=False).tolist())
 
 
-def _read(path: Path, name: str | None, seed: int | None) -> tuple[Manifest, str]:
+def _read(path: Path, name: str | None, seed: int | None, offline: bool) -> tuple[Manifest, str]:
     """The manifest of a source, with its scores, and the domain that the source names."""
     if (path / "summary.json").is_file():
-        return _read_scored(path, name, seed)
-    manifest = read_manifest(path)
+        return _read_scored(path, name, seed, offline)
+    manifest = read_manifest(path, offline=offline)
     return _chosen(manifest, name, seed), (manifest.config and manifest.config.domain) or ""
 
 
-def _read_scored(path: Path, name: str | None, seed: int | None) -> tuple[Manifest, str]:
+def _read_scored(
+    path: Path, name: str | None, seed: int | None, offline: bool
+) -> tuple[Manifest, str]:
     """A run: its rows as a manifest below the folder that its summary names."""
     from cas_metric.runs.folder import read_run
 
@@ -176,8 +183,9 @@ def _read_scored(path: Path, name: str | None, seed: int | None) -> tuple[Manife
 
         placed = pd.read_parquet(path / _CALIBRATED, columns=["method", "seed", "id", "alignment"])
         rows = rows.merge(placed, on=["method", "seed", "id"], how="left")
-    config = read_folder_config(root) if place(root).is_dir() else None
-    manifest = Manifest(place(root), rows, config=config, allowed_roots=granted(()))
+    folder = place(root, offline=offline)
+    config = read_folder_config(folder, offline=offline) if folder.is_dir() else None
+    manifest = Manifest(folder, rows, config=config, allowed_roots=granted(()))
     return _chosen(manifest, name, seed), str(run.summary.get("domain") or "")
 
 

@@ -69,38 +69,115 @@ class Origin:
     """What a run is made from, by which a later run is known as the same one.
 
     Attributes:
-        generated: Absolute path of the generated images' folder or table; empty for a frame.
-        real: The same of the real ones.
-        choice: Method, seed and encoder that were asked for, where the arguments name any.
+        told: What a later run must agree on: the verb, unless it is ``score``; absolute paths of
+            the sets of images, empty for a frame; and what was chosen, such as a method.
         files: Every file that was read as a table, configuration or probe.
     """
 
-    generated: str
-    real: str
-    choice: Mapping[str, str]
+    told: Mapping[str, str]
     files: tuple[Path, ...] = ()
 
     @classmethod
     def of(cls, generated: Any, real: Any, *, files: Iterable[Any] = (), **choice: Any) -> Origin:
         """The origin of a run over these arguments of :func:`cas_metric.score`."""
-        one, other = _absolute(generated), _absolute(real)
-        given = (one, other, *(_absolute(file) for file in files))
-        chosen = {name: str(value) for name, value in choice.items() if value is not None}
-        return cls(one, other, chosen, tuple(Path(p) for p in given if p and Path(p).is_file()))
+        sets = {"generated": generated, "real": real}
+        return cls._of({}, sets, files, choice)
+
+    @classmethod
+    def of_verb(cls, verb: str, sets: Mapping[str, Any], **choice: Any) -> Origin:
+        """The origin of the result of another verb.
+
+        Args:
+            verb: Its name.
+            sets: Argument to the images, or list of them, that it was given; None leaves one out.
+            choice: What else was asked for; None leaves it out.
+        """
+        return cls._of({"verb": verb}, sets, (), choice)
+
+    @classmethod
+    def _of(
+        cls,
+        head: Mapping[str, str],
+        sets: Mapping[str, Any],
+        files: Iterable[Any],
+        choice: Mapping[str, Any],
+    ) -> Origin:
+        listed = {
+            name: [_absolute(one) for one in (given if isinstance(given, list) else [given])]
+            for name, given in sets.items()
+            if given is not None
+        }
+        places = [one for many in listed.values() for one in many]
+        read = (*places, *(_absolute(file) for file in files))
+        told = {
+            **head,
+            **{name: ", ".join(many) for name, many in listed.items()},
+            **{name: str(value) for name, value in choice.items() if value is not None},
+        }
+        return cls(told, tuple(Path(p) for p in read if p and Path(p).is_file()))
 
     def as_dict(self) -> dict[str, Any]:
         """For ``summary.json``."""
-        return {"generated": self.generated, "real": self.real, **self.choice}
+        return dict(self.told)
 
 
 def own_folder(parent: Path, origin: Origin) -> Path:
     """A folder below ``parent`` called after the images; another name where another run has it."""
-    name = _name_of(Path(origin.generated)) if origin.generated else "run"
-    number, folder = 1, parent / name
-    while _origin_of(folder) not in (None, origin.as_dict()):
+    generated = origin.told.get("generated")
+    return free_folder(parent / (_name_of(Path(generated)) if generated else "run"), origin)
+
+
+def free_folder(folder: Path, origin: Origin) -> Path:
+    """The folder; another name, with a number, where another result has it."""
+    number, free = 1, folder
+    while _is_another(origin_of(free / SUMMARY), origin.told):
         number += 1
-        folder = parent / f"{name}-{number}"
-    return folder
+        free = folder.with_name(f"{folder.name}-{number}")
+    return free
+
+
+def require_own(
+    marker: Path, origin: Mapping[str, str], files: Iterable[str] = (), verb: str = ""
+) -> None:
+    """Refuse to replace what another run or verb, or a person, put into a folder.
+
+    Args:
+        marker: The file that completes a result and says what it was made from.
+        origin: What the new one is made from.
+        files: Names of the other files that it would replace.
+        verb: Whose result the marker is by its name alone, where it does not say.
+
+    Raises:
+        InputError: The folder holds another result, or one of the files without a marker.
+    """
+    folder = marker.parent
+    earlier = origin_of(marker, verb)
+    if earlier is not None and _is_another(earlier, origin):
+        told = ", ".join(f"{name} {value}" for name, value in earlier.items())
+        raise InputError(
+            f"{folder} holds another {'result' if 'verb' in earlier else 'run'} ({told})",
+            fix="choose another --out, or delete it first",
+        )
+    foreign = [name for name in files if earlier is None and (folder / name).exists()]
+    if foreign:
+        raise InputError(
+            f"{folder} holds {', '.join(foreign)}, which no earlier result there vouches for",
+            fix="choose another --out, or delete it first",
+        )
+
+
+def result_folder(out: str | Path | None, default: Path, origin: Origin) -> Path:
+    """Where the result of a verb goes, before anything is computed.
+
+    Args:
+        out: What was asked for.
+        default: Where nothing was; it takes another name where another result lies there.
+        origin: What the result is made from.
+
+    Raises:
+        InputError: As :func:`claim`.
+    """
+    return claim(out if out is not None else free_folder(default, origin), origin)
 
 
 def claim(out: str | Path, origin: Origin) -> Path:
@@ -111,13 +188,7 @@ def claim(out: str | Path, origin: Origin) -> Path:
             given as an input.
     """
     folder = require_local(Path(out))
-    earlier = _origin_of(folder)
-    if earlier not in (None, origin.as_dict()):
-        told = ", ".join(f"{name} {value}" for name, value in earlier.items())
-        raise InputError(
-            f"{folder} holds another {'result' if 'verb' in earlier else 'run'} ({told})",
-            fix="choose another --out, or delete it first",
-        )
+    require_own(folder / SUMMARY, origin.told)
     written = {(folder / name).resolve() for name in FILES if name != PROBE}
     for path in origin.files:
         if path.resolve() in written:
@@ -245,14 +316,30 @@ def _read_rows(path: Path, columns: Sequence[str] = COLUMNS) -> pd.DataFrame | N
     return rows
 
 
-def _origin_of(folder: Path) -> dict[str, Any] | None:
-    """What the result in a folder was made from; None where there is none, or it does not say."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-        if "kind" in summary:  # of a verb that is no run
-            return {"verb": summary["kind"]}
-        return dict(summary["provenance"]["origin"])
+def origin_of(marker: Path, verb: str = "") -> dict[str, Any] | None:
+    """What a result was made from, by its JSON; None where there is none, or it does not say."""
+    with suppress(OSError, ValueError):
+        return made_from(json.loads(marker.read_text(encoding="utf-8")), verb)
     return None
+
+
+def made_from(summary: Any, verb: str = "") -> dict[str, Any] | None:
+    """What a summary says that it was made from.
+
+    Args:
+        summary: Of any verb.
+        verb: Whose it is, where it does not say.
+    """
+    with suppress(KeyError, TypeError, ValueError):
+        return dict(summary["provenance"]["origin"])
+    verb = summary.get("kind", verb) if isinstance(summary, Mapping) else verb
+    return {"verb": verb} if verb else None
+
+
+def _is_another(earlier: Mapping[str, Any] | None, origin: Mapping[str, Any]) -> bool:
+    if earlier is None or earlier == origin:
+        return False
+    return earlier != {"verb": origin.get("verb")}  # an older one of this verb tells no more
 
 
 def _absolute(source: Any) -> str:

@@ -67,9 +67,12 @@ class Run:
         ``keep``.
 
         Raises:
+            InputError: It holds another run, or the result of another verb.
             CasError: The folder cannot be written to.
         """
-        from cas_metric.runs.folder import write_run
+        from cas_metric.runs.folder import SUMMARY, made_from, require_own, write_run
+
+        require_own(Path(folder) / SUMMARY, made_from(self.summary) or {})
 
         return write_run(
             folder, self.rows, self.summary, real=self.real, floor=self.floor, probe=self.probe,

@@ -120,6 +120,18 @@ class Address(_Path):
             (stat.S_IFREG | 0o444, 0, 0, 1, 0, 0, size, 0, 0, 0), {"st_mtime_ns": 0}
         )
 
+    @property
+    def holder(self) -> Path:
+        """The file that it is in: an archive or a table, here or remote; else itself."""
+        return self.store.holder(self.key)
+
+    @property
+    def is_named(self) -> bool:
+        """Whether its name leads there in another process: nothing secret, no query was needed."""
+        place = self.holder
+        outer = place.store.is_named(place.key) if isinstance(place, Address) else True
+        return outer and self.store.is_named(self.key)
+
     # -- reading ----------------------------------------------------------------------------------
 
     def open(self, mode: str = "r", *_: Any, encoding: str | None = None, **__: Any) -> Any:

@@ -50,6 +50,10 @@ class _Archive(Store):
 
         return archive, (self.place,)
 
+    def holder(self, name: str) -> Path:
+        """The archive."""
+        return self.place
+
     @abstractmethod
     def _index(self) -> list[tuple[str, Any]]:
         """Every member's name as it is written, and what it takes to open it."""
@@ -230,6 +234,10 @@ class Shards(Store):
         return [
             f"{one.root}: {line}" for one in self._archives for line in getattr(one, "refused", ())
         ]
+
+    def holder(self, name: str) -> Path:
+        """The archive that has it; of the root, the first."""
+        return self._archives[self._home.get(name, 0)].holder(name)
 
     @cached_property
     def sizes(self) -> Mapping[str, int]:

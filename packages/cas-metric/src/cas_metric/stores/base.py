@@ -63,6 +63,16 @@ class Store(ABC):
         """Where a content lies among the others: near ones are best read one after another."""
         return self._order.get(name, 0)
 
+    def holder(self, name: str) -> Path:
+        """The file that a content is in, local or remote: an archive, a table, or just itself."""
+        from cas_metric.stores.address import Address
+
+        return Address(self, name)
+
+    def is_named(self, name: str) -> bool:
+        """Whether the address as it is shown leads there, in another process too."""
+        return True
+
     @cached_property
     def _order(self) -> dict[str, int]:
         return {name: row for row, name in enumerate(self.sizes)}

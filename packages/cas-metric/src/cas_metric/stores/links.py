@@ -3,25 +3,41 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
-from urllib.parse import urlsplit
+from typing import Any, BinaryIO, Final
+from urllib.parse import parse_qsl, urlencode
 
-from cas_metric.errors import InputError, PreflightError
+from cas_metric.errors import PreflightError
 from cas_metric.stores.address import Address
 from cas_metric.stores.base import Store
-from cas_metric.stores.remote import fetched
-from cas_metric.stores.urls import protocol_of, require_online, scrubbed
+from cas_metric.stores.remote import fetched, marks_of
+from cas_metric.stores.urls import problem, require_online, shown
+
+#: Parts of a query that sign it, and do not choose what is answered.
+_SIGNING: Final = frozenset(
+    (
+        *("signature", "expires", "policy", "key-pair-id", "token", "access_token", "sig"),
+        *("awsaccesskeyid", "googleaccessid", "ossaccesskeyid"),
+    )
+)
+#: Those of Azure beside ``sig``.
+_AZURE: Final = frozenset(
+    (
+        *("sv", "ss", "srt", "sp", "se", "st", "spr", "sr", "sip"),
+        *("skoid", "sktid", "skt", "ske", "sks", "skv"),
+    )
+)
+#: Contents of this process by their names without a query: the first keeps the plain name.
+_CLAIMED: dict[str, str] = {}
 
 
 class Links(Store):
     """Files that each have a URL of their own, as in the column of a table.
 
     They are known by their URLs without user, password and query. Where two differ in nothing
-    else, a digest of the query tells them apart.
+    else but what does not sign them, a digest of it tells them apart.
 
     Args:
         urls: As written.
@@ -44,6 +60,18 @@ class Links(Store):
         """As :meth:`Folder.open`."""
         return fetched(self._urls[name])
 
+    def marks(self, name: str) -> dict[str, Any]:
+        """As :meth:`Folder.marks`."""
+        return marks_of(self._urls[name])
+
+    def holder(self, name: str) -> Path:
+        """The address of the file."""
+        return self.address(name)
+
+    def is_named(self, name: str) -> bool:
+        """Where the URL has no secret and no query."""
+        return self._urls[name] == name
+
     def address(self, name: str) -> Link:
         """The address of one of the files."""
         return Link(self, name)
@@ -59,8 +87,12 @@ class Link(Address):
         return Link, (self.store, self.key)
 
 
-def shown_names(urls: Sequence[str]) -> list[str]:
+def shown_names(urls: Sequence[str], claimed: Mapping[str, str] | None = None) -> list[str]:
     """What each URL is called: without anything secret, and still told apart.
+
+    Args:
+        urls: As written.
+        claimed: Contents that have a plain name already; see :func:`_content`.
 
     Examples:
         >>> shown_names(["https://host/a.png?sig=1", "https://host/b.png"])
@@ -68,15 +100,27 @@ def shown_names(urls: Sequence[str]) -> list[str]:
     """
     by_name: dict[str, set[str]] = {}
     for url in urls:
-        by_name.setdefault(scrubbed(url), set()).add(url)
+        by_name.setdefault(shown(url), set()).add(_content(url))
 
     def name(url: str) -> str:
-        shown = scrubbed(url)
-        if len(by_name[shown]) == 1:
-            return shown
-        return f"{shown}#{hashlib.sha256(url.encode()).hexdigest()[:12]}"
+        plain, content = shown(url), _content(url)
+        if len(by_name[plain]) == 1 and (claimed or {}).get(plain, content) == content:
+            return plain
+        return f"{plain}#{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
     return [name(url) for url in urls]
+
+
+def _content(url: str) -> str:
+    """The URL without user and password, and without what signs it: the same file tomorrow."""
+    query = parse_qsl(url.partition("#")[0].partition("?")[2], keep_blank_values=True)
+    signing = _SIGNING | (_AZURE if any(name == "sig" for name, _ in query) else frozenset())
+    kept = [
+        (name, value)
+        for name, value in query
+        if name.lower() not in signing and not name.lower().startswith(("x-amz-", "x-goog-"))
+    ]
+    return f"{shown(url)}?{urlencode(kept)}" if kept else shown(url)
 
 
 def addresses(
@@ -96,32 +140,20 @@ def addresses(
     """
     given = {row: image.strip() for row, image in enumerate(images) if "://" in image}
     problems = [
-        f"{table}, {places[row]}: {problem}"
-        for row, url in given.items()
-        if (problem := _problem(url))
+        f"{table}, {places[row]}: {why}" for row, url in given.items() if (why := problem(url))
     ]
     if problems:
         raise PreflightError(problems, fix="name images by https://, s3://, gs://, az:// or hf://")
     for url in given.values():
         require_online(url, offline)
-    names = dict(zip(given, shown_names(list(given.values())), strict=True))
+    urls = list(given.values())
+    names = dict(zip(given, shown_names(urls, _CLAIMED), strict=True))
+    for url, name in zip(urls, names.values(), strict=True):
+        if name == shown(url):
+            _CLAIMED[name] = _content(url)
     from cas_metric.stores.opening import once
 
     stored = {name: given[row] for row, name in names.items()}
     store = once(("links", tuple(stored.items())), lambda: Links(stored))
-    shown = [names.get(row, image) for row, image in enumerate(images)]
-    return shown, {name: store.address(name) for name in stored}
-
-
-def _problem(url: str) -> str:
-    """Why a table may not name a URL; empty if it may."""
-    try:
-        protocol_of(url)
-    except InputError as error:
-        return error.problem
-    host = urlsplit(url).hostname or ""
-    try:
-        is_own = ipaddress.ip_address(host).is_link_local
-    except ValueError:
-        is_own = host == "metadata.google.internal"
-    return f"{scrubbed(url)} is an address of the machine's own network" if is_own else ""
+    told = [names.get(row, image) for row, image in enumerate(images)]
+    return told, {name: store.address(name) for name in stored}

@@ -17,7 +17,7 @@ from cas_metric.stores.base import Store
 from cas_metric.stores.links import Links
 from cas_metric.stores.remote import Folder
 from cas_metric.stores.tables import TABLES, Rows, part_of
-from cas_metric.stores.urls import cause_of, require_online, scrubbed, url_of
+from cas_metric.stores.urls import cause_of, problem, require_online, url_of
 
 S = TypeVar("S", bound=Store)
 
@@ -34,7 +34,7 @@ _OPEN: dict[object, Store] = {}
 _OPENING = threading.RLock()
 
 
-def located(path: str | os.PathLike[str], *, offline: bool = False) -> Path:
+def located(path: str | os.PathLike[str], *, offline: bool = False, foreign: bool = False) -> Path:
     """The path itself, or the address of what it names on a store, in an archive or in a table.
 
     A URL names a folder or file on a remote store. A path that goes on behind the name of an
@@ -44,6 +44,8 @@ def located(path: str | os.PathLike[str], *, offline: bool = False) -> Path:
     Args:
         path: As a user writes it, or as an :class:`~cas_metric.stores.address.Address` prints.
         offline: Whether remote stores are refused.
+        foreign: Whether a file names it, and no person: hosts of the machine's own network are
+            refused before anything is asked.
 
     Raises:
         InputError: A protocol that is not read, a compressed tar, an archive that is damaged.
@@ -56,12 +58,16 @@ def located(path: str | os.PathLike[str], *, offline: bool = False) -> Path:
         'memory://bucket/gen/1.png'
     """
     if isinstance(path, Address):
+        if isinstance(path.holder, Address):
+            require_online(str(path.holder), offline)
         return path
     text = path.as_posix() if isinstance(path, Path) else os.fspath(path)
     url = url_of(text)
     if url.startswith(("file:", "local:")):
         return located("/" + url.partition("://")[2])
     if url and not Path(text).exists():
+        if foreign and (why := problem(url)):
+            raise InputError(why, fix="name another address")
         require_online(url, offline)
         return _remote(url)
     return _local(Path(text))
@@ -69,7 +75,7 @@ def located(path: str | os.PathLike[str], *, offline: bool = False) -> Path:
 
 def _remote(url: str) -> Path:
     """The address of a URL: of a folder, of a file in the folder around it, or of a content."""
-    if known := _known(scrubbed(url)):
+    if known := _known(url):
         return known
     plain, mark, query = url.partition("?")
     start, _, rest = plain.rstrip("/").partition("://")
@@ -85,13 +91,17 @@ def _remote(url: str) -> Path:
 def _folder(url: str) -> Folder:
     """A remote folder as it is now: what was listed before may have changed."""
     folder = Folder(url)
+    _OPEN.pop(("folder", url), None)  # the newest is found first
     _OPEN["folder", url] = folder
     return folder
 
 
 def _known(shown: str) -> Path | None:
-    """The address of one of the links, or of what lies below a folder, that are open already."""
-    for store in list(_OPEN.values()):
+    """The address of one of the links, or of what lies below a folder, that are open already.
+
+    Of several the last one opened: its signature is the newest.
+    """
+    for store in reversed(list(_OPEN.values())):
         if isinstance(store, Links) and store.has(shown):
             return store.address(shown)
         if isinstance(store, Folder) and store.listed and shown.startswith(f"{store.root}/"):
@@ -203,14 +213,13 @@ def rows(root: str, places: Sequence[Path], column: str | None = None) -> Rows:
 def once(key: object, make: Callable[[], S]) -> S:
     """The store that was opened by this key, or a new one."""
     with _OPENING:
-        if key not in _OPEN:
-            _OPEN[key] = make()
+        _OPEN[key] = _OPEN.pop(key) if key in _OPEN else make()
         return _OPEN[key]  # type: ignore[return-value]
 
 
 def _state(place: Path) -> tuple[str, object, object]:
     """A file as it is now; one that changes is another one."""
     if isinstance(place, Address) and isinstance(place.store, Folder):
-        return str(place), place.store.url, place.store.state(place.key)
+        return str(place), place.store.url, repr(place.store.marks(place.key))
     status = place.stat()
     return str(place), status.st_size, status.st_mtime_ns

@@ -20,7 +20,7 @@ from cas_metric.stores.urls import (
     is_transient,
     joined,
     protocol_of,
-    scrubbed,
+    shown,
 )
 
 #: Seconds to wait before a request is tried again, for as many times.
@@ -30,6 +30,12 @@ _IN_MEMORY: Final = 8 << 20
 _CHUNK: Final = 1 << 20
 #: Endings of files that a folder may have or not have beside its images.
 _BESIDE: Final = (".yaml", ".csv", ".tsv", ".json", ".jsonl", ".parquet")
+
+#: What the clients call the size of a file, and what changes with it.
+_MARKS: Final = (
+    *("size", "ETag", "etag", "LastModified", "last_modified", "Last-Modified", "mtime"),
+    *("created", "Content-MD5", "blob_id"),
+)
 
 T = TypeVar("T")
 
@@ -44,8 +50,9 @@ class Folder(Store):
     def __init__(self, url: str) -> None:
         self.protocol = protocol_of(url)
         self.url = url.rstrip("/")
-        self.root = scrubbed(self.url)
+        self.root = shown(self.url)
         self._listed = False
+        self._marks: dict[str, dict[str, Any]] = {}
 
     def __reduce__(self) -> Any:
         return Folder, (self.url,)
@@ -73,6 +80,7 @@ class Folder(Store):
             if name and told.get("type", "file") == "file":
                 size = told.get("size")
                 sizes[name] = -1 if size is None else int(size)
+                self._marks[name] = _marks(told)
         self._listed = True
         return sizes
 
@@ -113,21 +121,18 @@ class Folder(Store):
         except Exception:
             return False
 
-    def state(self, name: str) -> str:
-        """By this, a content that was replaced is known as another one.
+    def marks(self, name: str) -> dict[str, Any]:
+        """As listed, where that tells more than the size; else asked for.
 
         Raises:
             InputError: It cannot be asked for.
         """
-        try:
-            told = retried(lambda: file_system(self.protocol).info(self.url_of(name)))
-        except Exception as error:
-            raise InputError(
-                f"{self.root}/{name}: {cause_of(error)}",
-                fix="check the address and the credentials",
-            ) from error
-        marks = ("size", "ETag", "etag", "LastModified", "last_modified", "mtime", "created")
-        return repr([told.get(mark) for mark in marks])
+        listed = self._marks.get(name, {})
+        return listed if listed.keys() - {"size"} else marks_of(self.url_of(name))
+
+    def is_named(self, name: str) -> bool:
+        """Where the URL has no secret and no query."""
+        return self.url == self.root
 
     def order(self, name: str) -> int:
         """Objects have no place among each other."""
@@ -142,6 +147,24 @@ class Folder(Store):
         if safe_name(name) != name:
             raise OSError(errno.EACCES, "the name leads out of its folder")
         return fetched(self.url_of(name), self.size(name))
+
+
+def marks_of(url: str) -> dict[str, Any]:
+    """What a store says of a file: by this, one that was replaced is known as another one.
+
+    Raises:
+        InputError: It cannot be asked for.
+    """
+    try:
+        return _marks(retried(lambda: file_system(protocol_of(url)).info(url)))
+    except Exception as error:
+        raise InputError(
+            f"{shown(url)}: {cause_of(error)}", fix="check the address and the credentials"
+        ) from error
+
+
+def _marks(told: Mapping[str, Any]) -> dict[str, Any]:
+    return {mark: told[mark] for mark in _MARKS if told.get(mark) is not None}
 
 
 def retried(request: Callable[[], T]) -> T:

@@ -226,7 +226,7 @@ class Rows(Store):
     def open(self, name: str) -> BinaryIO:
         """The bytes in a row."""
         row = self._rows[name]
-        which = bisect.bisect_right(self._starts, row) - 1
+        which = self._which(row)
         value = self._parts[which].cell(row - self._starts[which], self.column)
         if _is_struct(value.type):
             value = value["bytes"]
@@ -234,6 +234,24 @@ class Rows(Store):
             raise ValueError(f"row {row + 1} holds no bytes")
         buffer = value.as_buffer() if hasattr(value, "as_buffer") else value.as_py()
         return io.BytesIO(buffer)
+
+    def _which(self, row: int) -> int:
+        return bisect.bisect_right(self._starts, row) - 1
+
+    def holder(self, name: str) -> Path:
+        """The file that has the row; of the root, the first."""
+        return self._parts[self._which(self._rows.get(name, 0))].place
+
+    def is_named(self, name: str) -> bool:
+        """Where nobody had to say which column holds the images."""
+        return self._is_plain
+
+    @cached_property
+    def _is_plain(self) -> bool:
+        try:
+            return _choose(self.root, image_columns(self.schema), None) == self.column
+        except InputError:
+            return False
 
     def cells(self) -> dict[str, list[Any]]:
         """The columns of text and numbers, classes by their names."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
+from urllib.parse import urlsplit
 
 from cas_metric.errors import InputError, MissingDependency
+from cas_metric.stores.hosts import client, is_own
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -29,10 +32,15 @@ PROTOCOLS: Final = {
 #: Seconds without an answer after which a request has failed.
 TIMEOUT: Final = 60
 _BEGINNING: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):/+")
-_ANY: Final = re.compile(
-    r"(?P<protocol>\b[A-Za-z][A-Za-z0-9+.\-]+:/{1,2})(?P<user>[^\s/@'\"]*@)?"
-    r"(?P<rest>[^\s?#'\"<>]*)(?P<secret>[?#][^\s'\"<>]*)?"
-)
+_ANY: Final = re.compile(r"\b[A-Za-z][A-Za-z0-9+.\-]+:/{1,2}[^\s<>]*")
+_ENDINGS: Final = ",.;:)]'\""
+_LITERAL: Final = r"\[[0-9A-Fa-f:.]+(?:%[\w.~-]+)?\]"
+#: A host, perhaps with a port, at the beginning of what follows ``://``.
+_HOST: Final = re.compile(rf"(?:{_LITERAL}|[^/?#@:\[\]]*)(?::[0-9]{{0,5}})?(?=[/?#]|\Z)")
+_HTTP: Final = re.compile(rf"https?://(?:[^/?#]*@)?{_HOST.pattern}", re.IGNORECASE)
+_IPV6: Final = re.compile(rf"{_LITERAL}(?=[:/?#]|\Z)")
+#: OSErrors of this machine, or of a file that is what it is.
+_FINAL: Final = (errno.EFBIG, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def url_of(text: str) -> str:
@@ -46,20 +54,40 @@ def url_of(text: str) -> str:
     return f"{match[1].lower()}://{text[match.end() :]}" if match else ""
 
 
+def shown(url: str) -> str:
+    """A URL by itself, without user name, password, query and fragment.
+
+    Whatever may be a password goes, also one whose signs should have been encoded: where no host
+    follows ``://``, all up to the last ``@`` before the query.
+
+    Examples:
+        >>> shown("https://me:pa/ss@host/a.png?sig=1"), shown("hf://datasets/me/set@main/a.png")
+        ('https://host/a.png', 'hf://datasets/me/set@main/a.png')
+    """
+    match = _BEGINNING.match(url)
+    if match is None:
+        return url
+    rest = url[match.end() :]
+    head = re.split("[?#]", rest, maxsplit=1)[0]
+    if not _HOST.match(rest):
+        named = (head if "@" in head else rest).rpartition("@")[2]
+        head = re.split("[?#]", named, maxsplit=1)[0]
+    return url[: match.end()] + head
+
+
 def scrubbed(text: str) -> str:
-    """The text without user names, passwords and query strings in the URLs that it names.
+    """Prose without user names, passwords and query strings in the URLs that it names.
 
     Examples:
         >>> scrubbed("403 of https://me:word@host/a.png?X-Amz-Signature=1f, denied")
         '403 of https://host/a.png, denied'
     """
-    return _ANY.sub(lambda one: _without_secrets(one), text)
+    return _ANY.sub(_within_prose, text)
 
 
-def _without_secrets(match: re.Match[str]) -> str:
-    secret = match["secret"] or ""
-    ending = secret[len(secret.rstrip(",.;:)]")) :]  # a sentence goes on behind the URL
-    return f"{match['protocol']}{match['rest']}{ending}"
+def _within_prose(match: re.Match[str]) -> str:
+    url = match[0].rstrip(_ENDINGS)  # a sentence goes on behind the URL
+    return shown(url) + match[0][len(url) :]
 
 
 def protocol_of(url: str) -> str:
@@ -71,15 +99,35 @@ def protocol_of(url: str) -> str:
     protocol = url.partition("://")[0].lower()
     if protocol not in PROTOCOLS:
         raise InputError(
-            f"{scrubbed(url)}: images are not read from {protocol}://",
+            f"{shown(url)}: images are not read from {protocol}://",
             fix=f"give a local path, or one of {', '.join(f'{p}://' for p in PROTOCOLS)}",
         )
-    if "::" in url:
+    if protocol in ("http", "https") and not _HTTP.match(url):
         raise InputError(
-            f"{scrubbed(url)}: chained URLs are not read",
+            f"{shown(url)}: what stands before the path is no host",
+            fix="write the signs / ? # @ : of a user name or password as %2F %3F %23 %40 %3A",
+        )
+    if "::" in _IPV6.sub("", url, count=1):
+        raise InputError(
+            f"{shown(url)}: chained URLs are not read",
             fix="name the archive itself; it is opened by its ending",
         )
     return protocol
+
+
+def problem(url: str) -> str:
+    """Why a file, such as a table or a cas.yaml, may not name a URL; empty if it may.
+
+    Where a name or redirect leads is seen when it is followed: :mod:`cas_metric.stores.hosts`.
+    """
+    try:
+        protocol_of(url)
+        host = urlsplit(url).hostname or ""
+    except InputError as error:
+        return error.problem
+    except ValueError:
+        return f"{shown(url)} is no URL"
+    return f"{shown(url)} is an address of the machine's own network" if is_own(host) else ""
 
 
 def require_online(url: str, offline: bool) -> None:
@@ -90,7 +138,7 @@ def require_online(url: str, offline: bool) -> None:
     """
     if offline and protocol_of(url) != "memory":
         raise InputError(
-            f"{scrubbed(url)} is on the network, and --offline uses none",
+            f"{shown(url)} is on the network, and --offline uses none",
             fix="copy the images to this machine, or leave --offline out",
         )
 
@@ -122,7 +170,7 @@ def _settings(protocol: str) -> dict[str, Any]:
         import aiohttp
 
         limit = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT, sock_read=TIMEOUT)
-        return {"client_kwargs": {"timeout": limit, "trust_env": True}}
+        return {"client_kwargs": {"timeout": limit, "trust_env": True}, "get_client": client}
     if protocol in ("s3", "s3a"):
         limits = {"connect_timeout": TIMEOUT, "read_timeout": TIMEOUT}
         return {"config_kwargs": limits, "use_listings_cache": False}
@@ -158,6 +206,8 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(status, int):
         return status in (408, 429) or status >= 500
     final = (FileNotFoundError, PermissionError, IsADirectoryError, ValueError)
+    if isinstance(error, OSError) and error.errno in _FINAL:
+        return False
     transient = isinstance(error, OSError | TimeoutError) or type(error).__module__.startswith(
         ("aiohttp", "botocore", "aiobotocore", "httpx", "httpcore")
     )
@@ -168,7 +218,7 @@ def joined(url: str, name: str) -> str:
     """The URL of a file below that of a folder."""
     if not url.startswith(("http://", "https://")):
         return f"{url.rstrip('/')}/{name}" if name else url
-    from urllib.parse import quote, urlsplit, urlunsplit
+    from urllib.parse import quote, urlunsplit
 
     parts = urlsplit(url)  # what signs a folder signs what is in it
     path = f"{parts.path.rstrip('/')}/{quote(name)}" if name else parts.path

@@ -12,6 +12,7 @@ from cas_metric.errors import InputError
 from cas_metric.files import write_bytes
 from cas_metric.mllm.asking import Asked, Asking, put_questions
 from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE, RESAMPLES
+from cas_metric.runs.folder import result_folder
 from cas_metric.runs.provenance import provenance
 from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, number, p_value, percent
 from cas_metric.verbs.audit_graded import (
@@ -21,7 +22,7 @@ from cas_metric.verbs.audit_graded import (
     read_verdicts,
 )
 from cas_metric.verbs.audit_report import audit_reports, refuse_with_reports
-from cas_metric.verbs.inputs import path_name
+from cas_metric.verbs.inputs import made_of, path_name
 from cas_metric.verbs.progress import Progress, counting
 from cas_metric.verbs.result import FolderResult
 
@@ -47,6 +48,7 @@ def audit(
     against: str | Path | None = None,
     report: bool = False,
     draw_seed: int = BOOTSTRAP_SEED,
+    out: str | Path | None = None,
     progress: Progress | None = None,
 ) -> FolderResult:
     """Have a multimodal language model judge every checklist item of every image.
@@ -65,6 +67,8 @@ def audit(
             report says against the label: see
             :func:`cas_metric.verbs.audit_report.audit_reports`.
         draw_seed: Seed of the drawn cases and of the other classes.
+        out: Where it is to be saved: refused before anything is computed, if another result lies
+            there.
         progress: Told after every answer.
 
     Returns:
@@ -94,10 +98,15 @@ def audit(
     if report:
         refuse_with_reports(control=control, graded=graded, against=against)
     verdicts = None if against is None else read_verdicts(Path(against))
-    images = draw_cases(read_images(sources, domain=domain, seed=seed), cases, draw_seed)
     asking = mllm if isinstance(mllm, Asking) else Asking(mllm)
+    every_image = read_images(sources, domain=domain, seed=seed, offline=asking.offline)
+    images = draw_cases(every_image, cases, draw_seed)
+    kind = "audit by reports" if report else "audit"
+    origin = made_of(kind, sources, asking.spec, seed=seed, graded=True if graded else None)
+    default = Path("audit") / path_name(split_source(sources[0])[1])
+    folder = result_folder(out, default, origin)
     if report:
-        return audit_reports(sources, images, asking, progress=progress)
+        return audit_reports(images, asking, origin, folder, progress=progress)
     table, pack = images.table, images.domain
     put, read = (graded_requests, graded_rows) if graded else (audit_requests, audit_rows)
     own = table["label"].tolist()
@@ -111,6 +120,7 @@ def audit(
     rows = read(table, answers[:count], pack, own)
     others = read(table, answers[count:], pack, other) if control else None
     summary = audit_summary(images, rows, others, asked)
+    summary["provenance"]["origin"] = origin.as_dict()
     summary["graded"] = graded_summary(images, rows, others, verdicts) if graded else None
     every = rows if others is None else pd.concat([rows, others], ignore_index=True)
     tables = {"audit": every}
@@ -124,7 +134,7 @@ def audit(
         (partial(_write_rows, every), partial(_write_report, images, rows, summary)),
         {one["image"]: one["error"] for one in summary["failures"]},
         notes=tuple(summary["notes"]),
-        folder=Path("audit") / path_name(split_source(sources[0])[1]),
+        folder=folder,
         closing=_closing(summary),
     )
 

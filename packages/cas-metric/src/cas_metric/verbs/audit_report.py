@@ -11,7 +11,6 @@ from cas_metric.mllm.asking import Asked, Asking, put_questions
 from cas_metric.protocol import CONFIDENCE
 from cas_metric.runs.provenance import provenance
 from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, number
-from cas_metric.verbs.inputs import path_name
 from cas_metric.verbs.progress import Progress, counting
 from cas_metric.verbs.result import FolderResult
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
     from cas_metric.mllm.sources import Images
     from cas_metric.mllm.types import Answer
+    from cas_metric.runs.folder import Origin
 
 #: Scores of a run that support is held against, and what people call them.
 AGAINST: Final = {"ccs": "CCS", "dd": "DD", "cas": "CAS", "alignment": "cas-v2"}
@@ -31,14 +31,20 @@ COLUMNS: Final = (
 
 
 def audit_reports(
-    sources: Sequence[str], images: Images, asking: Asking, *, progress: Progress | None = None
+    images: Images,
+    asking: Asking,
+    origin: Origin,
+    folder: Path,
+    *,
+    progress: Progress | None = None,
 ) -> FolderResult:
     """Have every image reported on, and hold what the reports say against the labels.
 
     Args:
-        sources: As they were given.
-        images: Their images.
+        images: Those of all sources.
         asking: Whom to ask.
+        origin: What the audit is made from.
+        folder: Where it is saved by default.
         progress: Told after every answer.
 
     Returns:
@@ -47,12 +53,12 @@ def audit_reports(
         how far it goes with the scores of runs.
     """
     from cas_metric.mllm.report import report_requests
-    from cas_metric.mllm.sources import split_source
 
     requests = report_requests(images.table, images.domain)
     asked = put_questions(requests, asking, counting(progress, "reports"))
     rows = report_rows(images, asked.answers)
     summary = _summary(images, rows, asked)
+    summary["provenance"]["origin"] = origin.as_dict()
     return FolderResult(
         "audit",
         summary,
@@ -61,7 +67,7 @@ def audit_reports(
         (),
         {one["image"]: one["error"] for one in summary["failures"]},
         notes=tuple(summary["notes"]),
-        folder=Path("audit") / path_name(split_source(sources[0])[1]),
+        folder=folder,
         closing="Reports: {folder}/reports.csv",
     )
 

@@ -100,6 +100,7 @@ def gate(
         {"gate": pd.DataFrame(summary["decisions"])},
         (partial(_write_junit, junit_xml(name, decisions)),),
         warnings=tuple(ours.summary.get("warnings") or ()),
+        files=(JUNIT,),
         verdict=verdict,
         decisions=decisions,
     )

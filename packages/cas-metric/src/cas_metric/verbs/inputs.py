@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cas_metric.errors import InputError
 from cas_metric.files import place, title
@@ -13,6 +13,7 @@ from cas_metric.files import place, title
 if TYPE_CHECKING:
     from cas_metric.manifest import Manifest
     from cas_metric.manifest.sources import Source
+    from cas_metric.runs.folder import Origin
 
 
 def named_path(argument: str) -> tuple[str, Path]:
@@ -69,6 +70,14 @@ def short_name(source: Source, manifest: Manifest) -> str:
     if isinstance(source, str | os.PathLike):
         return path_name(place(source))
     return title(manifest.root.absolute())
+
+
+def made_of(verb: str, sources: Sequence[str], mllm: str, **choice: Any) -> Origin:
+    """What a language model's answers about ``PATH`` or ``NAME=PATH`` each are made from."""
+    from cas_metric.runs.folder import Origin
+
+    paths = [split_name(source)[1] for source in sources]
+    return Origin.of_verb(verb, {"sources": paths}, mllm=mllm, **choice)
 
 
 def domain_of(*manifests: Manifest | None) -> str:

@@ -12,11 +12,13 @@ from cas_metric.files import write_bytes
 from cas_metric.mllm.asking import Asked, Asking, put_questions
 from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE, RESAMPLES
 from cas_metric.report.preference import draw_figures
+from cas_metric.runs.folder import result_folder
 from cas_metric.runs.provenance import provenance
 from cas_metric.statistics.preference_table import analyse, correlate_with, score_table
 from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, number, p_value, percent
 from cas_metric.tables import read_frame
 from cas_metric.verbs.audit import PACKAGES
+from cas_metric.verbs.inputs import made_of
 from cas_metric.verbs.progress import Progress, counting
 from cas_metric.verbs.result import FolderResult
 
@@ -45,6 +47,7 @@ def judge(
     draw_seed: int = BOOTSTRAP_SEED,
     cas: str | Path | None = None,
     resamples: int = RESAMPLES,
+    out: str | Path | None = None,
     progress: Progress | None = None,
 ) -> FolderResult:
     """Have a multimodal language model rank the images that methods made of the same cases.
@@ -61,6 +64,8 @@ def judge(
         cas: Table with ``method`` and ``cas`` to correlate; by default the mean CAS of the sources
             where all are runs.
         resamples: Random arrangements of the permutation tests.
+        out: Where it is to be saved: refused before anything is computed, if another result lies
+            there.
         progress: Told after every answer.
 
     Returns:
@@ -86,11 +91,13 @@ def judge(
     )
     from cas_metric.mllm.sources import read_images
 
-    images = read_images(sources, domain=domain, seed=seed)
+    asking = mllm if isinstance(mllm, Asking) else Asking(mllm)
+    images = read_images(sources, domain=domain, seed=seed, offline=asking.offline)
+    origin = made_of("judge", sources, asking.spec, seed=seed)
+    folder = result_folder(out, Path("judge"), origin)
     found = sample_cases(find_cases(images.table), cases, draw_seed)
     known = known_cas(images, found, Path(cas) if cas is not None else None)
     orders = balanced_orders(len(found.methods), len(found.cases), permutations, draw_seed)
-    asking = mllm if isinstance(mllm, Asking) else Asking(mllm)
     requests = judge_requests(found, images.table, images.domain, orders)
     asked = put_questions(requests, asking, counting(progress, "rankings"))
     rankings, questions = judge_rows(found, orders, asked.answers, asking.spec)
@@ -101,6 +108,7 @@ def judge(
         known,
         {"permutations": permutations, "draw_seed": draw_seed, "resamples": resamples},
     )
+    summary["provenance"]["origin"] = origin.as_dict()
     text = judge_markdown(summary)
     return FolderResult(
         "judge",
@@ -110,7 +118,7 @@ def judge(
         (partial(_write_rest, summary, text),),
         {f"{one['case']}, order {one['permutation']}": one["error"] for one in summary["failures"]},
         notes=tuple(summary["notes"]),
-        folder=Path("judge"),
+        folder=folder,
         closing="Rankings: {folder}/rankings.csv (for `cas preference`)",
     )
 

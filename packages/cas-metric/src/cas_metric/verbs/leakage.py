@@ -26,6 +26,7 @@ def leakage(
     ssim_size: int = protocol.SSIM_SIZE,
     geometry: bool = True,
     num_workers: int | None = None,
+    out: str | Path | None = None,
     progress: Progress | None = None,
 ) -> FolderResult:
     """Look for images and patients of ``test`` in ``train``.
@@ -37,6 +38,8 @@ def leakage(
         ssim_size: Side of the grey square that SSIM is taken on.
         geometry: Look for altered copies: cropped, shifted, rotated, mirrored, pasted in.
         num_workers: Threads that read and decode.
+        out: Where it is to be saved: refused before anything is computed, if another result lies
+            there.
         progress: Told how many images of a split have been read.
 
     Returns:
@@ -55,9 +58,12 @@ def leakage(
     from cas_metric.copies.pictures import read_pictures
     from cas_metric.copies.verdict import leakage_verdict
     from cas_metric.manifest.sources import as_manifest
+    from cas_metric.runs.folder import Origin, result_folder
     from cas_metric.runs.provenance import described, provenance
 
     sets = as_manifest(train), as_manifest(test)
+    origin = Origin.of_verb("leakage", {"train": train, "test": test})
+    folder = result_folder(out, Path("leakage") / short_name(test, sets[1]), origin)
     pictures = [
         read_pictures(
             one,
@@ -82,6 +88,7 @@ def leakage(
         **found.figures,
         "verdict": leakage_verdict(found.figures),
     }
+    summary["provenance"]["origin"] = origin.as_dict()
     return FolderResult(
         "leakage",
         summary,
@@ -90,7 +97,7 @@ def leakage(
         (partial(_write_report, found, summary),),
         errors,
         notes=tuple(note for one in sets for note in one.notes),
-        folder=Path("leakage") / short_name(test, sets[1]),
+        folder=folder,
         closing="Report: {folder}/report.html",
     )
 

@@ -71,6 +71,7 @@ def memorization(
     batch_size: int | None = None,
     num_workers: int | None = None,
     cache: str | None = None,
+    out: str | Path | None = None,
     progress: Progress | None = None,
 ) -> FolderResult:
     """Compare every generated image with every training image, by four detectors.
@@ -103,6 +104,8 @@ def memorization(
         batch_size: Images in one forward pass.
         num_workers: Threads that read and decode.
         cache: Directory of the embedding cache, or ``none``.
+        out: Where it is to be saved: refused before anything is computed, if another result lies
+            there.
         progress: Told how far the work is.
 
     Returns:
@@ -129,6 +132,7 @@ def memorization(
     from cas_metric.copies.ssim_search import Search
     from cas_metric.copies.verdict import overlap_warnings
     from cas_metric.manifest.sources import as_manifest
+    from cas_metric.runs.folder import Origin, result_folder
     from cas_metric.scoring.inputs import select
     from cas_metric.verbs.memorization_text import memorization_markdown
 
@@ -140,9 +144,13 @@ def memorization(
         as_manifest(train, offline=offline),
         as_manifest(test, offline=offline) if test is not None else None,
     )
-    planted = as_manifest(canaries) if canaries is not None else None
+    planted = as_manifest(canaries, offline=offline) if canaries is not None else None
     if planted is not None and not geometry:
         raise InputError("canaries are looked for by alignment", fix="leave --no-geometry out")
+    given = {"generated": generated, "train": train, "test": test, "canaries": canaries}
+    origin = Origin.of_verb("memorization", given, method=method, seed=seed)
+    default = Path("memorization") / short_name(generated, sets.generated)
+    folder = result_folder(out, default, origin)
     warnings: list[str] = []
     if variants is None:
         variants = _symmetries(sets, warnings)
@@ -187,6 +195,7 @@ def memorization(
         analysis, sets, settings, errors=errors, n_train=len(pictures[1]),
         encoder=space.encoder if space else None,
     )  # fmt: skip
+    summary["provenance"]["origin"] = origin.as_dict()
     tables = {"per_image": analysis.rows, "pairs": analysis.pairs}
     summary["extraction"], tables["prompts"] = extraction(
         sets.generated, pictures[0], analysis.rows
@@ -204,7 +213,7 @@ def memorization(
         errors,
         tuple(warnings),
         notes=tuple(note for one in sets if one is not None for note in one.notes),
-        folder=Path("memorization") / short_name(generated, sets.generated),
+        folder=folder,
         closing="Report: {folder}/report.html",
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cas_metric.files import to_json, write_bytes
+from cas_metric.files import require_local, to_json, write_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +25,7 @@ class Result:
         text: The same for people, as Markdown.
         tables: Rows behind the summary, by name; each becomes a CSV.
         writers: Write what else belongs to the result, such as figures and reports, into a folder.
+        files: Names of files of theirs that a person may have in a folder as well.
         failures: Image to the reason why it could not be used.
         warnings: What a person should know first.
         notes: What else is good to know, such as files that were passed over.
@@ -42,24 +43,34 @@ class Result:
     failures: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
     def save(self, folder: str | Path) -> Path:
         """Write tables, figures, ``NAME.md`` and, last, ``NAME.json``.
 
         Args:
-            folder: Created where it does not exist; files of the same names are replaced.
+            folder: Created where it does not exist; an earlier result of the verb is replaced.
 
         Returns:
             The folder.
 
         Raises:
+            InputError: It holds the result of another run, or files that are no result.
             CasError: It cannot be written to.
         """
         path = Path(folder)
+        self._require_own(path / f"{self.name}.json", (), self.name)
         self._write_all(path)
         write_bytes(path / f"{self.name}.md", self.text.encode())
         write_bytes(path / f"{self.name}.json", to_json(self.summary).encode())
         return path
+
+    def _require_own(self, marker: Path, more: tuple[str, ...], verb: str) -> None:
+        from cas_metric.runs.folder import made_from, require_own
+
+        require_local(marker.parent)
+        made = made_from(self.summary, self.name) or {}
+        require_own(marker, made, (*self.files, *more), verb)
 
     def _write_all(self, path: Path) -> None:
         for name, table in self.tables.items():
@@ -94,15 +105,19 @@ class FolderResult(Result):
         """Write tables, figures and reports and, last, ``summary.json``.
 
         Args:
-            folder: Created where it does not exist; files of the same names are replaced.
+            folder: Created where it does not exist; the same result, made again, is replaced.
 
         Returns:
             The folder.
 
         Raises:
+            InputError: It holds another run, the result of another verb or of other images, or
+                files that are no result.
             CasError: It cannot be written to.
         """
         path = Path(folder or self.folder)
+        self._require_own(path / "summary.json", ("summary.json",), "")
         self._write_all(path)
-        write_bytes(path / "summary.json", to_json(self.summary).encode())
+        told = {"kind": self.name, **self.summary}  # without it, nobody knows whose folder it is
+        write_bytes(path / "summary.json", to_json(told).encode())
         return path

@@ -313,7 +313,11 @@ class _Reader:
         inputs = prepare(
             ours,
             theirs,
-            domain=load_domain(domain) if isinstance(domain, str | Path) else domain,
+            domain=(
+                load_domain(domain, offline=self.offline)
+                if isinstance(domain, str | Path)
+                else domain
+            ),
             train=self._manifest(train) if train is not None else None,
             unpaired=self.unpaired,
             partial_train=self.partial_train,

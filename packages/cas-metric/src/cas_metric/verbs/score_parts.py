@@ -91,6 +91,13 @@ class Engine:
 
         if folder is None:
             raise InputError("an engine keeps its parts in a folder", fix="give out=FOLDER")
+        if self.name == "ray":
+            from cas_metric.engine.ray_data import on_ray as executor
+            from cas_metric.engine.ray_data import require_named
+
+            require_named(inputs.generated["path"])
+        else:
+            executor = here
         parted = part_out(
             inputs,
             choice.open,
@@ -101,10 +108,6 @@ class Engine:
             options=options,
             device=choice.device,
         )
-        if self.name == "ray":
-            from cas_metric.engine.ray_data import on_ray as executor
-        else:
-            executor = here
         parted.run(executor, self.shard)
         if self.stops:
             k, n = self.shard

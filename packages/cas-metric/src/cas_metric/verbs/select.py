@@ -91,7 +91,7 @@ def select(
     threshold = -math.inf
     if rule.risk is not None and labels is not None:
         threshold = _risk(rows, level, labels, rule.risk)
-    copies = _copies(ours, rows, train, progress)
+    copies = _copies(ours, rows, train, offline, progress)
     table = choose(rows, level, rule, copies=copies, threshold=threshold, balance=balance)
     if not table["kept"].any():
         why, count = _common(table["reason"].value_counts().to_dict())[0]
@@ -120,6 +120,7 @@ def select(
         {"selection": table},
         (partial(_write_images, ours, rows[table["kept"]], summary, files),),
         warnings=tuple(ours.summary.get("warnings") or ()),
+        files=("metadata.csv", "cas.yaml"),
     )
 
 
@@ -178,7 +179,11 @@ def _risk(
 
 
 def _copies(
-    run: Run, rows: pd.DataFrame, train: Source | None, progress: Progress | None
+    run: Run,
+    rows: pd.DataFrame,
+    train: Source | None,
+    offline: bool,
+    progress: Progress | None,
 ) -> dict[int, str]:
     """Position to what an image repeats: another generated image's file, or a training image."""
     import numpy as np
@@ -198,7 +203,7 @@ def _copies(
             seen[content] = str(rows["id"][k])
     if train is None:
         return found
-    manifest = as_manifest(train)
+    manifest = as_manifest(train, offline=offline)
     told = counting(progress, "images")
     total = len(usable) + len(manifest)
     words = [

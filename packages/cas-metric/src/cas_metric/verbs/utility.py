@@ -124,13 +124,16 @@ def utility(
     from cas_metric.downstream.networks import SIZES, build_network
     from cas_metric.downstream.training import Recipe
     from cas_metric.encoders.devices import resolve_device
+    from cas_metric.runs.folder import Origin, result_folder
 
     # A wrong name, file or device shows before decoding.
     synthetic_per_batch(batch_size, share)
     chosen = str(resolve_device(device))
     start = Path(weights) if weights is not None else None
     build_network(model, 2, seed=0, weights=start)
-    place, side = Path(folder or "utility"), size or SIZES[model]
+    # Methods may be added to a folder, whose classifiers are trained once.
+    origin = Origin.of_verb("utility", {"train": train, "test": test})
+    place, side = result_folder(folder, Path("utility"), origin), size or SIZES[model]
     read = _read(
         (train, test), generated, size=side, folder=place, num_workers=num_workers,
         progress=counting(progress, "images"),
@@ -158,6 +161,7 @@ def utility(
     )
     summary = summarise(outcome, focus)
     summary |= _context(read, experiment)
+    summary["provenance"]["origin"] = origin.as_dict()
     summary["correlation"] = correlation(runs, outcome)
     return _result(summary, read, place)
 
