@@ -89,7 +89,10 @@ class Renderer(Protocol):
         ...
 
     def describe(self, spec: FindingSpec) -> str:
-        """The prompt: one sentence of at most 40 words that names label and finding."""
+        """The prompt: one sentence of at most 40 words that names label and finding.
+
+        Of a specification as sampled: a failure keeps the prompt of what it was to show.
+        """
         ...
 
     def remove_finding(self, spec: FindingSpec) -> FindingSpec:
