@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,7 +11,7 @@ import torch
 
 from cas_metric.embedding.cache import EmbeddingCache
 from craft_trainer.bases import loading as models
-from craft_trainer.bases import tokens
+from craft_trainer.bases import tokens, weights
 from craft_trainer.bases.base import DiffusionModel
 from craft_trainer.data.dataset import read_examples
 from craft_trainer.data.encoding import Encodings, encode_latents, encode_texts
@@ -58,6 +59,40 @@ def test_encodings_come_from_the_store_bit_for_bit(
         tokens.attach_tokens(model, initial)
         encode_texts(examples.prompts[:1], own)  # a token changes what a text may become
         assert counted[12:] == ["texts"]
+
+
+@pytest.mark.parametrize(
+    "file", ["tokenizer/special.json", "text_encoder/config.json", "vae/a.txt"]
+)
+def test_settings_and_versions_decide_an_encoding_too(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    def found() -> str:
+        return weights.encoding_hash(str(own), None, offline=True)
+
+    own = shutil.copytree(base, tmp_path / "own")
+    before = found()
+    (own / "text_encoder" / "pytorch_model.bin").write_bytes(b"never loaded")
+    assert found() == before
+    with (own / file).open("a", encoding="utf-8") as settings:
+        settings.write("\n")
+    changed = found()
+    assert changed != before
+    monkeypatch.setattr(weights, "installed", lambda name: "99")
+    assert found() not in (before, changed)
+
+
+def test_a_run_encodes_anew_where_the_tokenizer_changed(
+    settings: Any, base: Path, tmp_path: Path, counted: list[str]
+) -> None:
+    own = shutil.copytree(base, tmp_path / "own")
+    for name in ("one", "two"):
+        config = settings(
+            {"method": "lora", "steps": 1}, output=str(tmp_path / name), base=str(own)
+        )
+        trainer.train_stages(config, cache=tmp_path / "cache")
+        (own / "tokenizer" / "note.txt").write_text("another", encoding="utf-8")
+    assert counted.count("texts") == 12
 
 
 @pytest.mark.parametrize("pooled", [None, torch.randn(1, 3)])

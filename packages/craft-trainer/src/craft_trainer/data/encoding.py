@@ -1,8 +1,8 @@
 """Images to latents and texts to conditions, once for all stages, processes and resumed runs.
 
 What was encoded lies in the store of embeddings, found by its content and by all that decides the
-result: the bytes of the images, the weights of the base model, the resolution, the kind of device,
-and for texts the learned tokens.
+result: the bytes of the images, the weights and settings of the base model, the versions of what
+runs it, the resolution, the kind of device, and for texts the learned tokens.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Encodings:
 
     Attributes:
         cache: Store of embeddings.
-        base: sha256 of the weights of the base model, as hex.
+        base: Of the base model, from :func:`~craft_trainer.bases.weights.encoding_hash`.
         model: That encodes what is not there.
     """
 
