@@ -20,9 +20,9 @@ from tests.support.tiny_families import build_flux, build_sd3, build_sdxl
 from typer.testing import CliRunner
 
 from cas_metric.embedding.cache import EmbeddingCache
+from craft_trainer.bases.weights import empty_part
 from craft_trainer.cli import main as cli
 from craft_trainer.config.schema import Config, to_yaml
-from craft_trainer.cost import memory
 from craft_trainer.cost.estimate import cost_of
 from craft_trainer.cost.memory import has_unconditional_branch, memory_of, parts_of
 from craft_trainer.data import dataset as data
@@ -84,13 +84,13 @@ def test_released_transformers_have_the_size_that_is_stated(tmp_path: Path, name
     build, values, stated = RELEASED[name]
     folder = build(tmp_path)
     weights = load_file(folder / "transformer" / "diffusion_pytorch_model.safetensors")
-    tiny = memory._diffusers_part(folder, "transformer")
+    tiny = empty_part(folder, "transformer")
     assert {name: value.shape for name, value in tiny.state_dict().items()} == {
         name: value.shape for name, value in weights.items()
     }
     file = folder / "transformer" / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
-    released = memory._diffusers_part(folder, "transformer")
+    released = empty_part(folder, "transformer")
     count = sum(value.numel() for value in released.parameters())
     assert count == pytest.approx(stated, rel=0.01)
 

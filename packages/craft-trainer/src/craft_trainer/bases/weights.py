@@ -106,6 +106,17 @@ def encoding_hash(spec: str, revision: str | None, *, offline: bool) -> str:
     )
 
 
+def empty_part(directory: Path, name: str) -> Any:
+    """A denoiser or VAE from its configuration, frozen, on the device ``meta``: no weights."""
+    import diffusers
+    import torch
+
+    settings = json.loads((directory / name / "config.json").read_text(encoding="utf-8"))
+    with torch.device("meta"):
+        part = getattr(diffusers, settings["_class_name"]).from_config(settings)
+    return part.requires_grad_(False)
+
+
 def pipeline_name(directory: Path) -> str:
     """Class of the pipeline in a folder; ModelUnavailable as of :func:`base_digests`."""
     return str(_index(directory).get("_class_name", ""))

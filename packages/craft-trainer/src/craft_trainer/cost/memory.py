@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from cas_metric.errors import CasError, InputError
 from craft_trainer.bases.base import DiffusionModel, family_of
 from craft_trainer.bases.lora import peft_config
-from craft_trainer.bases.weights import base_directory
+from craft_trainer.bases.weights import base_directory, empty_part
 from craft_trainer.config.schema import Config
 from craft_trainer.config.sections import Lora
 from craft_trainer.config.stage import Kept, TrainedStage
@@ -158,8 +158,8 @@ def parts_of(config: Config) -> Parts:
     directory, index = _index(config)
     family = family_of(index["_class_name"])
     dtype = _DTYPES[config.dtype]
-    vae = _diffusers_part(directory, "vae")
-    trunk = nn.Module.to(_diffusers_part(directory, family.trunk_name), dtype)
+    vae = empty_part(directory, "vae")
+    trunk = nn.Module.to(empty_part(directory, family.trunk_name), dtype)
     texts = [_text_encoder(directory / part, index[part][1]) for part in _text_names(index)]
     reading = sum(_bytes(text.to(dtype)) for text in texts)
     weights = _bytes(trunk) + _bytes(vae) + reading
@@ -317,16 +317,6 @@ def _fake(*modules: nn.Module) -> Iterator[None]:
                 if buffer is not None:
                     part._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype)
         yield
-
-
-def _diffusers_part(directory: Path, name: str) -> Any:
-    """A UNet or VAE from its configuration, frozen, on the device ``meta``."""
-    import diffusers
-
-    settings = json.loads((directory / name / "config.json").read_text(encoding="utf-8"))
-    with torch.device("meta"):
-        part = getattr(diffusers, settings["_class_name"]).from_config(settings)
-    return part.requires_grad_(False)
 
 
 def _text_names(index: dict[str, Any]) -> list[str]:
