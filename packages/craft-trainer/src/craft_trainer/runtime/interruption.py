@@ -30,7 +30,8 @@ class Signals:
     """Notes signals instead of dying of them; only a second SIGINT does what it always does.
 
     Whoever takes a machine away may well ask twice, the process and its group: that is no reason to
-    lose the step. A context manager; without effect outside of the main thread, where no handler can be set.
+    lose the step. A context manager; without effect outside of the main thread, where no handler
+    can be set.
     """
 
     def __init__(self) -> None:
