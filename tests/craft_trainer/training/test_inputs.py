@@ -16,6 +16,7 @@ from craft_trainer.bases.base import DiffusionModel
 from craft_trainer.data.dataset import read_examples
 from craft_trainer.data.encoding import Encodings, encode_latents, encode_texts
 from craft_trainer.diffusion.conditions import Conditions
+from craft_trainer.guards import heldout
 from craft_trainer.training import trainer
 
 CPU = torch.device("cpu")
@@ -133,15 +134,73 @@ def test_stages_and_runs_share_what_was_encoded(
     assert {"encoding images", "encoding texts"} <= set(said)
 
 
-def test_text_encoders_leave_the_device_and_come_back_to_read(base: Path) -> None:
+@pytest.fixture
+def elsewhere(base: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, list[str]]:
+    """A model on the device ``meta``, whose weights are lost on the way, and the moves of texts."""
     model = models.load_model(str(base), device=CPU)
-    moves: list[str] = []
     (encoder,) = model.text_encoders
-    moving = encoder.to
-    encoder.to = lambda where: (moves.append(str(where)), moving(where))[1]
-    expected = model.encode_prompts(["a film"]).embeddings
+    model.trunk.to("meta")
+    encoder.to("meta")
+    moves: list[str] = []
+
+    def to(where: Any) -> None:
+        if torch.device(where) != next(encoder.parameters()).device:
+            moves.append(str(where))
+        encoder.to_empty(device=where)
+
+    monkeypatch.setattr(encoder, "to", to)
+    monkeypatch.setattr(
+        type(model),
+        "encode_prompts",
+        lambda self, texts: Conditions(
+            torch.zeros(len(texts), 1, 1, device=next(encoder.parameters()).device)
+        ),
+    )
+    return model, moves
+
+
+def test_text_encoders_leave_the_device_and_come_back_to_read(
+    elsewhere: tuple[Any, list[str]],
+) -> None:
+    model, moves = elsewhere
+    (encoder,) = model.text_encoders
     model.put_texts_away()
-    with model.reading():
-        found = model.encode_prompts(["a film"]).embeddings
-    torch.testing.assert_close(found, expected, atol=0, rtol=0)
-    assert moves == ["cpu", "cpu", "cpu"]  # away, to the device of the denoiser, and home
+    assert next(encoder.parameters()).device.type == "cpu"
+    with model.reading(), model.reading():
+        assert model.unconditional().embeddings.device.type == "meta"
+    assert next(encoder.parameters()).device.type == "cpu"
+    assert moves == ["cpu", "meta", "cpu"]
+
+
+def test_text_encoders_move_once_for_all_texts(
+    elsewhere: tuple[Any, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, moves = elsewhere
+    model.put_texts_away()
+    monkeypatch.setattr(Conditions, "to", lambda self, *_: Conditions(torch.zeros(1, 1, 1)))
+    with EmbeddingCache(tmp_path) as cache:
+        encode_texts(["a film", "a scan", "a slide"], Encodings(cache, "base", model))
+    assert moves == ["cpu", "meta", "cpu"]
+
+
+def test_text_encoders_move_once_for_a_look(
+    settings: Any, elsewhere: tuple[Any, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, moves = elsewhere
+    model.put_texts_away()
+
+    def draw(model: Any, texts: Any, *_: Any) -> torch.Tensor:
+        with model.reading():
+            return torch.zeros(len(texts), 3, 4, 4)
+
+    def looked(pixels: Any) -> Any:
+        raise InterruptedError
+
+    monkeypatch.setattr(heldout, "sample_images", draw)
+    monkeypatch.setattr(heldout, "as_pixels", looked)
+    config = settings({"method": "lora", "steps": 1}, validation={"batch_size": 1})
+    unused: Any = None
+    look = heldout.HeldOut(*[unused] * 6, cells=(), config=config)
+    with pytest.raises(InterruptedError):
+        look.look(model, ["a film", "a scan"], 0, None)
+    assert moves == ["cpu", "meta", "cpu"]

@@ -75,15 +75,17 @@ class Encodings:
 
     @torch.no_grad()
     def text(self, text: str) -> Conditions:
-        """Condition of a text, of length 1, on the CPU, in the denoiser's dtype."""
+        """Condition of a text, of length 1, on the CPU, in the denoiser's dtype.
+
+        The text encoders must be on its device: see :func:`encode_texts`.
+        """
         dtype = self.model.dtype
         kind = f"craft-trainer text\0{self.base}\0{dtype}\0{self.model.device.type}"
         key = text_key(text, f"{kind}\0{self._tokens()}")
         (entry,) = self.cache.get_many([key])
         if entry is not None:
             return _unpacked(entry, dtype)
-        with self.model.reading():
-            found = self.model.encode_prompts([text]).to("cpu", dtype)
+        found = self.model.encode_prompts([text]).to("cpu", dtype)
         self.cache.put_many([(key, _packed(found))])
         return found
 
@@ -160,8 +162,9 @@ def encode_texts(
     """Distinct text to its condition."""
     found = {}
     unique = sorted(set(texts))
-    for done, text in enumerate(unique, start=1):
-        found[text] = encodings.text(text)
-        if progress is not None:
-            progress(done, len(unique))
+    with encodings.model.reading():
+        for done, text in enumerate(unique, start=1):
+            found[text] = encodings.text(text)
+            if progress is not None:
+                progress(done, len(unique))
     return found
