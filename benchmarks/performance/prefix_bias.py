@@ -7,16 +7,16 @@ prefix, and with the same noise by each cheaper setting of a ``craft`` stage. Wi
 draws, s those of a setting and d = s − p, and means taken over pairs of *different* draws, so that
 noise adds nothing,
 
-- *along* is ⟨d, p⟩ / ⟨p, p⟩: by how much the setting's mean gradient is too long in the direction of
-  the paper's mean gradient;
-- *apart* is √⟨d, d⟩ / √⟨p, p⟩: the norm of the difference of the means, relative to the paper's (the
-  mean over pairs of different draws is that over all ways of splitting the draws in halves);
+- *along* is ⟨d, p⟩ / ⟨p, p⟩: by how much the setting's mean gradient is too long in the direction
+  of the paper's mean gradient;
+- *apart* is √⟨d, d⟩ / √⟨p, p⟩: the norm of the difference of the means, relative to the paper's
+  (the mean over pairs of different draws is that over all ways of splitting the draws in halves);
 - *p* is that of their difference, by signs of the paired differences drawn at random;
 - *variance* is the trace of the covariance of one draw over that of the paper's.
 
-``stale`` is the paper's prefix as the model drew it ``--age`` optimizer steps before: the oldest that
-``prefix.replay`` uses. ``renoise 5`` has two trajectories a prompt. Stopped, the same command goes
-on; ``--draws 0`` prints what is there.
+``stale`` is the paper's prefix as the model drew it ``--age`` optimizer steps before: the oldest
+that ``prefix.replay`` uses. ``renoise 5`` has two trajectories a prompt. Stopped, the same command
+goes on; ``--draws 0`` prints what is there.
 """
 
 from __future__ import annotations

@@ -317,7 +317,10 @@ def _balance(config: Config) -> Iterator[Check]:
         if not found:
             continue
         middle = median(found)
-        detail = f"the reward's gradient is {middle:.2g} times the diffusion loss's (median)"
+        detail = (
+            f"the gradient of lambda_cam r_cam is {middle:.2g} times that of lambda_diff times the "
+            "diffusion loss (median)"
+        )
         name = f"balance of stage {number}"
         if middle < 1:
             fix = "set sampling.timestep_spacing: trailing, raise lambda_cam or lower lambda_diff"
