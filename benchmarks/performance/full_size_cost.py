@@ -27,6 +27,7 @@ from transformers import AutoConfig, AutoModel
 
 from cas_metric.statistics.tables import markdown_table
 from craft_trainer.bases.base import family_of
+from craft_trainer.bases.weights import empty_part
 from craft_trainer.config.schema import Config, parse_config
 from craft_trainer.cost import memory
 
@@ -113,8 +114,8 @@ def counted(forward: Callable[[bool], Tensor]) -> Work:
 def parts(root: Path, config: Config) -> dict[str, Work]:
     """Work of each module on one image."""
     directory = root / "sd"
-    vae = memory._diffusers_part(directory, "vae")
-    unet = memory._diffusers_part(directory, "unet")
+    vae = empty_part(directory, "vae")
+    unet = empty_part(directory, "unet")
     family = family_of("StableDiffusionPipeline")
     model = family(SimpleNamespace(vae=vae, unet=unet, vae_scale_factor=8))
     memory._attach_lora(model, config.lora)

@@ -1,20 +1,22 @@
 """Is the gradient of a cheaper prefix that of the paper's, and what does each setting cost?
 
-``python -m benchmarks.performance.prefix_bias --base phantom-sd [--draws 120] --out runs/prefix``
+``python -m benchmarks.performance.prefix_bias --base phantom-sd [--draws 400] --out runs/prefix``
 
-The reward's gradient is drawn many times, with the same images and the same noise by every setting
-of ``craft.prefix``: one draw is a batch at weights that stay fixed. With p the plain draws, s those
-of a setting, and the mean taken over pairs of *different* draws, so that noise adds nothing,
+The reward's gradient of the same few images is drawn many times at fixed weights: with the paper's
+prefix, and with the same noise by each cheaper setting of a ``craft`` stage. With p the paper's
+draws, s those of a setting and d = s − p, and means taken over pairs of *different* draws, so that
+noise adds nothing,
 
-- *along* is ⟨s, p⟩ / ⟨p, p⟩: how long the setting's mean gradient is in the plain one's direction;
-- *cosine* is ⟨s, p⟩ / √(⟨s, s⟩ ⟨p, p⟩): that of the two mean gradients, noise taken out;
+- *along* is ⟨d, p⟩ / ⟨p, p⟩: by how much the setting's mean gradient is too long in the direction
+  of the paper's mean gradient;
+- *apart* is √⟨d, d⟩ / √⟨p, p⟩: the norm of the difference of the means, relative to the paper's
+  (the mean over pairs of different draws is that over all ways of splitting the draws in halves);
 - *p* is that of their difference, by signs of the paired differences drawn at random;
-- *variance* is the trace of the covariance of one draw over that of the plain one.
+- *variance* is the trace of the covariance of one draw over that of the paper's.
 
-Intervals are 95% percentiles of a bootstrap over draws; a bias of 5% is seen where *along* is known
-to less than that. ``stale`` is the plain prefix as the model drew it ``--age`` optimizer steps
-before: the oldest that ``prefix.replay`` uses. Stopped, the same command goes on; ``--draws 0``
-prints what is there.
+``stale`` is the paper's prefix as the model drew it ``--age`` optimizer steps before: the oldest
+that ``prefix.replay`` uses. ``renoise 5`` has two trajectories a prompt. Stopped, the same command
+goes on; ``--draws 0`` prints what is there.
 """
 
 from __future__ import annotations
@@ -36,76 +38,105 @@ from cas_metric.statistics.tables import markdown_table
 from craft_trainer.bases.lora import with_weights
 from craft_trainer.cost.estimate import cost_of
 from craft_trainer.methods.craft import Craft
-from craft_trainer.methods.craft_settings import Prefix
 from craft_trainer.training.trainer import StageRun
 
 PLAIN: Final = "plain"
 STALE: Final = "stale"
+#: Changes of the stage.
 SETTINGS: Final[dict[str, dict[str, Any]]] = {
     PLAIN: {},
-    "unguided .5": {"unguided": 0.5},
-    "dpmpp 6": {"solver": "dpmpp_2m", "steps": 6},
-    "dpmpp 6, unguided .5": {"solver": "dpmpp_2m", "steps": 6, "unguided": 0.5},
-    "dpmpp 4": {"solver": "dpmpp_2m", "steps": 4},
+    "dpmpp 6": {"prefix": {"solver": "dpmpp_2m", "steps": 6}},
+    "unguided .5": {"prefix": {"unguided": 0.5}},
+    STALE: {},
+    "renoise 5": {"prefix": {"own_steps": 5}, "repeats": 2, "repeat_mode": "renoise"},
 }
 #: Draws of a setting before it is the next one's turn.
-TOGETHER: Final = 10
-Gradients = NDArray[np.float32]
+TOGETHER: Final = 20
+Gradients = NDArray[np.float64]
 
 
 class Compared(NamedTuple):
     """A setting beside the plain prefix; the first two with their 95% intervals."""
 
     along: tuple[float, float, float]
-    cosine: tuple[float, float, float]
+    apart: tuple[float, float, float]
     p: float
     variance: float
 
 
 def compare(plain: Gradients, other: Gradients, resamples: int = 2000) -> Compared:
     """Paired draws ``(N, P)`` of both sides; see the module."""
-    products = [
-        a.astype(np.float64) @ b.T for a, b in ((plain, plain), (other, plain), (other, other))
-    ]
+    both = np.concatenate([plain, other])
     count, rng = len(plain), np.random.default_rng(0)
-
-    def means(chosen: NDArray[np.int_]) -> NDArray[np.float64]:
-        apart = chosen[:, None] != chosen[None]
-        return np.array([one[np.ix_(chosen, chosen)][apart].mean() for one in products])
-
-    found = np.array([means(rng.integers(count, size=count)) for _ in range(resamples)])
-    whole = means(np.arange(count))
-    intervals = []
-    for ratio in (
-        lambda m: m[..., 1] / m[..., 0],
-        lambda m: m[..., 1] / np.sqrt(abs(m[..., 0] * m[..., 2])),
-    ):
-        low, high = np.percentile(ratio(found), [2.5, 97.5])
-        intervals.append((float(ratio(whole)), float(low), float(high)))
-    difference = products[0] + products[2] - products[1] - products[1].T
+    products = both @ both.T
+    pp, sp, ss = products[:count, :count], products[count:, :count], products[count:, count:]
+    dp, dd = sp - pp, pp + ss - sp - sp.T
+    weights = rng.multinomial(count, np.full(count, 1 / count), size=resamples).astype(float)
+    ratio = _apart(dp, weights) / _apart(pp, weights)
+    once = np.ones((1, count))
+    length, along = (float(_apart(one, once)[0]) for one in (pp, dp))
+    low, high = np.percentile(ratio, [2.5, 97.5])
     signs = rng.choice([-1.0, 1.0], size=(resamples, count))
-    by_chance = np.einsum("ri,ij,rj->r", signs, difference, signs)
-    p = (1 + np.sum(by_chance >= difference.sum())) / (1 + resamples)
-    spread = [np.trace(one) - one.sum() / count for one in (products[0], products[2])]
-    return Compared(intervals[0], intervals[1], float(p), float(spread[1] / spread[0]))
+    by_chance = ((signs @ dd) * signs).sum(axis=1)
+    p = (1 + np.sum(by_chance >= dd.sum())) / (1 + resamples)
+    spread = [np.trace(one) - one.sum() / count for one in (pp, ss)]
+    apart = tuple(float(np.sqrt(max(one, 0) / length)) for one in squared_norm(dd))
+    return Compared(
+        (along / length, float(low), float(high)),
+        apart,  # type: ignore[arg-type]  # three of them
+        float(p),
+        float(spread[1] / spread[0]),
+    )
 
 
-def variant(method: Craft, values: dict[str, Any]) -> Craft:
+def _apart(products: Gradients, weights: Gradients) -> Gradients:
+    """Mean of ``(N, N)`` products over pairs of different draws, counted by ``(R, N)`` weights."""
+    same = weights**2
+    total = ((weights @ products) * weights).sum(axis=1) - same @ np.diag(products)
+    found: Gradients = total / (weights.sum(axis=1) ** 2 - same.sum(axis=1))
+    return found
+
+
+def squared_norm(products: Gradients) -> tuple[float, float, float]:
+    """The squared norm of a mean vector from the products of its draws, and its 95% interval.
+
+    A U-statistic of order two: its variance is 4 δᵀΣδ / n + 2 tr(Σ²) / n (n − 1) (Serfling 1980,
+    "Approximation Theorems of Mathematical Statistics", section 5.2.1).
+
+    Args:
+        products: ``(N, N)`` inner products of N draws.
+    """
+    count = len(products)
+    different = ~np.eye(count, dtype=bool)
+    value = products[different].mean()
+    centred = products - products.mean(axis=0)
+    centred -= centred.mean(axis=1, keepdims=True)
+    noise = (centred[different] ** 2).mean()
+    rows = (products.sum(axis=1) - np.diag(products)) / (count - 1)
+    linear = max(rows.var(ddof=1) - noise / (count - 1), 0.0)
+    half = 1.96 * np.sqrt(4 * linear / count + 2 * noise / (count * (count - 1)))
+    return float(value), float(value - half), float(value + half)
+
+
+def variant(method: Craft, changes: dict[str, Any]) -> Craft:
     """The method with another prefix."""
-    prefix = Prefix(**values)
-    stage = method.stage.model_copy(update={"prefix": prefix if values else None})
-    fast = method.model.fast_prefix(prefix.steps) if prefix.solver else None
+    stage = type(method.stage).model_validate(
+        {**method.stage.model_dump(), "prefix": None, **changes}
+    )
+    fast = method.model.fast_prefix(stage.cheaper.steps) if stage.cheaper.solver else None
     trajectories = dataclasses.replace(method.trajectories, stage=stage, fast=fast)
-    return dataclasses.replace(method, stage=stage, trajectories=trajectories)
+    judge = dataclasses.replace(method.judge, repeats=stage.repeats)
+    return dataclasses.replace(method, stage=stage, trajectories=trajectories, judge=judge)
 
 
 def gradient(run: StageRun, method: Craft, draw: int) -> Gradients:
-    """Of the reward, over the images and with the noise of a draw."""
+    """Of the reward of the first images, with the noise of a draw."""
     size = run.stage.batch_size
-    batch = run.inputs.batch(tuple(range(draw * size, (draw + 1) * size)))
+    batch = run.inputs.batch(tuple(range(size)))
+    positions = tuple(range(draw * size, (draw + 1) * size))
     for parameter in run.parameters:
         parameter.grad = None
-    method.loss(batch, draw).total.backward()
+    method.loss(dataclasses.replace(batch, positions=positions), draw).total.backward()
     found = [one.grad for one in run.parameters if one.grad is not None]
     return torch.cat([one.flatten() for one in found]).float().cpu().numpy()
 
@@ -134,26 +165,26 @@ def main() -> None:
     """Draw what is missing, a few of every setting in turn, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add_options(parser)
-    parser.add_argument("--draws", type=int, default=120)
-    parser.add_argument("--age", type=int, default=30, help="optimizer steps; 0 leaves `stale` out")
+    parser.add_argument("--draws", type=int, default=400)
+    parser.add_argument("--age", type=int, default=30, help="optimizer steps of `stale`")
     parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    settings = {"repeats": 1, "lambda_diff": 0.0, "prefix": SETTINGS["dpmpp 6"]}
+    first = {"repeats": 1, "lambda_diff": 0.0, **SETTINGS["dpmpp 6"]}
     with tempfile.TemporaryDirectory() as scratch:
-        run = prepared_run(Path(scratch), options, **settings)
+        run = prepared_run(Path(scratch), options, **first)
         earlier = aged(run, options.age)
-        sides: dict[str, Craft] = {n: variant(run.method, SETTINGS[n]) for n in options.settings}
-        if options.age:
-            sides[STALE] = stale(sides[PLAIN], earlier)
-        for first in range(0, options.draws, TOGETHER):
-            for name, method in sides.items():
-                path = options.out / f"{name.replace(' ', '_')}-{first:04d}.npy"
+        assert isinstance(run.method, Craft)
+        sides = {name: variant(run.method, SETTINGS[name]) for name in SETTINGS}
+        sides[STALE] = stale(sides[PLAIN], earlier)
+        for start in range(0, options.draws, TOGETHER):
+            for name in options.settings:
+                path = options.out / f"{name.replace(' ', '_')}-{start:04d}.npy"
                 if not path.is_file():
-                    draws = range(first, first + TOGETHER)
-                    np.save(path, np.stack([gradient(run, method, draw) for draw in draws]))
-            print(f"{first + TOGETHER} draws", file=sys.stderr, flush=True)
+                    draws = range(start, start + TOGETHER)
+                    np.save(path, np.stack([gradient(run, sides[name], one) for one in draws]))
+            print(f"{start + TOGETHER} draws", file=sys.stderr, flush=True)
         print(table(options.out, sides, lambda one: forwards(run, one)))
 
 
@@ -162,26 +193,28 @@ def forwards(run: StageRun, method: Craft) -> float:
     return cost_of(run.config, method.stage, 1).forwards_per_image
 
 
+def drawn(folder: Path, name: str) -> Gradients:
+    """The draws of a setting that are there."""
+    files = sorted(folder.glob(f"{name.replace(' ', '_')}-????.npy"))
+    return np.concatenate([np.load(one) for one in files] or [np.zeros((0, 0))]).astype(float)
+
+
 def table(folder: Path, sides: dict[str, Craft], cost: Callable[[Craft], float]) -> str:
-    """A line for each setting."""
-    drawn = {
-        name: np.concatenate(
-            [np.load(one) for one in sorted(folder.glob(f"{name.replace(' ', '_')}-????.npy"))]
-        )
-        for name in sides
-    }
-    least = min(len(one) for one in drawn.values())
-    plain, lines = drawn[PLAIN][:least], []
+    """A line for each setting that was drawn."""
+    plain, lines = drawn(folder, PLAIN), []
     for name, method in sides.items():
-        work = f"{cost(method):g}"
-        if name == PLAIN:
-            lines.append([name, work, "", "", "", "1.00"])
+        other = drawn(folder, name)[: len(plain)]
+        work, count = f"{cost(method):g}", len(other)
+        if name == PLAIN or not count:
+            lines.append([name, str(count), work, "", "", "", "1.00" if count else ""])
             continue
-        found = compare(plain, drawn[name][:least])
-        intervals = ["{:.3f} ({:.3f} to {:.3f})".format(*one) for one in found[:2]]
-        lines.append([name, work, *intervals, f"{found.p:.3f}", f"{found.variance:.2f}"])
-    heads = ["prefix", "forwards", "along", "cosine", "p", "variance"]
-    return f"{least} draws\n\n" + markdown_table(heads, lines)
+        found = compare(plain[:count], other)
+        intervals = ["{:+.3f} ({:+.3f} to {:+.3f})".format(*found.along)]
+        intervals.append("{:.3f} ({:.3f} to {:.3f})".format(*found.apart))
+        lines.append([name, str(count), work, *intervals, f"{found.p:.4f}"])
+        lines[-1].append(f"{found.variance:.2f}")
+    heads = ["prefix", "draws", "forwards", "along", "apart", "p", "variance"]
+    return markdown_table(heads, lines)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from cas_metric.cli import audit, judge
 from cas_metric.domains import load_domain
+from cas_metric.errors import CasError
 from cas_metric.manifest import read_manifest
 from cas_metric.phantoms.dataset import write_generated_set, write_phantom_dataset
 from craft_trainer.cli import enrich
@@ -110,3 +111,26 @@ def test_the_demo_trains_on_what_the_model_wrote(
     assert Path(str(told.value)) == tmp_path / "enriched"
     prompts = read_manifest(tmp_path / "enriched").rows["prompt"]
     assert prompts.str.startswith("frontal chest x-ray, ").all()
+
+
+@pytest.mark.parametrize("accepted", [0, 3, 4])
+def test_the_demo_says_whose_prompts_were_no_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accepted: int
+) -> None:
+    from craft_trainer.training import demo
+
+    def enrich(source: Path, asking: Any, out: Path, **_: Any) -> dict[str, Any]:
+        assert asking.cache == str(tmp_path / "cache")
+        return {"out": str(out), "accepted": accepted, "rejected": 4 - accepted}
+
+    monkeypatch.setattr(demo, "enrich", enrich)
+    if not accepted:
+        with pytest.raises(CasError, match="none of the 4 prompts") as caught:
+            demo.enriched_images(tmp_path / "train", tmp_path)
+        assert "--enrich" in caught.value.fix
+        return
+    train, notes = demo.enriched_images(tmp_path / "train", tmp_path)
+    assert train == tmp_path / "enriched"
+    assert ["1 of 4 training images are left out" in one for one in notes] == [True] * (
+        4 - accepted
+    )

@@ -10,6 +10,7 @@ from diffusers import (
     AutoencoderDC,
     AutoencoderKL,
     DDPMScheduler,
+    DPMSolverMultistepScheduler,
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
@@ -153,7 +154,9 @@ def build_sana(directory: Path) -> Path:
             caption_channels=_WIDTH,
             sample_size=8,
         ),
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        scheduler=DPMSolverMultistepScheduler(
+            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+        ),
         vae=AutoencoderDC(**side, scaling_factor=0.4),
         text_encoder=Gemma2Model(
             Gemma2Config(

@@ -99,14 +99,19 @@ def test_a_fresh_pipeline_draws_the_same_image(families: Any, tmp_path: Path, na
     torch.testing.assert_close(base, untouched, atol=1e-4, rtol=1e-3)
 
 
-def _drawn(pipeline: Any) -> torch.Tensor:
+def _drawn(pipeline: Any, steps: int = 3) -> torch.Tensor:
     if hasattr(pipeline, "unet"):
         pipeline.scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
-    # Sana would draw at the nearest of its sizes, none of which is as tiny.
-    options = {"use_resolution_binning": False} if "Sana" in type(pipeline).__name__ else {}
+    options = {}
+    if "Sana" in type(pipeline).__name__:
+        # It would draw at the nearest of its sizes, none of which is as tiny. At order 1 its solver
+        # takes Euler's steps.
+        options = {"use_resolution_binning": False}
+        own = pipeline.scheduler
+        pipeline.scheduler = type(own).from_config(own.config, solver_order=1)
     return pipeline(
         PROMPT,
-        num_inference_steps=3,
+        num_inference_steps=steps,
         guidance_scale=2.0,
         height=SIDE,
         width=SIDE,
@@ -114,6 +119,18 @@ def _drawn(pipeline: Any) -> torch.Tensor:
         output_type="pt",
         **options,
     ).images
+
+
+@pytest.mark.parametrize("steps", [3, 20])
+@pytest.mark.parametrize("name", ["sd3", "flux", "sana"])
+def test_a_flow_model_is_at_the_noise_levels_of_its_own_scheduler(
+    families: Any, name: str, steps: int
+) -> None:
+    model = models.load_model(str(families(name)), device=CPU)
+    ours = model.sampler(Sampling(steps=steps), model.latent_shape(SIDE))
+    pipeline = DiffusionPipeline.from_pretrained(families(name), use_safetensors=True)
+    _drawn(pipeline, steps)
+    torch.testing.assert_close(torch.tensor(ours.sigmas), pipeline.scheduler.sigmas.cpu())
 
 
 @pytest.mark.parametrize("kind", ["euler", "ancestral"])

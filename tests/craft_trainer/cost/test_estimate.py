@@ -20,11 +20,16 @@ from tests.support.tiny_families import build_flux, build_sd3, build_sdxl
 from typer.testing import CliRunner
 
 from cas_metric.embedding.cache import EmbeddingCache
+from craft_trainer.bases.weights import empty_part
 from craft_trainer.cli import main as cli
 from craft_trainer.config.schema import Config, to_yaml
-from craft_trainer.cost import memory
 from craft_trainer.cost.estimate import cost_of
-from craft_trainer.cost.memory import has_unconditional_branch, memory_of, parts_of
+from craft_trainer.cost.memory import (
+    encoder_bytes,
+    has_unconditional_branch,
+    memory_of,
+    parts_of,
+)
 from craft_trainer.data import dataset as data
 from craft_trainer.training import trainer
 
@@ -84,13 +89,13 @@ def test_released_transformers_have_the_size_that_is_stated(tmp_path: Path, name
     build, values, stated = RELEASED[name]
     folder = build(tmp_path)
     weights = load_file(folder / "transformer" / "diffusion_pytorch_model.safetensors")
-    tiny = memory._diffusers_part(folder, "transformer")
+    tiny = empty_part(folder, "transformer")
     assert {name: value.shape for name, value in tiny.state_dict().items()} == {
         name: value.shape for name, value in weights.items()
     }
     file = folder / "transformer" / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
-    released = memory._diffusers_part(folder, "transformer")
+    released = empty_part(folder, "transformer")
     count = sum(value.numel() for value in released.parameters())
     assert count == pytest.approx(stated, rel=0.01)
 
@@ -178,6 +183,31 @@ def test_memory_is_what_the_models_hold_and_autograd_keeps(
     trained = sum(parameter.numel() for parameter in run.parameters)
     assert estimated.optimizer * 1e9 == 16 * trained
     assert estimated.checkpointed < estimated.activations
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon", "prodigy"])
+def test_memory_of_the_optimizer_is_what_it_holds(settings: Any, optimizer: str) -> None:
+    config = settings({"method": "lora", "steps": 1, "optimizer": optimizer})
+    run = ready(config)
+    with torch.no_grad():
+        for parameter in run.parameters:
+            parameter.add_(0.1)  # of zeros, where B starts, Prodigy keeps no copy
+    run._step(0)
+    state = (one for own in run.optimizer.state.values() for one in own.values())
+    kept = [one for one in state if isinstance(one, torch.Tensor) and one.ndim > 0]
+    held = [*run.parameters, *(one.grad for one in run.parameters), *kept]
+    estimated = memory_of(config, config.stages[0], 2, parts_of(config))
+    assert estimated.optimizer * 1e9 == sum(one.nbytes for one in held if one is not None)
+
+
+def test_where_loading_takes_most_it_is_the_total(settings: Any, critic: Path) -> None:
+    config = settings(CRAFT)
+    run_parts = parts_of(config)._replace(texts=10**9, weights=10**9 + 10**6, decoder=(0, 0))
+    own = encoder_bytes(str(critic))
+    estimated = memory_of(config, config.stages[0], 2, run_parts)
+    assert estimated.loading * 1e9 == run_parts.weights + own.weights
+    assert estimated.weights * 1e9 == pytest.approx(10**6 + own.weights - own.texts)
+    assert estimated.total * 1e9 == pytest.approx(estimated.loading * 1e9 + run_parts.trained)
 
 
 def test_looks_are_counted(settings: Any, critic: Path, images: Path) -> None:

@@ -18,14 +18,19 @@ from craft_trainer.training.preflight import encoders_of
 CRAFT = {"method": "craft", "steps": 1, "reward_gradients_every": 1}
 
 
-@pytest.mark.parametrize("micro_batch", [None, 1])
-def test_the_ratio_is_that_of_the_gradients(settings: Any, micro_batch: int | None) -> None:
-    both = {**CRAFT, "micro_batch": micro_batch}
+KEPT = {"kl_to_base": 5.0, "safeguards": {"trajectory_kl": 5.0}}
+
+
+@pytest.mark.parametrize(
+    "both", [CRAFT, {**CRAFT, "micro_batch": 1}, {**CRAFT, "lambda_cam": 0.3, **KEPT}]
+)
+def test_the_ratio_is_that_of_the_weighted_terms(settings: Any, both: dict[str, Any]) -> None:
     norms, logged = {}, 0.0
+    alone = {"kl_to_base": 0.0, "safeguards": None}
     for name, changes in {
         "both": {},
-        "reward": {"lambda_diff": 0.0},
-        "diffusion": {"lambda_cam": 0.0},
+        "reward": {"lambda_diff": 0.0, **alone},
+        "diffusion": {"lambda_cam": 0.0, **alone},
     }.items():
         run = ready(settings({**both, **changes}))
         with torch.no_grad():
@@ -62,19 +67,18 @@ def test_doctor_warns_where_the_reward_hardly_counts(settings: Any) -> None:
 def test_every_critic_counts_in_its_own_precision(
     settings: Any, critic: Path, evaluator: Path
 ) -> None:
-    held, kept = encoder_bytes(str(critic))
-    half, less = encoder_bytes(str(critic), "bfloat16")
+    held, texts, kept = encoder_bytes(str(critic))
+    half, _, less = encoder_bytes(str(critic), "bfloat16")
     assert half * 2 == pytest.approx(held, rel=0.01)  # positions are counted in whole numbers
     assert less < 0.7 * kept
-    image_tower, _ = encoder_bytes(str(critic), texts=False)
-    assert 0 < image_tower < held
-    _, again = encoder_bytes(str(critic), checkpointing=True)
+    assert 0 < texts < held
+    *_, again = encoder_bytes(str(critic), checkpointing=True)
     assert again < kept
     one = settings(CRAFT)
     two = settings({**CRAFT, "safeguards": {"critics": [str(evaluator)]}})
     parts = parts_of(one)
     single, both = (memory_of(c, c.stages[0], 2, parts) for c in (one, two))
-    assert both.weights - single.weights == pytest.approx(image_tower / 1e9)
+    assert both.weights - single.weights == pytest.approx((held - texts) / 1e9)
     assert both.activations > single.activations
     assert encoders_of(two) == {
         "critic": str(critic), "critic 2": str(evaluator), "evaluator": None, "memorization": None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,11 +11,12 @@ import torch
 
 from cas_metric.embedding.cache import EmbeddingCache
 from craft_trainer.bases import loading as models
-from craft_trainer.bases import tokens
+from craft_trainer.bases import tokens, weights
 from craft_trainer.bases.base import DiffusionModel
 from craft_trainer.data.dataset import read_examples
 from craft_trainer.data.encoding import Encodings, encode_latents, encode_texts
 from craft_trainer.diffusion.conditions import Conditions
+from craft_trainer.guards import heldout
 from craft_trainer.training import trainer
 
 CPU = torch.device("cpu")
@@ -60,6 +62,40 @@ def test_encodings_come_from_the_store_bit_for_bit(
         assert counted[12:] == ["texts"]
 
 
+@pytest.mark.parametrize(
+    "file", ["tokenizer/special.json", "text_encoder/config.json", "vae/a.txt"]
+)
+def test_settings_and_versions_decide_an_encoding_too(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    def found() -> str:
+        return weights.encoding_hash(str(own), None, offline=True)
+
+    own = shutil.copytree(base, tmp_path / "own")
+    before = found()
+    (own / "text_encoder" / "pytorch_model.bin").write_bytes(b"never loaded")
+    assert found() == before
+    with (own / file).open("a", encoding="utf-8") as settings:
+        settings.write("\n")
+    changed = found()
+    assert changed != before
+    monkeypatch.setattr(weights, "installed", lambda name: "99")
+    assert found() not in (before, changed)
+
+
+def test_a_run_encodes_anew_where_the_tokenizer_changed(
+    settings: Any, base: Path, tmp_path: Path, counted: list[str]
+) -> None:
+    own = shutil.copytree(base, tmp_path / "own")
+    for name in ("one", "two"):
+        config = settings(
+            {"method": "lora", "steps": 1}, output=str(tmp_path / name), base=str(own)
+        )
+        trainer.train_stages(config, cache=tmp_path / "cache")
+        (own / "tokenizer" / "note.txt").write_text("another", encoding="utf-8")
+    assert counted.count("texts") == 12
+
+
 @pytest.mark.parametrize("pooled", [None, torch.randn(1, 3)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_condition_survives_the_store(
@@ -98,15 +134,73 @@ def test_stages_and_runs_share_what_was_encoded(
     assert {"encoding images", "encoding texts"} <= set(said)
 
 
-def test_text_encoders_leave_the_device_and_come_back_to_read(base: Path) -> None:
+@pytest.fixture
+def elsewhere(base: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, list[str]]:
+    """A model on the device ``meta``, whose weights are lost on the way, and the moves of texts."""
     model = models.load_model(str(base), device=CPU)
-    moves: list[str] = []
     (encoder,) = model.text_encoders
-    moving = encoder.to
-    encoder.to = lambda where: (moves.append(str(where)), moving(where))[1]
-    expected = model.encode_prompts(["a film"]).embeddings
+    model.trunk.to("meta")
+    encoder.to("meta")
+    moves: list[str] = []
+
+    def to(where: Any) -> None:
+        if torch.device(where) != next(encoder.parameters()).device:
+            moves.append(str(where))
+        encoder.to_empty(device=where)
+
+    monkeypatch.setattr(encoder, "to", to)
+    monkeypatch.setattr(
+        type(model),
+        "encode_prompts",
+        lambda self, texts: Conditions(
+            torch.zeros(len(texts), 1, 1, device=next(encoder.parameters()).device)
+        ),
+    )
+    return model, moves
+
+
+def test_text_encoders_leave_the_device_and_come_back_to_read(
+    elsewhere: tuple[Any, list[str]],
+) -> None:
+    model, moves = elsewhere
+    (encoder,) = model.text_encoders
     model.put_texts_away()
-    with model.reading():
-        found = model.encode_prompts(["a film"]).embeddings
-    torch.testing.assert_close(found, expected, atol=0, rtol=0)
-    assert moves == ["cpu", "cpu", "cpu"]  # away, to the device of the denoiser, and home
+    assert next(encoder.parameters()).device.type == "cpu"
+    with model.reading(), model.reading():
+        assert model.unconditional().embeddings.device.type == "meta"
+    assert next(encoder.parameters()).device.type == "cpu"
+    assert moves == ["cpu", "meta", "cpu"]
+
+
+def test_text_encoders_move_once_for_all_texts(
+    elsewhere: tuple[Any, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, moves = elsewhere
+    model.put_texts_away()
+    monkeypatch.setattr(Conditions, "to", lambda self, *_: Conditions(torch.zeros(1, 1, 1)))
+    with EmbeddingCache(tmp_path) as cache:
+        encode_texts(["a film", "a scan", "a slide"], Encodings(cache, "base", model))
+    assert moves == ["cpu", "meta", "cpu"]
+
+
+def test_text_encoders_move_once_for_a_look(
+    settings: Any, elsewhere: tuple[Any, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, moves = elsewhere
+    model.put_texts_away()
+
+    def draw(model: Any, texts: Any, *_: Any) -> torch.Tensor:
+        with model.reading():
+            return torch.zeros(len(texts), 3, 4, 4)
+
+    def looked(pixels: Any) -> Any:
+        raise InterruptedError
+
+    monkeypatch.setattr(heldout, "sample_images", draw)
+    monkeypatch.setattr(heldout, "as_pixels", looked)
+    config = settings({"method": "lora", "steps": 1}, validation={"batch_size": 1})
+    unused: Any = None
+    look = heldout.HeldOut(*[unused] * 6, cells=(), config=config)
+    with pytest.raises(InterruptedError):
+        look.look(model, ["a film", "a scan"], 0, None)
+    assert moves == ["cpu", "meta", "cpu"]

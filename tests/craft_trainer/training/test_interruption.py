@@ -52,7 +52,29 @@ def test_a_signal_in_the_last_step_finishes_the_stage_first(settings: Any) -> No
     assert not (config.output / "2-lora").exists()
 
 
-def test_a_second_signal_does_what_it_always_does() -> None:
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+def test_a_supervisor_may_ask_twice(settings: Any, name: str) -> None:
+    number = getattr(signal, name)
+
+    def twice(what: str, done: int, total: int) -> None:
+        for _ in range(2):
+            signalling(number, 2)(what, done, total)
+
+    config = settings(STAGE)
+    before = signal.signal(number, signal.SIG_IGN)  # or a second one would end the tests
+    try:
+        with Signals() as signals:
+            for other in (number, signal.SIGTERM, signal.SIGUSR1):
+                os.kill(os.getpid(), other)
+                assert signal.getsignal(number) == signals._note
+            assert signals.received == number
+        with pytest.raises(Interrupted, match=f"ended by {name} after step 2"):
+            trainer.train_stages(config, progress=twice, cache="none")
+    finally:
+        signal.signal(number, before)
+
+
+def test_a_second_interrupt_does_what_it_always_does() -> None:
     # Not of every process: one that a shell started in the background ignores it.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

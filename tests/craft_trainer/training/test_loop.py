@@ -71,6 +71,21 @@ def test_compiling_changes_no_name_and_no_file(
         torch.testing.assert_close(value, theirs[name], atol=1e-5, rtol=0)
 
 
+def test_what_is_compiled_can_keep_its_graph(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda it: plain(it, backend="aot_eager"))
+    # As at import: another test may have compiled before.
+    monkeypatch.setattr(torch._functorch.config, "donated_buffer", True)
+    model = load_base(settings(LORA, compile=True), torch.device("cpu"))
+    conditions = model.encode_prompts(["a chest film"])
+    latents = torch.randn(1, 4, 8, 8).requires_grad_()
+    for kept in (False, True):  # the first backward is compiled for a graph that is let go
+        told = model.denoise(latents, torch.tensor(1.0), conditions)
+        torch.autograd.grad(told.sum(), latents, retain_graph=kept)
+
+
 def test_scale_goes_from_the_base_model_to_the_trained_one(settings: Any) -> None:
     run = ready(settings(LORA))
     disturb(run.model)

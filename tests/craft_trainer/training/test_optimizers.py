@@ -74,6 +74,8 @@ def test_schedules_are_their_formulas(settings: Any) -> None:
     restarts = factors(schedule="cosine_with_restarts", schedule_cycles=2)
     assert restarts[0] == restarts[5] == 1.0
     assert restarts[4] < 0.1
+    with pytest.raises(ValueError, match="cosine_with_restarts"):
+        factors(schedule="cosine", schedule_cycles=2)
     config = settings({"method": "lora", "steps": 3, "schedule": "cosine"})
     trainer.train_stages(config, cache="none")
     rows = Journal(config.output / "1-lora" / "metrics.jsonl").rows()

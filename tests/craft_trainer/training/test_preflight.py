@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tests.support.tiny_families import build_sd3
 
 from cas_metric.errors import CasError
 from cas_metric.manifest import read_manifest, write_manifest
-from craft_trainer.training import trainer
+from craft_trainer.cost import doctor
+from craft_trainer.training import preflight, trainer
 
 INVERSION = {"method": "textual_inversion", "steps": 1}
 LORA = {"method": "lora", "steps": 1}
@@ -69,6 +73,59 @@ def test_prompts_that_a_later_stage_needs(
     inverted = {**INVERSION, "prompt": "{token}"}
     craft = {**CRAFT, "prompt": "{token}"}
     untouched(settings(inverted, craft, data=data), "(?s)1.png has no prompt.*4.png has no prompt")
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "package"), [("prodigy", "prodigyopt"), ("adamw8bit", "bitsandbytes")]
+)
+def test_an_optimizer_that_is_not_here(
+    settings: Any, untouched: Any, monkeypatch: pytest.MonkeyPatch, optimizer: str, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    untouched(settings(INVERSION, LORA, {**CRAFT, "optimizer": optimizer}), f"package {package}")
+
+
+def test_muon_of_an_older_torch(
+    settings: Any, untouched: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(torch.optim, "Muon")
+    untouched(settings(LORA, {**CRAFT, "optimizer": "muon"}), "muon is not in torch")
+
+
+@pytest.mark.parametrize(
+    ("lora", "message"),
+    [({"dora": True}, "DoRA learns norms"), ({"targets": ".*conv1|.*to_q"}, "is a Conv2d")],
+)
+def test_what_muon_cannot_train(
+    settings: Any, untouched: Any, lora: dict[str, Any], message: str
+) -> None:
+    stages = (LORA, {**CRAFT, "optimizer": "muon"})
+    untouched(settings(*stages, lora={"rank": 2, "alpha": 6, **lora}), message)
+    linear = settings(*stages, lora={"rank": 2, "alpha": 6, "targets": ".*to_q"})
+    preflight.require_optimizers(linear, offline=True)
+
+
+@pytest.mark.parametrize("scored", [True, False])
+def test_held_out_images_that_a_later_look_cannot_use(
+    settings: Any, untouched: Any, unseen: Path, evaluator: Path, tmp_path: Path, scored: bool
+) -> None:
+    rows = read_manifest(unseen).rows
+    rows.loc[0, "prompt"] = ""
+    rows.loc[1, "label"] = "Pneumonia"
+    folder = shutil.copytree(unseen, tmp_path / "held-out")
+    write_manifest(rows, folder)
+    validation = {"every": 1, "manifest": str(folder)}
+    if scored:
+        validation["encoder"] = str(evaluator)
+    config = settings(INVERSION, {**CRAFT, "prompt": "{token}. {prompt}"}, validation=validation)
+    denoising = settings(
+        {**INVERSION, "prompt": "{token}"}, {**LORA, "prompt": "{token}. {prompt}"},
+        validation=validation,
+    )  # fmt: skip
+    untouched(config if scored else denoising, "(?s)0.png .* has no prompt.*'Pneumonia' .* trained")
+    (check,) = list(doctor._held_out(denoising))[-1:]
+    assert (check.status, "has no prompt" in check.detail) == ("fail", True)
+    assert len(list(doctor._held_out(denoising))) == 2 - scored  # nothing guards it, besides
 
 
 def test_a_craft_stage_without_any_reward(settings: Any) -> None:

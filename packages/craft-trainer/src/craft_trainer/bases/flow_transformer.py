@@ -10,9 +10,8 @@ from typing import Any, ClassVar
 
 from craft_trainer.bases.base import DiffusionModel
 from craft_trainer.config.sections import Sampling
-from craft_trainer.diffusion.flow_matching import flow_process, flow_sampler
+from craft_trainer.diffusion.flow_matching import FlowSampler, flow_process, flow_sampler
 from craft_trainer.diffusion.forward_process import ForwardProcess
-from craft_trainer.diffusion.sampling import Scheduler
 
 
 class FlowTransformer(DiffusionModel):
@@ -20,8 +19,6 @@ class FlowTransformer(DiffusionModel):
 
     trunk_name: ClassVar[str] = "transformer"
     noise_schedule: ClassVar[bool] = False
-    #: Whether the pipeline hands the scheduler evenly spaced noise levels.
-    linear_sigmas: ClassVar[bool]
 
     @classmethod
     def draws_noise(cls, sampling: Sampling) -> bool:
@@ -32,15 +29,20 @@ class FlowTransformer(DiffusionModel):
         """Flow matching with the base model's shift."""
         return flow_process(self._scheduler_config, self._patches(latent))
 
-    def sampler(self, sampling: Sampling, latent: Sequence[int]) -> Scheduler:
+    def sampler(self, sampling: Sampling, latent: Sequence[int]) -> FlowSampler:
         """The noise levels of the pipeline; ``sampling.flow_sampler`` chooses the step."""
         return flow_sampler(
             self._scheduler_config,
             sampling.steps,
             sampling.flow_sampler,
             tokens=self._patches(latent),
-            linear_sigmas=self.linear_sigmas,
+            first_level=self.first_level,
         )
+
+    @property
+    def first_level(self) -> float | None:
+        """σ, before the shift, of the first of T evenly spaced levels; None: the scheduler's."""
+        return None
 
     @property
     def _scheduler_config(self) -> dict[str, Any]:

@@ -21,9 +21,13 @@ class Flux(FlowTransformer):
     """
 
     pipeline_name: ClassVar[str] = "FluxPipeline"
-    linear_sigmas: ClassVar[bool] = True
     unconditional_branch: ClassVar[bool] = False
     text_tokens: ClassVar[int] = 512
+
+    @property
+    def first_level(self) -> float | None:
+        """The pipeline hands the scheduler σ = 1, …, 1/T."""
+        return 1.0
 
     @property
     def lora_targets(self) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
+from torch._functorch import config as functorch
 
 from cas_metric.encoders.weights import quiet_transformers
 from cas_metric.errors import ModelUnavailable
@@ -71,6 +72,9 @@ def load_model(
         if pipeline.vae._supports_gradient_checkpointing:
             pipeline.vae.enable_gradient_checkpointing()
     if compile_denoiser:
+        # Buffers that a compiled backward reuses are gone when its graph is kept for another one,
+        # as CRAFT keeps it to compare gradients.
+        functorch.donated_buffer = False
         model.trunk.compile()
     return model
 

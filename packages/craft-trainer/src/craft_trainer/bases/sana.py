@@ -15,7 +15,9 @@ from torch import Tensor
 
 from craft_trainer.bases.flow_transformer import FlowTransformer
 from craft_trainer.bases.stable_diffusion import CROSS_ATTENTION
+from craft_trainer.config.sections import Sampling
 from craft_trainer.diffusion.conditions import Conditions
+from craft_trainer.diffusion.flow_matching import FlowSampler
 
 #: Log-variance of a latent that is not drawn.
 _CERTAIN: Final = -30.0
@@ -25,7 +27,6 @@ class Sana(FlowTransformer):
     """Sana; a condition's pooled vector is the mask of its tokens."""
 
     pipeline_name: ClassVar[str] = "SanaPipeline"
-    linear_sigmas: ClassVar[bool] = False
     text_tokens: ClassVar[int] = 300
 
     @property
@@ -91,6 +92,18 @@ class Sana(FlowTransformer):
         vae = self.pipeline.vae
         mean: Tensor = vae.encode(images.to(self.device, vae.dtype) * 2 - 1).latent
         return torch.cat([mean, torch.full_like(mean, _CERTAIN)], dim=1)
+
+    def sampler(self, sampling: Sampling, latent: Sequence[int]) -> FlowSampler:
+        """As of the family; the multistep solver tells the model whole timesteps."""
+        found = super().sampler(sampling, latent)
+        told = found.timesteps if self.first_level is None else found.timesteps.trunc()
+        return FlowSampler(found.sigmas, told, found.kind)
+
+    @property
+    def first_level(self) -> float | None:
+        """The multistep solver spaces its levels evenly from the last timestep but one."""
+        own = super()._scheduler_config
+        return 1 - 1 / own["num_train_timesteps"] if own.get("use_flow_sigmas") else None
 
     @property
     def _scheduler_config(self) -> dict[str, Any]:

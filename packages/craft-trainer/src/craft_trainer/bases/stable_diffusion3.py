@@ -15,7 +15,6 @@ class StableDiffusion3(FlowTransformer):
     """Stable Diffusion 3 and 3.5: two CLIP encoders and T5, which may be left out."""
 
     pipeline_name: ClassVar[str] = "StableDiffusion3Pipeline"
-    linear_sigmas: ClassVar[bool] = False
     text_tokens: ClassVar[int] = 77 + 256  # those of T5 come after those of CLIP
 
     @property

@@ -13,11 +13,17 @@ from typing import Any, Final
 
 from cas_metric.encoders.memory import digest_file, digest_of
 from cas_metric.errors import ModelUnavailable
+from cas_metric.files import installed
 
 #: Pipelines that come with this package, by the name that `base` gives them.
 EMBEDDED: Final = {"phantom-sd": Path(__file__).parent.parent / "phantoms" / "phantom-sd"}
 #: Weights of another precision, or without averaging, that lie beside those that are loaded.
 _VARIANT: Final = re.compile(r"\.(fp16|bf16|fp32|ema_only|non_ema)[.-]")
+#: Parts of a pipeline that make latents of images and conditions of texts, and what runs them.
+_ENCODING: Final = ("text_encoder", "tokenizer", "vae")
+_RUNNING: Final = ("torch", "transformers", "diffusers")
+#: Files of weights: those that are loaded have digests, the others do not count.
+_WEIGHTS: Final = (".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".h5", ".msgpack", ".onnx")
 _INDEX: Final = "model_index.json"
 
 
@@ -72,6 +78,43 @@ def base_digests(directory: Path) -> dict[str, str]:
 def base_hash(spec: str, revision: str | None, *, offline: bool) -> str:
     """One sha256, as hex, of :func:`base_digests`."""
     return digest_of(base_digests(base_directory(spec, revision, offline=offline)))
+
+
+def encoding_hash(spec: str, revision: str | None, *, offline: bool) -> str:
+    """One sha256, as hex, of all of a base model that decides what texts and images become.
+
+    Beside the weights these are the settings of its text encoders, tokenizers and VAE, and the
+    versions of the packages that run them.
+
+    Raises:
+        ModelUnavailable: As of :func:`base_digests`.
+    """
+    directory = base_directory(spec, revision, offline=offline)
+    settings = [directory / _INDEX]
+    for part in sorted(directory.iterdir()):
+        if part.is_dir() and part.name.startswith(_ENCODING):
+            found = (path for path in sorted(part.rglob("*")) if path.is_file())
+            settings += [path for path in found if path.suffix not in _WEIGHTS]
+    return digest_of(
+        {
+            "weights": base_digests(directory),
+            "settings": {
+                one.relative_to(directory).as_posix(): digest_file(one) for one in settings
+            },
+            "versions": {name: installed(name) for name in _RUNNING},
+        }
+    )
+
+
+def empty_part(directory: Path, name: str) -> Any:
+    """A denoiser or VAE from its configuration, frozen, on the device ``meta``: no weights."""
+    import diffusers
+    import torch
+
+    settings = json.loads((directory / name / "config.json").read_text(encoding="utf-8"))
+    with torch.device("meta"):
+        part = getattr(diffusers, settings["_class_name"]).from_config(settings)
+    return part.requires_grad_(False)
 
 
 def pipeline_name(directory: Path) -> str:

@@ -62,8 +62,11 @@ def demo(
     if as_json:
         cas = {name: look.cas for name, look in found.looks.items()}
         files = {"samples": str(found.samples), "card": str(found.card)}
-        emit_json({"cas": cas, "change": change._asdict(), **files})
+        notes = list(found.notes)
+        emit_json({"cas": cas, "change": change._asdict(), "notes": notes, **files})
         return
+    for note in found.notes:
+        console.print(f"Note: {note}", markup=False, soft_wrap=True)
     console.print(held_out_table(found.looks), markup=False, soft_wrap=True)
     console.print(
         f"CAS by {EVALUATOR} on {prompts} held-out prompts; means with 95% intervals. "

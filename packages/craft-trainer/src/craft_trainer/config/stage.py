@@ -184,9 +184,7 @@ class TrainedStage(Stage):
     weight_decay: NonNegativeFloat = 0.0
     optimizer: Literal["adamw", "adamw8bit", "prodigy", "muon"] | None = None
     warmup_steps: NonNegativeInt = 0
-    schedule: (
-        Literal["constant", "linear", "cosine", "cosine_with_restarts", "polynomial"] | None
-    ) = None
+    schedule: Literal["constant", "linear", "cosine", "cosine_with_restarts"] | None = None
     schedule_cycles: PositiveInt | None = None
     max_grad_norm: PositiveFloat = 1.0
     checkpoint_every: PositiveInt = 100
@@ -200,6 +198,12 @@ class TrainedStage(Stage):
     def _has_one_length(self) -> TrainedStage:
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("give either `steps` or `epochs`")
+        return self
+
+    @model_validator(mode="after")
+    def _restarts_where_it_says_so(self) -> TrainedStage:
+        if self.schedule_cycles is not None and self.schedule != "cosine_with_restarts":
+            raise ValueError("schedule_cycles counts restarts: set schedule: cosine_with_restarts")
         return self
 
     def attach(self, model: DiffusionModel, classes: Sequence[str]) -> None:

@@ -16,10 +16,13 @@ from cas_metric.statistics.tables import markdown_table
 from cas_metric.verbs.result import Result
 from craft_trainer.config.schema import Config, resolve
 from craft_trainer.config.stage import TrainedStage
+from craft_trainer.guards.heldout import held_out_examples
 from craft_trainer.training.preflight import (
     encoder_directory,
     encoders_of,
+    require_optimizers,
     require_stages,
+    unfit_held_out,
     unprepared,
 )
 
@@ -86,6 +89,7 @@ def examine(config: Config) -> list[Check]:
         ("training data", _training),
         ("held-out data", _held_out),
         ("pairs", _pairs),
+        ("optimizers", _optimizers),
         ("start", _start),
         ("base model", _base),
         ("encoders", _encoders),
@@ -181,29 +185,37 @@ def _held_out(config: Config) -> Iterator[Check]:
     from craft_trainer.data.dataset import read_examples
 
     manifest = config.validation.manifest
-    if manifest is None or config.validation.encoder is None:
+    if config.validation.encoder is None:
         yield Check(
             "held-out data",
             WARN,
             "no held-out evaluation: nothing guards the run against reward hacking",
             "set validation.encoder, validation.manifest and validation.every",
         )
+    if manifest is None:
         return
     train = read_examples(config.data.train, config.data.domain)
-    own = train.manifest.config
-    examples = read_examples(manifest, config.data.domain or (own.domain if own else None))
-    problems = [f"class {x!r} is not trained" for x in set(examples.labels) - set(train.labels)]
+    examples = held_out_examples(config, train)
+    problems = list(unfit_held_out(config, train))
     problems += [
         f"{path.name} is a training image"
         for path in examples.paths
         if path.resolve() in {one.resolve() for one in train.paths}
     ]
-    detail = f"{len(examples)} images in {manifest}"
+    detail = f"{len(examples)} images of {manifest} are looked at"
     if problems:
-        fix = "hold out other images of the same classes"
+        fix = "hold out other images of the same classes, with prompts"
         yield Check("held-out data", FAIL, f"{detail}; {_listed(problems)}", fix)
     else:
         yield Check("held-out data", OK, detail)
+
+
+def _optimizers(config: Config) -> Iterator[Check]:
+    require_optimizers(config, offline=True)
+    named = dict.fromkeys(
+        one.optimizer or "adamw" for one in config.stages if isinstance(one, TrainedStage)
+    )
+    yield Check("optimizers", OK, ", ".join(named) or "none")
 
 
 def _pairs(config: Config) -> Iterator[Check]:
@@ -305,7 +317,10 @@ def _balance(config: Config) -> Iterator[Check]:
         if not found:
             continue
         middle = median(found)
-        detail = f"the reward's gradient is {middle:.2g} times the diffusion loss's (median)"
+        detail = (
+            f"the gradient of lambda_cam r_cam is {middle:.2g} times that of lambda_diff times the "
+            "diffusion loss (median)"
+        )
         name = f"balance of stage {number}"
         if middle < 1:
             fix = "set sampling.timestep_spacing: trailing, raise lambda_cam or lower lambda_diff"

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from cas_metric.errors import CasError
 from cas_metric.statistics.tables import markdown_table
@@ -31,6 +31,16 @@ from cas_metric.verbs.result import Result
 from craft_trainer.config.schema import Config, resolve
 from craft_trainer.config.sections import Sampling
 from craft_trainer.config.stage import Stage, TrainedStage
+
+#: Figures of the memory that are printed, and their headings.
+_FIGURES: Final = {
+    "loading": "at load",
+    "weights": "weights",
+    "optimizer": "optimizer",
+    "activations": "activations",
+    "checkpointed": "… checkpointed",
+    "total": "total",
+}
 
 
 def estimate(
@@ -197,22 +207,15 @@ def _text(stages: Sequence[Mapping[str, Any]], reason: str, *, checkpointing: bo
     headings = ["stage", "steps", "forwards / image", "/ step", "in all", "held-out looks"]
     parts = [markdown_table(headings, work)]
     memory = [
-        [
-            one["method"],
-            *(
-                f"{one['memory'][name]:.3g}"
-                for name in ("weights", "optimizer", "activations", "checkpointed", "total")
-            ),
-        ]
+        [one["method"], *(f"{one['memory'][name]:.3g}" for name in _FIGURES)]
         for one in stages
         if one["memory"]
     ]
     if memory:
-        headings = ["GB", "weights", "optimizer", "activations", "… checkpointed", "total"]
-        parts.append(markdown_table(headings, memory))
+        parts.append(markdown_table(["GB", *_FIGURES.values()], memory))
         parts.append(
-            f"The total is with{'' if checkpointing else 'out'} gradient checkpointing, before "
-            "workspaces: allow for a tenth more."
+            f"The total is with{'' if checkpointing else 'out'} gradient checkpointing, the most "
+            "of loading and training, before workspaces: allow for a tenth more."
         )
     else:
         parts.append(f"Memory is not estimated: {reason}")

@@ -10,15 +10,17 @@ the critic keep for one image:
 - weights: denoiser in ``dtype``, the VAE in float32, critics in ``critic.dtype``; text encoders and
   the critics' text towers leave the device once all texts are encoded, except where tokens are
   learned;
-- optimizer: 16 bytes a trained parameter: itself, its gradient, two moments;
+- optimizer: 4 bytes a trained parameter for itself, its gradient and each of what the optimizer
+  keeps: two moments (AdamW, 1 byte each in 8 bits), one (Muon), four vectors (Prodigy);
 - activations of the diffusion loss: u B (DPO: 2 u B);
 - activations of the reward: K b u M B + v M B + r M B, b = 2 with guidance in both branches (a
   guidance-distilled model has one); in the first of the K steps nothing is kept before the first
   adapter.
 
 With gradient checkpointing u and v shrink to the inputs of the blocks, and the largest block is
-held once more while it is run again. Workspaces, caches and what the allocator loses are not
-counted: allow for a tenth more.
+held once more while it is run again. Before the first step every text encoder and text tower is on
+the device: where that is more than training takes, the total is that. Workspaces, caches and what
+the allocator loses are not counted: allow for a tenth more.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ from torch import Tensor, nn
 from cas_metric.errors import CasError, InputError
 from craft_trainer.bases.base import DiffusionModel, family_of
 from craft_trainer.bases.lora import peft_config
-from craft_trainer.bases.weights import base_directory
+from craft_trainer.bases.weights import base_directory, empty_part
 from craft_trainer.config.schema import Config
 from craft_trainer.config.sections import Lora
 from craft_trainer.config.stage import Kept, TrainedStage
@@ -58,6 +60,8 @@ _BLOCKS: Final = (
     "SanaTransformerBlock",
 )
 _GIGABYTE: Final = 1e9
+#: Bytes of a trained parameter by optimizer: itself, its gradient, and the optimizer's state.
+_TRAINED: Final = {"adamw": 16, "adamw8bit": 10, "muon": 12, "prodigy": 24}
 
 
 class Memory(NamedTuple):
@@ -65,15 +69,17 @@ class Memory(NamedTuple):
 
     Attributes:
         method: Of the stage.
-        weights: Frozen weights of every model that the stage loads.
+        weights: Frozen weights of every model, as far as it stays on the device in training.
+        loading: The same before the texts are encoded, with all text encoders and text towers.
         optimizer: Trained parameters, their gradients and the optimizer's moments.
         activations: Kept for the backward pass without gradient checkpointing.
         checkpointed: The same with it.
-        total: Of what the configuration chooses.
+        total: The most, at loading or in training, of what the configuration chooses.
     """
 
     method: str
     weights: float
+    loading: float
     optimizer: float
     activations: float
     checkpointed: float
@@ -119,14 +125,17 @@ def memory_of(config: Config, stage: TrainedStage, classes: int, parts: Parts) -
     weights = parts.weights if stage.learns == "tokens" else parts.weights - parts.texts
     own = config.critic
     critics = [
-        encoder_bytes(spec, own.dtype or "float32", checkpointing=own.checkpointing, texts=False)
+        encoder_bytes(spec, own.dtype or "float32", checkpointing=own.checkpointing)
         for spec in stage.encoders(config)
     ]
-    critic = sum(kept for _, kept in critics)
-    weights += sum(held for held, _ in critics)
+    critic = sum(one.kept for one in critics)
+    image_towers = sum(one.weights - one.texts for one in critics)
+    # A critic's text tower leaves before the next critic comes.
+    loading = parts.weights + image_towers + max((one.texts for one in critics), default=0)
+    weights += image_towers
     if config.validation.encoder is not None:
-        weights += encoder_bytes(config.validation.encoder)[0]
-    trained = stage.trained_bytes(parts.trained, 4 * parts.token, classes)
+        weights += encoder_bytes(config.validation.encoder).weights
+    trained = stage.trained_bytes(parts.trained, 4 * parts.token, classes) // 4
     both = branches(config.sampling, guided=parts.guided)
     plain, checkpointed = (
         stage.kept_bytes(
@@ -143,8 +152,9 @@ def memory_of(config: Config, stage: TrainedStage, classes: int, parts: Parts) -
         for index in range(2)
     )
     chosen = checkpointed if config.gradient_checkpointing else plain
-    total = weights + 4 * trained + chosen
-    figures = (weights, 4 * trained, plain, checkpointed, total)
+    optimizer = _TRAINED[stage.optimizer or "adamw"] * trained
+    total = max(weights + optimizer + chosen, loading + 4 * trained)
+    figures = (weights, loading, optimizer, plain, checkpointed, total)
     return Memory(stage.method, *(value / _GIGABYTE for value in figures))
 
 
@@ -158,8 +168,8 @@ def parts_of(config: Config) -> Parts:
     directory, index = _index(config)
     family = family_of(index["_class_name"])
     dtype = _DTYPES[config.dtype]
-    vae = _diffusers_part(directory, "vae")
-    trunk = nn.Module.to(_diffusers_part(directory, family.trunk_name), dtype)
+    vae = empty_part(directory, "vae")
+    trunk = nn.Module.to(empty_part(directory, family.trunk_name), dtype)
     texts = [_text_encoder(directory / part, index[part][1]) for part in _text_names(index)]
     reading = sum(_bytes(text.to(dtype)) for text in texts)
     weights = _bytes(trunk) + _bytes(vae) + reading
@@ -201,16 +211,29 @@ def _index(config: Config) -> tuple[Path, dict[str, Any]]:
     return directory, json.loads((directory / "model_index.json").read_text(encoding="utf-8"))
 
 
+class EncoderBytes(NamedTuple):
+    """Bytes of an encoder.
+
+    Attributes:
+        weights: All of them.
+        texts: Those of its text tower among them.
+        kept: By autograd, in the image tower, for one image.
+    """
+
+    weights: int
+    texts: int
+    kept: int
+
+
 def encoder_bytes(
-    spec: str, dtype: str = "float32", *, checkpointing: bool = False, texts: bool = True
-) -> tuple[int, int]:
+    spec: str, dtype: str = "float32", *, checkpointing: bool = False
+) -> EncoderBytes:
     """Bytes of an encoder's weights, and what its image tower keeps for one image.
 
     Args:
         spec: Of the encoder.
         dtype: Of its weights and activations.
         checkpointing: Whether its blocks run again in the backward pass.
-        texts: Whether its text tower counts.
 
     Raises:
         CasError: Its configuration is not here, or it is no model of transformers.
@@ -234,7 +257,7 @@ def encoder_bytes(
     model = model.to(_DTYPES[dtype])
     if checkpointing:
         checkpoint_blocks(model)
-    away = 0 if texts else _bytes(getattr(model, "text_model", nn.Module()))
+    texts = _bytes(getattr(model, "text_model", nn.Module()))
     vision = getattr(settings, "vision_config", settings)
     with _fake(model):
         size = 3, vision.image_size, vision.image_size
@@ -244,7 +267,7 @@ def encoder_bytes(
             pooled: Tensor = model.get_image_features(pixel_values=pixels).pooler_output
             return pooled
 
-        return _bytes(model) - away, _per_image(forward)
+        return EncoderBytes(_bytes(model), texts, _per_image(forward))
 
 
 def _counted(module: Any, forward: Callable[[int], Tensor]) -> tuple[tuple[int, int], int]:
@@ -317,16 +340,6 @@ def _fake(*modules: nn.Module) -> Iterator[None]:
                 if buffer is not None:
                     part._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype)
         yield
-
-
-def _diffusers_part(directory: Path, name: str) -> Any:
-    """A UNet or VAE from its configuration, frozen, on the device ``meta``."""
-    import diffusers
-
-    settings = json.loads((directory / name / "config.json").read_text(encoding="utf-8"))
-    with torch.device("meta"):
-        part = getattr(diffusers, settings["_class_name"]).from_config(settings)
-    return part.requires_grad_(False)
 
 
 def _text_names(index: dict[str, Any]) -> list[str]:

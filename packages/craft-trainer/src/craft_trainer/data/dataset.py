@@ -98,15 +98,21 @@ class Batch:
         """One generator a trajectory, repeat by repeat, on the CPU whatever the device."""
         stream = PURPOSES.index(purpose) if purpose in PURPOSES else crc32(purpose.encode())
         return [
-            _generator(self.seed, position, repeat, stream)
+            torch.Generator().manual_seed(seed_of(self.seed, position, repeat, stream))
             for repeat in range(repeats)
             for position in self.positions
         ]
 
 
-def _generator(*entropy: int) -> torch.Generator:
+def seed_of(*entropy: int) -> int:
+    """A seed for torch from several numbers; streams of different ones are unrelated.
+
+    Examples:
+        >>> seed_of(42, 0) == seed_of(42, 0), seed_of(42, 0) == seed_of(42, 1)
+        (True, False)
+    """
     (state,) = np.random.SeedSequence(entropy).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(state) >> 1)
+    return int(state) >> 1
 
 
 def read_examples(path: Path, domain: str | None) -> Examples:

@@ -1,8 +1,8 @@
 """Images to latents and texts to conditions, once for all stages, processes and resumed runs.
 
 What was encoded lies in the store of embeddings, found by its content and by all that decides the
-result: the bytes of the images, the weights of the base model, the resolution, the kind of device,
-and for texts the learned tokens.
+result: the bytes of the images, the weights and settings of the base model, the versions of what
+runs it, the resolution, the kind of device, and for texts the learned tokens.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Encodings:
 
     Attributes:
         cache: Store of embeddings.
-        base: sha256 of the weights of the base model, as hex.
+        base: Of the base model, from :func:`~craft_trainer.bases.weights.encoding_hash`.
         model: That encodes what is not there.
     """
 
@@ -75,15 +75,17 @@ class Encodings:
 
     @torch.no_grad()
     def text(self, text: str) -> Conditions:
-        """Condition of a text, of length 1, on the CPU, in the denoiser's dtype."""
+        """Condition of a text, of length 1, on the CPU, in the denoiser's dtype.
+
+        The text encoders must be on its device: see :func:`encode_texts`.
+        """
         dtype = self.model.dtype
         kind = f"craft-trainer text\0{self.base}\0{dtype}\0{self.model.device.type}"
         key = text_key(text, f"{kind}\0{self._tokens()}")
         (entry,) = self.cache.get_many([key])
         if entry is not None:
             return _unpacked(entry, dtype)
-        with self.model.reading():
-            found = self.model.encode_prompts([text]).to("cpu", dtype)
+        found = self.model.encode_prompts([text]).to("cpu", dtype)
         self.cache.put_many([(key, _packed(found))])
         return found
 
@@ -160,8 +162,9 @@ def encode_texts(
     """Distinct text to its condition."""
     found = {}
     unique = sorted(set(texts))
-    for done, text in enumerate(unique, start=1):
-        found[text] = encodings.text(text)
-        if progress is not None:
-            progress(done, len(unique))
+    with encodings.model.reading():
+        for done, text in enumerate(unique, start=1):
+            found[text] = encodings.text(text)
+            if progress is not None:
+                progress(done, len(unique))
     return found

@@ -7,7 +7,7 @@ the velocity v = ε − z. Stable Diffusion 3 (Esser et al. 2024) and Flux are t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -82,7 +82,7 @@ class FlowSampler:
         kind: Which step is taken.
     """
 
-    def __init__(self, sigmas: Tensor, timesteps: Tensor, kind: FlowSampling) -> None:
+    def __init__(self, sigmas: Iterable[float], timesteps: Tensor, kind: FlowSampling) -> None:
         self.sigmas = [float(sigma) for sigma in sigmas]
         self.timesteps = timesteps
         self.kind = kind
@@ -119,7 +119,7 @@ def flow_sampler(
     kind: FlowSampling,
     *,
     tokens: int,
-    linear_sigmas: bool,
+    first_level: float | None,
 ) -> FlowSampler:
     """Sampler with the noise levels that the family's own pipeline visits.
 
@@ -128,14 +128,14 @@ def flow_sampler(
         steps: T.
         kind: See :class:`FlowSampler`.
         tokens: Patches of an image, which a dynamic shift depends on.
-        linear_sigmas: Flux starts from σ = 1, …, 1/T before the shift; Stable Diffusion 3 from the
-            scheduler's own range.
+        first_level: σ of the first of T levels before the shift, evenly spaced down to a T-th of
+            it, as of Flux from 1; None for the scheduler's own range, as of Stable Diffusion 3.
     """
     euler: Any = FlowMatchEulerDiscreteScheduler
     scheduler = euler.from_config(config)
     options: dict[str, Any] = {}
-    if linear_sigmas:
-        options["sigmas"] = np.linspace(1.0, 1 / steps, steps)
+    if first_level is not None:
+        options["sigmas"] = first_level * np.linspace(1.0, 1 / steps, steps)
     if scheduler.config.use_dynamic_shifting:
         options["mu"] = _dynamic_shift(scheduler.config, tokens)
     scheduler.set_timesteps(steps, device="cpu", **options)

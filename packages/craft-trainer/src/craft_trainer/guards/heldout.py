@@ -86,17 +86,18 @@ class HeldOut:
         validation = self.config.validation
         seeds = [noise_seed(validation.seed, row) for row in range(len(texts))]
         parts = []
-        for start in range(0, len(texts), validation.batch_size):
-            some = slice(start, start + validation.batch_size)
-            parts.append(
-                sample_images(
-                    model,
-                    texts[some],
-                    seeds[some],
-                    self.config.sampling,
-                    self.config.data.resolution,
+        with model.reading():
+            for start in range(0, len(texts), validation.batch_size):
+                some = slice(start, start + validation.batch_size)
+                parts.append(
+                    sample_images(
+                        model,
+                        texts[some],
+                        seeds[some],
+                        self.config.sampling,
+                        self.config.data.resolution,
+                    )
                 )
-            )
         images = torch.cat(parts)
         pixels = as_pixels(images)
         embeddings = embed_arrays(pixels, self.evaluator)
@@ -137,8 +138,7 @@ def prepare(
     validation = config.validation
     assert validation.encoder is not None
     assert validation.manifest is not None
-    every = read_examples(validation.manifest, domain_of(train.manifest, config.data.domain))
-    examples = take(every, spread(every.labels, validation.prompts))
+    examples = held_out_examples(config, train)
     evaluator = load_encoder(validation.encoder, device=str(device), offline=config.offline)
     if critic is not None:
         refuse_same_weights(evaluator, critic)
@@ -172,6 +172,18 @@ def prepare(
         },
     )
     return HeldOut(examples, evaluator, probe, targets, training, real, cells, config)
+
+
+def held_out_examples(config: Config, train: Examples) -> Examples:
+    """The rows of ``validation.manifest`` that are looked at, spread over the classes.
+
+    Raises:
+        PreflightError: As of :func:`~craft_trainer.data.dataset.read_examples`.
+    """
+    validation = config.validation
+    assert validation.manifest is not None
+    every = read_examples(validation.manifest, domain_of(train.manifest, config.data.domain))
+    return take(every, spread(every.labels, validation.prompts))
 
 
 def spread(labels: Sequence[str], count: int) -> list[int]:

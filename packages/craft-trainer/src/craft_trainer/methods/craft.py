@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from craft_trainer.rewards.clinical_alignment import ClinicalAlignmentModule, Targets
 
 
-#: In the curves: the norm of the reward's gradient over that of the diffusion loss's.
+#: In the curves: the norm of the gradient of λ_cam r_cam over that of λ_diff times the diffusion
+#: loss, without the KL terms.
 RATIO: Final = "gradient/reward_over_diffusion"
 
 
@@ -251,24 +252,31 @@ class Craft(Method):
         from craft_trainer.methods.denoising import conditions_of
 
         conditions = conditions_of(batch, self.model)
-        total = torch.zeros((), device=self.model.device)
+        diffusion = kept = torch.zeros((), device=self.model.device)
         logs: dict[str, Tensor] = {}
-        diffusion, distance = self.stage.lambda_diff, self.stage.kl_to_base
-        if diffusion > 0 or distance > 0:
-            term = self.real.of_batch(batch, conditions, weight=diffusion)
-            total = total + term.total
-            logs |= term.logs
+        if self.stage.lambda_diff > 0 or self.stage.kl_to_base > 0:
+            error, distance = self.real.of_batch(batch, conditions)
+            diffusion = self.stage.lambda_diff * error
+            logs["loss/diffusion"] = error.detach()
+            if distance is not None:
+                kept = self.stage.kl_to_base * distance
+                logs["loss/kl_to_base"] = distance.detach()
+        total = diffusion + kept
         if self.stage.lambda_cam > 0:
-            rewarded = self._rewarded(batch, conditions, step)
+            reward, terms, own = self._rewarded(batch, conditions, step)
+            rewarded = -self.stage.lambda_cam * reward
             every = self.stage.reward_gradients_every
-            if diffusion > 0 and every and step % every == 0:
-                logs |= self._balance(total, rewarded.total)
-            total = total + rewarded.total
-            logs |= rewarded.logs
+            if self.stage.lambda_diff > 0 and every and step % every == 0:
+                logs |= self._balance(diffusion, rewarded)
+            total = total + rewarded
+            for name, term in terms.items():
+                total = total + self.stage.guarded.trajectory_kl * term
+                logs[f"loss/{name}"] = term.detach()
+            logs |= own
         return Loss(total, {"loss/total": total.detach(), **logs})
 
     def _balance(self, diffusion: Tensor, reward: Tensor) -> dict[str, Tensor]:
-        """How the two terms of Eq. 1 pull at the trained parameters; both graphs are kept."""
+        """How the weighted terms of Eq. 1 pull at the trained parameters; both graphs are kept."""
         import torch
 
         trained = list(self.model.trainable.values())
@@ -285,8 +293,10 @@ class Craft(Method):
             "gradient/cosine_reward_diffusion": cosine,
         }
 
-    def _rewarded(self, batch: Batch, conditions: Conditions, step: int) -> Loss:
-        """−λ_cam r_cam over the batch and its repeats, and the KL term on the trajectory."""
+    def _rewarded(
+        self, batch: Batch, conditions: Conditions, step: int
+    ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        """r_cam over the batch and its repeats, the KL term on the trajectory, and logs."""
         repeats, every = self.stage.repeats, self.stage.reward_gradients_every
         latents, rows, terms = self.trajectories.draw(batch, conditions, step)
         reward, logs = self.judge(
@@ -295,11 +305,7 @@ class Craft(Method):
             batch.generators("augment", repeats) if self.judge.augment else (),
             look=bool(every) and step % every == 0,
         )
-        total = -self.stage.lambda_cam * reward
-        for name, term in terms.items():
-            total = total + self.stage.guarded.trajectory_kl * term
-            logs[f"loss/{name}"] = term.detach()
-        return Loss(total, logs)
+        return reward, terms, logs
 
     def state(self) -> dict[str, Tensor]:
         """The buffer of prefixes."""

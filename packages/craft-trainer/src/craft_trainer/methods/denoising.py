@@ -56,12 +56,18 @@ class Denoising(Method):
 
     def loss(self, batch: Batch, step: int) -> Loss:
         """Mean squared error of the prediction, and the distance to the base model."""
-        return self.of_batch(batch, conditions_of(batch, self.model))
+        error, distance = self.of_batch(batch, conditions_of(batch, self.model))
+        logs = {"loss/diffusion": error.detach()}
+        if distance is None:
+            return Loss(error, logs)
+        total = error + self.kl_to_base * distance
+        return Loss(total, {**logs, "loss/kl_to_base": distance.detach()})
 
-    def of_batch(self, batch: Batch, conditions: Conditions, weight: float = 1.0) -> Loss:
-        """``weight`` ‖ε − ε_θ(z_t, t, c)‖² of Eq. 1, as the mean over elements, and the KL term.
+    def of_batch(self, batch: Batch, conditions: Conditions) -> tuple[Tensor, Tensor | None]:
+        """‖ε − ε_θ(z_t, t, c)‖² of Eq. 1, as the mean over elements, and the KL term, if any.
 
-        A v-prediction or flow model is compared with the velocity of the same noise.
+        Both without their weights. A v-prediction or flow model is compared with the velocity of
+        the same noise.
         """
         latents = latents_of(batch, "latent", batch.moments, self.model)
         corrupted = corrupt(batch, latents, self.forward)
@@ -71,14 +77,8 @@ class Denoising(Method):
             with base_only(self.model):
                 base = self.model.denoise(corrupted.noisy, corrupted.timesteps, told)
         predicted = self.model.denoise(corrupted.noisy, corrupted.timesteps, told)
-        error = self._error(predicted, corrupted)
-        total = weight * error
-        logs = {"loss/diffusion": error.detach()}
-        if base is not None:
-            distance = F.mse_loss(predicted, base)
-            total = total + self.kl_to_base * distance
-            logs["loss/kl_to_base"] = distance.detach()
-        return Loss(total, logs)
+        distance = None if base is None else F.mse_loss(predicted, base)
+        return self._error(predicted, corrupted), distance
 
     def _error(self, predicted: Tensor, corrupted: Corrupted) -> Tensor:
         if self.min_snr_gamma is None:

@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 
 from cas_metric.errors import CasError
 
-#: SLURM sends SIGTERM before it kills, and SIGUSR1 earlier where ``--signal=USR1@120`` says so.
+#: SLURM sends SIGTERM before it kills, and SIGUSR1 earlier where ``--signal`` says so.
 _NAMES: Final = ("SIGINT", "SIGTERM", "SIGUSR1")
 _LOG = logging.getLogger(__name__)
 
@@ -27,9 +27,11 @@ class Interrupted(CasError):
 
 
 class Signals:
-    """Notes the first signal instead of dying of it; a second one does what it always does.
+    """Notes signals instead of dying of them; only a second SIGINT does what it always does.
 
-    A context manager; without effect outside of the main thread, where no handler can be set.
+    Whoever takes a machine away may well ask twice, the process and its group: that is no reason to
+    lose the step. A context manager; without effect outside of the main thread, where no handler
+    can be set.
     """
 
     def __init__(self) -> None:
@@ -48,17 +50,16 @@ class Signals:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._restore()
-
-    def _restore(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.received = number
-        self._restore()
-        _LOG.warning(
-            "%s: this step is finished and saved; once more ends at once",
-            signal.Signals(number).name,
-        )
+        again = ""
+        if number == signal.SIGINT:
+            signal.signal(number, self._before[number])
+            again = "; once more ends at once"
+        if self.received is None or again:
+            name = signal.Signals(number).name
+            _LOG.warning("%s: this step is finished and saved%s", name, again)
+        self.received = self.received or number

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from cas_metric.errors import CasError
 from cas_metric.images import load_image, to_tensor
 from cas_metric.mllm.asking import Asking
 from cas_metric.phantoms import canonical_domain
@@ -16,6 +17,7 @@ from cas_metric.statistics.uncertainty import Interval
 from craft_trainer.artifact.model_card import CARD, change_of
 from craft_trainer.config.schema import Config, parse_config
 from craft_trainer.data.dataset import read_examples
+from craft_trainer.enrichment.results import REJECTED
 from craft_trainer.enrichment.verb import enrich
 from craft_trainer.guards.heldout import spread, take
 from craft_trainer.guards.reward_hacking import Look
@@ -64,6 +66,7 @@ class Demo(NamedTuple):
         card: Model card of the last stage.
         samples: The same held-out prompts, stage below stage.
         rows: What each row of ``samples`` shows, from above.
+        notes: What a person should know of the training images.
     """
 
     looks: dict[str, Look]
@@ -71,6 +74,7 @@ class Demo(NamedTuple):
     card: Path
     samples: Path
     rows: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def demo(
@@ -94,21 +98,53 @@ def demo(
         enriched: Whether the embedded language model looks at the training images and writes their
             prompts, Stage 1 of the paper; else they are those of the drawings.
         progress: Told what is being done.
+
+    Raises:
+        CasError: The language model wrote no prompt of use, or a stage cannot run.
     """
     folder = Path(out)
     write_phantom_dataset(domain, folder / "data", train=size.train, test=size.prompts)
     train = folder / "data" / "train"
+    notes: tuple[str, ...] = ()
     if enriched:
-        asking = Asking(LANGUAGE_MODEL, offline=True)
-        told = partial(progress, "training prompts")
-        train = Path(enrich(train, asking, folder / "enriched", progress=told)["out"])
+        train, notes = enriched_images(train, folder, progress)
     config = configuration(domain, folder, size, base=base, train=train)
     artifact = train_stages(config, progress=progress, cache=folder / "cache")
     looks = looks_of(config)
     first, *_, last = looks.values()
     samples = folder / "samples.png"
     rows = write_comparison(config, samples)
-    return Demo(looks, change_of(first, last), artifact / CARD, samples, rows)
+    return Demo(looks, change_of(first, last), artifact / CARD, samples, rows, notes)
+
+
+def enriched_images(
+    train: Path, folder: Path, progress: Progress = silent
+) -> tuple[Path, tuple[str, ...]]:
+    """Have the embedded language model write the prompts of ``train``, in ``folder/enriched``.
+
+    Returns:
+        The manifest of the images whose prompts are of use, and a note on the others.
+
+    Raises:
+        CasError: There is no such image.
+    """
+    asking = Asking(LANGUAGE_MODEL, offline=True, cache=str(folder / "cache"))
+    told = partial(progress, "training prompts")
+    found = enrich(train, asking, folder / "enriched", progress=told)
+    rejected = Path(found["out"]) / REJECTED
+    total = found["accepted"] + found["rejected"]
+    if not found["accepted"]:
+        raise CasError(
+            f"none of the {total} prompts that {LANGUAGE_MODEL} wrote is of use: see {rejected}",
+            fix="leave --enrich out, or draw more images with --train",
+        )
+    if not found["rejected"]:
+        return Path(found["out"]), ()
+    note = (
+        f"{found['rejected']} of {total} training images are left out: what {LANGUAGE_MODEL} wrote "
+        f"of them is of no use, see {rejected}"
+    )
+    return Path(found["out"]), (note,)
 
 
 def configuration(

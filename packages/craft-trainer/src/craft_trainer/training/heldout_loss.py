@@ -9,11 +9,10 @@ import torch
 
 from craft_trainer.config.schema import Config
 from craft_trainer.config.stage import DenoisingStage, Stage
-from craft_trainer.data.dataset import Batch, Examples, conditioning_texts, read_examples
+from craft_trainer.data.dataset import Batch, Examples, conditioning_texts
 from craft_trainer.data.encoding import Encodings, encode_latents, encode_texts
-from craft_trainer.data.rows import domain_of
 from craft_trainer.diffusion.conditions import Conditions
-from craft_trainer.guards.heldout import spread, take
+from craft_trainer.guards.heldout import held_out_examples
 from craft_trainer.methods.denoising import Denoising
 
 #: Noises and timesteps of an image; the same at every look.
@@ -48,8 +47,7 @@ class HeldOutLoss:
         validation = config.validation
         if validation.manifest is None or not isinstance(stage, DenoisingStage):
             return None
-        examples = read_examples(validation.manifest, domain_of(train.manifest, config.data.domain))
-        examples = take(examples, spread(examples.labels, validation.prompts))
+        examples = held_out_examples(config, train)
         model, resolution = encodings.model, config.data.resolution
         texts = conditioning_texts(examples, stage.prompt, model.tokens)
         known = None if stage.learns == "tokens" else encode_texts(texts, encodings)

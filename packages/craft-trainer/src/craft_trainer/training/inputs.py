@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cas_metric.embedding.cache import EmbeddingCache
 from craft_trainer.bases.base import DiffusionModel
-from craft_trainer.bases.weights import base_hash
+from craft_trainer.bases.weights import encoding_hash
 from craft_trainer.config.schema import Config
 from craft_trainer.config.stage import TrainedStage
 from craft_trainer.data.dataset import Batch, Examples, conditioning_texts, row_at
@@ -48,7 +48,7 @@ class Inputs:
         examples, rejected = stage.examples(train)
         self.count = len(examples)
         self.texts = conditioning_texts(examples, stage.prompt, model.tokens)
-        base = base_hash(config.base, config.revision, offline=config.offline)
+        base = encoding_hash(config.base, config.revision, offline=config.offline)
         self.encodings = Encodings(cache, base, model)
 
         def told(what: str) -> Callable[[int, int], None]:

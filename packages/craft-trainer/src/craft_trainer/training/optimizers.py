@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from importlib import import_module
+from typing import Any, Final
 
 import torch
 from diffusers.optimization import get_scheduler
@@ -11,6 +12,9 @@ from torch import nn
 
 from cas_metric.errors import InputError
 from craft_trainer.config.stage import TrainedStage
+
+#: Of optimizers that are not torch's.
+_PACKAGES: Final = {"adamw8bit": "bitsandbytes", "prodigy": "prodigyopt"}
 
 
 def make_optimizer(
@@ -24,31 +28,48 @@ def make_optimizer(
     settings: dict[str, Any] = {"lr": stage.learning_rate, "weight_decay": stage.weight_decay}
     match stage.optimizer:
         case "adamw8bit":
-            return _imported("bitsandbytes", stage).optim.AdamW8bit(parameters, **settings)
+            return require_optimizer(stage).optim.AdamW8bit(parameters, **settings)
         case "prodigy":
-            return _imported("prodigyopt", stage).Prodigy(parameters, **settings)
+            return require_optimizer(stage).Prodigy(parameters, **settings)
         case "muon":
             if any(parameter.ndim != 2 for parameter in parameters):
-                raise InputError(
-                    "optimizer: muon trains matrices alone, and a parameter here is none",
-                    fix="take another optimizer, or leave lora.dora out",
-                )
+                raise no_matrix("a parameter here is none")
             # Scaled so that learning rates are those of AdamW.
-            return torch.optim.Muon(parameters, adjust_lr_fn="match_rms_adamw", **settings)
+            return require_optimizer(stage).Muon(
+                parameters, adjust_lr_fn="match_rms_adamw", **settings
+            )
         case _:
             return torch.optim.AdamW(parameters, **settings)
 
 
-def _imported(package: str, stage: TrainedStage) -> Any:
-    from importlib import import_module
+def no_matrix(what: str) -> InputError:
+    """Why Muon cannot train an adapter."""
+    return InputError(
+        f"optimizer: muon trains matrices alone, and {what}",
+        fix="take another optimizer, leave lora.dora out, or adapt linear layers alone",
+    )
 
+
+def require_optimizer(stage: TrainedStage) -> Any:
+    """The package of the optimizer that a stage names.
+
+    Raises:
+        InputError: It is not installed, or too old.
+    """
+    package = _PACKAGES.get(stage.optimizer or "adamw", "torch.optim")
     try:
-        return import_module(package)
+        found = import_module(package)
     except ImportError as error:
         raise InputError(
             f"optimizer: {stage.optimizer} needs the package {package}, which is not installed",
             fix=f"pip install 'craft-trainer[{stage.optimizer}]'",
         ) from error
+    if stage.optimizer == "muon" and not hasattr(found, "Muon"):
+        raise InputError(
+            f"optimizer: muon is not in torch {torch.__version__}",
+            fix="pip install 'torch>=2.9', or take another optimizer",
+        )
+    return found
 
 
 def schedule_of(stage: TrainedStage, total: int) -> Callable[[int], float]:

@@ -5,17 +5,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from cas_metric.encoders.hub import fetch
 from cas_metric.encoders.registry import resolve
 from cas_metric.errors import InputError, PreflightError
+from cas_metric.scoring.probe import Probe
 from craft_trainer.bases.base import family_of
 from craft_trainer.bases.tokens import EMBEDDINGS_FOLDER
-from craft_trainer.bases.weights import base_directory, pipeline_name
+from craft_trainer.bases.weights import base_directory, empty_part, pipeline_name
 from craft_trainer.config.schema import Config
+from craft_trainer.config.stage import DenoisingStage, TrainedStage
 from craft_trainer.data.dataset import Examples
+from craft_trainer.guards.heldout import held_out_examples
+from craft_trainer.training.optimizers import no_matrix, require_optimizer
 
 
 def require_ready(config: Config, examples: Examples) -> None:
@@ -26,13 +31,19 @@ def require_ready(config: Config, examples: Examples) -> None:
         examples: Training images.
 
     Raises:
-        InputError: A stage cannot train such a base model, or a learned token is missing.
-        PreflightError: Prompts, checklists or classes that a stage needs are missing; all listed.
+        InputError: A stage cannot train such a base model, an optimizer is not here or cannot train
+            the adapter, or a learned token is missing.
+        PreflightError: Prompts, checklists or classes that a stage, or a look at held-out images,
+            needs are missing; all listed.
         ModelUnavailable: The base model or an encoder cannot be had here.
     """
     require_stages(config, offline=config.offline)
+    require_optimizers(config, offline=config.offline)
     if problems := list(unprepared(examples, config)):
         fix = "complete the manifest, or set the weight of the reward that needs it to 0"
+        raise PreflightError(problems, fix=fix)
+    if problems := list(unfit_held_out(config, examples)):
+        fix = "hold out images of the same classes, with prompts, or change the stages' `prompt`"
         raise PreflightError(problems, fix=fix)
     for spec in filter(None, encoders_of(config).values()):
         encoder_directory(spec, offline=config.offline)
@@ -80,6 +91,54 @@ def unprepared(examples: Examples, config: Config) -> Iterator[str]:
                 yield f"class {label!r} has no checklist, which ccs needs"
     if "dd" in rewards and len(set(examples.labels)) < 2 and config.critic.probe is None:
         yield "the probe of dd needs images of two classes"
+
+
+def require_optimizers(config: Config, *, offline: bool) -> None:
+    """Hold the optimizer of every stage against what is installed and what it would train.
+
+    Raises:
+        InputError: It is not installed, or Muon would get what is no matrix.
+        ModelUnavailable: The base model cannot be had here.
+    """
+    for stage in config.stages:
+        if not isinstance(stage, TrainedStage):
+            continue
+        require_optimizer(stage)
+        if stage.optimizer != "muon" or stage.learns != "lora":
+            continue
+        if config.lora.dora:
+            raise no_matrix("DoRA learns norms")
+        if config.lora.targets is not None:
+            directory = base_directory(config.base, config.revision, offline=offline)
+            trunk = empty_part(directory, family_of(pipeline_name(directory)).trunk_name)
+            for name, layer in trunk.named_modules():
+                weight = getattr(layer, "weight", None)
+                if re.fullmatch(config.lora.targets, name) and getattr(weight, "ndim", 2) != 2:
+                    raise no_matrix(f"lora.targets names {name}, which is a {type(layer).__name__}")
+
+
+def unfit_held_out(config: Config, train: Examples) -> Iterator[str]:
+    """What the looks at held-out images need and a row of ``validation.manifest`` lacks."""
+    validation = config.validation
+    if validation.manifest is None:
+        return
+    examples = held_out_examples(config, train)
+    scored = validation.encoder is not None
+    looking = TrainedStage if scored else DenoisingStage
+    templates = [stage.prompt for stage in config.stages if isinstance(stage, looking)]
+    if scored or any("{prompt}" in template for template in templates):
+        for path, prompt in zip(examples.paths, examples.prompts, strict=True):
+            if not prompt:
+                yield f"{path.name} of the held-out images has no prompt"
+    known = set(train.labels)
+    learned = config.stages[0].learns == "tokens" and any("{token}" in one for one in templates)
+    if validation.probe is not None and not learned:
+        known |= set(Probe.read(validation.probe).classes)
+    for label in sorted(set(examples.labels)):
+        if (scored or learned) and label not in known:
+            yield f"class {label!r} of the held-out images is not trained"
+        elif scored and not examples.checklist(label):
+            yield f"class {label!r} of the held-out images has no checklist"
 
 
 def encoders_of(config: Config) -> dict[str, str | None]:

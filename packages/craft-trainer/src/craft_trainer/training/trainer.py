@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
@@ -295,9 +294,7 @@ class StageRun:
     def _seed(self, positions: tuple[int, ...]) -> None:
         """Let the dropout of an adapter, too, be a function of the seed and the step."""
         if self.config.lora.dropout > 0:
-            entropy = (self.config.seed, positions[0], crc32(b"dropout"))
-            (state,) = np.random.SeedSequence(entropy).generate_state(1, np.uint64)
-            torch.manual_seed(int(state) >> 1)
+            torch.manual_seed(data.seed_of(self.config.seed, positions[0], crc32(b"dropout")))
 
     def _less_memory(self) -> str:
         """What to do where a step does not fit."""
