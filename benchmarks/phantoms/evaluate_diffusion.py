@@ -31,7 +31,8 @@ from cas_metric.scoring.probe import Probe, fit
 from cas_metric.sets.fidelity import frechet_distance
 from cas_metric.statistics.bimodality import wilson
 from cas_metric.statistics.tables import markdown_table
-from craft_trainer.bases.loading import DiffusionModel, load_model
+from craft_trainer.bases.base import DiffusionModel
+from craft_trainer.bases.loading import load_model
 from craft_trainer.config.sections import Sampling
 from craft_trainer.inference import sample_images, write_image
 
