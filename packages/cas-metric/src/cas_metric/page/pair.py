@@ -1,0 +1,211 @@
+"""One generated and one real image, scored as those of a run were."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import cas_metric
+from cas_metric.errors import CasError, InputError
+from cas_metric.images import IMAGE_SUFFIXES, load_image, to_uint8
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cas_metric.domains import Domain
+    from cas_metric.encoders import Encoder
+    from cas_metric.runs import Run
+
+#: Scores that are shown, and which rows of the run each is held against: those of the real images,
+#: or those of real images against another one of their class.
+SHOWN: Final = {"vdc": "real", "ccs": "real", "dd_prob": "real", "sfs": "floor", "cas": "floor"}
+#: Longest side in pixels of the pictures that are shown.
+SIDE: Final = 512
+_PROBE: Final = "probe.safetensors"
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file as a browser sends it."""
+
+    name: str
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Line:
+    """A score, and how many of the run's real images of the class have a lower one."""
+
+    name: str
+    value: float | None
+    lower: int
+    of: int
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a pair got.
+
+    Attributes:
+        lines: One a score.
+        seen: Class that the probe takes the image for; empty where there is none.
+        notes: What was wrong with an image, what was cut off, and what to be warned of.
+        pictures: What each is, and a PNG as ``data:`` address, of the images that could be read.
+    """
+
+    lines: tuple[Line, ...]
+    seen: str
+    notes: tuple[str, ...]
+    pictures: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Scores pairs by the encoder, the checklists and the probe of a run.
+
+    Attributes:
+        run: Its real images are what a pair is held against.
+        domain: Classes and checklists.
+        encoder: In the space of the run.
+        probe: File of the run's probe; None leaves DD and CAS empty.
+
+    Examples:
+        >>> pairs = Pairs.of("demo/run")
+        >>> image = Upload("a.png", Path("demo/real/test/images/test-00000.png").read_bytes())
+        >>> found = pairs.score(image, image, label="Pneumonia", prompt="")
+        >>> next(line.value for line in found.lines if line.name == "sfs")  # its own reference
+        1.0
+    """
+
+    run: Run
+    domain: Domain
+    encoder: Encoder
+    probe: Path | None
+    _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def of(
+        cls,
+        folder: str | Path,
+        *,
+        domain: str | Path | None = None,
+        encoder: str | Path | None = None,
+        device: str = "auto",
+        offline: bool = False,
+    ) -> Self:
+        """Open a run.
+
+        Args:
+            folder: Of ``cas score``.
+            domain: Checklists, where the name in the run does not lead to them.
+            encoder: Likewise, such as a directory.
+            device: ``auto`` or a torch device.
+            offline: Never use the network.
+
+        Raises:
+            InputError: No run, or one without a domain.
+            ModelUnavailable: The encoder cannot be had here.
+        """
+        run = cas_metric.Run.load(folder)
+        named, stated = domain or run.summary.get("domain"), run.summary["encoder"]
+        if not named:
+            raise InputError("the run was scored without a domain", fix="name one: --domain NAME")
+        model = cas_metric.load_encoder(
+            encoder or stated["name"], device=device, offline=offline,
+            dtype=stated["dtype"], text_policy=stated["text_policy"],
+        )  # fmt: skip
+        if model.fingerprint != stated["fingerprint"]:
+            raise InputError(
+                f"{model.name} is not the encoder that the run was scored by ({stated['name']})",
+                fix="name that one: --encoder NAME",
+            )
+        probe = Path(folder) / _PROBE
+        return cls(run, cas_metric.load_domain(named), model, probe if probe.is_file() else None)
+
+    def score(self, generated: Upload, real: Upload, *, label: str, prompt: str) -> Scored:
+        """Score a pair; its files are gone when this returns.
+
+        Raises:
+            CasError: It cannot be scored at all, such as a label that the domain does not have.
+        """
+        with TemporaryDirectory(prefix="cas-page-") as place, self._one_at_a_time:
+            folder = Path(place)
+            files = [
+                _write(folder, name, one)
+                for name, one in (("generated", generated), ("real", real))
+            ]
+            try:
+                found = cas_metric.score(
+                    *(_table(file, label, prompt) for file in files),
+                    domain=self.domain, encoder=self.encoder, probe=self.probe, method="uploaded",
+                    cache="none", num_workers=1, offline=True,
+                )  # fmt: skip
+            except CasError as error:
+                raise InputError(_without(folder, str(error))) from error
+            pictures = tuple(
+                (file.name.split(".")[0], shown) for file in files if (shown := _picture(file))
+            )
+        row = found.rows.iloc[0]
+        notes = [_without(folder, str(row["error"])), *found.summary["warnings"]]
+        notes += [
+            f"the encoder read only the beginning of the {text}"
+            for text in ("prompt", "checklist")
+            if found.rows[f"{text}_truncated"].fillna(False).any()
+        ]
+        if self.probe is None:
+            notes.append("this run has no probe of its own, so DD and CAS stay empty")
+        return Scored(
+            tuple(self._line(name, row) for name in SHOWN),
+            str(row.get("seen", "")), tuple(note for note in notes if note), pictures,
+        )  # fmt: skip
+
+    def _line(self, name: str, row: pd.Series[Any]) -> Line:
+        against = getattr(self.run, SHOWN[name])
+        value = None if row.isna()[name] else float(row[name])
+        if value is None or against is None:
+            return Line(name, value, 0, 0)
+        others = against.loc[against["label"] == row["label"], name].dropna()
+        return Line(name, value, int((others < value).sum()), len(others))
+
+
+def _without(folder: Path, text: str) -> str:
+    """A message without the place of the files, which are gone when it is read."""
+    return text.replace(f"{folder}{os.sep}", "")
+
+
+def _write(folder: Path, name: str, upload: Upload) -> Path:
+    """The upload under a name of ours; only a known ending is kept of its own."""
+    lower = upload.name.lower()
+    ending = next((one for one in IMAGE_SUFFIXES if lower.endswith(one)), "")
+    path = folder / f"{name}{ending}"
+    path.write_bytes(upload.content)
+    return path
+
+
+def _table(file: Path, label: str, prompt: str) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(
+        [{"id": "pair", "image": str(file), "label": label, "prompt": prompt.strip()}]
+    )
+
+
+def _picture(file: Path) -> str:
+    """The image as our readers see it, small; empty where they cannot."""
+    from PIL import Image
+
+    try:
+        pixels = load_image(file).pixels
+    except CasError:
+        return ""
+    image = Image.fromarray(to_uint8(pixels))
+    image.thumbnail((SIDE, SIDE))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
