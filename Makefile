@@ -2,6 +2,7 @@
 # make test   the whole test suite; it starts Python often, so compiled modules are kept in any case
 # make lint   ruff (lint, format), mypy and the rules of who imports whom
 # make docs   the documentation as a site
+# make docs-version   the site under its version in the branch gh-pages, beside older ones, by mike
 # make dist   wheels and source archives of both packages in dist/, checked as the index checks them
 # make sbom   build/sbom.json: every package of the environment, in CycloneDX's format
 # make reproduce-phantoms   the paper's tables on the embedded world; QUICK=--quick for a smoke run
@@ -14,9 +15,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PROJECTS := packages/cas-metric packages/craft-trainer
 
+# Major and minor version: patches replace their pages. PUSH=--push sends the branch to origin.
+SITE_VERSION ?= $(shell sed -n 's/^__version__ = "\([0-9]*\.[0-9]*\).*/\1/p' packages/cas-metric/src/cas_metric/__init__.py)
+PUSH ?=
 QUICK ?=
 
-.PHONY: demo test lint format docs dist sbom reproduce-phantoms clean
+.PHONY: demo test lint format docs docs-version dist sbom reproduce-phantoms clean
 
 $(STAMP): constraints.txt requirements-dev.txt $(addsuffix /pyproject.toml,$(PROJECTS))
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 …")'
@@ -45,6 +49,10 @@ format: $(STAMP)
 
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+docs-version: $(STAMP)
+	PATH="$(abspath $(BIN)):$$PATH" NO_MKDOCS_2_WARNING=1 $(BIN)/mike deploy $(PUSH) --update-aliases $(SITE_VERSION) latest
+	$(BIN)/mike set-default $(PUSH) latest
 
 dist: $(STAMP)
 	for package in $(PROJECTS); do $(BIN)/python -m build --no-isolation --outdir dist $$package || exit 1; done

@@ -46,9 +46,26 @@ def test_the_workflow_runs_what_a_developer_runs() -> None:
         steps = WORKFLOWS[workflow]["jobs"][job]["steps"]
         assert {"run": ".ci/run"} in steps
         assert WORKFLOWS[workflow]["permissions"] == {"contents": "read"}
+    assert {"run": "make docs-version PUSH=--push"} in WORKFLOWS["release"]["jobs"]["site"]["steps"]
     makefile = (ROOT / "Makefile").read_text()
-    for target in ("dist", "sbom"):
+    for target in ("dist", "sbom", "docs-version"):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+
+
+def test_the_site_is_called_after_the_version_and_names_nobodys_address() -> None:
+    done = subprocess.run(
+        ["make", "--dry-run", "--old-file=.venv/.installed", "docs-version", "PUSH=--push"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    minor = cas_metric.__version__.rpartition(".")[0]
+    assert f"mike deploy --push --update-aliases {minor} latest" in done.stdout
+    assert "mike set-default --push latest" in done.stdout
+    settings = (ROOT / "mkdocs.yml").read_text()
+    assert re.findall(r"^(?:site|repo)_url: (.*)$", settings, re.MULTILINE) == [
+        '!ENV [SITE_URL, ""]', '!ENV [REPO_URL, ""]'
+    ]  # fmt: skip
+    assert "provider: mike" in settings
 
 
 @pytest.mark.parametrize(
