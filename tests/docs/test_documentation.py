@@ -101,18 +101,6 @@ def test_every_printed_script_of_a_table_takes_its_options() -> None:
         parser_of(script).parse_args(shlex.split(options, comments=True))
 
 
-def test_every_block_is_run_or_says_why_not() -> None:
-    silent = [
-        str(block)
-        for block in all_blocks()
-        if block.language in ("bash", "python")
-        and block.reason is None
-        and block.page not in RUN
-        and not block.page.startswith(MEASURED)
-    ]
-    assert not silent, "mark with <!-- not run: reason --> or let a test run them"
-
-
 def leads(target: Path) -> bool:
     """Whether a page is there, or is made while the site is built."""
     return target.exists() or target.relative_to(ROOT / "docs").as_posix() in MADE
