@@ -4,11 +4,11 @@
 
 The sets of ``benchmarks.validity.photographs``: made of images that the encoder was not trained on.
 CAS, CLIPScore and LPIPS judge an image: AUROC of telling it from ``another``, an unspoilt image of
-the class, with 95% intervals over cases. FID and the Inception Score judge a set: their value,
-beside the middle 95% of unspoilt sets of the same size and classes, drawn from images that no set
-is made of. No InceptionV3 was at hand: both take EfficientNet-lite0 with its ImageNet weights, FID
-its pooled features, the Inception Score its posterior. ``benchmarks.lpips_backbone`` writes the
-AlexNet of LPIPS.
+the class, with 95% intervals over cases. FID and the Inception Score judge a set: their value
+against photographs that no set is made of, beside the middle 95% of 200 unspoilt sets of the same
+size and classes, drawn with replacement as ``another`` is. No InceptionV3 was at hand: both take
+EfficientNet-lite0 with its ImageNet weights, FID its pooled features, the Inception Score its
+posterior. ``benchmarks.lpips_backbone`` writes the AlexNet of LPIPS.
 """
 
 from __future__ import annotations
@@ -84,10 +84,10 @@ def inception_score(logits: Tensor) -> float:
 
 
 def same_classes(labels: list[str], pool: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Rows of a pool, at random, as many of each class as ``labels`` has."""
+    """Rows of a pool, drawn with replacement, as many of each class as ``labels`` has."""
     return np.concatenate(
         [
-            rng.choice(np.flatnonzero(pool == name), labels.count(name), replace=False)
+            rng.choice(np.flatnonzero(pool == name), labels.count(name))
             for name in sorted(set(labels))
         ]
     )
@@ -151,15 +151,13 @@ def table(
     imagenet: ImageNet,
 ) -> list[str]:
     """The rows of the table, and the range of unspoilt sets."""
-    reference, _ = imagenet(pixels(parts["test"], backbone.SIDE))
-    others, logits = imagenet(pixels(parts["critic"], backbone.SIDE))
-    pool, rng = parts["critic"].rows["label"].to_numpy(), np.random.default_rng(0)
+    reference, _ = imagenet(pixels(parts["critic"], backbone.SIDE))
+    unspoilt, logits = imagenet(pixels(parts["test"], backbone.SIDE))
+    classes, rng = parts["test"].rows["label"].to_numpy(), np.random.default_rng(0)
     chance = []
     for _ in range(DRAWS):
-        rows = same_classes(labels, pool, rng)
-        chance.append(
-            (frechet_distance(others[rows], reference), inception_score(logits[torch.tensor(rows)]))
-        )
+        rows = same_classes(labels, classes, rng)
+        chance.append((frechet_distance(unspoilt[rows], reference), inception_score(logits[rows])))
     low, high = np.quantile(chance, [0.025, 0.975], axis=0)
     counts = np.concatenate(list(resampling_counts(len(labels), 1000, 0)))
     counts = np.vstack([np.ones(len(labels)), counts])
@@ -179,7 +177,7 @@ def table(
     names = list(found[GOOD])
     means = [f"{name} of {GOOD}: {abs(found[GOOD][name].mean()):.3f}" for name in names]
     return [
-        f"{len(labels)} images a set, {len(reference)} real images, {len(others)} to draw from",
+        f"{len(labels)} images a set, made of {len(unspoilt)}; FID against {len(reference)} others",
         "; ".join(means),
         markdown_table(["set", *names, "FID", "Inception Score"], body),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -40,6 +41,29 @@ def test_every_tracker_and_its_extra_is_shown() -> None:
     assert set(known) <= set(extras)
     project = tomllib.loads((ROOT / "packages/cas-metric/pyproject.toml").read_text())["project"]
     assert {*known, "ray"} <= set(project["optional-dependencies"])
+
+
+def messages() -> list[str]:
+    """Every text in the sources, with … for what is put into it."""
+    found = []
+    for path in (ROOT / "packages").glob("*/src/**/*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+            texts = [one.value if isinstance(one, ast.Constant) else "…" for one in parts]
+            if all(isinstance(text, str) for text in texts) and isinstance(
+                node, ast.JoinedStr | ast.Constant
+            ):
+                found.append("".join(texts))
+    return found
+
+
+def test_every_error_of_the_troubleshooting_page_is_one_that_is_raised() -> None:
+    text = "\n".join(messages())
+    told = [row[0] for row in rows(GUIDE / "troubleshooting.md") if row[0].startswith("`")]
+    assert len(told) > 15
+    for message in re.findall(r"`([^`]+)`", " ".join(told)):
+        pattern = "(?:…|[^\n])*?".join(re.escape(part) for part in message.split("…"))
+        assert re.search(pattern, text), message
 
 
 def test_numbers_that_are_repeated_are_those_that_were_measured() -> None:
