@@ -43,6 +43,29 @@ def test_every_tracker_and_its_extra_is_shown() -> None:
     assert {*known, "ray"} <= set(project["optional-dependencies"])
 
 
+def test_the_five_measures_are_those_that_were_measured() -> None:
+    named = {
+        "wrong class": "wrong", "blurred": "blurred", "noisy": "noisy", "pale": "pale",
+        "colours exchanged": "recoloured", "colours exchanged (on grey)": "recoloured",
+        "unspoilt": "unspoilt sets",
+    }  # fmt: skip
+    measured = [row for row in rows(ROOT / "docs/results/real-images.md") if len(row) == 6]
+    guide = [row for row in rows(GUIDE / "which-measure.md") if len(row) == 6]
+    assert guide
+    for row in guide:
+        world = "chest" if row in guide[: len(guide) // 2] else "skin"
+        if row[0] not in named:
+            continue
+        both = [one for one in measured if one[0] == named[row[0]]]
+        found = both[-2] if world == "chest" else both[-1]
+        areas = [cell.split(" ")[0] for cell in found[1:4]]
+        told = [cell.strip("*").removesuffix(" (rises)") for cell in row[1:]]
+        if row[0] != "unspoilt":
+            assert told[:3] == areas, row
+        ends = [" to ".join(f"{float(end):.0f}" for end in found[4].split(" to ")), found[5]]
+        assert told[3:] == ends, row
+
+
 def messages() -> list[str]:
     """Every text in the sources, with … for what is put into it."""
     found = []
