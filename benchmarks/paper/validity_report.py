@@ -11,7 +11,8 @@ from benchmarks.paper.planted_failures import FAILURES
 from benchmarks.paper.validity_tables import SCORES
 from matplotlib.figure import Figure
 
-from cas_metric.report.figures import STYLE, legend_below, line_pattern, save_figure
+from cas_metric.report.figures import STYLE, line_pattern, save_figure
+from cas_metric.report.legends import legend_below
 from cas_metric.report.palette import ink
 from cas_metric.statistics.tables import markdown_table, number
 

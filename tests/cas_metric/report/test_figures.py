@@ -138,5 +138,16 @@ def test_drawing_leaves_matplotlibs_settings_alone():
 def test_no_name_leaves_the_figure(name):
     methods = {f"{name} {index}": values for index, values in enumerate(METHODS.values())}
     figure = figures.ecdf(methods, REAL, tau=0.46)
-    figure.draw_without_rendering()
-    assert figure.legends[0].get_window_extent().x1 <= figure.bbox.x1
+    for resolution in (72, 100, 150, 300):
+        figure.set_dpi(resolution)
+        figure.draw_without_rendering()
+        assert figure.legends[0].get_window_extent().x1 <= figure.bbox.x1, resolution
+
+
+def test_the_names_of_the_paper_stay_within_a_written_figure():
+    names = ["Zero-Shot", "TI", "DPO", "TI+LoRA", "TI+LoRA+t_ep", "CRAFT"]
+    figure = figures.ecdf(dict.fromkeys(names, METHODS["A"]), REAL, tau=0.46, floor=REAL)
+    for resolution in (72, 300):
+        figure.set_dpi(resolution)
+        figure.draw_without_rendering()
+        assert figure.legends[0].get_window_extent().x1 <= figure.bbox.x1

@@ -23,6 +23,7 @@ from scipy.stats import linregress, t
 from cas_metric.errors import InputError
 from cas_metric.files import write_bytes
 from cas_metric.protocol import CONFIDENCE
+from cas_metric.report.legends import legend_below
 from cas_metric.report.palette import FLOOR, REAL, Ink, ink
 from cas_metric.statistics.rounding import fixed, percent
 from cas_metric.statistics.uncertainty import Interval
@@ -367,21 +368,6 @@ def _apart(heights: np.ndarray, room: float) -> np.ndarray:
     moved = np.empty_like(heights)
     moved[order] = np.maximum.accumulate(heights[order] - steps) + steps
     return moved
-
-
-def legend_below(figure: Figure, axes: Axes, *, columns: int = 2, length: float = 2.8) -> None:
-    """Name the lines of ``axes`` below the figure, in at most ``columns`` that fit its width."""
-    handles, _ = axes.get_legend_handles_labels()
-    # Shorter samples of the lines cost less than another row.
-    tries = [(n, share * length) for n in range(columns, 0, -1) for share in (1.0, 0.7)]
-    for count, handle in tries:
-        legend = figure.legend(
-            handles=handles, loc="outside lower left", ncols=count, fontsize=7.5,
-            handlelength=handle, columnspacing=1.2, handletextpad=0.6,
-        )  # fmt: skip
-        if (count, handle) == tries[-1] or legend.get_window_extent().x1 <= figure.bbox.x1:
-            return
-        legend.remove()
 
 
 def line_pattern(style: Ink) -> Any:

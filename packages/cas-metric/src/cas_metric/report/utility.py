@@ -8,7 +8,8 @@ from typing import Any, Final
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from cas_metric.report.figures import STYLE, legend_below, line_pattern
+from cas_metric.report.figures import STYLE, line_pattern
+from cas_metric.report.legends import legend_below
 from cas_metric.report.palette import REAL, ink
 from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, number, p_value
 
