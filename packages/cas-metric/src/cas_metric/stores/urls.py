@@ -177,6 +177,12 @@ def _settings(protocol: str) -> dict[str, Any]:
     return {"use_listings_cache": False} if protocol not in ("hf", "memory") else {}
 
 
+def forget_listings(protocol: str) -> None:
+    """Ask anew what there is: the client of ``hf://`` knows no setting for it."""
+    if protocol == "hf":
+        file_system(protocol).invalidate_cache()
+
+
 def cause_of(error: BaseException) -> str:
     """Why something remote could not be read, in a few words and without secrets."""
     if isinstance(error, FileNotFoundError) and _is_of_the_network(error.__cause__):
