@@ -236,9 +236,7 @@ def main() -> None:
     """Print the card, and with ``--write`` put it beside the weights."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--base", default="phantom-sd")
-    parser.add_argument(
-        "--sheet", type=Path, help="PNG: real, rebuilt, plain and guided samples"
-    )
+    parser.add_argument("--sheet", type=Path, help="PNG: real, rebuilt, plain and guided samples")
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()

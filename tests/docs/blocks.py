@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,3 +78,21 @@ def blocks_of(page: Path) -> list[Block]:
 def all_blocks() -> list[Block]:
     """Of all pages."""
     return [block for page in pages() for block in blocks_of(page)]
+
+
+def run_block(text: str, folder: Path, *, codes: tuple[int, ...] = (0,)) -> None:
+    """The lines of a block: ours in this process, others by the shell in a folder."""
+    from typer.testing import CliRunner
+
+    from cas_metric.cli.main import app
+
+    for part in re.split(r"^(?=cas )", text, flags=re.MULTILINE):
+        command, _, rest = part.partition("\n") if part.startswith("cas ") else ("", "", part)
+        if command:
+            words = shlex.split(command)
+            result = CliRunner().invoke(app, words[1:])
+            assert result.exit_code in codes, (command, result.output, result.exception)
+            if "--json" in words:
+                json.loads(result.stdout)
+        if rest.strip():
+            subprocess.run(["bash", "-euc", rest], cwd=folder, check=True)

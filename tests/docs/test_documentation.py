@@ -26,7 +26,7 @@ GROUPS = {"cas": cas, "craft-trainer": craft_trainer}
 #: Pages whose blocks are run as printed: here, and by a test of their own.
 RUN = {
     *("docs/guide/first-score.md", "docs/guide/where-your-images-are.md"),
-    "docs/tutorial-own-domain.md",
+    *("docs/guide/dicom-and-nifti.md", "docs/tutorial-own-domain.md"),
 }
 #: Made of the commands and of the configuration by ``docs/hooks``.
 MADE = {"reference/cas.md", "reference/craft-trainer.md", "reference/configuration.md"}

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import shlex
-import subprocess
 import sys
 from pathlib import Path
 
 import fsspec
 import pandas as pd
 import pytest
-from tests.docs.blocks import ROOT, blocks_of
+from tests.docs.blocks import ROOT, blocks_of, run_block
 from tests.support.containers import as_parquet, as_webdataset, files_of, http_server
-from typer.testing import CliRunner
 
-from cas_metric.cli.main import app
 from cas_metric.verbs.demo import draw_world
 
 PAGE = ROOT / "docs" / "guide" / "where-your-images-are.md"
@@ -48,7 +43,9 @@ def test_the_page_runs_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             for block in blocks_of(PAGE):
                 assert block.reason is None
                 if block.language == "bash":
-                    run(re.sub("|".join(hosts), lambda one: hosts[one[0]], block.text), tmp_path)
+                    run_block(
+                        re.sub("|".join(hosts), lambda one: hosts[one[0]], block.text), tmp_path
+                    )
                 elif block.language == "python":
                     exec(block.text, {})
     finally:
@@ -59,18 +56,3 @@ def test_the_page_runs_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert len({(path / "per_image.csv").read_bytes() for path in tables}) == 1
     copied = pd.read_csv(tmp_path / "runs" / "urls" / "per_image.csv")
     assert copied["sfs"].tolist() == pytest.approx([1, 1], abs=1e-6)
-
-
-def run(text: str, folder: Path) -> None:
-    """The lines of a block: ours in this process, which knows the store, others by the shell."""
-    here = re.split(r"^(?=cas )", text, flags=re.MULTILINE)
-    for part in here:
-        command, _, rest = part.partition("\n") if part.startswith("cas ") else ("", "", part)
-        if command:
-            words = shlex.split(command)
-            result = CliRunner().invoke(app, words[1:])
-            assert result.exit_code == 0, (command, result.output, result.exception)
-            if "--json" in words:
-                json.loads(result.stdout)
-        if rest.strip():
-            subprocess.run(["bash", "-euc", rest], cwd=folder, check=True)

@@ -47,7 +47,8 @@ def as_webdataset(folder: Path, place: Path, shards: int = 1) -> Path:
     names = [place] if shards == 1 else [place / f"part-{n:03d}.tar" for n in range(shards)]
     names[0].parent.mkdir(parents=True, exist_ok=True)
     archives = [tarfile.open(name, "w") for name in names]  # noqa: SIM115
-    for number, row in enumerate(table_of(folder)):
+    rows = table_of(folder)
+    for number, row in enumerate(rows):
         cells = {name: value for name, value in row.items() if name != "file_name"}
         image = row["file_name"]
         for name, content in (
@@ -56,9 +57,7 @@ def as_webdataset(folder: Path, place: Path, shards: int = 1) -> Path:
         ):
             member = tarfile.TarInfo(name)
             member.size = len(content)
-            archives[number * shards // len(table_of(folder)) if shards > 1 else 0].addfile(
-                member, io.BytesIO(content)
-            )
+            archives[number * shards // len(rows)].addfile(member, io.BytesIO(content))
     for archive in archives:
         archive.close()
     return place

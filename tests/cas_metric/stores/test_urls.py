@@ -26,6 +26,7 @@ from cas_metric.stores import remote, urls
         ("https://host:8080/a@2x.png", "https://host:8080/a@2x.png"),
         ("hf://datasets/me/set@main/a.png", "hf://datasets/me/set@main/a.png"),
         ("s3://arn:aws:s3:eu-west-1:1:accesspoint/x/a", "s3://arn:aws:s3:eu-west-1:1:accesspoint/x/a"),
+        ("abfss://set@me.dfs.core.windows.net/a.png?sig=1", "abfss://set@me.dfs.core.windows.net/a.png"),
         ("a b.png", "a b.png"),
     ],
 )  # fmt: skip

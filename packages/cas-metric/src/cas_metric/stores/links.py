@@ -13,7 +13,7 @@ from cas_metric.errors import PreflightError
 from cas_metric.stores.address import Address
 from cas_metric.stores.base import Store
 from cas_metric.stores.remote import fetched, marks_of
-from cas_metric.stores.urls import problem, require_online, shown
+from cas_metric.stores.urls import forget_listings, problem, require_online, shown
 
 #: Parts of a query that sign it, and do not choose what is answered.
 _SIGNING: Final = frozenset(
@@ -147,6 +147,8 @@ def addresses(
     for url in given.values():
         require_online(url, offline)
     urls = list(given.values())
+    for protocol in {url.partition("://")[0].lower() for url in urls}:
+        forget_listings(protocol)
     names = dict(zip(given, shown_names(urls, _CLAIMED), strict=True))
     for url, name in zip(urls, names.values(), strict=True):
         if name == shown(url):

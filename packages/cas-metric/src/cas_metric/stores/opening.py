@@ -17,15 +17,16 @@ from cas_metric.stores.base import Store
 from cas_metric.stores.links import Links
 from cas_metric.stores.remote import Folder
 from cas_metric.stores.tables import TABLES, Rows, part_of
-from cas_metric.stores.urls import cause_of, problem, require_online, url_of
+from cas_metric.stores.urls import cause_of, forget_listings, problem, require_online, url_of
 
 S = TypeVar("S", bound=Store)
 
 #: Endings of what holds contents, and of what else is a file at the end of a URL.
 _CONTAINERS: Final = (*ARCHIVES, *COMPRESSED, *TABLES)
+_TEXTS: Final = (".csv", ".tsv", ".jsonl", ".json", ".yaml")
 _FILES: Final = (
-    *(".csv", ".tsv", ".jsonl", ".json", ".yaml", ".png", ".jpg", ".jpeg", ".jpe", ".jfif"),
-    *(".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2", ".j2k", ".dcm", ".dicom", ".nii", ".gz"),
+    *(*_TEXTS, ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".webp", ".bmp", ".gif"),
+    *(".jp2", ".j2k", ".dcm", ".dicom", ".nii", ".gz"),
 )
 #: Files that a pattern may stand for.
 MAX_SHARDS: Final = 100_000
@@ -83,6 +84,8 @@ def _remote(url: str) -> Path:
     for depth, name in enumerate(parts):
         is_last = depth == len(parts) - 1
         if name.lower().endswith(_CONTAINERS) or (is_last and name.lower().endswith(_FILES)):
+            if name.lower().endswith((*_CONTAINERS, *_TEXTS)):  # not once an image
+                forget_listings(start)
             around = f"{start}://{'/'.join([host, *parts[:depth]])}{mark}{query}"
             return _opened(Address(_folder(around), name), "/".join(parts[depth + 1 :]))
     return Address(_folder(url))

@@ -17,6 +17,7 @@ from cas_metric.stores.base import MAX_FILE, Store, safe_name, too_large
 from cas_metric.stores.urls import (
     cause_of,
     file_system,
+    forget_listings,
     is_transient,
     joined,
     protocol_of,
@@ -66,6 +67,7 @@ class Folder(Store):
     def sizes(self) -> Mapping[str, int]:
         """As the store lists them; hidden ones and names that lead out are left aside."""
         system = file_system(self.protocol)
+        forget_listings(self.protocol)
         try:
             found = retried(lambda: system.find(self.url, detail=True))
         except Exception as error:

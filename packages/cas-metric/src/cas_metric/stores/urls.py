@@ -39,6 +39,8 @@ _LITERAL: Final = r"\[[0-9A-Fa-f:.]+(?:%[\w.~-]+)?\]"
 _HOST: Final = re.compile(rf"(?:{_LITERAL}|[^/?#@:\[\]]*)(?::[0-9]{{0,5}})?(?=[/?#]|\Z)")
 _HTTP: Final = re.compile(rf"https?://(?:[^/?#]*@)?{_HOST.pattern}", re.IGNORECASE)
 _IPV6: Final = re.compile(rf"{_LITERAL}(?=[:/?#]|\Z)")
+#: Here what stands before ``@`` is the container.
+_NO_USER: Final = ("az", "abfs", "abfss")
 #: OSErrors of this machine, or of a file that is what it is.
 _FINAL: Final = (errno.EFBIG, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -69,7 +71,7 @@ def shown(url: str) -> str:
         return url
     rest = url[match.end() :]
     head = re.split("[?#]", rest, maxsplit=1)[0]
-    if not _HOST.match(rest):
+    if match[1].lower() not in _NO_USER and not _HOST.match(rest):
         named = (head if "@" in head else rest).rpartition("@")[2]
         head = re.split("[?#]", named, maxsplit=1)[0]
     return url[: match.end()] + head
@@ -175,6 +177,12 @@ def _settings(protocol: str) -> dict[str, Any]:
         limits = {"connect_timeout": TIMEOUT, "read_timeout": TIMEOUT}
         return {"config_kwargs": limits, "use_listings_cache": False}
     return {"use_listings_cache": False} if protocol not in ("hf", "memory") else {}
+
+
+def forget_listings(protocol: str) -> None:
+    """Ask anew what there is: the client of ``hf://`` knows no setting for it."""
+    if protocol == "hf":
+        file_system(protocol).invalidate_cache()
 
 
 def cause_of(error: BaseException) -> str:
