@@ -74,16 +74,18 @@ def compare(plain: Gradients, other: Gradients, resamples: int = 2000) -> Compar
     weights = rng.multinomial(count, np.full(count, 1 / count), size=resamples).astype(float)
     ratio = _apart(dp, weights) / _apart(pp, weights)
     once = np.ones((1, count))
-    length, along = (float(_apart(one, once)[0]) for one in (pp, dp))
+    length, along, distance = (float(_apart(one, once)[0]) for one in (pp, dp, dd))
     low, high = np.percentile(ratio, [2.5, 97.5])
+    squared = distance / length
+    half = half_width(dd - squared * pp) / length
     signs = rng.choice([-1.0, 1.0], size=(resamples, count))
     by_chance = ((signs @ dd) * signs).sum(axis=1)
     p = (1 + np.sum(by_chance >= dd.sum())) / (1 + resamples)
     spread = [np.trace(one) - one.sum() / count for one in (pp, ss)]
-    apart = tuple(float(np.sqrt(max(one, 0) / length)) for one in squared_norm(dd))
+    roots = np.sqrt(np.maximum([squared, squared - half, squared + half], 0))
     return Compared(
         (along / length, float(low), float(high)),
-        apart,  # type: ignore[arg-type]  # three of them
+        (float(roots[0]), float(roots[1]), float(roots[2])),
         float(p),
         float(spread[1] / spread[0]),
     )
@@ -97,25 +99,21 @@ def _apart(products: Gradients, weights: Gradients) -> Gradients:
     return found
 
 
-def squared_norm(products: Gradients) -> tuple[float, float, float]:
-    """The squared norm of a mean vector from the products of its draws, and its 95% interval.
+def half_width(kernel: Gradients) -> float:
+    """Of the 95% interval of the mean of ``(N, N)`` values over pairs of different draws.
 
-    A U-statistic of order two: its variance is 4 δᵀΣδ / n + 2 tr(Σ²) / n (n − 1) (Serfling 1980,
-    "Approximation Theorems of Mathematical Statistics", section 5.2.1).
-
-    Args:
-        products: ``(N, N)`` inner products of N draws.
+    A U-statistic of order two: with ζ₁ the variance of the mean over the second draw, and ζ₂ that
+    of what is left, its variance is 4 ζ₁ / n + 2 ζ₂ / n (n − 1) (Serfling 1980, "Approximation
+    Theorems of Mathematical Statistics", section 5.2.1).
     """
-    count = len(products)
+    count = len(kernel)
     different = ~np.eye(count, dtype=bool)
-    value = products[different].mean()
-    centred = products - products.mean(axis=0)
+    centred = kernel - kernel.mean(axis=0)
     centred -= centred.mean(axis=1, keepdims=True)
-    noise = (centred[different] ** 2).mean()
-    rows = (products.sum(axis=1) - np.diag(products)) / (count - 1)
-    linear = max(rows.var(ddof=1) - noise / (count - 1), 0.0)
-    half = 1.96 * np.sqrt(4 * linear / count + 2 * noise / (count * (count - 1)))
-    return float(value), float(value - half), float(value + half)
+    left = (centred[different] ** 2).mean()
+    rows = (kernel.sum(axis=1) - np.diag(kernel)) / (count - 1)
+    linear = max(rows.var(ddof=1) - left / (count - 1), 0.0)
+    return float(1.96 * np.sqrt(4 * linear / count + 2 * left / (count * (count - 1))))
 
 
 def variant(method: Craft, changes: dict[str, Any]) -> Craft:

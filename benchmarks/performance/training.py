@@ -100,7 +100,7 @@ def measure(
     results: dict[str, tuple[int, float, Tensor]] = {}
     for name, (run, step) in sides.items():
         _clear(run)
-        peak = _Peak(run.accelerator.device)
+        peak = Peak(run.accelerator.device)
         with peak:
             loss = step()
         grads = [parameter.grad for parameter in run.parameters if parameter.grad is not None]
@@ -110,11 +110,11 @@ def measure(
     for _ in range(rounds):
         for name, (run, step) in sides.items():
             _clear(run)
-            clock = _clock(run.accelerator.device)
-            started = clock()
+            now = clock(run.accelerator.device)
+            started = now()
             step()
-            _wait(run.accelerator.device)
-            seconds[name].append(clock() - started)
+            wait(run.accelerator.device)
+            seconds[name].append(now() - started)
     return {name: Measured(statistics.median(seconds[name]), *results[name]) for name in sides}
 
 
@@ -256,17 +256,18 @@ def _clear(run: StageRun) -> None:
         parameter.grad = None
 
 
-def _clock(device: torch.device) -> Callable[[], float]:
+def clock(device: torch.device) -> Callable[[], float]:
     """Wall time on a GPU; on a CPU the processor's, which other programs do not disturb."""
     return time.perf_counter if device.type == "cuda" else time.process_time
 
 
-def _wait(device: torch.device) -> None:
+def wait(device: torch.device) -> None:
+    """Until a GPU has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize()
 
 
-class _Peak:
+class Peak:
     """Peak bytes within a block: of the allocator on a GPU, kept by autograd on a CPU."""
 
     def __init__(self, device: torch.device) -> None:
@@ -276,7 +277,7 @@ class _Peak:
         self._now = 0
         self._hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, lambda kept: kept.tensor)
 
-    def __enter__(self) -> _Peak:
+    def __enter__(self) -> Peak:
         if self.cuda:
             torch.cuda.reset_peak_memory_stats()
             self._before = torch.cuda.memory_allocated()
