@@ -46,14 +46,17 @@ class RewardWeights(Section):
 class Prefix(Section):
     """How the T − K steps without a gradient are taken; as the paper does where nothing is set.
 
+    ``solver``, ``unguided`` and ``replay`` are biased: on phantom-sd the mean gradient is another
+    one than the paper's by more than 5% of its norm (docs/results/training.md says by how much).
+
     Attributes:
         solver: ``dpmpp_2m`` reaches the first differentiated step by an ordinary differential
-            equation; by default the sampler's own steps are taken.
+            equation; by default the sampler's own steps are taken. Biased.
         steps: Steps of the solver.
-        unguided: Share of the prefix, its noisiest steps, without guidance.
+        unguided: Share of the prefix, its noisiest steps, without guidance. Biased.
         own_steps: With ``repeat_mode: renoise``, steps before the last K that each repeat takes on
             its own; 1 draws the last noise alone anew.
-        replay: Times that a prefix is used again, on average, from a buffer.
+        replay: Times that a prefix is used again, on average, from a buffer. Biased by its age.
         replay_age: Most optimizer steps since a prefix of the buffer was drawn.
 
     Examples:
