@@ -46,6 +46,7 @@ STALE: Final = "stale"
 SETTINGS: Final[dict[str, dict[str, Any]]] = {
     PLAIN: {},
     "dpmpp 6": {"prefix": {"solver": "dpmpp_2m", "steps": 6}},
+    "dpmpp 12": {"prefix": {"solver": "dpmpp_2m", "steps": 12}},
     "unguided .5": {"prefix": {"unguided": 0.5}},
     STALE: {},
     "renoise 5": {"prefix": {"own_steps": 5}, "repeats": 2, "repeat_mode": "renoise"},
