@@ -127,3 +127,9 @@ def test_a_run_does_not_replace_the_result_of_another_verb(tmp_path: Path) -> No
     write_bytes(audit / "summary.json", b'{"kind": "audit"}')
     with pytest.raises(InputError, match=r"holds another result \(verb audit\)"):
         claim(audit, Origin.of(tmp_path / "gen", tmp_path / "real"))
+
+
+def test_a_summary_of_a_person_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text('{"mine": 1}')
+    with pytest.raises(InputError, match=r"holds summary\.json"):
+        claim(tmp_path, Origin({"generated": "g", "real": "r"}))

@@ -205,6 +205,18 @@ def test_scrubbing() -> None:
 
 
 @pytest.mark.parametrize(
+    "urls",
+    [
+        ["https://h/render?token=1", "https://h/render?token=2"],
+        ["https://h/a?sig=1&n=1", "https://h/a?sig=2&n=1"],
+        ["http://u:p@h/a@1/x.png", "http://u:p@h/b@1/x.png"],
+    ],
+)
+def test_two_urls_of_a_table_never_share_a_name(urls: list[str]) -> None:
+    assert len(set(links.shown_names(urls))) == 2
+
+
+@pytest.mark.parametrize(
     ("url", "told"),
     [
         ("file:///etc/passwd", "not read from file://"),

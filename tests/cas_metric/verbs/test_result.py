@@ -142,6 +142,8 @@ def test_a_result_with_a_name_of_its_own_replaces_nothing_of_a_person(tmp_path: 
     assert result.save(tmp_path / "free")
     (tmp_path / "free" / "metadata.csv").write_text("by a writer")
     assert result.save(tmp_path / "free")  # thing.json says whose the files are
+    (tmp_path / "free" / "thing.json").unlink()
+    assert result.save(tmp_path / "free")  # an interrupted save goes on
     filled = FolderResult("thing", {}, "text", {"rows": table})
     (folder / "summary.json").write_text('{"mine": 1}')
     with pytest.raises(InputError, match=r"holds summary\.json"):

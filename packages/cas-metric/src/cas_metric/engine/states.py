@@ -50,6 +50,8 @@ def _here(path: Path) -> str:
 def _asked(address: Any) -> str:
     try:
         marks = address.store.marks(address.key)
-    except (OSError, CasError):
-        return "-"
+    except (OSError, CasError) as error:
+        # A file that is not there stays so; of one that cannot be asked for nothing is known.
+        gone = isinstance(error.__cause__ or error, FileNotFoundError)
+        return "-" if gone else uuid.uuid4().hex
     return repr(marks) if marks.keys() - {"size"} else uuid.uuid4().hex

@@ -126,7 +126,12 @@ class Pairs:
                 fix="name that one: --encoder NAME",
             )
         probe = Path(folder) / _PROBE
-        return cls(run, cas_metric.load_domain(named), model, probe if probe.is_file() else None)
+        return cls(
+            run,
+            cas_metric.load_domain(named, offline=offline),
+            model,
+            probe if probe.is_file() else None,
+        )
 
     def score(self, generated: Upload, real: Upload, *, label: str, prompt: str) -> Scored:
         """Score a pair; its files are gone when this returns.

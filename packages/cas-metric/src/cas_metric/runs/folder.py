@@ -177,18 +177,23 @@ def result_folder(out: str | Path | None, default: Path, origin: Origin) -> Path
     Raises:
         InputError: As :func:`claim`.
     """
-    return claim(out if out is not None else free_folder(default, origin), origin)
+    place = Path(out) if out is not None else free_folder(default, origin)
+    require_own(require_local(place) / SUMMARY, origin.told, (SUMMARY,))
+    return claim(place, origin)
 
 
 def claim(out: str | Path, origin: Origin) -> Path:
     """Make sure that the run can be written to ``out`` without loss, before anything is computed.
+
+    A summary or report without the rows of a run is a person's, and stays.
 
     Raises:
         InputError: It cannot be written to, would replace another run, or one of its files was
             given as an input.
     """
     folder = require_local(Path(out))
-    require_own(folder / SUMMARY, origin.told)
+    rows = (folder / f"{ROWS}.parquet").exists()
+    require_own(folder / SUMMARY, origin.told, () if rows else (SUMMARY, REPORT))
     written = {(folder / name).resolve() for name in FILES if name != PROBE}
     for path in origin.files:
         if path.resolve() in written:

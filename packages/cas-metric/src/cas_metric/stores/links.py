@@ -36,8 +36,8 @@ _CLAIMED: dict[str, str] = {}
 class Links(Store):
     """Files that each have a URL of their own, as in the column of a table.
 
-    They are known by their URLs without user, password and query. Where two differ in nothing
-    else but what does not sign them, a digest of it tells them apart.
+    They are known by their URLs without user, password and query. Where two of a table differ in
+    nothing else, a digest of the rest tells them apart.
 
     Args:
         urls: As written.
@@ -98,15 +98,18 @@ def shown_names(urls: Sequence[str], claimed: Mapping[str, str] | None = None) -
         >>> shown_names(["https://host/a.png?sig=1", "https://host/b.png"])
         ['https://host/a.png', 'https://host/b.png']
     """
-    by_name: dict[str, set[str]] = {}
+    by_name: dict[str, dict[str, set[str]]] = {}
     for url in urls:
-        by_name.setdefault(shown(url), set()).add(_content(url))
+        by_name.setdefault(shown(url), {}).setdefault(_content(url), set()).add(url)
 
     def name(url: str) -> str:
         plain, content = shown(url), _content(url)
-        if len(by_name[plain]) == 1 and (claimed or {}).get(plain, content) == content:
+        contents = by_name[plain]
+        alone = len(contents[content]) == 1  # else what signs them may choose what is answered
+        if alone and len(contents) == 1 and (claimed or {}).get(plain, content) == content:
             return plain
-        return f"{plain}#{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+        told = content if alone else url
+        return f"{plain}#{hashlib.sha256(told.encode()).hexdigest()[:12]}"
 
     return [name(url) for url in urls]
 

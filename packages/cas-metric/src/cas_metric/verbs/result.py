@@ -70,7 +70,9 @@ class Result:
 
         require_local(marker.parent)
         made = made_from(self.summary, self.name) or {}
-        require_own(marker, made, (*self.files, *more), verb)
+        # Tables are written first: where they lie, an interrupted save of this verb left the rest.
+        begun = any((marker.parent / f"{name}.csv").exists() for name in self.tables)
+        require_own(marker, made, (*(() if begun else self.files), *more), verb)
 
     def _write_all(self, path: Path) -> None:
         for name, table in self.tables.items():

@@ -86,18 +86,18 @@ class HeldOut:
         validation = self.config.validation
         seeds = [noise_seed(validation.seed, row) for row in range(len(texts))]
         parts = []
-        with model.reading():
-            for start in range(0, len(texts), validation.batch_size):
-                some = slice(start, start + validation.batch_size)
-                parts.append(
-                    sample_images(
-                        model,
-                        texts[some],
-                        seeds[some],
-                        self.config.sampling,
-                        self.config.data.resolution,
-                    )
+        # Each batch reads its texts and sends their encoders away before it samples.
+        for start in range(0, len(texts), validation.batch_size):
+            some = slice(start, start + validation.batch_size)
+            parts.append(
+                sample_images(
+                    model,
+                    texts[some],
+                    seeds[some],
+                    self.config.sampling,
+                    self.config.data.resolution,
                 )
+            )
         images = torch.cat(parts)
         pixels = as_pixels(images)
         embeddings = embed_arrays(pixels, self.evaluator)
