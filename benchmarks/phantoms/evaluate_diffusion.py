@@ -37,7 +37,7 @@ from craft_trainer.config.sections import Sampling
 from craft_trainer.inference import sample_images, write_image
 
 #: Unseen phantoms a domain: prompts of samples, a second set, and what the probe is fitted on.
-SAMPLES, FITTED = 240, 400
+SAMPLES, FITTED = 120, 400
 SAMPLING: Final = Sampling(steps=20, guidance=3.0, timestep_spacing="trailing")
 PLAIN: Final = SAMPLING.model_copy(update={"guidance": 1.0})
 _BATCH: Final = 20
