@@ -183,7 +183,7 @@ def test_text_encoders_move_once_for_all_texts(
     assert moves == ["cpu", "meta", "cpu"]
 
 
-def test_text_encoders_move_once_for_a_look(
+def test_text_encoders_are_away_while_a_look_samples(
     settings: Any, elsewhere: tuple[Any, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, moves = elsewhere
@@ -191,7 +191,9 @@ def test_text_encoders_move_once_for_a_look(
 
     def draw(model: Any, texts: Any, *_: Any) -> torch.Tensor:
         with model.reading():
-            return torch.zeros(len(texts), 3, 4, 4)
+            assert moves[-1] == "meta"
+        assert moves[-1] == "cpu"  # before the first denoising step of each batch
+        return torch.zeros(len(texts), 3, 4, 4)
 
     def looked(pixels: Any) -> Any:
         raise InterruptedError
@@ -203,4 +205,4 @@ def test_text_encoders_move_once_for_a_look(
     look = heldout.HeldOut(*[unused] * 6, cells=(), config=config)
     with pytest.raises(InterruptedError):
         look.look(model, ["a film", "a scan"], 0, None)
-    assert moves == ["cpu", "meta", "cpu"]
+    assert moves == ["cpu", "meta", "cpu", "meta", "cpu"]
