@@ -14,7 +14,6 @@ posterior. ``benchmarks.lpips_backbone`` writes the AlexNet of LPIPS.
 from __future__ import annotations
 
 import argparse
-import shutil
 import warnings
 from pathlib import Path
 from typing import Any, Final
@@ -28,7 +27,7 @@ from torchmetrics.image.inception import InceptionScore
 
 from benchmarks.real import backbone, planted
 from benchmarks.real.pictures import SIDE, WORLDS
-from benchmarks.validity.photographs import noisy, split
+from benchmarks.validity.photographs import spoilt
 from cas_metric.embedding.cache import EmbeddingCache
 from cas_metric.encoders import load_encoder
 from cas_metric.manifest import Manifest, read_manifest
@@ -104,11 +103,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     world, out = WORLDS[options.world], options.out.absolute() / options.world
-    out.mkdir(parents=True, exist_ok=True)
-    parts = split(options.world, out)
-    planted.SPOILT["noisy"] = noisy
-    shutil.rmtree(out / "planted", ignore_errors=True)
-    planted.plant(parts["test"], parts["test"], out / "planted", options.images)
+    parts = spoilt(options.world, out, options.images)
     encoder = load_encoder(options.encoder, device="cpu", offline=True)
     lpips, imagenet = load_lpips(options.alexnet), ImageNet()
     found: dict[str, dict[str, np.ndarray]] = {}

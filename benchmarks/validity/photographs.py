@@ -59,6 +59,16 @@ def split(world: str, out: Path) -> dict[str, Manifest]:
     return found
 
 
+def spoilt(world: str, out: Path, images: int) -> dict[str, Manifest]:
+    """The parts of a world, with ``images`` of the test part spoilt in ``out / "planted"``."""
+    out.mkdir(parents=True, exist_ok=True)
+    parts = split(world, out)
+    planted.SPOILT["noisy"] = noisy
+    shutil.rmtree(out / "planted", ignore_errors=True)
+    planted.plant(parts["test"], parts["test"], out / "planted", images)
+    return parts
+
+
 def main() -> None:
     """Print the AUROC of every failure with its interval, and what calibration says of it."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
@@ -68,11 +78,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=120)
     options = parser.parse_args()
     world, out = WORLDS[options.world], options.out.absolute() / f"photographs-{options.world}"
-    out.mkdir(parents=True, exist_ok=True)
-    parts = split(options.world, out)
-    planted.SPOILT["noisy"] = noisy
-    shutil.rmtree(out / "planted", ignore_errors=True)
-    planted.plant(parts["test"], parts["test"], out / "planted", options.images)
+    parts = spoilt(options.world, out, options.images)
     encoder = load_encoder(options.encoder, device="cpu", offline=True)
     tables = []
     with EmbeddingCache(options.out / "cache") as cache:
