@@ -45,6 +45,12 @@ METHODS: Final = {
     "craft": "TI + LoRA + CRAFT",
 }
 _PROMPT: Final = "{token}. {prompt}"
+SAMPLING: Final = {
+    "steps": 20,
+    "guidance": 3.0,
+    "timestep_spacing": "trailing",
+    "sampler": "dpmpp_2m_sde",
+}
 #: Columns of the picture, and the side of each image in it, in pixels.
 _CASES, _TILE = 12, 128
 
@@ -91,7 +97,7 @@ def configuration(
         "tracker": "none",
         "data": {"train": str(folder / "data" / "train"), "domain": domain, "resolution": 64},
         "lora": {"rank": 32, "alpha": 32},
-        "sampling": {"steps": 20, "guidance": 3.0, "timestep_spacing": "trailing"},
+        "sampling": SAMPLING,
         "critic": {"encoder": CRITIC},
         "stages": stages,
     }

@@ -70,12 +70,12 @@ class StableDiffusion(DiffusionModel):
         return Diffusion.of(dict(self.pipeline.scheduler.config), self.device)
 
     def sampler(self, sampling: Sampling, latent: Sequence[int]) -> Scheduler:
-        """DDPM, as the paper samples (Appendix I), or DDIM."""
+        """DDPM, as the paper samples (Appendix I), or what ``sampling.sampler`` names."""
         config = dict(self.pipeline.scheduler.config)
         spacing, kind = sampling.timestep_spacing, sampling.sampler or "ddpm"
         return sampling_scheduler(config, sampling.steps, spacing, self.device, kind)
 
     @classmethod
     def draws_noise(cls, sampling: Sampling) -> bool:
-        """DDPM's do."""
-        return sampling.sampler != "ddim"
+        """DDPM's do, and those of the stochastic equation."""
+        return sampling.sampler in (None, "ddpm", "dpmpp_2m_sde")

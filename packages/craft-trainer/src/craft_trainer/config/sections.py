@@ -80,8 +80,9 @@ class Sampling(Section):
         timestep_spacing: Which timesteps are visited. ``trailing`` begins with pure noise,
             and its last step removes more, so that the reward of the last K steps counts more than
             with ``leading``. Not for flow models.
-        sampler: ``ddim`` steps without noise; by default DDPM's steps, as the paper's. Not for flow
-            models.
+        sampler: By default DDPM's steps, as the paper's. ``dpmpp_2m_sde``, DPM-Solver++ with noise,
+            is of second order and comes far closer to the model's distribution in 20 steps;
+            ``dpmpp_2m`` and ``ddim`` step without noise. Not for flow models.
         flow_sampler: How a flow-matching model steps: ``euler`` as pipelines do, or ``ancestral``,
             which draws noise as DDPM does and which ``repeat_mode: renoise`` needs.
 
@@ -94,7 +95,7 @@ class Sampling(Section):
     steps: PositiveInt = 20
     guidance: Annotated[float, Field(ge=1)] = 5.0
     timestep_spacing: Literal["leading", "trailing", "linspace"] = "trailing"
-    sampler: Literal["ddpm", "ddim"] | None = None
+    sampler: Literal["ddpm", "ddim", "dpmpp_2m", "dpmpp_2m_sde"] | None = None
     flow_sampler: Literal["euler", "ancestral"] = "euler"
 
 

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from cas_metric.errors import InputError
 from craft_trainer.diffusion.conditions import Conditions
+from craft_trainer.diffusion.multistep import ALGORITHMS, MultistepSampler, Steps
 
 #: ``(latents, timestep, conditions)`` to the model's prediction, shaped as the latents.
 Denoiser = Callable[[Tensor, Tensor, Conditions], Tensor]
@@ -89,26 +90,36 @@ def sampling_scheduler(
         spacing: ``leading``, ``trailing`` or ``linspace``: which timesteps the T steps visit, and
             with it how noisy the last one is.
         device: Where the latents live.
-        kind: ``ddpm``, whose steps draw noise, or ``ddim``, whose do not.
+        kind: ``ddpm`` or ``dpmpp_2m_sde``, whose steps draw noise, or ``ddim`` or ``dpmpp_2m``,
+            whose do not.
 
     Raises:
         InputError: The base model does not know as many timesteps.
     """
-    clip = bool(config.get("clip_sample", False))
-    made_of = _SCHEDULERS[kind]
-    scheduler: Any = made_of.from_config(config, clip_sample=clip, timestep_spacing=spacing)
-    for name in ("alphas_cumprod", "one", "final_alpha_cumprod"):
-        if hasattr(scheduler, name):
-            setattr(scheduler, name, getattr(scheduler, name).to(device))
-    # On the CPU the timesteps index without a transfer; the model gets each as a tensor.
-    known = scheduler.config.num_train_timesteps
-    if steps <= known:
-        scheduler.set_timesteps(steps, device=torch.device("cpu"))
-    if steps > known or scheduler.timesteps.max() >= known:  # an offset can lead past the last one
+    known = int(config.get("num_train_timesteps", 1000))
+    found = _scheduler(config, steps, spacing, device, kind) if steps <= known else None
+    # An offset can lead past the last one, and coarse spacing visit one twice.
+    times = [] if found is None else found.timesteps.tolist()
+    if found is None or max(times) >= known or len(set(times)) < steps:
         raise InputError(
             f"sampling.steps {steps} is more than the {known} timesteps of the base model allow",
             fix="take fewer steps",
         )
+    return found
+
+
+def _scheduler(
+    config: dict[str, Any], steps: int, spacing: str, device: torch.device, kind: str
+) -> Scheduler:
+    """On the CPU the timesteps index without a transfer; the model gets each as a tensor."""
+    if kind in ALGORITHMS:
+        return MultistepSampler(config, steps, spacing, kind)
+    clip = bool(config.get("clip_sample", False))
+    scheduler = _SCHEDULERS[kind].from_config(config, clip_sample=clip, timestep_spacing=spacing)
+    for name in ("alphas_cumprod", "one", "final_alpha_cumprod"):
+        if hasattr(scheduler, name):
+            setattr(scheduler, name, getattr(scheduler, name).to(device))
+    scheduler.set_timesteps(steps, device=torch.device("cpu"))
     made: Scheduler = scheduler
     return made
 
@@ -185,14 +196,14 @@ def sample_prefix(
         return latents.repeat(branches, 1, 1, 1)
     parting = max(steps - own_steps, 0)
     drawing, own = generators[: len(latents)], conditions
-    on_device = scheduler.timesteps.to(latents.device)
+    on_device, stepped = scheduler.timesteps.to(latents.device), Steps(scheduler)
     for index, timestep in enumerate(scheduler.timesteps[first:steps], start=first):
         strength = guided_at(guidance, index, steps, unguided)
         prediction = predict(denoiser, latents, on_device[index], own, strength)
         if index == parting:
             prediction, latents = (x.repeat(branches, 1, 1, 1) for x in (prediction, latents))
             drawing, own = generators, conditions.repeat(branches)
-        latents = _step(scheduler, prediction, timestep, latents, drawing)
+        latents = stepped(prediction, timestep, latents, drawing)
     return latents
 
 
@@ -218,12 +229,13 @@ def sample_tail(
         steps: K, at least 1.
 
     Returns:
-        ``(B, C, h, w)`` clean latents.
+        ``(B, C, h, w)`` clean latents. Of a multistep sampler the first of these steps is of first
+        order, since the prefix hands its latents on alone; the last one always is.
     """
-    on_device = scheduler.timesteps.to(latents.device)
+    on_device, stepped = scheduler.timesteps.to(latents.device), Steps(scheduler)
     for timestep, told in zip(scheduler.timesteps[-steps:], on_device[-steps:], strict=True):
         prediction = predict(denoiser, latents, told, conditions, guidance)
-        latents = _step(scheduler, prediction, timestep, latents, generators)
+        latents = stepped(prediction, timestep, latents, generators)
     return latents
 
 
@@ -365,24 +377,12 @@ def sample_chosen(
     Returns:
         ``(B, C, h, w)`` clean latents.
     """
-    on_device = scheduler.timesteps.to(latents.device)
+    on_device, stepped = scheduler.timesteps.to(latents.device), Steps(scheduler)
     parting = len(on_device) - last_steps
     for index, timestep in enumerate(scheduler.timesteps):
         model = last if last is not None and index >= parting else denoiser
         with torch.set_grad_enabled(index in chosen):
             seen = latents.detach()
             prediction = predict(model, seen, on_device[index], conditions, guidance)
-        latents = _step(scheduler, prediction, timestep, latents, generators)
+        latents = stepped(prediction, timestep, latents, generators)
     return latents
-
-
-def _step(
-    scheduler: Scheduler,
-    prediction: Tensor,
-    timestep: Tensor,
-    latents: Tensor,
-    generators: Generators,
-) -> Tensor:
-    output = scheduler.step(prediction, timestep, latents, generator=list(generators))
-    earlier: Tensor = output.prev_sample
-    return earlier

@@ -124,7 +124,8 @@ class CraftStage(DenoisingStage):
         if self.repeat_mode == "renoise" and not family.draws_noise(config.sampling):
             steps, way = "Euler steps of a flow model", "flow_sampler: ancestral"
             if family.noise_schedule:
-                steps, way = "steps of sampler: ddim", "sampler: ddpm"
+                steps = f"steps of sampler: {config.sampling.sampler}"
+                way = "sampler: ddpm or dpmpp_2m_sde"
             raise InputError(
                 "repeat_mode: renoise draws the last noise of a trajectory anew, and "
                 f"{steps} draw none",
