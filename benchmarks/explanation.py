@@ -9,13 +9,14 @@
   the finding, give or take half a patch. The finding's place is what changes in the drawing when it
   is removed, each connected part with what it encloses.
 
-``--random`` replaces the weights by random ones of the same spread.
+``--random 5`` replaces the weights by random ones of the same spread, five times.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -92,11 +93,11 @@ def with_every_sign(spec: FindingSpec) -> FindingSpec:
 class Space:
     """An encoder with the attributes of a domain."""
 
-    def __init__(self, domain: str, encoder: str, random: bool) -> None:
+    def __init__(self, domain: str, encoder: str, random: int | None) -> None:
         self.artist, self.domain = renderer(domain), load_domain(domain)
         self.encoder = load_encoder(encoder)
-        if random:
-            generator = torch.Generator().manual_seed(0)
+        if random is not None:
+            generator = torch.Generator().manual_seed(random)
             with torch.no_grad():
                 for weights in self.encoder.model.parameters():
                     if weights.dim() > 1:
@@ -201,17 +202,17 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=60)
     parser.add_argument("--seed", type=int, default=11, help="11: chosen on; 12, 13: confirmed on")
     parser.add_argument("--attributes", action="store_true", help="without the pointing game")
-    parser.add_argument("--random", action="store_true", help="random weights")
+    parser.add_argument("--random", type=int, default=0, help="draws of random weights instead")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    for domain in options.domains:
-        for encoder in options.encoders:
-            space = Space(domain, encoder, options.random)
-            print(f"{domain} {encoder}{' (random weights)' if options.random else ''}")
-            for line in attribute_rates(space, options.count, options.seed):
-                print(line)
-            if not options.attributes:
-                print(pointing(space, options.count, options.seed), flush=True)
+    weights = range(options.random) if options.random else (None,)
+    for domain, encoder, draw in product(options.domains, options.encoders, weights):
+        space = Space(domain, encoder, draw)
+        print(f"{domain} {encoder}{'' if draw is None else f' (random weights {draw})'}")
+        for line in attribute_rates(space, options.count, options.seed):
+            print(line)
+        if not options.attributes:
+            print(pointing(space, options.count, options.seed), flush=True)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,8 @@ RIVALS = {
     "real_similarity": "nearest real",
 }  # fmt: skip
 V2 = "alignment"
+#: Failures of a finding, which an image of a healthy class does not have.
+ABOUT_A_FINDING = ("wrong_side", "exaggeration")
 _RESAMPLES = 1000
 
 
@@ -108,7 +110,8 @@ def tables(cells: dict[tuple[str, str], tuple[pd.DataFrame, dict[str, np.ndarray
         if half:
             parts += [f"## {title}: {len(half)} cells", _candidates(cells, half, counts)]
             parts += [_failures(found, half, names), _paired(found, half, names)]
-    return "\n\n".join([*parts, _worst(found), _agreement(cells), _beyond(cells)])
+    rest = [_worst(found), _by_finding(cells), _agreement(cells), _beyond(cells)]
+    return "\n\n".join([*parts, *rest])
 
 
 def _candidates(cells: dict, half: list, counts: dict) -> str:
@@ -148,6 +151,28 @@ def _worst(found: dict) -> str:
         for cell in found
     ]
     return markdown_table(["domain", "encoder", *(f.replace("_", " ") for f in FAILURES)], body)
+
+
+def _by_finding(cells: dict) -> str:
+    """What has no finding can neither show it on the wrong side nor exaggerate it."""
+    body = []
+    for cell, (rows, _) in cells.items():
+        sides = rows.set_index("case").groupby("failure")["digest"]
+        healthy = sides.get_group(FAITHFUL) == sides.get_group("missing_finding")
+        none = rows["case"].isin(healthy.index[healthy])
+        parts = (rows[~none], rows[none]) if none.any() else (rows,)
+        line = ["chosen on" if cell in CHOSEN_ON else "confirmed on", *cell]
+        for failure in ABOUT_A_FINDING:
+            told = [wins(part, part[V2].to_numpy(float), failure)[0].mean() for part in parts]
+            line += [f"{told[0]:.3f}", f"{told[1]:.3f}" if none.any() else "–"]
+        body.append(line)
+    for half in ("chosen on", "confirmed on"):
+        with_one = np.array([line[3::2] for line in body if line[0] == half], dtype=float)
+        if len(with_one):
+            side, more = with_one.mean(axis=0)
+            body.append([half, "mean", "", f"{side:.3f}", "", f"{more:.3f}", ""])
+    head = [f"{one.replace('_', ' ')}{end}" for one in ABOUT_A_FINDING for end in ("", ", none")]
+    return markdown_table(["half", "domain", "encoder", *head], body)
 
 
 def _agreement(cells: dict) -> str:
