@@ -7,14 +7,15 @@
    that knows no diagnosis is right about the class as often as a guess, ``1 / classes``.
 2. The autoencoder: does phantom-siglip name the class of a reconstruction as often as of the
    original?
-3. Fréchet distance on features of phantom-dino between samples and unseen phantoms, drawn without
-   guidance, as distances of sets usually are, and with it; beside it that between two sets of
-   unseen phantoms of the same size.
+3. Fréchet distance on features of phantom-dino between samples and unseen phantoms, drawn from
+   captions that name the modality, all that the model was told, without guidance and with it;
+   beside it that between two sets of unseen phantoms of the same size.
 """
 
 from __future__ import annotations
 
 import argparse
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -23,6 +24,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.phantoms.corpus import COUNTS, HELD_OUT_SEED, draw
+from benchmarks.phantoms.diffusion_captions import MODALITIES
 from benchmarks.phantoms.evaluate import embed
 from cas_metric.domains import load_domain
 from cas_metric.encoders import Encoder, load_encoder
@@ -38,8 +40,11 @@ from craft_trainer.inference import sample_images, write_image
 
 #: Unseen phantoms a domain: prompts of samples, a second set, and what the probe is fitted on.
 SAMPLES, FITTED = 120, 400
-SAMPLING: Final = Sampling(steps=20, guidance=3.0, timestep_spacing="trailing")
-PLAIN: Final = SAMPLING.model_copy(update={"guidance": 1.0})
+SAMPLING: Final = Sampling(
+    steps=20, guidance=3.0, timestep_spacing="trailing", sampler="dpmpp_2m_sde"
+)
+#: Strengths of guidance at which distances are measured.
+STRENGTHS: Final = (1.0, 1.5, 3.0)
 _BATCH: Final = 20
 
 
@@ -148,8 +153,10 @@ def measure(model: DiffusionModel, sheet: Path | None) -> str:
     zero_shot, rebuilt_rows, distance_rows, rows_of_sheet = [], [], [], []
     for domain in COUNTS:
         first, second = unseen(domain, SAMPLES, offset=0), unseen(domain, SAMPLES, offset=1)
-        drawn, plain = (sample(model, first.prompts, one) for one in (SAMPLING, PLAIN))
-        features = judge.features(drawn)
+        told = list(islice(cycle(MODALITIES[domain]), SAMPLES))
+        at = [SAMPLING.model_copy(update={"guidance": strength}) for strength in STRENGTHS]
+        sets = tuple(sample(model, told, one) for one in at)
+        features = judge.features(sample(model, first.prompts))
         zero_shot.append(
             (
                 domain,
@@ -172,8 +179,8 @@ def measure(model: DiffusionModel, sheet: Path | None) -> str:
             )
         )
         real = (first.images, second.images)
-        distance_rows.append((domain, *distances(real, (plain, drawn), dino)))
-        rows_of_sheet += [first.images[:12], again[:12], plain[:12], drawn[:12]]
+        distance_rows.append((domain, *distances(real, sets, dino)))
+        rows_of_sheet += [first.images[:12], again[:12], *(drawn[:12] for drawn in sets)]
         print(zero_shot[-1], rebuilt_rows[-1], distance_rows[-1], flush=True)
     if sheet is not None:
         page = np.concatenate([np.concatenate(list(row), axis=1) for row in rows_of_sheet], axis=0)
@@ -193,10 +200,10 @@ def measure(model: DiffusionModel, sheet: Path | None) -> str:
             ),
             "",
             "Fréchet distance to unseen phantoms on phantom-dino features, in brackets over that",
-            "between two unseen sets:",
+            "between two unseen sets; captions name the modality, guidance 1 is none:",
             "",
             markdown_table(
-                ("domain", "real", "without guidance", f"guidance {SAMPLING.guidance:g}"),
+                ("domain", "real", *(f"guidance {strength:g}" for strength in STRENGTHS)),
                 distance_rows,
             ),
         ]
@@ -223,8 +230,8 @@ def card(tables: str) -> str:
             "`diffusion_vae` and `diffusion_unet`. Velocity prediction, as Stable Diffusion 2.1.",
             "",
             "Measured by `python -m benchmarks.phantoms.evaluate_diffusion`, with "
-            f"{SAMPLING.steps} steps, guidance {SAMPLING.guidance:g}, {SAMPLING.timestep_spacing} "
-            "timesteps, on phantoms of unseen seeds; intervals are 95%.",
+            f"{SAMPLING.steps} steps of {SAMPLING.sampler}, guidance {SAMPLING.guidance:g}, "
+            f"{SAMPLING.timestep_spacing} timesteps, on phantoms of unseen seeds; intervals 95%.",
             "",
             tables,
             "",
@@ -236,7 +243,7 @@ def main() -> None:
     """Print the card, and with ``--write`` put it beside the weights."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--base", default="phantom-sd")
-    parser.add_argument("--sheet", type=Path, help="PNG: real, rebuilt, plain and guided samples")
+    parser.add_argument("--sheet", type=Path, help="PNG: real, rebuilt, and samples by guidance")
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()

@@ -185,7 +185,12 @@ def configuration(
                 "resolution": 64,
             },
             "lora": {"rank": 32, "alpha": 32},
-            "sampling": {"steps": 20, "guidance": 3.0, "timestep_spacing": "trailing"},
+            "sampling": {
+                "steps": 20,
+                "guidance": 3.0,
+                "timestep_spacing": "trailing",
+                "sampler": "dpmpp_2m_sde",
+            },
             "critic": {"encoder": CRITIC},
             "validation": {
                 "every": max(size.inversion, size.lora, size.craft),
