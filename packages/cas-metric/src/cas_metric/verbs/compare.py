@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cas_metric import protocol
 from cas_metric.errors import InputError
 from cas_metric.statistics.comparison import PERMUTATIONS
+from cas_metric.verbs.inputs import load_run
 from cas_metric.verbs.result import Result
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def compare(
         >>> found.summary["focus"]
         'faithful'
     """
+    from cas_metric.runs.folder import Origin
     from cas_metric.statistics.method_table import Settings, compare_methods
     from cas_metric.statistics.subgroups import by_method, markdown
     from cas_metric.statistics.tables import csv_rows, markdown_report
@@ -86,6 +88,9 @@ def compare(
         "\n\n".join([markdown_report(summary), *grouped]),
         {"comparison": _frame(csv_rows(summary))},
         (partial(_draw, summary, rows, reference),),
+        origin=Origin.of_verb(
+            "comparison", {"runs": [run.path for _, run in loaded], "real": reference.path}
+        ),
     )
 
 
@@ -109,7 +114,7 @@ def _load(
             named.append((name, folder) if renamed else (None, one))
     if not named:
         raise InputError("no run was given", fix="name at least one folder of `cas score`")
-    loaded = [(name, _run(source)) for name, source in named]
+    loaded = [(name, load_run(source)) for name, source in named]
     fingerprints = {run.summary["encoder"]["fingerprint"] for _, run in loaded}
     if len(fingerprints) > 1:
         raise InputError(
@@ -120,18 +125,12 @@ def _load(
     return loaded
 
 
-def _run(source: str | Path | Run) -> Run:
-    from cas_metric.runs import Run
-
-    return source if isinstance(source, Run) else Run.load(source)
-
-
 def _name(run: Run) -> str:
     return str(run.path) if run.path is not None else "a run in memory"
 
 
 def _reference(real: str | Path | Run | None, loaded: list[tuple[str | None, Run]]) -> Run:
-    run = _run(real) if real is not None else loaded[0][1]
+    run = load_run(real) if real is not None else loaded[0][1]
     if run.summary["encoder"]["fingerprint"] != loaded[0][1].summary["encoder"]["fingerprint"]:
         raise InputError(
             f"the real images of {_name(run)} were scored by another encoder than the runs",
