@@ -31,6 +31,7 @@ def compare(
     quantile: float = protocol.TAIL_QUANTILE,
     resamples: int = PERMUTATIONS,
     seed: int = protocol.BOOTSTRAP_SEED,
+    offline: bool = False,
 ) -> Result:
     """Compare methods and seeds that were scored on one set of cases.
 
@@ -43,6 +44,7 @@ def compare(
         quantile: Quantile of Real that makes tau.
         resamples: Random sign patterns of the permutation tests.
         seed: Of the sign patterns.
+        offline: Never use the network.
 
     Returns:
         A result named ``comparison``; its summary is that of
@@ -73,7 +75,7 @@ def compare(
         reference.floor,
         focus=method,
         settings=settings,
-        provenance=_provenance(loaded),
+        provenance=_provenance(loaded, offline),
     )
     summary["runs"] = [_name(run) for _, run in loaded]
     summary["embedded_world"] = any(run.summary.get("embedded_world") for _, run in loaded)
@@ -171,7 +173,7 @@ def _named_rows(name: str | None, run: Run) -> pd.DataFrame:
     return rows.assign(method=methods.mask(methods == "", unnamed))
 
 
-def _provenance(loaded: list[tuple[str | None, Run]]) -> dict[str, Any]:
+def _provenance(loaded: list[tuple[str | None, Run]], offline: bool) -> dict[str, Any]:
     """Method to how its images were made: what the run says, and ``cas.yaml`` of their folder."""
     from cas_metric.manifest import read_folder_config
 
@@ -182,7 +184,8 @@ def _provenance(loaded: list[tuple[str | None, Run]]) -> dict[str, Any]:
         for method in _named_rows(name, run)["method"].unique():
             told: list[Any] = [run.summary.get("generated_provenance"), generated]
             for folder in (root, root / method):
-                config = read_folder_config(folder) if root.name and folder.is_dir() else None
+                there = root.name and folder.is_dir()
+                config = read_folder_config(folder, offline=offline) if there else None
                 told.append(config.provenance if config else None)
             found[str(method)] = [one for one in told if one]
     return found

@@ -114,7 +114,7 @@ def explain(
     origin = Origin.of_verb("explanation", {"run": ours.path})
     require_free(out, "explanation", origin)
     rows = _chosen(ours, images, count)
-    pack = _domain(ours, domain)
+    pack = _domain(ours, domain, offline)
     model = run_encoder(ours, encoder, device, offline)
     with EmbeddingCache(cache) as store:
         work = _Work(ours, pack, model, store)
@@ -161,7 +161,7 @@ def _chosen(run: Run, images: Sequence[str], count: int) -> pd.DataFrame:
     return run.rows[named]
 
 
-def _domain(run: Run, given: str | Path | Domain | None) -> Domain:
+def _domain(run: Run, given: str | Path | Domain | None, offline: bool) -> Domain:
     from cas_metric.domains import Domain, load_domain
 
     named = given or run.summary.get("domain")
@@ -170,7 +170,7 @@ def _domain(run: Run, given: str | Path | Domain | None) -> Domain:
             "the run was scored without a domain, so there is no checklist to explain it by",
             fix="name one: --domain NAME or FILE",
         )
-    return named if isinstance(named, Domain) else load_domain(named)
+    return named if isinstance(named, Domain) else load_domain(named, offline=offline)
 
 
 def _known_real(run: Run) -> pd.DataFrame:

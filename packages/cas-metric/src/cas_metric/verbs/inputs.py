@@ -45,11 +45,14 @@ def path_name(path: Path) -> str:
     return title(path.parent) if path.stem.lower() == "metadata" else path.stem
 
 
-def named_manifests(sources: Mapping[str, Source] | Iterable[str]) -> dict[str, Manifest]:
+def named_manifests(
+    sources: Mapping[str, Source] | Iterable[str], *, offline: bool = False
+) -> dict[str, Manifest]:
     """Method to its images.
 
     Args:
         sources: Name to source, or ``PATH`` or ``NAME=PATH`` each.
+        offline: Never use the network.
 
     Raises:
         InputError: Two methods have one name, or a source cannot be read.
@@ -57,13 +60,13 @@ def named_manifests(sources: Mapping[str, Source] | Iterable[str]) -> dict[str, 
     from cas_metric.manifest.sources import as_manifest
 
     if isinstance(sources, Mapping):
-        return {str(name): as_manifest(source) for name, source in sources.items()}
+        return {str(name): as_manifest(source, offline=offline) for name, source in sources.items()}
     found: dict[str, Manifest] = {}
     for argument in sources:
         name, path = named_path(str(argument))
         if name in found:
             raise InputError(f"two methods are called {name!r}", fix="name them: NAME=FOLDER")
-        found[name] = as_manifest(path)
+        found[name] = as_manifest(path, offline=offline)
     return found
 
 

@@ -70,6 +70,7 @@ def utility(
     batch_size: int = 50,
     augment: bool = True,
     folder: str | Path | None = None,
+    offline: bool = False,
     device: str = "auto",
     num_workers: int | None = None,
     progress: Progress | None = None,
@@ -97,6 +98,7 @@ def utility(
         augment: Mirror and shift training images.
         folder: Where pictures and finished classifiers are kept, so that the same call continues an
             interrupted one, and where the result is saved by default: ``utility``.
+        offline: Never use the network.
         device: ``auto`` or a torch device.
         num_workers: Threads that read and decode.
         progress: Told how far the work is.
@@ -135,7 +137,7 @@ def utility(
     origin = Origin.of_verb("utility", {"train": train, "test": test})
     place, side = result_folder(folder, Path("utility"), origin), size or SIZES[model]
     read = _read(
-        (train, test), generated, size=side, folder=place, num_workers=num_workers,
+        (train, test), generated, size=side, folder=place, offline=offline, num_workers=num_workers,
         progress=counting(progress, "images"),
     )  # fmt: skip
     if focus is not None and focus not in read.methods:
@@ -215,6 +217,7 @@ def _read(
     *,
     size: int,
     folder: Path,
+    offline: bool,
     num_workers: int | None,
     progress: Progress | None,
 ) -> _Read:
@@ -223,9 +226,9 @@ def _read(
     from cas_metric.manifest.cleaning import unify_labels
     from cas_metric.manifest.sources import as_manifest
 
-    named = named_manifests(generated)
+    named = named_manifests(generated, offline=offline)
     (train, test, *made), told = unify_labels(
-        [as_manifest(real[0]), as_manifest(real[1]), *named.values()]
+        [*(as_manifest(one, offline=offline) for one in real), *named.values()]
     )
     manifests = replace(train, notes=(*train.notes, *told)), test
     methods = dict(zip(named, made, strict=True))
