@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 KEEP: Final = ("alpha:0.05",)
 #: Files of a selection that a person may have in a folder as well.
 MANIFEST: Final = ("metadata.csv", "cas.yaml")
+IMAGES: Final = "images"
 #: How the files of the chosen images come into the folder.
 FILES: Final = ("none", "link", "copy")
 
@@ -93,7 +94,8 @@ def select(
         )
     ours = load_run(run)
     origin = Origin.of_verb("selection", {"run": ours.path, "train": train, "labels": labels})
-    require_free(out, "selection", origin, tables=("selection",), files=MANIFEST)
+    guarded = (*MANIFEST, *([] if files == "none" else [IMAGES]))
+    require_free(out, "selection", origin, tables=("selection",), files=guarded)
     rows = ours.rows.reset_index(drop=True)
     level, by = _levels(ours)
     threshold = -math.inf
@@ -122,13 +124,10 @@ def select(
     if diversity:
         summary["diversity"] = _diversity(ours, table, encoder, device, offline, cache)
     return Result(
-        "selection",
-        summary,
-        _markdown(summary),
-        {"selection": table},
+        *("selection", summary, _markdown(summary), {"selection": table}),
         (partial(_write_images, ours, rows[table["kept"]], summary, files),),
         warnings=tuple(ours.summary.get("warnings") or ()),
-        files=MANIFEST,
+        files=guarded,
         origin=origin,
     )
 
@@ -327,8 +326,8 @@ def _write_images(
     if files != "none":
         images = _bring(_paths(run, rows), rows, folder, files)
     kept = rows[[name for name in rows if name in COLUMNS]].assign(image=images)
-    if "patient" in kept:
-        kept = kept.drop(columns="patient") if not kept["patient"].notna().any() else kept
+    if "patient" in kept and not kept["patient"].notna().any():
+        kept = kept.drop(columns="patient")
     write_manifest(kept, folder)
     config = FolderConfig(
         domain=run.summary.get("domain") or None,
@@ -342,20 +341,21 @@ def _write_images(
 
 
 def _bring(paths: Sequence[Path], rows: pd.DataFrame, folder: Path, files: str) -> list[str]:
-    """Link or copy the files under names of their own."""
+    """Link or copy the files under names of their own, in place of an earlier selection's."""
     import shutil
 
-    place, names = folder / "images", []
+    place, names = folder / IMAGES, []
     try:
         place.mkdir(parents=True, exist_ok=True)
+        for earlier in place.glob(f"{'[0-9]' * 6}.*"):
+            earlier.unlink()
         for number, path in enumerate(paths):
             target = place / f"{number:06d}{path.suffix.lower()}"
-            target.unlink(missing_ok=True)
             if files == "link":
                 target.symlink_to(path.resolve())
             else:
                 shutil.copyfile(path, target)
-            names.append(f"images/{target.name}")
+            names.append(f"{IMAGES}/{target.name}")
     except OSError as error:
         raise CasError(f"{place} cannot be written: {error}", fix="choose another --out") from error
     return names
