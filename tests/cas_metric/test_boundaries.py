@@ -5,6 +5,7 @@ from __future__ import annotations
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -29,3 +30,13 @@ def test_importing_a_light_room_loads_no_model_library(room: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_escapes_the_text_of_pages_is_set_up_once() -> None:
+    root = Path(cas_metric.__path__[0])
+    found = [
+        str(path.relative_to(root))
+        for path in root.glob("**/*.py")
+        if "jinja2.Environment(" in path.read_text(encoding="utf-8")
+    ]
+    assert found == ["report/rendering.py"]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import html
+import io
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import yaml
+from PIL import Image
 from tests.support.real_data import real_data
 
 import cas_metric
@@ -113,6 +118,52 @@ def test_without_a_prompt_or_a_probe_scores_stay_empty(world: Path, pairs: Pairs
 def test_an_encoder_of_another_space_is_refused(world: Path) -> None:
     with pytest.raises(InputError, match="not the encoder"):
         Pairs.of(world / "run", encoder="phantom-metaclip", device="cpu", offline=True)
+
+
+@pytest.mark.parametrize("window", [None, (900.0, 1500.0)])
+def test_a_pair_is_seen_by_the_windows_of_the_run(
+    world: Path, tmp_path: Path, window: tuple[float, float] | None
+) -> None:
+    rng = np.random.default_rng(0)
+    for side, shown in (("gen", (0.0, 4000.0)), ("real", window)):
+        (tmp_path / side).mkdir()
+        table = "file_name,id,label,prompt\n"
+        for number, label in enumerate(("Pneumonia", "Cardiomegaly") * 3):
+            stored = rng.integers(600, 1600, (24, 24)).astype(np.uint16 if shown else np.uint8)
+            Image.fromarray(stored).save(tmp_path / side / f"{number}.png")
+            table += f"{number}.png,{number},{label},a film\n"
+        (tmp_path / side / "metadata.csv").write_text(table)
+        if shown:
+            (tmp_path / side / "cas.yaml").write_text(f"window: [{shown[0]}, {shown[1]}]\n")
+    run = cas_metric.score(
+        tmp_path / "gen", tmp_path / "real", domain="phantom-chexpert", device="cpu",
+        probe=world / "run" / "probe.safetensors", cache="none", out=tmp_path / "run",
+    )  # fmt: skip
+    (tmp_path / "run" / "probe.safetensors").write_bytes(
+        (world / "run" / "probe.safetensors").read_bytes()
+    )
+    pairs = Pairs.of(tmp_path / "run", device="cpu", offline=True)
+    images = (upload(tmp_path / side / "0.png") for side in ("gen", "real"))
+    found = pairs.score(*images, label="Pneumonia", prompt="a film")
+    row, told = run.rows.set_index("id").loc["0"], values(found)
+    assert told == pytest.approx({name: row[name] for name in told}, abs=2e-6)
+    assert len(found.pictures) == 2
+    png = base64.b64decode(found.pictures[0][1].partition(",")[2])
+    seen = np.asarray(Image.open(io.BytesIO(png)).convert("L"), dtype=float)
+    stored = np.asarray(Image.open(tmp_path / "gen" / "0.png"), dtype=float)
+    assert np.abs(seen - stored / 4000 * 255).max() <= 1
+
+
+def test_checklists_of_the_same_name_and_other_words_are_refused(
+    world: Path, tmp_path: Path
+) -> None:
+    pack = cas_metric.load_domain("phantom-chexpert").model_dump(mode="json", exclude_none=True)
+    one = next(one for one in pack["classes"] if one["name"] == "Pneumonia")
+    one["checklist"] = dict.fromkeys(one["checklist"], "other words")
+    (tmp_path / "pack.yaml").write_text(yaml.safe_dump(pack, sort_keys=False))
+    for domain, told in ((tmp_path / "pack.yaml", ": Pneumonia\n"), ("phantom-origa", "classes")):
+        with pytest.raises(InputError, match=told):
+            Pairs.of(world / "run", domain=domain, device="cpu", offline=True)
 
 
 def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

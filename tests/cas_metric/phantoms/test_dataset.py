@@ -264,3 +264,9 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(CasError, match="cannot be written"):
         write_phantom_dataset("chexpert", tmp_path / "file", train=4, test=4, size=16)
+
+
+def test_phantoms_of_another_seed_are_refused_by_what_differs(tmp_path):
+    write_phantom_dataset("origa", tmp_path, train=2, test=2, seed=0)
+    with pytest.raises(InputError, match=r"something else: seed 0 there, 1 here"):
+        write_phantom_dataset("origa", tmp_path, train=2, test=2, seed=1)

@@ -125,7 +125,7 @@ def test_json_is_sorted(tmp_path: Path) -> None:
 def test_a_run_does_not_replace_the_result_of_another_verb(tmp_path: Path) -> None:
     audit = tmp_path / "audit"
     write_bytes(audit / "summary.json", b'{"kind": "audit"}')
-    with pytest.raises(InputError, match=r"holds another result \(verb audit\)"):
+    with pytest.raises(InputError, match=r"holds another result \(verb audit there, score here\)"):
         claim(audit, Origin.of(tmp_path / "gen", tmp_path / "real"))
 
 

@@ -131,3 +131,17 @@ def test_labels_give_the_threshold(world, tmp_path):
 def test_nothing_left_is_an_error_that_says_why(world):
     with pytest.raises(InputError, match=r"nothing is left: 38 of 40 images: lower than all"):
         cas_metric.select(world / "run", keep=["alpha:0.95"], diversity=False)
+
+
+def test_files_of_an_earlier_selection_go_and_those_of_a_person_stay(world, tmp_path):
+    words = (world / "run", "--files", "copy", "--no-diversity")
+    for keep in ("top:0.9", "top:0.3"):
+        invoke(select.app, *words, "--keep", keep, "--out", tmp_path / "kept")
+        listed = set(pd.read_csv(tmp_path / "kept/metadata.csv")["file_name"])
+        there = {f"images/{one.name}" for one in (tmp_path / "kept/images").iterdir()}
+        assert there == listed
+    (tmp_path / "mine/images").mkdir(parents=True)
+    (tmp_path / "mine/images/000000.png").write_bytes(b"mine")
+    with pytest.raises(InputError, match="holds images, which no earlier result"):
+        invoke(select.app, *words, "--keep", "top:0.9", "--out", tmp_path / "mine")
+    assert (tmp_path / "mine/images/000000.png").read_bytes() == b"mine"

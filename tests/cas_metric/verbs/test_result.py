@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from tests.support import clinical_trees as trees
 from tests.support.clinical_crops import cas
-from tests.support.runs import score_rows
+from tests.support.runs import score_rows, write_score_run
 from typer.main import get_command
 
 from cas_metric.cli.main import app
@@ -116,6 +116,78 @@ def test_a_result_is_replaced_by_itself_alone(sets: Path) -> None:
     assert (done.code, "verb leakage" in done.err) == (2, True)
     with pytest.raises(InputError, match="another result"):
         claim("out", Origin.of("gen", "real"))
+
+
+#: Verbs whose files have names of their own: the name, a question, and another one.
+QUESTIONS: Final = {
+    "compare": ("comparison", ("a",), ("a", "b", "--resamples", "100")),
+    "gate": ("gate", ("a", "policy.yaml"), ("b", "policy.yaml")),
+    "preference": ("preference", ("ranks.csv",), ("ranks.csv", "--model", "davidson")),
+    "correlate": ("correlation", ("scores.csv", "--y", "f1"), ("scores.csv", "--y", "auc")),
+    "check": ("check", ("paper",), ("table.json",)),
+    "diversity": (
+        *("diversity", ("gen", "--no-lpips", "--encoder", "phantom-dino")),
+        ("gen", "--real", "real", "--no-lpips", "--encoder", "phantom-dino"),
+    ),
+    "fidelity": (
+        *("fidelity", ("gen", "real", "--encoder", "phantom-dino", "--neighbours", "1")),
+        ("gen", "gen", "--encoder", "phantom-dino", "--neighbours", "1"),
+    ),
+}
+
+
+@pytest.fixture
+def questions(sets: Path) -> Path:
+    for name in ("a", "b"):
+        write_score_run(sets / name, name, n=8)
+    (sets / "policy.yaml").write_text("rules: [{metric: cas, at_least: -1}]")
+    ranks = "".join(f"{k},r,{1 + k % 3 // 2},{2 - k % 3 // 2}\n" for k in range(6))
+    (sets / "ranks.csv").write_text(f"case,rater,A,B\n{ranks}")
+    scores = "a,.3,.6,.5\nb,.4,.8,.7\nc,.5,.7,.9\n"
+    (sets / "scores.csv").write_text(f"method,cas,auc,f1\n{scores}")
+    row = {"label": "ours", "n": 200, "left": "81%", "right": "79%"}
+    table = {"kind": "proportions", "name": "Table 2", "rows": [row]}
+    (sets / "table.json").write_text(json.dumps({"title": "A paper", "tables": [table]}))
+    return sets
+
+
+@pytest.mark.parametrize("verb", QUESTIONS)
+def test_an_answer_gives_way_to_the_same_question_alone(questions: Path, verb: str) -> None:
+    name, asked, other = QUESTIONS[verb]
+    for _ in range(2):
+        done = cas(verb, *asked, "--out", "out")
+        assert done.code == 0, done
+    before = (questions / "out" / f"{name}.json").read_bytes()
+    done = cas(verb, *other, "--out", "out")
+    assert (done.code, "holds another result" in done.err) == (2, True), done
+    assert " there, " in done.err
+    assert (questions / "out" / f"{name}.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(("verb", "name"), [("explain", "explanation"), ("select", "selection")])
+def test_what_takes_long_is_refused_before_it_begins(questions: Path, verb: str, name: str) -> None:
+    origin = {"verb": name, "run": "/elsewhere/run"}
+    (questions / "out").mkdir()
+    (questions / "out" / f"{name}.json").write_text(json.dumps({"origin": origin}))
+    done = cas(verb, "a", "--out", "out")
+    assert done.code == 2, done
+    assert f"run /elsewhere/run there, {questions / 'a'} here" in " ".join(done.err.split())
+
+
+def test_what_differs_is_named_with_both_values(sets: Path) -> None:
+    words = ("leakage", "gen", "real", "--no-geometry", "--out", "out")
+    assert cas(*words).code == 0
+    done = cas("leakage", "gen", "gen", "--no-geometry", "--out", "out")
+    told = " ".join(done.err.split())
+    assert f"(test {sets / 'real'} there, {sets / 'gen'} here)" in told
+    assert "train" not in told
+
+
+def test_what_cannot_be_saved_is_shown(questions: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (questions / "file").write_text("")
+    done = cas("gate", "a", "policy.yaml", "--out", "file/below")
+    assert done.code == 2, done
+    assert "Gate" in done.out
 
 
 def test_the_default_folder_takes_another_name(sets: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DDPMScheduler, DiffusionPipeline
+from diffusers import DDPMScheduler, DiffusionPipeline, DPMSolverMultistepScheduler
 from safetensors.torch import load_file
 from tests.craft_trainer.training.test_trainer import ready
 from tests.support.tiny_families import build_flux, build_sana, build_sd3, build_sdxl
@@ -131,6 +131,18 @@ def test_a_flow_model_is_at_the_noise_levels_of_its_own_scheduler(
     pipeline = DiffusionPipeline.from_pretrained(families(name), use_safetensors=True)
     _drawn(pipeline, steps)
     torch.testing.assert_close(torch.tensor(ours.sigmas), pipeline.scheduler.sigmas.cpu())
+
+
+@pytest.mark.parametrize("shift", [1.0, 2.0, 3.0, 5.0])
+def test_sana_is_told_the_timesteps_of_its_own_solver(families: Any, shift: float) -> None:
+    model = models.load_model(str(families("sana")), device=CPU)
+    flow = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": shift}
+    own = model.pipeline.scheduler = DPMSolverMultistepScheduler(**flow)
+    for steps in range(1, 61):
+        ours = model.sampler(Sampling(steps=steps), model.latent_shape(SIDE))
+        own.set_timesteps(steps)
+        assert ours.timesteps.tolist() == own.timesteps.tolist()
+        torch.testing.assert_close(torch.tensor(ours.sigmas), own.sigmas)
 
 
 @pytest.mark.parametrize("kind", ["euler", "ancestral"])

@@ -63,6 +63,7 @@ def compare(
         Path | None, typer.Option(help="Directory for tables (JSON, CSV, Markdown) and figures.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Results as JSON on stdout.")] = False,
+    offline: option.Offline = False,
 ) -> None:
     """Compare runs; the help text is :data:`HELP`."""
     from cas_metric.verbs import compare as verb
@@ -75,5 +76,6 @@ def compare(
         quantile=quantile,
         resamples=resamples,
         seed=seed,
+        offline=offline,
     )
     finish(result, out, as_json=as_json)

@@ -78,6 +78,7 @@ def diversity(
             offline=offline,
             device=device,
             running=Running(cache, batch_size, num_workers),
+            out=out,
             progress=progress,
         )
     finish(result, out, as_json=as_json)

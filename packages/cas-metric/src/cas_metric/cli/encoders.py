@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cas_metric.cli import options as option
 from cas_metric.cli.common import emit_json
 
 app = typer.Typer(
@@ -24,7 +25,6 @@ Spec = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Results as JSON on stdout.")]
-Offline = Annotated[bool, typer.Option("--offline", help="Never use the network.")]
 Revision = Annotated[
     str | None, typer.Option("--revision", help="Commit, tag or branch instead of the pinned one.")
 ]
@@ -60,7 +60,7 @@ def check(
     batch_size: Annotated[
         int, typer.Option("--batch-size", min=1, help="Images in a timed batch.")
     ] = 8,
-    offline: Offline = False,
+    offline: option.Offline = False,
     revision: Revision = None,
     out: Out = None,
     as_json: AsJson = False,
@@ -89,7 +89,7 @@ def check(
 def tokens(
     spec: Spec,
     text: Annotated[str, typer.Argument(help="The text.")],
-    offline: Offline = False,
+    offline: option.Offline = False,
     revision: Revision = None,
     as_json: AsJson = False,
 ) -> None:
@@ -115,7 +115,7 @@ def checklists(
     domain: Annotated[
         str | None, typer.Option("--domain", help="One domain pack instead of all.")
     ] = None,
-    offline: Offline = False,
+    offline: option.Offline = False,
     revision: Revision = None,
     out: Out = None,
     as_json: AsJson = False,
@@ -127,7 +127,7 @@ def checklists(
 
     encoder = load_encoder(spec, device="cpu", offline=offline, revision=revision)
     names = [domain] if domain else [summary.name for summary in list_domains()]
-    result = checklist_lengths(encoder, [load_domain(name) for name in names])
+    result = checklist_lengths(encoder, [load_domain(name, offline=offline) for name in names])
     if out is not None:
         _write(result, out, "encoder_checklists.json")
     if as_json:

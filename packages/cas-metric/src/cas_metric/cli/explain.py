@@ -64,6 +64,7 @@ def explain(
             device=device,
             offline=offline,
             cache=cache,
+            out=out,
             progress=bar,
         )
     finish(result, out or run, as_json=as_json)

@@ -94,6 +94,7 @@ def fidelity(
             offline=offline,
             device=device,
             running=Running(cache, batch_size, num_workers),
+            out=out,
             progress=progress,
         )
     finish(result, out, as_json=as_json)

@@ -48,6 +48,7 @@ def leakage(
     out: option.Out = None,
     as_json: option.Json = False,
     num_workers: option.NumWorkers = None,
+    offline: option.Offline = False,
 ) -> None:
     """Search for leakage; the help text is :data:`HELP`.
 
@@ -62,6 +63,7 @@ def leakage(
             ssim_size=ssim_size,
             geometry=geometry,
             num_workers=num_workers,
+            offline=offline,
             out=out,
             progress=bar,
         )

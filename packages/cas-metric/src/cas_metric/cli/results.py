@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from cas_metric.cli.common import console_err, emit_json
-from cas_metric.errors import EXIT_SOME_FAILED
+from cas_metric.errors import EXIT_SOME_FAILED, CasError
 
 if TYPE_CHECKING:
     from cas_metric.verbs.result import Result
@@ -30,7 +30,7 @@ def finish(result: Result, out: Path | None, *, as_json: bool) -> None:
     kept = result if isinstance(result, FolderResult) else None
     folder = out or (kept.folder if kept else None)
     if folder is not None:
-        result.save(folder)
+        _save(result, folder, as_json)
     for warning in result.warnings:
         console_err().print(f"warning: {warning}", markup=False, soft_wrap=True)
     if as_json:
@@ -43,6 +43,15 @@ def finish(result: Result, out: Path | None, *, as_json: bool) -> None:
         console_err().print(note, markup=False, soft_wrap=True)
     if result.failures:
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _save(result: Result, folder: Path, as_json: bool) -> None:
+    """Save a result; one whose place cannot be had is shown, lest the work be lost."""
+    try:
+        result.save(folder)
+    except CasError:
+        emit_json(result.summary) if as_json else typer.echo(result.text)
+        raise
 
 
 def deliver(result: Any, text: str, *, out: Path | None, name: str, as_json: bool) -> None:

@@ -81,6 +81,7 @@ def select(
             device=device,
             offline=offline,
             cache=cache,
+            out=out,
             progress=bar,
         )
     finish(result, out, as_json=as_json)

@@ -142,6 +142,7 @@ def utility(
     as_json: option.Json = False,
     device: option.Device = "auto",
     num_workers: option.NumWorkers = None,
+    offline: option.Offline = False,
 ) -> None:
     """Measure downstream utility; the help text is :data:`HELP`."""
     from cas_metric.verbs import utility as verb
@@ -164,6 +165,7 @@ def utility(
             folder=out,
             device=device,
             num_workers=num_workers,
+            offline=offline,
             progress=bar,
         )
     finish(result, None, as_json=as_json)

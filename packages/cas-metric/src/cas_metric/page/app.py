@@ -6,7 +6,6 @@ from functools import cache, partial
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
-import jinja2
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
@@ -19,6 +18,7 @@ from starlette.routing import Route
 
 from cas_metric.errors import CasError, InputError
 from cas_metric.page.pair import Pairs, Scored, Upload
+from cas_metric.report.rendering import templates
 from cas_metric.study.app import HEADERS as STUDY_HEADERS
 from cas_metric.study.app import SecurityHeaders
 from cas_metric.study.origins import Origins
@@ -117,7 +117,7 @@ def _page(
     status: int = 200,
 ) -> Response:
     """The form as it was sent, with what came of it."""
-    text = _template().render(
+    text = templates("cas_metric.page").get_template("page.html.j2").render(
         sent=sent, found=found, problem=problem, titles=TITLES,
         classes=pairs.domain.class_names, domain=pairs.domain.title, encoder=pairs.encoder.name,
         phantom=bool(pairs.run.summary.get("embedded_world")),
@@ -128,15 +128,3 @@ def _page(
 @cache
 def _style() -> bytes:
     return files("cas_metric.page").joinpath("static", "page.css").read_bytes()
-
-
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("cas_metric.page"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html.j2")

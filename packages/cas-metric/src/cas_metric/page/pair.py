@@ -6,14 +6,19 @@ import base64
 import io
 import os
 import threading
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import cas_metric
 from cas_metric.errors import CasError, InputError
-from cas_metric.images import IMAGE_SUFFIXES, load_image, to_uint8
+from cas_metric.images import IMAGE_SUFFIXES, Window, load_image, to_uint8
+from cas_metric.manifest import FolderConfig, Manifest
+from cas_metric.manifest.sources import as_manifest
+from cas_metric.runs.run import windows
+from cas_metric.runs.summary import changed_checklists
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,7 +72,7 @@ class Scored:
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Scores pairs by the encoder, the checklists and the probe of a run.
+    """Scores pairs by the encoder, the checklists, the probe and the windows of a run.
 
     Attributes:
         run: Its real images are what a pair is held against.
@@ -109,7 +114,7 @@ class Pairs:
             offline: Never use the network.
 
         Raises:
-            InputError: No run, or one without a domain.
+            InputError: No run, one without a domain, or a domain of other classes or checklists.
             ModelUnavailable: The encoder cannot be had here.
         """
         run = cas_metric.Run.load(folder)
@@ -125,13 +130,10 @@ class Pairs:
                 f"{model.name} is not the encoder that the run was scored by ({stated['name']})",
                 fix="name that one: --encoder NAME",
             )
-        probe = Path(folder) / _PROBE
-        return cls(
-            run,
-            cas_metric.load_domain(named, offline=offline),
-            model,
-            probe if probe.is_file() else None,
-        )
+        pack, probe = cas_metric.load_domain(named, offline=offline), Path(folder) / _PROBE
+        if run.summary.get("domain"):
+            _require_same(run.summary, pack)
+        return cls(run, pack, model, probe if probe.is_file() else None)
 
     def score(self, generated: Upload, real: Upload, *, label: str, prompt: str) -> Scored:
         """Score a pair; its files are gone when this returns.
@@ -139,6 +141,7 @@ class Pairs:
         Raises:
             CasError: It cannot be scored at all, such as a label that the domain does not have.
         """
+        shown_by = windows(self.run.summary)
         with TemporaryDirectory(prefix="cas-page-") as place, self._one_at_a_time:
             folder = Path(place)
             files = [
@@ -147,14 +150,16 @@ class Pairs:
             ]
             try:
                 found = cas_metric.score(
-                    *(_table(file, label, prompt) for file in files),
+                    *(_manifest(*one, label, prompt) for one in zip(files, shown_by, strict=True)),
                     domain=self.domain, encoder=self.encoder, probe=self.probe, method="uploaded",
                     cache="none", num_workers=1, offline=True,
                 )  # fmt: skip
             except CasError as error:
                 raise InputError(_without(folder, str(error))) from error
             pictures = tuple(
-                (file.name.split(".")[0], shown) for file in files if (shown := _picture(file))
+                (file.name.split(".")[0], shown)
+                for file, window in zip(files, shown_by, strict=True)
+                if (shown := _picture(file, window))
             )
         row = found.rows.iloc[0]
         notes = [_without(folder, str(row["error"])), *found.summary["warnings"]]
@@ -193,20 +198,37 @@ def _write(folder: Path, name: str, upload: Upload) -> Path:
     return path
 
 
-def _table(file: Path, label: str, prompt: str) -> pd.DataFrame:
+def _require_same(summary: Mapping[str, Any], domain: Domain) -> None:
+    """Refuse checklists that are not those of the run; their name alone does not tell."""
+    fix = "name those of the run with --domain, or score its images again"
+    if list(domain.class_names) != summary["classes"]:
+        told, now = ", ".join(summary["classes"]), ", ".join(domain.class_names)
+        raise InputError(
+            f"the run was scored with the classes {told}; {domain.name}: {now}", fix=fix
+        )
+    if changed := changed_checklists(summary, domain):
+        raise InputError(
+            f"{domain.name} is not known to hold the checklists that the run was scored by: "
+            f"{', '.join(changed)}",
+            fix=fix,
+        )
+
+
+def _manifest(file: Path, window: Window | None, label: str, prompt: str) -> Manifest:
+    """One image, read by the window that the run's were read by."""
     import pandas as pd
 
-    return pd.DataFrame(
-        [{"id": "pair", "image": str(file), "label": label, "prompt": prompt.strip()}]
-    )
+    row = {"id": "pair", "image": str(file), "label": label, "prompt": prompt.strip()}
+    config = FolderConfig(window=window.bounds if window else None)
+    return replace(as_manifest(pd.DataFrame([row])), config=config)
 
 
-def _picture(file: Path) -> str:
+def _picture(file: Path, window: Window | None) -> str:
     """The image as our readers see it, small; empty where they cannot."""
     from PIL import Image
 
     try:
-        pixels = load_image(file).pixels
+        pixels = load_image(file, window=window).pixels
     except CasError:
         return ""
     image = Image.fromarray(to_uint8(pixels))

@@ -24,6 +24,7 @@ from cas_metric.errors import CasError, InputError
 from cas_metric.manifest import FolderConfig, read_folder_config, write_folder_config
 from cas_metric.phantoms import canonical_domain, failures, generator, render_phantom, renderer
 from cas_metric.phantoms.base import FindingSpec, Phantom, Renderer
+from cas_metric.runs.folder import differences
 
 #: (train, test) images of each class in the paper's subsets: Tables 19, 20, 21 and 22. The
 #: training column of Table 19 adds up to 3,091, not to the 3,100 that it states.
@@ -344,8 +345,9 @@ def write_phantom_folder(
         present = read_folder_config(folder) if folder.is_dir() else None
         if present is not None and present.provenance == config.provenance:
             return folder
+        told = f": {differences(present.provenance, config.provenance)}" if present else ""
         raise InputError(
-            f"{folder} exists and holds something else",
+            f"{folder} exists and holds something else{told}",
             fix="choose another folder, or delete this one",
         )
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -12,6 +13,22 @@ import jinja2
 from markupsafe import Markup
 
 from cas_metric.report.palette import FLOOR, INKS, REAL
+
+
+@cache
+def templates(package: str) -> jinja2.Environment:
+    """The HTML templates of a package: text is escaped, and a name that they lack is an error.
+
+    Args:
+        package: Whose folder ``templates`` holds them.
+    """
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader(package),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def render(template: str, context: Mapping[str, Any]) -> str:
@@ -24,22 +41,19 @@ def render(template: str, context: Mapping[str, Any]) -> str:
         template: File name among the package's templates.
         context: What the template shows, by the name that it uses.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("cas_metric.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     scripts = {name: _static(f"{name}.js") for name in ("theme", "report")}
     allowed = " ".join(f"'sha256-{_digest(text)}'" for text in scripts.values())
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {allowed}"
-    return environment.get_template(template).render(
-        context,
-        policy=policy,
-        css=Markup(style_sheet() + _static("report.css")),  # noqa: S704  own file
-        theme_js=Markup(scripts["theme"]),  # noqa: S704  own file
-        js=Markup(scripts["report"]),  # noqa: S704  own file
+    return (
+        templates("cas_metric.report")
+        .get_template(template)
+        .render(
+            context,
+            policy=policy,
+            css=Markup(style_sheet() + _static("report.css")),  # noqa: S704  own file
+            theme_js=Markup(scripts["theme"]),  # noqa: S704  own file
+            js=Markup(scripts["report"]),  # noqa: S704  own file
+        )
     )
 
 

@@ -153,9 +153,9 @@ def require_own(
     folder = marker.parent
     earlier = origin_of(marker, verb)
     if earlier is not None and _is_another(earlier, origin):
-        told = ", ".join(f"{name} {value}" for name, value in earlier.items())
+        what = "result" if "verb" in earlier else "run"
         raise InputError(
-            f"{folder} holds another {'result' if 'verb' in earlier else 'run'} ({told})",
+            f"{folder} holds another {what} ({differences(earlier, origin)})",
             fix="choose another --out, or delete it first",
         )
     foreign = [name for name in files if earlier is None and (folder / name).exists()]
@@ -164,6 +164,26 @@ def require_own(
             f"{folder} holds {', '.join(foreign)}, which no earlier result there vouches for",
             fix="choose another --out, or delete it first",
         )
+
+
+def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What two results were made from otherwise, with both values; of two verbs only these.
+
+    Examples:
+        >>> differences({"real": "/a", "seed": "1"}, {"real": "/b"})
+        'real /a there, /b here; seed 1 there, none here'
+    """
+    differing = [name for name in {**earlier, **now} if earlier.get(name) != now.get(name)]
+    if "verb" in differing:
+        differing, earlier, now = ["verb"], {"verb": "score", **earlier}, {"verb": "score", **now}
+    return "; ".join(
+        f"{name} {_shown(earlier.get(name))} there, {_shown(now.get(name))} here"
+        for name in differing
+    )
+
+
+def _shown(value: Any) -> str:
+    return "none" if value is None or value == "" else str(value)
 
 
 def result_folder(out: str | Path | None, default: Path, origin: Origin) -> Path:
@@ -200,6 +220,16 @@ def claim(out: str | Path, origin: Origin) -> Path:
             raise InputError(
                 f"{path} is an input, and the run would replace it", fix="choose another --out"
             )
+    require_writable(folder)
+    return folder
+
+
+def require_writable(folder: Path) -> None:
+    """Refuse a folder into which nothing can be written; it need not exist.
+
+    Raises:
+        InputError: It, or the nearest folder above it, cannot be written to.
+    """
     nearest = next(one for one in (folder, *folder.absolute().parents) if one.exists())
     try:
         with tempfile.TemporaryFile(dir=nearest):
@@ -208,7 +238,6 @@ def claim(out: str | Path, origin: Origin) -> Path:
         raise InputError(
             f"{folder} cannot be written to: {error.strerror}", fix="give --out another directory"
         ) from error
-    return folder
 
 
 def write_run(
@@ -335,8 +364,10 @@ def made_from(summary: Any, verb: str = "") -> dict[str, Any] | None:
         summary: Of any verb.
         verb: Whose it is, where it does not say.
     """
+    if isinstance(summary, list):  # of `cas correlate`
+        summary = summary[0] if summary else None
     with suppress(KeyError, TypeError, ValueError):
-        return dict(summary["provenance"]["origin"])
+        return dict(summary["origin"] if "origin" in summary else summary["provenance"]["origin"])
     verb = summary.get("kind", verb) if isinstance(summary, Mapping) else verb
     return {"verb": verb} if verb else None
 

@@ -24,6 +24,7 @@ from cas_metric.statistics.aggregate import case_clusters, scored, summarise
 from cas_metric.statistics.tail import tail_statistics, threshold
 
 if TYPE_CHECKING:
+    from cas_metric.domains import Domain
     from cas_metric.encoders import Encoder
 
 #: Packages that decide the bits of a result.
@@ -235,6 +236,7 @@ def _text(scores: Scores) -> dict[str, Any]:
     known = rows.dropna(subset=["checklist_tokens"]).drop_duplicates("label").sort_values("label")
     checklists = {
         record.label: {
+            "sha256": _text_digest(scores.inputs.checklist(record.label)),
             "tokens": int(record.checklist_tokens),
             "truncated": bool(record.checklist_truncated),
         }
@@ -242,6 +244,24 @@ def _text(scores: Scores) -> dict[str, Any]:
     }
     limit = scores.material.texts.limit
     return {"token_limit": limit, "prompts": prompts, "checklists": checklists}
+
+
+def changed_checklists(summary: Mapping[str, Any], domain: Domain) -> list[str]:
+    """Classes of a run that the domain describes otherwise than when it was scored.
+
+    Args:
+        summary: Of the run; of one that kept no digests all of its classes count.
+        domain: With at least the classes of the run.
+    """
+    return [
+        label
+        for label, one in summary["text"]["checklists"].items()
+        if one.get("sha256") != _text_digest(domain.checklist_text(label))
+    ]
+
+
+def _text_digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _inputs(scores: Scores) -> dict[str, dict[str, Any]]:

@@ -7,8 +7,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Final
 
-import jinja2
-
+from cas_metric.report.rendering import templates
 from cas_metric.study.design import Design
 from cas_metric.study.store import CaseView, Progress, Rater
 from cas_metric.study.wording import Wording
@@ -33,21 +32,10 @@ def static_file(name: str) -> bytes:
     return files("cas_metric.study").joinpath("static", name).read_bytes()
 
 
-@cache
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("cas_metric.study"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
 def _render(template: str, path: str, **context: Any) -> str:
     """A page; ``root`` leads from its path back to where the application is mounted."""
     root = "../" * (path.count("/") - 1)
-    return _environment().get_template(template).render(context, root=root)
+    return templates("cas_metric.study").get_template(template).render(context, root=root)
 
 
 def not_found(path: str) -> str:

@@ -41,6 +41,7 @@ def check(table: str | Path | Mapping[str, Any], *, show: Sequence[str] = ()) ->
     """
     import pandas as pd
 
+    from cas_metric.runs.folder import Origin
     from cas_metric.statistics.claims import (
         VERDICTS,
         Finding,
@@ -68,7 +69,9 @@ def check(table: str | Path | Mapping[str, Any], *, show: Sequence[str] = ()) ->
         "findings": [finding._asdict() for finding in shown],
     }
     rows = pd.DataFrame([finding._asdict() for finding in shown], columns=Finding._fields)
-    return Result("check", summary, _markdown(document, findings, shown), {"findings": rows})
+    text = _markdown(document, findings, shown)
+    origin = Origin.of_verb("check", {"table": table})
+    return Result("check", summary, text, {"findings": rows}, origin=origin)
 
 
 def schema() -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cas_metric import protocol
 from cas_metric.errors import InputError
 from cas_metric.statistics.comparison import PERMUTATIONS
+from cas_metric.verbs.inputs import load_run
 from cas_metric.verbs.result import Result
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def compare(
     quantile: float = protocol.TAIL_QUANTILE,
     resamples: int = PERMUTATIONS,
     seed: int = protocol.BOOTSTRAP_SEED,
+    offline: bool = False,
 ) -> Result:
     """Compare methods and seeds that were scored on one set of cases.
 
@@ -42,6 +44,7 @@ def compare(
         quantile: Quantile of Real that makes tau.
         resamples: Random sign patterns of the permutation tests.
         seed: Of the sign patterns.
+        offline: Never use the network.
 
     Returns:
         A result named ``comparison``; its summary is that of
@@ -57,6 +60,7 @@ def compare(
         >>> found.summary["focus"]
         'faithful'
     """
+    from cas_metric.runs.folder import Origin
     from cas_metric.statistics.method_table import Settings, compare_methods
     from cas_metric.statistics.subgroups import by_method, markdown
     from cas_metric.statistics.tables import csv_rows, markdown_report
@@ -71,7 +75,7 @@ def compare(
         reference.floor,
         focus=method,
         settings=settings,
-        provenance=_provenance(loaded),
+        provenance=_provenance(loaded, offline),
     )
     summary["runs"] = [_name(run) for _, run in loaded]
     summary["embedded_world"] = any(run.summary.get("embedded_world") for _, run in loaded)
@@ -86,6 +90,9 @@ def compare(
         "\n\n".join([markdown_report(summary), *grouped]),
         {"comparison": _frame(csv_rows(summary))},
         (partial(_draw, summary, rows, reference),),
+        origin=Origin.of_verb(
+            "comparison", {"runs": [run.path for _, run in loaded], "real": reference.path}
+        ),
     )
 
 
@@ -109,7 +116,7 @@ def _load(
             named.append((name, folder) if renamed else (None, one))
     if not named:
         raise InputError("no run was given", fix="name at least one folder of `cas score`")
-    loaded = [(name, _run(source)) for name, source in named]
+    loaded = [(name, load_run(source)) for name, source in named]
     fingerprints = {run.summary["encoder"]["fingerprint"] for _, run in loaded}
     if len(fingerprints) > 1:
         raise InputError(
@@ -120,18 +127,12 @@ def _load(
     return loaded
 
 
-def _run(source: str | Path | Run) -> Run:
-    from cas_metric.runs import Run
-
-    return source if isinstance(source, Run) else Run.load(source)
-
-
 def _name(run: Run) -> str:
     return str(run.path) if run.path is not None else "a run in memory"
 
 
 def _reference(real: str | Path | Run | None, loaded: list[tuple[str | None, Run]]) -> Run:
-    run = _run(real) if real is not None else loaded[0][1]
+    run = load_run(real) if real is not None else loaded[0][1]
     if run.summary["encoder"]["fingerprint"] != loaded[0][1].summary["encoder"]["fingerprint"]:
         raise InputError(
             f"the real images of {_name(run)} were scored by another encoder than the runs",
@@ -172,7 +173,7 @@ def _named_rows(name: str | None, run: Run) -> pd.DataFrame:
     return rows.assign(method=methods.mask(methods == "", unnamed))
 
 
-def _provenance(loaded: list[tuple[str | None, Run]]) -> dict[str, Any]:
+def _provenance(loaded: list[tuple[str | None, Run]], offline: bool) -> dict[str, Any]:
     """Method to how its images were made: what the run says, and ``cas.yaml`` of their folder."""
     from cas_metric.manifest import read_folder_config
 
@@ -183,7 +184,8 @@ def _provenance(loaded: list[tuple[str | None, Run]]) -> dict[str, Any]:
         for method in _named_rows(name, run)["method"].unique():
             told: list[Any] = [run.summary.get("generated_provenance"), generated]
             for folder in (root, root / method):
-                config = read_folder_config(folder) if root.name and folder.is_dir() else None
+                there = root.name and folder.is_dir()
+                config = read_folder_config(folder, offline=offline) if there else None
                 told.append(config.provenance if config else None)
             found[str(method)] = [one for one in told if one]
     return found

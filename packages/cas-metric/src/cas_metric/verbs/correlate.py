@@ -45,6 +45,7 @@ def correlate(
         >>> correlate(pd.DataFrame(rows)).summary[0]["coefficients"][1]["value"]["estimate"]
         0.5
     """
+    from cas_metric.runs.folder import Origin
     from cas_metric.statistics.correlation_table import correlate_columns, correlation_markdown
 
     source = "the table" if _is_frame(table) else str(table)
@@ -61,7 +62,11 @@ def correlate(
         for target in targets
     ]
     text = correlation_markdown(results, x)
-    return Result("correlation", results, text, writers=(partial(_draw, results, x),))
+    asked = ", ".join(y) if y else None
+    origin = Origin.of_verb("correlation", {"table": table}, x=x, y=asked, by=by)
+    return Result(
+        "correlation", results, text, writers=(partial(_draw, results, x),), origin=origin
+    )
 
 
 def _is_frame(table: object) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cas_metric.errors import ImageError, InputError
 from cas_metric.verbs.features import Running, choose_encoder, embed, is_phantom
 from cas_metric.verbs.progress import Progress, counting
-from cas_metric.verbs.result import Result
+from cas_metric.verbs.result import Result, require_free
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +29,7 @@ def diversity(
     offline: bool = False,
     device: str = "auto",
     running: Running | None = None,
+    out: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Measure LPIPS within prompts and the spread of embeddings within classes.
@@ -43,6 +44,8 @@ def diversity(
         offline: Never use the network.
         device: ``auto`` or a torch device.
         running: Cache, batches and threads.
+        out: Where it is to be saved: refused before anything is computed, if another result lies
+            there.
         progress: Told how many prompts, then how many images are done.
 
     Returns:
@@ -60,7 +63,10 @@ def diversity(
         True
     """
     from cas_metric.manifest.sources import as_manifest
+    from cas_metric.runs.folder import Origin
 
+    origin = Origin.of_verb("diversity", {"generated": generated, "real": real}, encoder=encoder)
+    require_free(out, "diversity", origin)
     manifest = as_manifest(generated, offline=offline)
     other = as_manifest(real, offline=offline) if real is not None else None
     if not (lpips or embeddings):
@@ -84,6 +90,7 @@ def diversity(
         diversity_markdown(summary),
         failures=summary["failures"],
         warnings=tuple(note for one in manifests for note in one.notes),
+        origin=origin,
     )
 
 

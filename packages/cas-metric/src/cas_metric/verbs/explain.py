@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from cas_metric.errors import CasError, InputError
+from cas_metric.verbs.inputs import load_run, run_encoder
 from cas_metric.verbs.progress import Progress, counting
-from cas_metric.verbs.result import Result
+from cas_metric.verbs.result import Result, require_free
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,12 +46,15 @@ class Explanation(Result):
 
     def save(self, folder: str | Path) -> Path:
         """See :meth:`Result.save`."""
-        path = super().save(folder)
-        own = self.run.path if self.run is not None else None
-        if own is not None and own.resolve() == path.resolve():
-            from cas_metric.report.document import write_report
+        from cas_metric.report.document import write_report
+        from cas_metric.runs.folder import Origin
 
-            write_report(path)
+        run, path = self.run.path if self.run is not None else None, Path(folder)
+        if run is None or run.resolve() != path.resolve():
+            return super().save(path)
+        # Of the run that it lies in, wherever that is moved to.
+        super(Explanation, replace(self, origin=Origin.of_verb(self.name, {}))).save(path)
+        write_report(path)
         return path
 
 
@@ -66,6 +70,7 @@ def explain(
     device: str = "auto",
     offline: bool = False,
     cache: str | Path | None = None,
+    out: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Explain images of a run.
@@ -81,6 +86,8 @@ def explain(
         device: ``auto`` or a torch device.
         offline: Never use the network.
         cache: Store of embeddings; None takes the user's.
+        out: Where it is to be saved: refused before anything is computed, if another result lies
+            there.
         progress: Told how many images have their maps.
 
     Returns:
@@ -101,10 +108,13 @@ def explain(
     from cas_metric.embedding.cache import EmbeddingCache
     from cas_metric.explanation.why import explain_attributes, explain_primitives
     from cas_metric.report.explained import digest
+    from cas_metric.runs.folder import Origin
 
     ours = load_run(run)
+    origin = Origin.of_verb("explanation", {"run": ours.path})
+    require_free(out, "explanation", origin)
     rows = _chosen(ours, images, count)
-    pack = _domain(ours, domain)
+    pack = _domain(ours, domain, offline)
     model = run_encoder(ours, encoder, device, offline)
     with EmbeddingCache(cache) as store:
         work = _Work(ours, pack, model, store)
@@ -134,15 +144,9 @@ def explain(
         (partial(_write_maps, drawn),) if drawn else (),
         failures=failures,
         warnings=tuple(ours.summary.get("warnings") or ()),
+        origin=origin,
         run=ours,
     )
-
-
-def load_run(source: str | Path | Run) -> Run:
-    """The run, read where a folder is given."""
-    from cas_metric.runs import Run
-
-    return source if isinstance(source, Run) else Run.load(source)
 
 
 def _chosen(run: Run, images: Sequence[str], count: int) -> pd.DataFrame:
@@ -157,7 +161,7 @@ def _chosen(run: Run, images: Sequence[str], count: int) -> pd.DataFrame:
     return run.rows[named]
 
 
-def _domain(run: Run, given: str | Path | Domain | None) -> Domain:
+def _domain(run: Run, given: str | Path | Domain | None, offline: bool) -> Domain:
     from cas_metric.domains import Domain, load_domain
 
     named = given or run.summary.get("domain")
@@ -166,27 +170,7 @@ def _domain(run: Run, given: str | Path | Domain | None) -> Domain:
             "the run was scored without a domain, so there is no checklist to explain it by",
             fix="name one: --domain NAME or FILE",
         )
-    return named if isinstance(named, Domain) else load_domain(named)
-
-
-def run_encoder(run: Run, given: str | Path | None, device: str, offline: bool) -> DeferredEncoder:
-    """The encoder that a run was scored by, and no other."""
-    from cas_metric.encoders import open_encoder
-
-    stated = run.summary["encoder"]
-    opened = open_encoder(
-        given or stated["name"],
-        device=device,
-        offline=offline,
-        dtype=stated.get("dtype", "float32"),
-        text_policy=stated.get("text_policy", "truncate"),
-    )
-    if opened.fingerprint != stated["fingerprint"]:
-        raise InputError(
-            f"{opened.name} is not the encoder that the run was scored by ({stated['name']})",
-            fix="name that one with --encoder, or score again",
-        )
-    return opened
+    return named if isinstance(named, Domain) else load_domain(named, offline=offline)
 
 
 def _known_real(run: Run) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -12,7 +13,7 @@ from cas_metric.errors import InputError
 from cas_metric.protocol import BOOTSTRAP_SEED
 from cas_metric.verbs.features import Features, Running, choose_encoder, embed, is_phantom
 from cas_metric.verbs.progress import Progress, counting
-from cas_metric.verbs.result import Result
+from cas_metric.verbs.result import Result, require_free
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,6 +42,7 @@ def fidelity(
     offline: bool = False,
     device: str = "auto",
     running: Running | None = None,
+    out: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Compare generated with real images as distributions of features.
@@ -62,6 +64,8 @@ def fidelity(
         offline: Never use the network.
         device: ``auto`` or a torch device.
         running: Cache, batches and threads.
+        out: Where it is to be saved: refused before anything is computed, if another result lies
+            there.
         progress: Told how many images, then how many comparisons are done.
 
     Returns:
@@ -79,10 +83,16 @@ def fidelity(
         ['degraded', 'faithful', 'wrong']
     """
     from cas_metric.manifest.sources import as_manifest
+    from cas_metric.runs.folder import Origin
     from cas_metric.scoring.inputs import select
     from cas_metric.sets.comparison import compare_sets
     from cas_metric.verbs.fidelity_text import fidelity_markdown, fidelity_table
 
+    origin = Origin.of_verb(
+        "fidelity", {"generated": generated, "real": real, "train": train},
+        method=method, encoder=encoder,
+    )  # fmt: skip
+    require_free(out, "fidelity", origin)
     read = functools.partial(as_manifest, offline=offline)
     manifests = [select(read(generated), method, None), read(real)]
     manifests += [read(train)] if train is not None else []
@@ -112,6 +122,7 @@ def fidelity(
         {"fidelity": fidelity_table(entries)},
         failures=failures,
         warnings=tuple(note for one in manifests for note in one.notes),
+        origin=origin,
     )
 
 

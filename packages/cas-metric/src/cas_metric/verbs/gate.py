@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cas_metric.errors import InputError
 from cas_metric.gating.rules import FAIL, PASS, UNDECIDED, Decision
+from cas_metric.verbs.inputs import load_run
 from cas_metric.verbs.result import Result
 
 if TYPE_CHECKING:
@@ -71,12 +72,13 @@ def gate(
     from cas_metric.gating.junit import junit_xml
     from cas_metric.gating.policy import Policy, read_policy
     from cas_metric.gating.rules import decide, overall
+    from cas_metric.runs.folder import Origin
 
     rules = policy if isinstance(policy, Policy) else read_policy(policy)
-    ours = _run(run)
+    ours = load_run(run)
     base = baseline if baseline is not None else rules.baseline
     needed = any(rule.against == "baseline" for rule in rules.rules)
-    theirs = _run(base) if base is not None and needed else None
+    theirs = load_run(base) if base is not None and needed else None
     references = {"real": ours.real, "floor": ours.floor}
     if theirs is not None:
         _require_same_encoder(ours, theirs)
@@ -101,15 +103,12 @@ def gate(
         (partial(_write_junit, junit_xml(name, decisions)),),
         warnings=tuple(ours.summary.get("warnings") or ()),
         files=(JUNIT,),
+        origin=Origin.of_verb(
+            "gate", {"run": ours.path, "policy": policy, "baseline": theirs and theirs.path}
+        ),
         verdict=verdict,
         decisions=decisions,
     )
-
-
-def _run(source: str | Path | Run) -> Run:
-    from cas_metric.runs import Run
-
-    return source if isinstance(source, Run) else Run.load(source)
 
 
 def _with_calibrated(run: Run) -> pd.DataFrame:

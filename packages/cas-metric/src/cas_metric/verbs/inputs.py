@@ -11,8 +11,10 @@ from cas_metric.errors import InputError
 from cas_metric.files import place, title
 
 if TYPE_CHECKING:
+    from cas_metric.encoders.deferred import DeferredEncoder
     from cas_metric.manifest import Manifest
     from cas_metric.manifest.sources import Source
+    from cas_metric.runs import Run
     from cas_metric.runs.folder import Origin
 
 
@@ -43,11 +45,14 @@ def path_name(path: Path) -> str:
     return title(path.parent) if path.stem.lower() == "metadata" else path.stem
 
 
-def named_manifests(sources: Mapping[str, Source] | Iterable[str]) -> dict[str, Manifest]:
+def named_manifests(
+    sources: Mapping[str, Source] | Iterable[str], *, offline: bool = False
+) -> dict[str, Manifest]:
     """Method to its images.
 
     Args:
         sources: Name to source, or ``PATH`` or ``NAME=PATH`` each.
+        offline: Never use the network.
 
     Raises:
         InputError: Two methods have one name, or a source cannot be read.
@@ -55,13 +60,13 @@ def named_manifests(sources: Mapping[str, Source] | Iterable[str]) -> dict[str, 
     from cas_metric.manifest.sources import as_manifest
 
     if isinstance(sources, Mapping):
-        return {str(name): as_manifest(source) for name, source in sources.items()}
+        return {str(name): as_manifest(source, offline=offline) for name, source in sources.items()}
     found: dict[str, Manifest] = {}
     for argument in sources:
         name, path = named_path(str(argument))
         if name in found:
             raise InputError(f"two methods are called {name!r}", fix="name them: NAME=FOLDER")
-        found[name] = as_manifest(path)
+        found[name] = as_manifest(path, offline=offline)
     return found
 
 
@@ -78,6 +83,33 @@ def made_of(verb: str, sources: Sequence[str], mllm: str, **choice: Any) -> Orig
 
     paths = [split_name(source)[1] for source in sources]
     return Origin.of_verb(verb, {"sources": paths}, mllm=mllm, **choice)
+
+
+def load_run(source: str | Path | Run) -> Run:
+    """The run, read where a folder is given."""
+    from cas_metric.runs import Run
+
+    return source if isinstance(source, Run) else Run.load(source)
+
+
+def run_encoder(run: Run, given: str | Path | None, device: str, offline: bool) -> DeferredEncoder:
+    """The encoder that a run was scored by, and no other."""
+    from cas_metric.encoders import open_encoder
+
+    stated = run.summary["encoder"]
+    opened = open_encoder(
+        given or stated["name"],
+        device=device,
+        offline=offline,
+        dtype=stated.get("dtype", "float32"),
+        text_policy=stated.get("text_policy", "truncate"),
+    )
+    if opened.fingerprint != stated["fingerprint"]:
+        raise InputError(
+            f"{opened.name} is not the encoder that the run was scored by ({stated['name']})",
+            fix="name that one with --encoder, or score again",
+        )
+    return opened
 
 
 def domain_of(*manifests: Manifest | None) -> str:

@@ -25,6 +25,7 @@ def leakage(
     threshold: int = protocol.PHASH_THRESHOLD,
     ssim_size: int = protocol.SSIM_SIZE,
     geometry: bool = True,
+    offline: bool = False,
     num_workers: int | None = None,
     out: str | Path | None = None,
     progress: Progress | None = None,
@@ -37,6 +38,7 @@ def leakage(
         threshold: Largest pHash distance of near duplicates, of 64 bits.
         ssim_size: Side of the grey square that SSIM is taken on.
         geometry: Look for altered copies: cropped, shifted, rotated, mirrored, pasted in.
+        offline: Never use the network.
         num_workers: Threads that read and decode.
         out: Where it is to be saved: refused before anything is computed, if another result lies
             there.
@@ -61,7 +63,7 @@ def leakage(
     from cas_metric.runs.folder import Origin, result_folder
     from cas_metric.runs.provenance import described, provenance
 
-    sets = as_manifest(train), as_manifest(test)
+    sets = as_manifest(train, offline=offline), as_manifest(test, offline=offline)
     origin = Origin.of_verb("leakage", {"train": train, "test": test})
     folder = result_folder(out, Path("leakage") / short_name(test, sets[1]), origin)
     pictures = [

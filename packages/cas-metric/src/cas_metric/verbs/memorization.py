@@ -153,7 +153,7 @@ def memorization(
     folder = result_folder(out, default, origin)
     warnings: list[str] = []
     if variants is None:
-        variants = _symmetries(sets, warnings)
+        variants = _symmetries(sets, warnings, offline)
     running = {"cache": cache, "batch_size": batch_size, "num_workers": num_workers}
     space: _Space | None = None
     if features is not False:
@@ -218,13 +218,14 @@ def memorization(
     )
 
 
-def _symmetries(sets: _Sets, warnings: list[str]) -> str:
+def _symmetries(sets: _Sets, warnings: list[str], offline: bool) -> str:
     """The symmetries that the domain pack names, as a choice of variants."""
     from cas_metric.domains import load_domain
 
     domain = domain_of(sets.train, sets.generated)
     try:
-        return ",".join(load_domain(domain).symmetries if domain else ()) or "none"
+        pack = load_domain(domain, offline=offline) if domain else None
+        return ",".join(pack.symmetries if pack else ()) or "none"
     except InputError as error:  # nothing else here needs the pack
         warnings.append(f"no variants are hashed: {error.problem}")
         return "none"

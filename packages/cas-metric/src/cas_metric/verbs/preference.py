@@ -49,6 +49,7 @@ def preference(
         >>> preference(pd.DataFrame(ranks)).summary["wins"]["A"]["B"]["rate"]["estimate"]
         0.75
     """
+    from cas_metric.runs.folder import Origin
     from cas_metric.statistics.preference import parse_rankings
     from cas_metric.statistics.preference_table import (
         analyse,
@@ -67,6 +68,7 @@ def preference(
         summary,
         preference_markdown(summary),
         writers=(partial(_draw, summary),),
+        origin=Origin.of_verb("preference", {"rankings": rankings, "cas": cas}, model=model),
     )
 
 

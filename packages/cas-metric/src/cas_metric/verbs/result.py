@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,40 @@ from cas_metric.files import require_local, to_json, write_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from cas_metric.runs.folder import Origin
+
+
+def require_free(
+    folder: str | Path | None,
+    name: str,
+    origin: Origin | None,
+    *,
+    tables: Iterable[str] = (),
+    files: Sequence[str] = (),
+) -> None:
+    """Refuse what :meth:`Result.save` would refuse, before anything is computed.
+
+    Args:
+        folder: Where the result is to be saved; None for nowhere.
+        name: Of the result.
+        origin: What it is made from; None says no more than whose it is.
+        tables: Of the result; where one lies, an interrupted save left the files.
+        files: Names of files of the result that a person may have there as well.
+
+    Raises:
+        InputError: The folder holds the result of other inputs, or one of the files without any,
+            or cannot be written to.
+    """
+    from cas_metric.runs.folder import require_own, require_writable
+
+    if folder is None:
+        return
+    place = require_local(Path(folder))
+    begun = any((place / f"{table}.csv").exists() for table in tables)
+    made = origin.as_dict() if origin is not None else {"verb": name}
+    require_own(place / f"{name}.json", made, () if begun else files, name)
+    require_writable(place)
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +60,7 @@ class Result:
         tables: Rows behind the summary, by name; each becomes a CSV.
         writers: Write what else belongs to the result, such as figures and reports, into a folder.
         files: Names of files of theirs that a person may have in a folder as well.
+        origin: What it was made from; no result of another origin is replaced by it.
         failures: Image to the reason why it could not be used.
         warnings: What a person should know first.
         notes: What else is good to know, such as files that were passed over.
@@ -44,35 +79,39 @@ class Result:
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    origin: Origin | None = None
 
     def save(self, folder: str | Path) -> Path:
         """Write tables, figures, ``NAME.md`` and, last, ``NAME.json``.
 
         Args:
-            folder: Created where it does not exist; an earlier result of the verb is replaced.
+            folder: Created where it does not exist; the same result, made again, is replaced.
 
         Returns:
             The folder.
 
         Raises:
-            InputError: It holds the result of another run, or files that are no result.
+            InputError: It holds the result of other inputs, or files that are no result.
             CasError: It cannot be written to.
         """
         path = Path(folder)
-        self._require_own(path / f"{self.name}.json", (), self.name)
+        self._require_free(path)
         self._write_all(path)
         write_bytes(path / f"{self.name}.md", self.text.encode())
-        write_bytes(path / f"{self.name}.json", to_json(self.summary).encode())
+        write_bytes(path / f"{self.name}.json", to_json(self._told()).encode())
         return path
 
-    def _require_own(self, marker: Path, more: tuple[str, ...], verb: str) -> None:
-        from cas_metric.runs.folder import made_from, require_own
+    def _require_free(self, folder: Path) -> None:
+        require_free(folder, self.name, self.origin, tables=self.tables, files=self.files)
 
-        require_local(marker.parent)
-        made = made_from(self.summary, self.name) or {}
-        # Tables are written first: where they lie, an interrupted save of this verb left the rest.
-        begun = any((marker.parent / f"{name}.csv").exists() for name in self.tables)
-        require_own(marker, made, (*(() if begun else self.files), *more), verb)
+    def _told(self) -> Any:
+        """The summary, or list of them, with what it was made from."""
+        if self.origin is None:
+            return self.summary
+        made = {"origin": self.origin.as_dict()}
+        if isinstance(self.summary, list):
+            return [{**one, **made} for one in self.summary]
+        return {**self.summary, **made}
 
     def _write_all(self, path: Path) -> None:
         for name, table in self.tables.items():
@@ -117,8 +156,11 @@ class FolderResult(Result):
                 files that are no result.
             CasError: It cannot be written to.
         """
-        path = Path(folder or self.folder)
-        self._require_own(path / "summary.json", ("summary.json",), "")
+        from cas_metric.runs.folder import made_from, require_own
+
+        path = require_local(Path(folder or self.folder))
+        made = made_from(self.summary, self.name) or {}
+        require_own(path / "summary.json", made, ("summary.json",))
         self._write_all(path)
         told = {"kind": self.name, **self.summary}  # without it, nobody knows whose folder it is
         write_bytes(path / "summary.json", to_json(told).encode())

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cas_metric import protocol
 from cas_metric.errors import CasError, InputError
+from cas_metric.verbs.inputs import load_run, run_encoder
 from cas_metric.verbs.progress import Progress, counting
-from cas_metric.verbs.result import Result
+from cas_metric.verbs.result import Result, require_free
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 #: The rule where none is given.
 KEEP: Final = ("alpha:0.05",)
+#: Files of a selection that a person may have in a folder as well.
+MANIFEST: Final = ("metadata.csv", "cas.yaml")
+IMAGES: Final = "images"
 #: How the files of the chosen images come into the folder.
 FILES: Final = ("none", "link", "copy")
 
@@ -40,6 +44,7 @@ def select(
     device: str = "auto",
     offline: bool = False,
     cache: str | Path | None = None,
+    out: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Choose the images of a run to train on.
@@ -57,6 +62,8 @@ def select(
         device: ``auto`` or a torch device.
         offline: Never use the network.
         cache: Store of embeddings; None takes the user's.
+        out: Where it is to be saved: refused before anything is computed, if another result lies
+            there.
         progress: Told how many images have been read.
 
     Returns:
@@ -74,9 +81,9 @@ def select(
         >>> found.summary["kept"] < found.summary["images"]
         True
     """
+    from cas_metric.runs.folder import Origin
     from cas_metric.selection.keep import choose
     from cas_metric.selection.rule import Keep, parse_keep
-    from cas_metric.verbs.explain import load_run
 
     if files not in FILES:
         raise InputError(f"files={files!r}", fix=f"one of {', '.join(FILES)}")
@@ -86,6 +93,9 @@ def select(
             "a risk needs labelled images, and they a risk", fix="give --keep risk:0.1 and --labels"
         )
     ours = load_run(run)
+    origin = Origin.of_verb("selection", {"run": ours.path, "train": train, "labels": labels})
+    guarded = (*MANIFEST, *([] if files == "none" else [IMAGES]))
+    require_free(out, "selection", origin, tables=("selection",), files=guarded)
     rows = ours.rows.reset_index(drop=True)
     level, by = _levels(ours)
     threshold = -math.inf
@@ -114,13 +124,11 @@ def select(
     if diversity:
         summary["diversity"] = _diversity(ours, table, encoder, device, offline, cache)
     return Result(
-        "selection",
-        summary,
-        _markdown(summary),
-        {"selection": table},
+        *("selection", summary, _markdown(summary), {"selection": table}),
         (partial(_write_images, ours, rows[table["kept"]], summary, files),),
         warnings=tuple(ours.summary.get("warnings") or ()),
-        files=("metadata.csv", "cas.yaml"),
+        files=guarded,
+        origin=origin,
     )
 
 
@@ -285,7 +293,6 @@ def _diversity(
     from cas_metric.embedding.passes import embed_image_files
     from cas_metric.runs.run import windows
     from cas_metric.sets.diversity import vendi_score
-    from cas_metric.verbs.explain import run_encoder
 
     model = run_encoder(run, encoder, device, offline)
     paths, window = _paths(run, run.rows), windows(run.summary)[0]
@@ -319,8 +326,8 @@ def _write_images(
     if files != "none":
         images = _bring(_paths(run, rows), rows, folder, files)
     kept = rows[[name for name in rows if name in COLUMNS]].assign(image=images)
-    if "patient" in kept:
-        kept = kept.drop(columns="patient") if not kept["patient"].notna().any() else kept
+    if "patient" in kept and not kept["patient"].notna().any():
+        kept = kept.drop(columns="patient")
     write_manifest(kept, folder)
     config = FolderConfig(
         domain=run.summary.get("domain") or None,
@@ -334,20 +341,21 @@ def _write_images(
 
 
 def _bring(paths: Sequence[Path], rows: pd.DataFrame, folder: Path, files: str) -> list[str]:
-    """Link or copy the files under names of their own."""
+    """Link or copy the files under names of their own, in place of an earlier selection's."""
     import shutil
 
-    place, names = folder / "images", []
+    place, names = folder / IMAGES, []
     try:
         place.mkdir(parents=True, exist_ok=True)
+        for earlier in place.glob(f"{'[0-9]' * 6}.*"):
+            earlier.unlink()
         for number, path in enumerate(paths):
             target = place / f"{number:06d}{path.suffix.lower()}"
-            target.unlink(missing_ok=True)
             if files == "link":
                 target.symlink_to(path.resolve())
             else:
                 shutil.copyfile(path, target)
-            names.append(f"images/{target.name}")
+            names.append(f"{IMAGES}/{target.name}")
     except OSError as error:
         raise CasError(f"{place} cannot be written: {error}", fix="choose another --out") from error
     return names

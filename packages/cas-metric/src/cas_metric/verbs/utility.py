@@ -16,7 +16,7 @@ from cas_metric.verbs.inputs import (
     domain_title,
     failure_list,
     named_manifests,
-    named_path,
+    split_name,
 )
 from cas_metric.verbs.memorization import PACKAGES
 from cas_metric.verbs.progress import Progress, counting
@@ -70,6 +70,7 @@ def utility(
     batch_size: int = 50,
     augment: bool = True,
     folder: str | Path | None = None,
+    offline: bool = False,
     device: str = "auto",
     num_workers: int | None = None,
     progress: Progress | None = None,
@@ -97,6 +98,7 @@ def utility(
         augment: Mirror and shift training images.
         folder: Where pictures and finished classifiers are kept, so that the same call continues an
             interrupted one, and where the result is saved by default: ``utility``.
+        offline: Never use the network.
         device: ``auto`` or a torch device.
         num_workers: Threads that read and decode.
         progress: Told how far the work is.
@@ -135,7 +137,7 @@ def utility(
     origin = Origin.of_verb("utility", {"train": train, "test": test})
     place, side = result_folder(folder, Path("utility"), origin), size or SIZES[model]
     read = _read(
-        (train, test), generated, size=side, folder=place, num_workers=num_workers,
+        (train, test), generated, size=side, folder=place, offline=offline, num_workers=num_workers,
         progress=counting(progress, "images"),
     )  # fmt: skip
     if focus is not None and focus not in read.methods:
@@ -172,9 +174,10 @@ def _result(summary: dict[str, Any], read: _Read, folder: Path) -> FolderResult:
     from cas_metric.report.utility import utility_markdown
 
     classifiers = pd.DataFrame(summary["classifiers"])
-    for column, known in (("n_real", summary["n_real"]), ("n_synthetic", summary["n_synthetic"])):
-        key = classifiers["scale"].astype(str) if column == "n_real" else classifiers["method"]
-        classifiers[column] = key.map(known).fillna(0).astype(int)
+    classifiers["n_real"] = classifiers["scale"].astype(str).map(summary["n_real"])
+    classifiers["n_synthetic"] = [
+        summary["n_synthetic"].get(method, 0) for method in classifiers["method"]
+    ]
     tables = {"utility": classifiers}
     found = summary["correlation"]
     if found:
@@ -214,6 +217,7 @@ def _read(
     *,
     size: int,
     folder: Path,
+    offline: bool,
     num_workers: int | None,
     progress: Progress | None,
 ) -> _Read:
@@ -222,9 +226,9 @@ def _read(
     from cas_metric.manifest.cleaning import unify_labels
     from cas_metric.manifest.sources import as_manifest
 
-    named = named_manifests(generated)
+    named = named_manifests(generated, offline=offline)
     (train, test, *made), told = unify_labels(
-        [as_manifest(real[0]), as_manifest(real[1]), *named.values()]
+        [*(as_manifest(one, offline=offline) for one in real), *named.values()]
     )
     manifests = replace(train, notes=(*train.notes, *told)), test
     methods = dict(zip(named, made, strict=True))
@@ -249,15 +253,12 @@ def summarise(outcome: Outcome, focus: str | None) -> dict[str, Any]:
     from cas_metric.downstream.comparison import SCORES, best_method, by_method, compare_all
 
     chosen = focus or best_method(outcome)
+    seeds = sorted({cell.seed for cell in outcome.predictions})
     rows = [
-        {
-            **entry._asdict(),
-            **{
-                score: outcome.scores(entry.method, entry.scale)[score][position]
-                for score in SCORES
-            },
-        }
-        for entry, position in _positions(outcome)
+        {"method": method, "scale": scale, "seed": seed, **dict(zip(SCORES, values, strict=True))}
+        for method in sorted(outcome.methods)
+        for scale in outcome.scales
+        for seed, *values in zip(seeds, *outcome.scores(method, scale).values(), strict=True)
     ]
     return {
         "kind": "utility",
@@ -266,13 +267,6 @@ def summarise(outcome: Outcome, focus: str | None) -> dict[str, Any]:
         "methods": by_method(outcome),
         "comparisons": compare_all(outcome, chosen),
     }
-
-
-def _positions(outcome: Outcome) -> list[tuple[Any, int]]:
-    """Every cell with the place of its seed among those of its method and scale."""
-    cells = sorted(outcome.predictions)
-    seeds = sorted({cell.seed for cell in cells})
-    return [(cell, seeds.index(cell.seed)) for cell in cells]
 
 
 def correlation(runs: Sequence[str], outcome: Outcome) -> dict[str, Any] | None:
@@ -329,17 +323,16 @@ def _mean_cas(runs: Sequence[str]) -> dict[str, float]:
 
     found: dict[str, float] = {}
     for argument in runs:
-        name, path = named_path(argument)
+        name, path = split_name(argument)
         rows = read_run(path).rows
         methods = rows["method"].fillna("").astype(str)
-        if "=" in argument and not Path(argument).exists():
-            if (methods != methods.iloc[0]).any():
-                raise InputError(f"{path} holds several methods", fix="leave NAME= out")
-            methods[:] = name
-        for method, cas in rows.groupby(methods.mask(methods == "", path.name))["cas"]:
+        if name and len(set(methods)) > 1:
+            raise InputError(f"{path} holds several methods", fix="leave NAME= out")
+        for own, cas in rows.groupby(methods)["cas"]:
+            method = name or str(own) or path.name
             if method in found:
                 raise InputError(f"two runs hold the method {method!r}", fix="use NAME=RUN")
-            found[str(method)] = float(cas.mean())
+            found[method] = float(cas.mean())
     return found
 
 
@@ -366,6 +359,9 @@ def _classes(train: Manifest) -> list[str]:
 
 def _context(read: _Read, experiment: Experiment) -> dict[str, Any]:
     """What the summary tells beside the scores."""
+    import numpy as np
+
+    from cas_metric.downstream.batches import real_subset
     from cas_metric.downstream.leaks import made_for_tests, same_files
     from cas_metric.runs.provenance import described, provenance
 
@@ -377,7 +373,10 @@ def _context(read: _Read, experiment: Experiment) -> dict[str, Any]:
         "embedded_world": domain.startswith("phantom-"),
         "classes": _classes(read.train),
         "n_test": len(read.held_out),
-        "n_real": _n_real(experiment),
+        "n_real": {
+            str(scale): len(real_subset(read.real.classes, scale, np.random.default_rng(0)))
+            for scale in experiment.scales
+        },
         "n_synthetic": {name: len(pictures) for name, pictures in read.synthetic.items()},
         "recipe": experiment.recipe.identity(),
         "seeds": list(experiment.seeds),
@@ -389,16 +388,4 @@ def _context(read: _Read, experiment: Experiment) -> dict[str, Any]:
         "provenance": provenance(
             "utility", PACKAGES, {name: described(one) for name, one in named.items()}
         ),
-    }
-
-
-def _n_real(experiment: Experiment) -> dict[str, int]:
-    import numpy as np
-
-    from cas_metric.downstream.batches import real_subset
-
-    classes = experiment.real.classes
-    return {
-        str(scale): len(real_subset(classes, scale, np.random.default_rng(0)))
-        for scale in experiment.scales
     }

@@ -94,16 +94,13 @@ class Sana(FlowTransformer):
         return torch.cat([mean, torch.full_like(mean, _CERTAIN)], dim=1)
 
     def sampler(self, sampling: Sampling, latent: Sequence[int]) -> FlowSampler:
-        """As of the family; the multistep solver tells the model whole timesteps."""
-        found = super().sampler(sampling, latent)
-        told = found.timesteps if self.first_level is None else found.timesteps.trunc()
-        return FlowSampler(found.sigmas, told, found.kind)
-
-    @property
-    def first_level(self) -> float | None:
-        """The multistep solver spaces its levels evenly from the last timestep but one."""
-        own = super()._scheduler_config
-        return 1 - 1 / own["num_train_timesteps"] if own.get("use_flow_sigmas") else None
+        """As of the family; levels and whole timesteps of a multistep solver are its own."""
+        own = self.pipeline.scheduler
+        if not own.config.get("use_flow_sigmas"):
+            return super().sampler(sampling, latent)
+        solver = type(own).from_config(own.config)
+        solver.set_timesteps(sampling.steps, device="cpu")
+        return FlowSampler(solver.sigmas, solver.timesteps, sampling.flow_sampler)
 
     @property
     def _scheduler_config(self) -> dict[str, Any]:

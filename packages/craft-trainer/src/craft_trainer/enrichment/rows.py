@@ -74,7 +74,12 @@ class Choice:
 
 
 def read_rows(
-    path: Path, domain: str | None, *, with_images: bool = True, choice: Choice | None = None
+    path: Path,
+    domain: str | None,
+    *,
+    with_images: bool = True,
+    choice: Choice | None = None,
+    offline: bool = False,
 ) -> TrainingRows:
     """Read a manifest.
 
@@ -83,13 +88,14 @@ def read_rows(
         domain: Name or path of a domain pack; by default what the folder's cas.yaml says.
         with_images: Whether the image files must exist.
         choice: Of its rows; by default all.
+        offline: Never use the network.
 
     Raises:
         InputError: No domain is known, or it has no prompt schema.
         PreflightError: Rows without label, of an unknown class, with an id that another row has,
             or with a missing image; all are listed.
     """
-    manifest = read_manifest(path)
+    manifest = read_manifest(path, offline=offline)
     if choice is not None:
         manifest = choice.of(manifest)
     spec = domain_of(manifest, domain)
@@ -97,7 +103,7 @@ def read_rows(
         raise InputError(
             f"{path} names no domain", fix="name a domain pack with --domain (`cas domains list`)"
         )
-    pack = load_domain(spec)
+    pack = load_domain(spec, offline=offline)
     schema = prompt_schema(pack)
     labels, problems = check_rows(manifest, pack, with_images=with_images)
     problems = _repeated(manifest) + problems

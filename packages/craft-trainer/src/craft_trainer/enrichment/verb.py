@@ -75,7 +75,9 @@ def _describe_images(
     progress: Progress | None,
 ) -> dict[str, Any]:
     """Have every image described under its label, and write a manifest of what is accepted."""
-    rows = read_rows(path, domain, with_images=not label_only, choice=choice)
+    rows = read_rows(
+        path, domain, with_images=not label_only, choice=choice, offline=asking.offline
+    )
     keys = rows.manifest.rows["id"]
     requests = [
         question(key, label, rows.schema, None if label_only else path, window=rows.manifest.window)
@@ -104,7 +106,7 @@ def _draft_checklists(
     """Have a checklist drafted for every class without one, and write the pack with the drafts."""
     if not domain:
         raise InputError("--checklists needs a pack to write for", fix="name it with --domain")
-    pack = load_domain(domain)
+    pack = load_domain(domain, offline=asking.offline)
     requests = questions_for_checklists(pack)
     if not requests:
         raise InputError(
