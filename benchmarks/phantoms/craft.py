@@ -47,7 +47,7 @@ METHODS: Final = {
 _PROMPT: Final = "{token}. {prompt}"
 SAMPLING: Final = {
     "steps": 20,
-    "guidance": 3.0,
+    "guidance": 1.5,
     "timestep_spacing": "trailing",
     "sampler": "dpmpp_2m_sde",
 }
@@ -72,7 +72,7 @@ class Domain:
     train: int = 240
     test: int = 60
     inversion: int = 100
-    lora: int = 600
+    lora: int = 2400
     craft: int = 200
     lora_rate: float = 1e-3
     craft_rate: float = 3e-4
