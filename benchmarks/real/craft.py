@@ -83,7 +83,7 @@ class Photographs(Experiment):
 
     def drawing(self) -> list[Step]:
         """Trainings and images."""
-        trained = [self.continued(name) for name in self.methods]
+        trained = [self.continued(name) for name in self.methods if name != "ti"]
         return [self.adapted(), *trained, *map(self.images, self.methods), self.further()]
 
     def judging(self) -> list[Step]:
