@@ -235,7 +235,7 @@ def report(experiment: Experiment) -> str:
     parts = [PHANTOM_NOTICE, f"# CRAFT on {experiment.domain}"]
     for encoder in EVALUATORS:
         found = json.loads(experiment.comparison(encoder).result.read_text(encoding="utf-8"))
-        parts += [f"## CAS by {encoder}", _scores(found), differences(found)]
+        parts += [f"## CAS by {encoder}", _scores(found), _differences(found)]
     spent = times(experiment.folder / "steps.log")
     parts += [
         "## Time",
@@ -286,8 +286,7 @@ def _scores(found: dict[str, Any]) -> str:
     return markdown_table(("method", *map(str.upper, columns), "95% interval of CAS"), rows)
 
 
-def differences(found: dict[str, Any]) -> str:
-    """CAS of the others minus that of CRAFT, paired, from what ``cas compare`` wrote."""
+def _differences(found: dict[str, Any]) -> str:
     rows = [
         (
             f"{pair['left']} - {pair['right']}",

@@ -7,7 +7,7 @@ As ``benchmarks.phantoms.craft``, on photographs of 64 pixels: adapters learn fr
 part; held-out prompts are those of the test part. All methods are scored by the evaluator (cas-v1
 and cas-v2) and named by a probe on AlexNet, which no training saw; images are compared with all
 photographs that the base was trained on; and classifiers of real photographs are trained with the
-images that one method draws for training prompts: all, those that ``cas select`` keeps, and all
+images that CRAFT draws for training prompts: all, the half that ``cas select`` keeps, and all
 under wrong labels. ``--guarded`` adds CRAFT with SFS against another image of the class and rewards
 clipped at those of real images. An interrupted run continues; a finished one prints its tables.
 """
@@ -39,9 +39,9 @@ from cas_metric.protocol import CALIBRATED_VERSION
 SIDE: Final = 64
 #: Method to its title.
 TITLES: Final = {
-    **METHODS,
     "zero_shot": "the base, zero-shot",
     "ti": "TI",
+    **{name: METHODS[name] for name in ("ti_lora", "control", "craft")},
     "guarded": "TI + LoRA + CRAFT, guarded",
 }
 _SAFEGUARDS: Final = {"sfs_against": "other", "clip_at_real": True}
@@ -126,13 +126,23 @@ class Photographs(Experiment):
         return Step("generate for training prompts", tuple(words), out / "metadata.csv")
 
     def chosen(self) -> list[Step]:
-        """Those that ``cas select`` keeps of them; the probe of DD is cross-fitted."""
+        """The better half of them in each class by cas-v2; the probe of DD is cross-fitted."""
         train, drawn = self.folder / "data" / "train", self.folder / "further"
         scores, out = self.folder / "further-scores", self.folder / "chosen"
         cache = ("--cache", str(self.folder / "cache"))
         command = ("cas", "score", str(drawn), str(train), "--encoder", self.evaluator, *cache)
         command += ("--out", str(scores), "--protocol", CALIBRATED_VERSION)
-        kept = ("cas", "select", str(scores), "--out", str(out), "--files", "copy")
+        kept = (
+            "cas",
+            "select",
+            str(scores),
+            "--keep",
+            "top:0.5",
+            "--out",
+            str(out),
+            "--files",
+            "copy",
+        )
         return [
             Step("score training prompts", command, scores / "summary.json"),
             Step("select", (*kept, *cache, "--encoder", self.evaluator), out / "metadata.csv"),

@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from benchmarks.paper.methods import pair_table
 from benchmarks.paper.steps import times
-from benchmarks.phantoms.craft import differences, interval
+from benchmarks.phantoms.craft import interval
 from benchmarks.real.craft import TITLES, Photographs, sizes
 from benchmarks.real.judge import AlexNet, Gain, Known, Logistic, gains
 from cas_metric.manifest import read_manifest
 from cas_metric.protocol import ALPHA
 from cas_metric.statistics.intervals import Interval, mean_interval
 from cas_metric.statistics.tables import markdown_table, number, percent
+from cas_metric.verbs.memorization_text import memorization_markdown
 
 if TYPE_CHECKING:
     from cas_metric.manifest import Manifest
 
+_ORDER = {name: place for place, name in enumerate(TITLES)}
 _COLUMNS = ("vdc", "ccs", "dd", "sfs", "cas")
 #: Draws of the real photographs that a judge learns from.
 _DRAWS = 20
@@ -32,6 +35,7 @@ def report(experiment: Photographs, alexnet: Path) -> str:
     folder = experiment.folder
     found = json.loads((folder / "comparison" / "comparison.json").read_text(encoding="utf-8"))
     scored = json.loads((folder / "scores" / "summary.json").read_text(encoding="utf-8"))
+    copies = json.loads((folder / "memorization" / "summary.json").read_text(encoding="utf-8"))
     judge = Judge(experiment, alexnet)
     count = len(judge.known["base"].labels)
     parts = [
@@ -41,10 +45,10 @@ def report(experiment: Photographs, alexnet: Path) -> str:
         "## Table 14",
         table14(found, scored["cas_v2"]["tail"]),
         "## Paired differences",
-        differences(found),
+        pair_table(found, experiment.focus),
         *(f"- Warning: {warning}" for warning in found["warnings"]),
         "## Memorization, first seed",
-        (folder / "memorization" / "memorization.md").read_text(encoding="utf-8"),
+        memorization_markdown(copies),
         "## Probes of AlexNet's features, with images for training prompts",
         gain_table(judge.gains(sizes(count)), judge.counts()),
         (folder / "utility" / "utility.md").read_text(encoding="utf-8").replace("# ", "## ", 1),
@@ -110,7 +114,7 @@ def table1(found: Mapping[str, Any], verdicts: Mapping[str, Interval]) -> str:
     """Means with Real and Floor above them; the last column is AlexNet's."""
     entries = [{"method": name, **found[name]} for name in ("real", "floor") if name in found]
     lines = []
-    for entry in [*entries, *found["methods"]]:
+    for entry in entries + sorted(found["methods"], key=lambda one: _ORDER[one["method"]]):
         name = entry["method"]
         seen, spread = verdicts.get(name), entry.get("seeds", {}).get("cas")
         lines.append(
@@ -118,7 +122,7 @@ def table1(found: Mapping[str, Any], verdicts: Mapping[str, Interval]) -> str:
                 TITLES.get(name, name.capitalize()),
                 *(number(entry["mean"][column]) for column in _COLUMNS),
                 interval(*entry["interval"]["cas"]),
-                f"± {number(spread['std'])}" if spread else "–",
+                f"± {number(spread['std'])}" if spread and spread["std"] is not None else "–",
                 f"{number(seen.estimate)} {interval(seen.low, seen.high)}" if seen else "–",
             )
         )
@@ -132,7 +136,7 @@ def table14(found: Mapping[str, Any], low: Sequence[Mapping[str, Any]]) -> str:
         one["method"]: one for one in low if one["alpha"] == ALPHA and not one["label"]
     }  # over all classes
     lines = []
-    for name, entry in found["tail"]["by_cas"].items():
+    for name, entry in sorted(found["tail"]["by_cas"].items(), key=lambda one: _ORDER[one[0]]):
         calibrated = second[name]
         shares = [
             f"{percent(calibrated[mean])} [{percent(calibrated[left])}, "
