@@ -17,7 +17,7 @@ from benchmarks.real.craft import TITLES, Photographs, sizes
 from benchmarks.real.judge import AlexNet, Gain, Known, Logistic, gains
 from cas_metric.manifest import read_manifest
 from cas_metric.protocol import ALPHA
-from cas_metric.statistics.intervals import Interval, mean_interval
+from cas_metric.statistics.intervals import Interval, rate_interval
 from cas_metric.statistics.tables import markdown_table, number, percent
 from cas_metric.verbs.memorization_text import memorization_markdown
 
@@ -92,12 +92,12 @@ class Judge:
         """Method, or ``real``, to the share that a judge of real photographs names rightly."""
         judge = Logistic(self.known["base"], len(self.names))
         test, images = self.known["test"], self.known["images"]
-        found = {"real": mean_interval(judge.named(test.features) == test.labels)}
+        found = {"real": rate_interval(judge.named(test.features) == test.labels)}
         right = judge.named(images.features) == images.labels
         for method in self.experiment.methods:
             own = (self.images.rows["method"] == method).to_numpy()
             cases = self.images.rows.loc[own, "reference"].to_numpy()
-            found[method] = mean_interval(right[own], clusters=cases)
+            found[method] = rate_interval(right[own], clusters=cases)
         return found
 
     def counts(self) -> dict[str, int]:
