@@ -130,22 +130,15 @@ class Photographs(Experiment):
         train, drawn = self.folder / "data" / "train", self.folder / "further"
         scores, out = self.folder / "further-scores", self.folder / "chosen"
         cache = ("--cache", str(self.folder / "cache"))
-        command = ("cas", "score", str(drawn), str(train), "--encoder", self.evaluator, *cache)
-        command += ("--out", str(scores), "--protocol", CALIBRATED_VERSION)
-        kept = (
-            "cas",
-            "select",
-            str(scores),
-            "--keep",
-            "top:0.5",
-            "--out",
-            str(out),
-            "--files",
-            "copy",
+        command = (
+            *("cas", "score", str(drawn), str(train), "--encoder", self.evaluator, *cache),
+            *("--out", str(scores), "--protocol", CALIBRATED_VERSION),
         )
+        kept = ("cas", "select", str(scores), "--keep", "top:0.5", "--out", str(out))
+        words = ("--files", "copy", *cache, "--encoder", self.evaluator)
         return [
             Step("score training prompts", command, scores / "summary.json"),
-            Step("select", (*kept, *cache, "--encoder", self.evaluator), out / "metadata.csv"),
+            Step("select", (*kept, *words), out / "metadata.csv"),
         ]
 
     def sets(self) -> dict[str, Path]:

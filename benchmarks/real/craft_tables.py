@@ -17,8 +17,9 @@ from benchmarks.real.craft import TITLES, Photographs, sizes
 from benchmarks.real.judge import AlexNet, Gain, Known, Logistic, gains
 from cas_metric.manifest import read_manifest
 from cas_metric.protocol import ALPHA
-from cas_metric.statistics.intervals import Interval, rate_interval
+from cas_metric.statistics.intervals import rate_interval
 from cas_metric.statistics.tables import markdown_table, number, percent
+from cas_metric.statistics.uncertainty import Interval
 from cas_metric.verbs.memorization_text import memorization_markdown
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from torch.nn import functional as F
 
 from cas_metric.manifest import Manifest
 from cas_metric.sets.diversity import load_lpips
-from cas_metric.statistics.intervals import Interval, mean_interval
+from cas_metric.statistics.intervals import mean_interval
+from cas_metric.statistics.uncertainty import Interval
 
 #: Side at which AlexNet sees a picture, pictures in a pass, and the blocks whose means are taken.
 _SIDE, _BATCH, _BLOCKS = 224, 32, 3
@@ -104,7 +105,7 @@ class Logistic:
             total.backward()
             return total
 
-        optimizer.step(loss)  # type: ignore[no-untyped-call]
+        optimizer.step(loss)
 
     def _scaled(self, features: Tensor) -> Tensor:
         return (features - self.mean) / self.spread

@@ -29,7 +29,7 @@ from scipy.special import log_softmax
 from tests.support.real_data import real_data
 
 from cas_metric.manifest import read_folder_config, read_manifest
-from cas_metric.statistics.intervals import Interval
+from cas_metric.statistics.uncertainty import Interval
 
 
 @pytest.fixture
