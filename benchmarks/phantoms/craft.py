@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -44,7 +45,7 @@ METHODS: Final = {
     "control": "TI + LoRA, as many further steps without a reward",
     "craft": "TI + LoRA + CRAFT",
 }
-_PROMPT: Final = "{token}. {prompt}"
+PROMPT: Final = "{token}. {prompt}"
 SAMPLING: Final = {
     "steps": 20,
     "guidance": 1.5,
@@ -86,40 +87,48 @@ SETTINGS: Final = {
 }
 
 
-def configuration(
-    domain: str, folder: Path, output: str, stages: list[dict[str, Any]], start: Path | None = None
-) -> str:
-    """A trainer configuration as YAML."""
-    values: dict[str, Any] = {
-        "output": str(folder / output),
-        "base": BASE,
-        "seed": 42,
-        "tracker": "none",
-        "data": {"train": str(folder / "data" / "train"), "domain": domain, "resolution": 64},
-        "lora": {"rank": 32, "alpha": 32},
-        "sampling": SAMPLING,
-        "critic": {"encoder": CRITIC},
-        "stages": stages,
-    }
-    if start is not None:
-        values["start"] = str(start)
-    return yaml.safe_dump(values, sort_keys=False)
-
-
 class Experiment:
     """The commands of one domain.
 
     Attributes:
         methods: Whose images are compared.
         focus: The one that the others are held against.
+        base: Pipeline that is adapted.
+        critic: Encoder that gives the rewards.
+        prompts: Folder of ``data`` whose prompts are drawn.
+        seeds: Images of each of them.
+        sampling: How images are drawn, in training and afterwards.
     """
 
     methods: tuple[str, ...] = tuple(METHODS)
     focus = "craft"
+    base, critic = BASE, CRITIC
+    prompts, seeds = "test", SEEDS
+    sampling: Mapping[str, Any] = SAMPLING
 
-    def __init__(self, domain: str, folder: Path) -> None:
+    def __init__(self, domain: str, folder: Path, size: Domain | None = None) -> None:
         self.domain, self.folder = domain, folder
-        self.size = SETTINGS[domain]
+        self.size = size or SETTINGS[domain]
+
+    def configuration(
+        self, output: str, stages: list[dict[str, Any]], start: Path | None = None
+    ) -> str:
+        """A trainer configuration as YAML."""
+        train = str(self.folder / "data" / "train")
+        values: dict[str, Any] = {
+            "output": str(self.folder / output),
+            "base": self.base,
+            "seed": 42,
+            "tracker": "none",
+            "data": {"train": train, "domain": self.domain, "resolution": 64},
+            "lora": {"rank": 32, "alpha": 32},
+            "sampling": dict(self.sampling),
+            "critic": {"encoder": self.critic},
+            "stages": stages,
+        }
+        if start is not None:
+            values["start"] = str(start)
+        return yaml.safe_dump(values, sort_keys=False)
 
     def steps(self) -> list[Step]:
         """All commands, each after what it needs."""
@@ -154,11 +163,17 @@ class Experiment:
 
     def continued(self, name: str) -> Step:
         """The stage after TI + LoRA: with the rewards of CRAFT, or without."""
-        if name not in ("control", "craft"):
+        if name in ("zero_shot", "ti_lora"):
             return self.adapted()
+        stage = self.stage(name)
+        result = f"1-{stage['method']}"
+        return self._trained(name, [stage], result, self.adapted().result)
+
+    def stage(self, name: str) -> dict[str, Any]:
+        """The settings of CRAFT, or of as many steps of LoRA."""
         size = self.size
         stage: dict[str, Any] = self._lora(size.craft, batch=4)
-        if name == "craft":
+        if name != "control":
             stage |= {
                 "method": "craft",
                 "learning_rate": size.craft_rate,
@@ -167,8 +182,7 @@ class Experiment:
                 "repeat_mode": "renoise",
                 "reward_gradients_every": 0,
             }
-        result = f"1-{stage['method']}"
-        return self._trained(name, [stage], result, self.adapted().result)
+        return stage
 
     def _lora(self, steps: int, batch: int) -> dict[str, Any]:
         return {
@@ -177,7 +191,7 @@ class Experiment:
             "batch_size": batch,
             "learning_rate": self.size.lora_rate,
             "warmup_steps": 20,
-            "prompt": _PROMPT,
+            "prompt": PROMPT,
         }
 
     def _trained(
@@ -185,7 +199,7 @@ class Experiment:
     ) -> Step:
         path = self.folder / "configs" / f"{name}.yaml"
         output = f"adapters/{name}"
-        text = configuration(self.domain, self.folder, output, stages, start)
+        text = self.configuration(output, stages, start)
         command = ("craft-trainer", "train", str(path), "--cache", str(self.folder / "cache"))
         result = self.folder / output / last / "artifact"
         return Step(f"train {name}", command, result, files={path: text})
@@ -193,11 +207,11 @@ class Experiment:
     def images(self, name: str) -> Step:
         """Every held-out prompt with every seed."""
         out, artefact = self.folder / "images" / name, self.continued(name).result
-        words = ["--seeds", str(SEEDS), "--batch-size", "16", "--method", name]
+        words = ["--seeds", str(self.seeds), "--batch-size", "16", "--method", name]
         if name == "zero_shot":
             words.append("--zero-shot")
-        test = str(self.folder / "data" / "test")
-        command = ("craft-trainer", "generate", str(artefact), test, "--out", str(out), *words)
+        prompts = str(self.folder / "data" / self.prompts)
+        command = ("craft-trainer", "generate", str(artefact), prompts, "--out", str(out), *words)
         return Step(f"generate {name}", command, out / "metadata.csv")
 
     def scores(self, encoder: str, name: str) -> Step:
@@ -237,10 +251,10 @@ def grid(experiment: Experiment) -> Image.Image:
     """
     from PIL import Image
 
-    test = read_manifest(experiment.folder / "data" / "test")
+    test = read_manifest(experiment.folder / "data" / experiment.prompts)
     cases = np.linspace(0, len(test) - 1, _CASES).round().astype(int)
     lines = [[test.path(case) for case in cases]]
-    for name in METHODS:
+    for name in experiment.methods:
         drawn = read_manifest(experiment.images(name).result.parent)
         first = {
             reference: drawn.path(row)
@@ -265,7 +279,7 @@ def _scores(found: dict[str, Any]) -> str:
         (
             METHODS[entry["method"]],
             *(number(entry["mean"][column]) for column in columns),
-            _interval(*entry["interval"]["cas"]),
+            interval(*entry["interval"]["cas"]),
         )
         for entry in found["methods"]
     ]
@@ -277,7 +291,7 @@ def _differences(found: dict[str, Any]) -> str:
         (
             f"{pair['left']} - {pair['right']}",
             number(pair["difference"]["estimate"]),
-            _interval(pair["difference"]["low"], pair["difference"]["high"]),
+            interval(pair["difference"]["low"], pair["difference"]["high"]),
         )
         for pair in found["pairs"]
         if "craft" in (pair["left"], pair["right"])
@@ -285,7 +299,8 @@ def _differences(found: dict[str, Any]) -> str:
     return markdown_table(("paired difference in CAS", "mean", "95% interval"), rows)
 
 
-def _interval(low: float, high: float) -> str:
+def interval(low: float, high: float) -> str:
+    """Limits as the tables print them."""
     return f"[{number(low)}, {number(high)}]"
 
 

@@ -26,6 +26,7 @@ from benchmarks.phantoms.architectures import TOKEN_LIMIT, build_siglip, save, t
 from benchmarks.phantoms.loop import run
 from benchmarks.phantoms.vision_language import prompt_loss, tokenize, unit
 from benchmarks.real.captions import caption, class_texts, phrases
+from benchmarks.real.pictures import SIDE as FULL
 from benchmarks.real.pictures import WORLDS, Pictures, World, read_pictures
 from benchmarks.real.selftest import judge
 from benchmarks.real.views import changed
@@ -101,10 +102,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--pixels", type=int, default=FULL, help="of the pictures that it judges")
     options = parser.parse_args()
     torch.set_num_threads(1)
     world = WORLDS[options.world]
-    pictures = read_pictures(world)
+    pictures = read_pictures(world, pixels=options.pixels)
     folder = learn(
         world, pictures, options.out, steps=options.steps, batch=options.batch, rate=options.rate
     )

@@ -30,7 +30,7 @@ from benchmarks.phantoms.loop import run
 from benchmarks.phantoms.vision_language import info_nce, tokenize
 from benchmarks.real import backbone
 from benchmarks.real.captions import caption, class_texts, phrases
-from benchmarks.real.pictures import WORLDS, Pictures, World, read_pictures
+from benchmarks.real.pictures import SIDE, WORLDS, Pictures, World, read_pictures
 from benchmarks.real.selftest import judge
 from benchmarks.real.views import changed
 from cas_metric.encoders import load_encoder
@@ -163,10 +163,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--batch", type=int, default=96)
     parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--pixels", type=int, default=SIDE, help="of the pictures that it judges")
     options = parser.parse_args()
     torch.set_num_threads(1)
     world = WORLDS[options.world]
-    pictures = read_pictures(world)
+    pictures = read_pictures(world, pixels=options.pixels)
     folder = learn(
         world, pictures, options.out, steps=options.steps, batch=options.batch, rate=options.rate
     )

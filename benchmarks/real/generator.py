@@ -2,8 +2,10 @@
 
 ``python -m benchmarks.real.generator skin OUT autoencoder --start VAE --steps 4000``, then with
 ``text`` and with ``unet``, each with the options of ``benchmarks.phantoms.diffusion_*``, whose
-recipe this is; an interrupted run continues. OUT/pipeline is a Stable Diffusion pipeline of 64
-pixels and 16 × 16 latents, which craft-trainer takes as ``base``.
+recipe this is; an interrupted run continues. Where OUT already has ``vae``, ``tokenizer`` and
+``text_encoder`` of a pipeline of the phantoms, ``unet --start`` its UNet is all that is needed.
+OUT/pipeline is a Stable Diffusion pipeline of 64 pixels and 16 × 16 latents, which craft-trainer
+takes as ``base``.
 
 The pictures are those of the evaluator's and the critic's part, never of the test part; a caption
 names the modality alone, sometimes with words drawn regardless of the picture. The text encoder has

@@ -38,10 +38,15 @@ class World:
     folder: str
     pack: str
 
+    @property
+    def pack_file(self) -> Path:
+        """The domain pack."""
+        return _HERE.parent / "domains" / self.pack
+
     @cached_property
     def domain(self) -> Domain:
         """Classes and checklists."""
-        return load_domain(_HERE.parent / "domains" / self.pack)
+        return load_domain(self.pack_file)
 
 
 WORLDS: Final = {
@@ -87,8 +92,11 @@ def data_folder(world: World) -> Path:
     return root / world.folder
 
 
-def read_pictures(world: World, limit: int | None = None) -> Pictures:
+def read_pictures(world: World, limit: int | None = None, pixels: int = SIDE) -> Pictures:
     """Read and split a data set; ``limit`` takes that many pictures of each class.
+
+    ``pixels`` below :data:`SIDE` shows every picture as one of that side, enlarged again: an
+    encoder that judges pictures of 64 pixels has to learn from such. The split stays the same.
 
     What looks the same goes to the same part, so that a lesion photographed twice does not stand
     on both sides. The data name neither lesion nor patient, so that this is a precaution, not a
@@ -105,7 +113,7 @@ def read_pictures(world: World, limit: int | None = None) -> Pictures:
     images = np.stack([_read(folder / row["file_name"]) for row in table])
     labels = np.array([names.index(row["label"]) for row in table])
     return Pictures(
-        images,
+        images if pixels == SIDE else np.stack([_coarse(image, pixels) for image in images]),
         labels,
         split(labels, groups(images)),
         tuple(_person(row) for row in table),
@@ -116,6 +124,11 @@ def read_pictures(world: World, limit: int | None = None) -> Pictures:
 def _read(path: Path) -> np.ndarray:
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+
+
+def _coarse(image: np.ndarray, pixels: int) -> np.ndarray:
+    small = Image.fromarray(image).resize((pixels, pixels), Image.Resampling.BICUBIC)
+    return np.asarray(small.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
 
 
 def _person(row: dict[str, str]) -> str:

@@ -19,7 +19,7 @@ import torch
 from scipy.stats import rankdata
 
 from benchmarks.phantoms.evaluate import embed
-from benchmarks.real.pictures import WORLDS, Pictures, World, read_pictures
+from benchmarks.real.pictures import SIDE, WORLDS, Pictures, World, read_pictures
 from cas_metric.encoders import Encoder, load_encoder
 from cas_metric.scoring.probe import fit
 
@@ -113,12 +113,12 @@ def main() -> None:
     parser.add_argument("world", choices=list(WORLDS))
     parser.add_argument("encoder", help="a directory or any other spec of cas-metric")
     parser.add_argument("--fitted", default="critic", help="part on which the probe learns")
+    parser.add_argument("--pixels", type=int, default=SIDE, help="of the pictures")
     options = parser.parse_args()
     torch.set_num_threads(1)
     world = WORLDS[options.world]
-    verdict = judge(
-        world, read_pictures(world), load_encoder(options.encoder, device="cpu"), options.fitted
-    )
+    pictures = read_pictures(world, pixels=options.pixels)
+    verdict = judge(world, pictures, load_encoder(options.encoder, device="cpu"), options.fitted)
     print(f"{options.world}: {verdict}")
     sys.exit(0 if verdict.passed else 1)
 
