@@ -244,8 +244,10 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("world", choices=list(WORLDS))
-    for name in ("base", "critic", "evaluator", "alexnet"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--base", type=Path, required=True, help="pipeline of the generator")
+    parser.add_argument("--critic", type=Path, required=True, help="encoder that rewards")
+    parser.add_argument("--evaluator", type=Path, required=True, help="encoder that scores")
+    parser.add_argument("--alexnet", type=Path, required=True, help="weights, safetensors")
     parser.add_argument("--out", type=Path, default=Path("runs/real-craft"))
     parser.add_argument("--guarded", action="store_true")
     parser.add_argument("--train", type=int, default=240, help="training images, and prompts")
