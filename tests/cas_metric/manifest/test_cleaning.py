@@ -143,7 +143,7 @@ def test_classifiers_and_trainers_see_the_same_classes(tmp_path):
     test = folder(tmp_path / "test", ["nevus", "MELANOMA"])
     made = folder(tmp_path / "made", ["nevus", "melanoma", "Nevus"])
     options = {"size": 16, "folder": tmp_path / "out", "num_workers": 1, "progress": None}
-    found = _read((train, test), {"made": made}, **options)
+    found = _read((train, test), {"made": made}, **options, offline=True)
     for one in (found.train, found.test, found.methods["made"]):
         assert set(one.rows["label"]) <= {"Nevus", "Melanoma"}
     assert "'MELANOMA' is Melanoma" in found.train.notes[-1]

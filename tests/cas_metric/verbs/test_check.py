@@ -32,5 +32,6 @@ def test_the_command_line_prints_what_the_verb_finds(tmp_path):
     result = CliRunner().invoke(cli.app, ["paper", "--show", "mismatch", "--out", str(tmp_path)])
     assert result.exit_code == 0
     written = json.loads((tmp_path / "check.json").read_text())
+    assert written.pop("origin") == {"verb": "check", "paper": "True"}
     assert written == check("paper", show=["mismatch"]).summary
     assert len(written["findings"]) == written["counts"]["mismatch"]

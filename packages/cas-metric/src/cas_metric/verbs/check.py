@@ -70,7 +70,8 @@ def check(table: str | Path | Mapping[str, Any], *, show: Sequence[str] = ()) ->
     }
     rows = pd.DataFrame([finding._asdict() for finding in shown], columns=Finding._fields)
     text = _markdown(document, findings, shown)
-    origin = Origin.of_verb("check", {"table": table})
+    ours = isinstance(table, str) and table == PAPER  # no file of that name
+    origin = Origin.of_verb("check", {"table": None if ours else table}, paper=ours or None)
     return Result("check", summary, text, {"findings": rows}, origin=origin)
 
 
