@@ -48,7 +48,7 @@ METHODS: Final = {
 PROMPT: Final = "{token}. {prompt}"
 SAMPLING: Final = {
     "steps": 20,
-    "guidance": 1.5,
+    "guidance": 3.0,
     "timestep_spacing": "trailing",
     "sampler": "dpmpp_2m_sde",
 }
