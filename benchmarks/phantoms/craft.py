@@ -81,7 +81,7 @@ class Domain:
 
 SETTINGS: Final = {
     "phantom-chexpert": Domain(),
-    "phantom-fitzpatrick17k": Domain(train=400, test=40),
+    "phantom-fitzpatrick17k": Domain(train=400, test=40, lora=4800),
     "phantom-breakhis": Domain(test=40),
     "phantom-origa": Domain(),
 }

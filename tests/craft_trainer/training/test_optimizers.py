@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
 
 from cas_metric.errors import InputError
 from craft_trainer.methods.lora import LoraStage
+from craft_trainer.runtime.checkpoints import checkpoints
 from craft_trainer.runtime.journal import Journal
 from craft_trainer.training import trainer
 from craft_trainer.training.optimizers import schedule_of
@@ -19,6 +23,7 @@ CHOICES: dict[str, dict[str, Any]] = {
     "muon": {"stage": {"optimizer": "muon"}},
     "prodigy": {"stage": {"optimizer": "prodigy", "learning_rate": 1.0}},
     "dropout": {"lora": {"rank": 2, "alpha": 6, "dropout": 0.5}},
+    "ema": {"stage": {"ema": 0.5}},
 }
 
 
@@ -39,7 +44,11 @@ def test_a_resumed_run_has_the_same_bytes(settings: Any, tmp_path: Path, name: s
     (stage_folder / "artifact").rmdir()
     (stage_folder / "checkpoints" / "step-0000004.safetensors").unlink()
     assert weights("whole") == whole
-    other = {"muon": {"optimizer": "adamw"}, "prodigy": {"optimizer": "adamw"}}.get(name, {})
+    other = {
+        "muon": {"optimizer": "adamw"},
+        "prodigy": {"optimizer": "adamw"},
+        "ema": {"ema": None},
+    }.get(name, {})
     if other:
         assert weights("other", **other, learning_rate=1e-2) != whole
 
@@ -81,3 +90,30 @@ def test_schedules_are_their_formulas(settings: Any) -> None:
     rows = Journal(config.output / "1-lora" / "metrics.jsonl").rows()
     rates = [0.5e-2 * (1 + math.cos(math.pi * step / 3)) for step in range(3)]
     assert [row["learning_rate"] for row in rows] == pytest.approx(rates)
+
+
+def test_the_artefact_holds_the_average_of_every_step(settings: Any, tmp_path: Path) -> None:
+    stage = {"method": "lora", "steps": 4, "checkpoint_every": 1, "learning_rate": 1e-2}
+
+    def run(name: str, **changes: Any) -> tuple[Path, list[dict[str, Tensor]]]:
+        config = settings({**stage, **changes}, output=str(tmp_path / name), keep_checkpoints=9)
+        artifact = trainer.train_stages(config, cache="none")
+        found = checkpoints(tmp_path / name / "1-lora" / "checkpoints")
+        return artifact, [load_file(path) for path in found]
+
+    plain, before = run("plain")
+    averaged, after = run("averaged", ema=0.3)
+    names = [name for name in after[0] if name.startswith("parameter/")]
+    for one, other in zip(before, after, strict=True):  # the steps are those without an average
+        assert all(torch.equal(one[name], other[name]) for name in names)
+    for name in names:
+        mean = before[0][name]
+        for step, one in enumerate(before[1:], start=1):
+            share = min(0.3, (1 + step) / (10 + step))
+            mean = share * mean + (1 - share) * one[name]
+        kept = after[-1][name.replace("parameter/", "state/ema/")]
+        torch.testing.assert_close(kept, mean)
+    weights = [load_file(path / "pytorch_lora_weights.safetensors") for path in (plain, averaged)]
+    kept = {value.sum().item() for name, value in after[-1].items() if "ema/" in name}
+    assert {value.sum().item() for value in weights[1].values()} == kept
+    assert {value.sum().item() for value in weights[0].values()} != kept

@@ -166,6 +166,8 @@ class TrainedStage(Stage):
             constant.
         schedule_cycles: Restarts of ``cosine_with_restarts``.
         max_grad_norm: Gradients are clipped to this norm.
+        ema: Share of an exponential moving average of the trained parameters that stays in each
+            step; that average is then what is looked at and kept. By default the last weights are.
         checkpoint_every: Optimizer steps between two checkpoints.
         checkpoint_minutes: And minutes, for machines that are taken away; also SIGTERM, SIGINT and
             SIGUSR1 end a run with a checkpoint.
@@ -187,6 +189,7 @@ class TrainedStage(Stage):
     schedule: Literal["constant", "linear", "cosine", "cosine_with_restarts"] | None = None
     schedule_cycles: PositiveInt | None = None
     max_grad_norm: PositiveFloat = 1.0
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     checkpoint_every: PositiveInt = 100
     checkpoint_minutes: PositiveFloat | None = None
 

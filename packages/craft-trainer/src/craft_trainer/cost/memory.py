@@ -152,7 +152,7 @@ def memory_of(config: Config, stage: TrainedStage, classes: int, parts: Parts) -
         for index in range(2)
     )
     chosen = checkpointed if config.gradient_checkpointing else plain
-    optimizer = _TRAINED[stage.optimizer or "adamw"] * trained
+    optimizer = (_TRAINED[stage.optimizer or "adamw"] + 4 * (stage.ema is not None)) * trained
     total = max(weights + optimizer + chosen, loading + 4 * trained)
     figures = (weights, loading, optimizer, plain, checkpointed, total)
     return Memory(stage.method, *(value / _GIGABYTE for value in figures))

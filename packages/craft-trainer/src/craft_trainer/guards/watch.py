@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,7 +23,7 @@ from craft_trainer.bases.base import DiffusionModel
 from craft_trainer.config.schema import Config
 from craft_trainer.data.dataset import Examples, conditioning_texts
 from craft_trainer.guards.reward_hacking import Finding, Look, best_of, examine
-from craft_trainer.inference import write_sheet
+from craft_trainer.inference import sample_images, write_sheet
 from craft_trainer.runtime import Progress, checkpoints
 from craft_trainer.runtime.journal import Journal
 
@@ -164,6 +164,16 @@ class Watch:
         means = {name: sum(values) / len(values) for name, values in look.scores.items()}
         logs = {f"heldout/{name}": value for name, value in {**means, **look.statistics}.items()}
         return logs, path
+
+    def draw_sheet(self, prompts: Sequence[str], step: int) -> Path:
+        """The first prompts at fixed seeds, always the same, so that sheets can be compared."""
+        config = self.config
+        shown = list(prompts[: config.validation.images])
+        seeds = [config.validation.seed + index for index in range(len(shown))]
+        images = sample_images(self.model, shown, seeds, config.sampling, config.data.resolution)
+        path = self.folder / SAMPLES / f"step-{step:07d}.png"
+        write_sheet(images, path)
+        return path
 
     def _examine(self, count: int) -> None:
         """Let the guards see the first ``count`` looks; each finding is reported once."""

@@ -24,14 +24,14 @@ from craft_trainer.bases.lora import attach_lora
 from craft_trainer.config.schema import Config
 from craft_trainer.config.stage import TrainedStage
 from craft_trainer.data import dataset as data
-from craft_trainer.guards.watch import SAMPLES, StoppedByGuard, Watch, remind_of_stop
-from craft_trainer.inference import sample_images, write_sheet
+from craft_trainer.guards.watch import StoppedByGuard, Watch, remind_of_stop
 from craft_trainer.methods.base import Setup
 from craft_trainer.runtime import Progress, checkpoints, silent
 from craft_trainer.runtime.failures import fits_memory, require_finite
 from craft_trainer.runtime.interruption import Interrupted, Signals
 from craft_trainer.runtime.ranks import join, largest, on_main
 from craft_trainer.runtime.tracking import begin_tracking, track_sheet
+from craft_trainer.training.averaging import Average
 from craft_trainer.training.heldout_loss import HeldOutLoss
 from craft_trainer.training.inputs import Inputs
 from craft_trainer.training.objective import Objective
@@ -160,6 +160,7 @@ class StageRun:
         self.objective = self.accelerator.prepare(Objective(self.method, self.parameters))
         self.optimizer = make_optimizer(self.stage, self.parameters)
         self.rate = schedule_of(self.stage, self.total_steps)
+        self.average = Average(self.model, self.stage.ema)
         self.watch = Watch(self.config, self.folder, self.model)
         once(partial(self._prepare_watch, cache, progress))
 
@@ -228,14 +229,17 @@ class StageRun:
         due = every > 0 and (step == self.total_steps or step % every == 0)
         if self.accelerator.is_main_process:
             if due and self.watch.loss is not None:
-                found = {"heldout/diffusion": self.watch.loss()}
+                with self.average.shown():
+                    found = {"heldout/diffusion": self.watch.loss()}
                 self.accelerator.log(found, step=step)
                 logs = {**logs, **found}
             self.watch.record(step, logs)
             if due and self.watch.held_out is not None:
                 self._look(step)
             elif due:
-                self._draw_sheet(step)
+                with self.average.shown():
+                    sheet = self.watch.draw_sheet(self.texts, step)
+                track_sheet(self.accelerator, self.config, sheet, step)
         if due:
             self._agree_on_stopping()
 
@@ -244,7 +248,7 @@ class StageRun:
             self._save_state(folder, step, keep=step + 1)
 
         fix = "lower validation.batch_size, in a run with another `output`"
-        with fits_memory(f"the held-out evaluation after step {step}", fix):
+        with fits_memory(f"the held-out evaluation after step {step}", fix), self.average.shown():
             logs, sheet = self.watch.look(step, save_best)
         self.accelerator.log(logs, step=step)
         track_sheet(self.accelerator, self.config, sheet, step)
@@ -267,7 +271,9 @@ class StageRun:
             self.identity,
             processes=self.accelerator.num_processes,
         )
-        self.method.restore(checkpoints.state_of(found[-1]))
+        state = checkpoints.state_of(found[-1])
+        self.average.restore(state, steps)
+        self.method.restore(state)
         return steps
 
     def _step(self, step: int) -> dict[str, float]:
@@ -288,6 +294,7 @@ class StageRun:
         require_finite(logs, step + 1, self.last_good)
         logs["learning_rate"] = self._set_learning_rate(step)
         self.optimizer.step()
+        self.average.update()
         self.method.after_step(step)
         return logs
 
@@ -349,28 +356,20 @@ class StageRun:
             self.identity,
             keep,
             processes=self.accelerator.num_processes,
-            state=self.method.state(),
+            state={**self.method.state(), **self.average.state()},
         )
-
-    def _draw_sheet(self, step: int) -> None:
-        """The first prompts at fixed seeds, always the same, so that sheets can be compared."""
-        config = self.config
-        prompts = self.texts[: config.validation.images]
-        seeds = [config.validation.seed + index for index in range(len(prompts))]
-        images = sample_images(self.model, prompts, seeds, config.sampling, config.data.resolution)
-        sheet = self.folder / SAMPLES / f"step-{step:07d}.png"
-        write_sheet(images, sheet)
-        track_sheet(self.accelerator, self.config, sheet, step)
 
     def save(self) -> None:
         """Write the artefact, as a whole or not at all: the last weights, or the best."""
 
         def save() -> None:
+            weights = self.average.shown()
             if self.watch.looks and (self.config.artifact == "best" or self.stopped is not None):
-                best = self.watch.best_file
+                best, weights = self.watch.best_file, nullcontext()  # of an average, if there is one
                 checkpoints.restore(best, self.model.trainable, self.optimizer, self.identity)
             try:
-                write_artifact(self.folder, self.config, self.identity, self._write_trained)
+                with weights:
+                    write_artifact(self.folder, self.config, self.identity, self._write_trained)
             except CasError as error:
                 raise CasError(
                     error.problem,
