@@ -45,6 +45,9 @@ METHODS: Final = {
     "control": "TI + LoRA, as many further steps without a reward",
     "craft": "TI + LoRA + CRAFT",
 }
+#: CRAFT with what ``benchmarks.phantoms.switches`` found to be of use; with ``--guarded``.
+GUARDED: Final = {"guarded": "TI + LoRA + CRAFT, guarded"}
+SAFEGUARDS: Final = {"safeguards": {"sfs_against": "other", "clip_at_real": True}}
 PROMPT: Final = "{token}. {prompt}"
 SAMPLING: Final = {
     "steps": 20,
@@ -132,10 +135,10 @@ class Experiment:
 
     def steps(self) -> list[Step]:
         """All commands, each after what it needs."""
-        steps = [self.data(), self.adapted(), *(self.continued(name) for name in METHODS)]
-        steps += [self.images(name) for name in METHODS]
+        steps = [self.data(), self.adapted(), *(self.continued(name) for name in self.methods)]
+        steps += [self.images(name) for name in self.methods]
         for encoder in EVALUATORS:
-            steps += [self.scores(encoder, name) for name in METHODS]
+            steps += [self.scores(encoder, name) for name in self.methods]
             steps.append(self.comparison(encoder))
         return steps
 
@@ -182,7 +185,7 @@ class Experiment:
                 "repeat_mode": "renoise",
                 "reward_gradients_every": 0,
             }
-        return stage
+        return stage | SAFEGUARDS if name in GUARDED else stage
 
     def _lora(self, steps: int, batch: int) -> dict[str, Any]:
         return {
@@ -224,7 +227,8 @@ class Experiment:
 
     def comparison(self, encoder: str) -> Step:
         """``cas compare`` of all methods: intervals over cases, paired differences."""
-        out = self.folder / "comparison" / encoder
+        added = [name for name in self.methods if name in GUARDED]
+        out = self.folder / "comparison" / "-".join([encoder, *added])
         runs = [str(self.folder / "scores" / encoder / name) for name in self.methods]
         command = ("cas", "compare", *runs, "--method", self.focus, "--out", str(out))
         return Step(f"compare by {encoder}", command, out / "comparison.json")
@@ -277,7 +281,7 @@ def _scores(found: dict[str, Any]) -> str:
     columns = ("vdc", "ccs", "dd", "sfs", "cas")
     rows = [
         (
-            METHODS[entry["method"]],
+            {**METHODS, **GUARDED}[entry["method"]],
             *(number(entry["mean"][column]) for column in columns),
             interval(*entry["interval"]["cas"]),
         )
@@ -294,7 +298,7 @@ def _differences(found: dict[str, Any]) -> str:
             interval(pair["difference"]["low"], pair["difference"]["high"]),
         )
         for pair in found["pairs"]
-        if "craft" in (pair["left"], pair["right"])
+        if {"craft", *GUARDED} & {pair["left"], pair["right"]}
     ]
     return markdown_table(("paired difference in CAS", "mean", "95% interval"), rows)
 
@@ -309,9 +313,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("domain", choices=DOMAINS)
     parser.add_argument("--out", type=Path, default=Path("runs/phantom-craft"))
+    parser.add_argument("--guarded", action="store_true", help="CRAFT with safeguards as well")
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     experiment = Experiment(options.domain, options.out / options.domain)
+    if options.guarded:
+        experiment.methods = (*experiment.methods, *GUARDED)
     try:
         run(experiment.steps(), experiment.folder / "steps.log")
     except CasError as error:

@@ -28,7 +28,7 @@ import pandas as pd
 from PIL import Image
 
 from benchmarks.paper.steps import Step, run
-from benchmarks.phantoms.craft import METHODS, PROMPT, Domain, Experiment, grid
+from benchmarks.phantoms.craft import GUARDED, METHODS, PROMPT, Domain, Experiment, grid
 from benchmarks.real.captions import caption, phrases
 from benchmarks.real.pictures import WORLDS, Pictures, World, read_pictures
 from cas_metric.errors import CasError
@@ -42,9 +42,8 @@ TITLES: Final = {
     "zero_shot": "the base, zero-shot",
     "ti": "TI",
     **{name: METHODS[name] for name in ("ti_lora", "control", "craft")},
-    "guarded": "TI + LoRA + CRAFT, guarded",
+    **GUARDED,
 }
-_SAFEGUARDS: Final = {"sfs_against": "other", "clip_at_real": True}
 #: Whose images for training prompts the classifiers get.
 _DRAWS: Final = "craft"
 
@@ -78,7 +77,7 @@ class Photographs(Experiment):
         super().__init__(str(world.pack_file), folder, size)
         self.world, self.evaluator = world, str(models.evaluator)
         self.base, self.critic = str(models.base), str(models.critic)
-        last = ("guarded",) if guarded else ()
+        last = tuple(GUARDED) if guarded else ()
         self.methods = ("zero_shot", "ti", "ti_lora", "control", "craft", *last)
 
     def drawing(self) -> list[Step]:
@@ -163,11 +162,6 @@ class Photographs(Experiment):
         first = step.result.parents[1] / "1-textual_inversion" / "artifact"
         return replace(step, result=first)
 
-    def stage(self, name: str) -> dict[str, Any]:
-        """As on phantoms; guarded with what keeps rewards from being gamed."""
-        found = super().stage(name)
-        return found | {"safeguards": _SAFEGUARDS} if name == "guarded" else found
-
     def images(self, name: str) -> Step:
         """Every prompt with every seed; the text of TI is that of the others."""
         step = super().images(name)
@@ -217,7 +211,7 @@ def write_data(world: World, pictures: Pictures, folder: Path, size: Domain) -> 
     partial.rename(folder)
 
 
-def gather(experiment: Photographs) -> None:
+def gather(experiment: Experiment) -> None:
     """One table of the images of every method."""
     folder = experiment.folder / "images"
     tables = []

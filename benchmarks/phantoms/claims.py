@@ -1,0 +1,169 @@
+"""The paper's further claims on the embedded world: the tail, copies, and who gains from it.
+
+``python -m benchmarks.phantoms.claims phantom-chexpert [--out runs/phantom-craft]``
+
+Goes on from the images of ``benchmarks.phantoms.craft`` in the same folder:
+
+1. Table 14 by cas-v1 and cas-v2, and how much lower CRAFT's tail is than those of the others;
+2. copies of training images among those of the first seed;
+3. classifiers trained on the training phantoms and the images of held-out prompts: of the control,
+   of CRAFT, and of CRAFT's better half by cas-v2. They are tested on :data:`UNSEEN` phantoms that
+   nothing else was made from, enough to see two points.
+
+An interrupted run continues; a finished one prints its tables again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.paper.steps import Step, run
+from benchmarks.phantoms.craft import EVALUATORS, METHODS, Experiment
+from benchmarks.real.craft import gather
+from benchmarks.real.craft_tables import table14
+from cas_metric.errors import CasError
+from cas_metric.files import write_bytes
+from cas_metric.phantoms import DOMAINS
+from cas_metric.protocol import CALIBRATED_VERSION
+from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, percent
+from cas_metric.verbs.memorization_text import memorization_markdown
+
+#: Phantoms that classifiers are tested on.
+UNSEEN: Final = 1500
+#: Training seeds of a classifier, and its passes over the real images.
+SEEDS, EPOCHS = 5, 40
+
+
+class Claims(Experiment):
+    """The commands of one domain; ``folder`` is that of ``benchmarks.phantoms.craft``."""
+
+    @property
+    def own(self) -> Path:
+        """Where the results go."""
+        return self.folder / "claims"
+
+    def judging(self) -> list[Step]:
+        """What is said of the images, once they lie in one table."""
+        images, data = str(self.folder / "images"), self.folder / "data"
+        cache = ("--cache", str(self.folder / "cache"))
+        scored, compared = self.result("scores"), self.own / "comparison"
+        copied = self.result("memorization")
+        copies = ("cas", "memorization", images, str(data / "train"), "--test", str(data / "test"))
+        compare = ("cas", "compare", str(scored.parent), "--method", self.focus)
+        return [
+            self.calibrated(self.folder / "images", "scores"),
+            Step("compare", (*compare, "--out", str(compared)), compared / "comparison.json"),
+            Step(
+                "memorization",
+                (*copies, "--seed", "0", *cache, "--out", str(copied.parent)),
+                copied,
+            ),
+            *self.learning(),
+        ]
+
+    def result(self, name: str) -> Path:
+        """The summary of a step."""
+        return self.own / name / "summary.json"
+
+    def calibrated(self, images: Path, name: str) -> Step:
+        """``cas score`` of a folder by cas-v2."""
+        out, cache = self.result(name), ("--cache", str(self.folder / "cache"))
+        score = ("cas", "score", str(images), str(self.folder / "data" / "test"), *cache)
+        words = ("--encoder", EVALUATORS[0], "--protocol", CALIBRATED_VERSION)
+        return Step(f"score {name}", (*score, *words, "--out", str(out.parent)), out)
+
+    def learning(self) -> list[Step]:
+        """``cas select`` and ``cas utility``."""
+        unseen, chosen, out = self.own / "unseen", self.own / "chosen", self.result("utility")
+        fresh = ("cas", "datasets", "phantom", self.domain, str(unseen), "--train", "40")
+        scored = self.calibrated(self.folder / "images" / self.focus, f"scores-{self.focus}")
+        half = ("cas", "select", str(scored.result.parent), "--encoder", EVALUATORS[0])
+        sets = {name: self.folder / "images" / name for name in ("control", self.focus)}
+        given = [f"{name}={path}" for name, path in {**sets, "chosen": chosen}.items()]
+        utility = ("cas", "utility", str(self.folder / "data" / "train"), str(unseen / "test"))
+        words = ("--model", "small", "--seeds", str(SEEDS), "--epochs", str(EPOCHS))
+        scales = ("--scale", "0.5", "--scale", "1", "--focus", "chosen", "--out", str(out.parent))
+        return [
+            Step(
+                "unseen",
+                (*fresh, "--test", str(UNSEEN), "--seed", "4711"),
+                unseen / "test" / "metadata.csv",
+            ),
+            scored,
+            Step(
+                "select",
+                (*half, "--keep", "top:0.5", "--files", "copy", "--out", str(chosen)),
+                chosen / "metadata.csv",
+            ),
+            Step("utility", (*utility, *given, *words, *scales), out),
+        ]
+
+
+def report(experiment: Claims) -> str:
+    """The tables of the three claims."""
+    found = _read(experiment.own / "comparison" / "comparison.json")
+    scored = _read(experiment.result("scores"))
+    utility = (experiment.own / "utility" / "utility.md").read_text(encoding="utf-8")
+    parts = [
+        PHANTOM_NOTICE,
+        f"# Tail, copies and utility on {experiment.domain}",
+        "## Tail",
+        table14(found, scored["cas_v2"]["tail"]),
+        reductions(found),
+        "## Copies of training images, first seed",
+        memorization_markdown(_read(experiment.result("memorization"))),
+        utility.replace("# ", "## ", 1),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def reductions(found: Mapping[str, Any]) -> str:
+    """How much lower the tail of CRAFT is than those of the others, by cas-v1."""
+    rows = [
+        (
+            METHODS[one["baseline"]],
+            f"{percent(one['absolute'])} {_shares(one['absolute_interval'])}",
+            f"{percent(one['relative'])} {_shares(one['relative_interval'])}",
+        )
+        for one in found["tail"]["reductions"]
+    ]
+    return markdown_table(("CRAFT's tail below that of", "points", "relative"), rows)
+
+
+def _shares(ends: tuple[float, float]) -> str:
+    return "[{}, {}]".format(*map(percent, ends))
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def main() -> None:
+    """Run what is not done yet, then write and print the tables."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("domain", choices=DOMAINS)
+    parser.add_argument("--out", type=Path, default=Path("runs/phantom-craft"))
+    options = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    experiment = Claims(options.domain, options.out / options.domain)
+    log = experiment.own / "steps.log"
+    try:
+        run([experiment.images(name) for name in METHODS], experiment.folder / "steps.log")
+        gather(experiment)
+        run(experiment.judging(), log)
+    except CasError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
+    text = report(experiment)
+    write_bytes(experiment.own / "claims.md", text.encode())
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
