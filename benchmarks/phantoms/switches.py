@@ -31,6 +31,9 @@ from cas_metric.errors import CasError
 from cas_metric.files import write_bytes
 from cas_metric.phantoms import DOMAINS
 from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, number
+from craft_trainer.data.dataset import read_examples
+from craft_trainer.guards.samples import load_squares
+from craft_trainer.guards.statistics import image_statistics
 
 SEEDS: Final = 2
 #: Steps of CRAFT with each switch, and of a trajectory within it.
@@ -44,6 +47,7 @@ SWITCHES: Final[dict[str, dict[str, Any]]] = {
     "ccs_contrast": {"safeguards": {"ccs_contrast": True}},
     "clip_at_real": {"safeguards": {"clip_at_real": True}},
     "augment": {"safeguards": {"augment": 0.2}},
+    "grey": {"safeguards": {"grey": True}},
     "balance": {"safeguards": {"balance": True}},
     "trajectory_kl": {"safeguards": {"trajectory_kl": 1.0}},
     "kl_to_base": {"kl_to_base": 1.0},
@@ -159,10 +163,12 @@ def report(experiment: Switches) -> str:
     heads = ["method"]
     for encoder in EVALUATORS:
         heads += [f"CAS by {encoder}", "minus CRAFT"]
-    heads += ["DD", "Fréchet ratio", "nearer to training than any real image"]
+    heads += ["DD", "saturation", "edges", "Fréchet ratio", "nearer to training than real"]
+    seen = statistics(experiment.folder / "data" / "test")
     text = (
-        f"Real: CAS {number(real['mean']['cas'])}, DD {number(real['mean']['dd'])} "
-        f"{interval(*real['interval']['dd'])}; floor: CAS {number(main['floor']['mean']['cas'])}."
+        f"Real: saturation {seen[0]}, edges {seen[1]}, CAS {number(real['mean']['cas'])}, DD "
+        f"{number(real['mean']['dd'])} {interval(*real['interval']['dd'])}; floor: CAS "
+        f"{number(main['floor']['mean']['cas'])}."
     )
     title = f"# Switches of CRAFT on {experiment.domain}"
     return "\n\n".join([PHANTOM_NOTICE, title, markdown_table(heads, rows), text]) + "\n"
@@ -193,13 +199,21 @@ def _gain(found: Mapping[str, Any], name: str) -> str:
     return "–"
 
 
-def _judged(experiment: Switches, name: str) -> tuple[str, str]:
+def statistics(folder: Path) -> tuple[str, ...]:
+    """Saturation and edge density of a folder's images, as the guards of a training see them."""
+    images = load_squares(read_examples(folder, None), resolution=64)
+    found = image_statistics(images, repeats=1)
+    return tuple(f"{found[f'image/{name}'].item():.3f}" for name in ("saturation", "edge_density"))
+
+
+def _judged(experiment: Switches, name: str) -> tuple[str, ...]:
     far = json.loads(experiment.distance(name).result.read_text(encoding="utf-8"))
     near = json.loads(experiment.copies(name).result.read_text(encoding="utf-8"))
     ratio = far["all"]["matched"]["frechet_distance"]["ratio"]
     nearer = near["methods"][0]["neighbours"]
     count, expected = nearer["nearer_than_real"], nearer["nearer_expected"]
-    return f"{ratio:.1f}", f"{count} ({expected:.1f} expected)"
+    seen = statistics(experiment.folder / "images" / name)
+    return *seen, f"{ratio:.1f}", f"{count} ({expected:.1f} expected)"
 
 
 def main() -> None:

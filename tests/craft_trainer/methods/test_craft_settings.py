@@ -69,6 +69,7 @@ def test_empty_sections_are_the_papers_step(settings: Any) -> None:
         {"base_steps": 1},
         {"clip_at_real": True},
         {"augment": 0.2},
+        {"grey": True},
         {"balance": True},
     ],
 )
@@ -99,6 +100,22 @@ def test_crops_keep_the_size_and_let_gradients_through() -> None:
     assert found.shape == images.shape
     found.sum().backward()
     assert images.grad is not None
+
+
+def test_no_reward_pulls_at_colours_that_the_critic_does_not_see(settings: Any) -> None:
+    pulls = []
+    for switch in ({}, {"grey": True, "augment": 0.2}):
+        run = ready(settings({**STAGE, "safeguards": switch}))
+        judge = run.method.judge
+        images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+        images.requires_grad_()
+        targets = [one.at(range(2)) for one in run.method.targets]
+        generators = [torch.Generator().manual_seed(seed) for seed in range(2)]
+        judge._rewards(images, targets, generators).r_cam.sum().backward()
+        assert images.grad is not None
+        pulls.append((images.grad - images.grad.mean(dim=1, keepdim=True)).abs().max().item())
+    assert pulls[0] > 1e-6
+    assert pulls[1] < 1e-3 * pulls[0]
 
 
 def test_chosen_steps_are_those_that_are_named() -> None:

@@ -175,6 +175,7 @@ class CraftStage(DenoisingStage):
                 repeats=self.repeats,
                 micro_batch=self.micro_batch,
                 augment=self.guarded.augment,
+                grey=self.guarded.grey,
                 balance=self.guarded.balance,
             ),
             targets=tuple(targets for _, targets in prepared),

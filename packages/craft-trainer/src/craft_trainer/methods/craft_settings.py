@@ -116,6 +116,7 @@ class Safeguards(Section):
         clip_at_real: A reward above the mean of the real images of its class counts no more.
         critics: Further encoders; rewards are the mean over all.
         augment: Share of the side that the critic sees randomly cropped away.
+        grey: The critic sees no colour, so that no reward tints what has none, such as radiographs.
         balance: Rewards are weighted so that their gradients at the image have equal norms.
 
     Examples:
@@ -131,6 +132,7 @@ class Safeguards(Section):
     clip_at_real: bool = False
     critics: tuple[str, ...] = ()
     augment: Share = 0.0
+    grey: bool = False
     balance: bool = False
 
     @property

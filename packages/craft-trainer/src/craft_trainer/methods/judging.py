@@ -27,6 +27,7 @@ class Judge:
         repeats: M, for the statistics of repeats.
         micro_batch: Images that are judged at once; None for all in one graph.
         augment: Share of the side that the critics see cropped away.
+        grey: Whether the critics see the mean of the colours.
         balance: Whether the gradients of the rewards at the image get equal norms.
     """
 
@@ -35,6 +36,7 @@ class Judge:
     repeats: int
     micro_batch: int | None = None
     augment: float = 0.0
+    grey: bool = False
     balance: bool = False
 
     def __call__(
@@ -103,7 +105,8 @@ class Judge:
         self, images: Tensor, targets: Sequence[Targets], generators: Sequence[torch.Generator]
     ) -> Rewards:
         """Of images, the mean over the critics."""
-        seen = cropped(images, self.augment, generators) if self.augment > 0 else images
+        seen = images.mean(dim=1, keepdim=True).expand_as(images) if self.grey else images
+        seen = cropped(seen, self.augment, generators) if self.augment > 0 else seen
         found = [cam.unchecked(seen, own) for cam, own in zip(self.cams, targets, strict=True)]
         rewards = found[0] if len(found) == 1 else _mean(found)
         return self._balanced(rewards, images) if self.balance else rewards

@@ -365,7 +365,7 @@ class StageRun:
         def save() -> None:
             weights = self.average.shown()
             if self.watch.looks and (self.config.artifact == "best" or self.stopped is not None):
-                best, weights = self.watch.best_file, nullcontext()  # of an average, if there is one
+                best, weights = self.watch.best_file, nullcontext()  # an average already
                 checkpoints.restore(best, self.model.trainable, self.optimizer, self.identity)
             try:
                 with weights:
