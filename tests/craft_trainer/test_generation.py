@@ -16,8 +16,9 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from cas_metric.cli import main as cas
-from cas_metric.errors import InputError
-from cas_metric.manifest import pair, read_folder_config, read_manifest
+from cas_metric.errors import InputError, PreflightError
+from cas_metric.manifest import pair, read_folder_config, read_manifest, write_manifest
+from craft_trainer import generation
 from craft_trainer.artifact.folder import find_artifact
 from craft_trainer.bases.base import DiffusionModel
 from craft_trainer.cli import main as cli
@@ -188,6 +189,18 @@ def test_real_images_are_not_generated_over(
         assert isinstance(result.exception, InputError)
         assert "nothing says what they were drawn with" in result.exception.problem
         assert {path: path.read_bytes() for path in real.rglob("*")} == before
+
+
+def test_prompts_that_share_an_id_are_listed_before_any_image(
+    run: Path, images: Path, tmp_path: Path
+) -> None:
+    rows = read_manifest(images).rows
+    rows.loc[[1, 4], "id"] = "p0"
+    folder = shutil.copytree(images, tmp_path / "twice")
+    write_manifest(rows, folder)
+    with pytest.raises(PreflightError, match="p0: 3 rows have this id"):
+        generation.generate(run, folder, tmp_path / "gen", seeds=1)
+    assert not (tmp_path / "gen").exists()
 
 
 def test_a_model_that_draws_nan_writes_no_black_image(

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import cas_metric
 from cas_metric.copies import canaries
 from cas_metric.copies.extraction import extraction_figures, extraction_verdict, repeated_prompts
-from cas_metric.errors import InputError
+from cas_metric.errors import CasError, InputError, PreflightError
 from cas_metric.manifest import read_manifest
 from cas_metric.phantoms import make_phantom
 from craft_trainer.cli.main import app as trainer
@@ -54,6 +54,32 @@ def test_planted_pictures_stand_in_the_training_set_and_twins_do_not(train, tmp_
     assert shown == set(drawn.rows["prompt"][:3])
     assert set(rows["label"]) == {"Fibroadenoma"}
     assert len(list(train.iterdir())) == 14  # nothing was written there
+
+
+@pytest.mark.parametrize("ended", [KeyboardInterrupt(), OSError(28, "No space left on device")])
+def test_what_was_cut_short_is_in_nobodys_way(train, tmp_path, monkeypatch, ended):
+    def cut_short(*_):
+        raise ended
+
+    out, drawn = tmp_path / "new" / "out", canaries.draw_canary
+    monkeypatch.setattr(canaries, "draw_canary", cut_short)
+    with pytest.raises((KeyboardInterrupt, CasError)) as caught:
+        canaries.plant(read_manifest(train), out, count=1, repeat=1, side=16)
+    monkeypatch.setattr(canaries, "draw_canary", drawn)
+    assert isinstance(ended, KeyboardInterrupt) or "No space left" in str(caught.value)
+    assert not list(out.parent.iterdir())
+    assert canaries.plant(read_manifest(train), out, count=1, repeat=1, side=16) == out
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+
+
+def test_missing_training_images_are_listed_and_nothing_is_written(train, tmp_path):
+    for name in ("3.png", "7.png"):
+        (train / name).unlink()
+    with pytest.raises(PreflightError, match=r"(?s)3\.png: does not exist.*7\.png"):
+        canaries.plant(read_manifest(train), tmp_path / "out", count=1, repeat=1, side=16)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(InputError, match="a seed of at least 0"):
+        canaries.plant(read_manifest(train), tmp_path / "out", count=1, repeat=1, side=16, seed=-1)
 
 
 def test_a_generator_that_repeats_its_canaries_is_exposed(train, tmp_path):

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 import cas_metric
 from cas_metric.cli import explain, select
+from cas_metric.domains import load_domain
 from cas_metric.errors import InputError
 from cas_metric.manifest.sources import as_manifest
 from cas_metric.phantoms.dataset import write_generated_set, write_phantom_dataset
@@ -145,3 +146,22 @@ def test_files_of_an_earlier_selection_go_and_those_of_a_person_stay(world, tmp_
     with pytest.raises(InputError, match="holds images, which no earlier result"):
         invoke(select.app, *words, "--keep", "top:0.9", "--out", tmp_path / "mine")
     assert (tmp_path / "mine/images/000000.png").read_bytes() == b"mine"
+
+
+def test_other_checklists_than_those_of_the_run_are_told(world):
+    options = {"cache": world / "cache", "maps": False, "count": 1}
+    assert not any(
+        "checklists" in one for one in cas_metric.explain(world / "run", **options).warnings
+    )
+    pack = load_domain("phantom-chexpert")
+    first, *others = pack.classes
+    wording = {**first.checklist, next(iter(first.checklist)): "something else altogether"}
+    other = pack.model_copy(
+        update={"classes": [first.model_copy(update={"checklist": wording}), *others]}
+    )
+    (told,) = [
+        one
+        for one in cas_metric.explain(world / "run", domain=other, **options).warnings
+        if "checklists" in one
+    ]
+    assert f"that the run was scored by: {first.name};" in told

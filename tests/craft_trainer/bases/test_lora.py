@@ -82,8 +82,9 @@ def test_targets_and_patterns_say_what_is_adapted(base: Path) -> None:
     assert ranks == {"to_q": 4, "to_k": 2, "to_v": 2, "to_out.0": 2}
 
 
-def test_dropout_is_for_gradients_alone_and_follows_the_seed(base: Path) -> None:
-    unet = adapted(base, dropout=0.5).pipeline.unet
+@pytest.mark.parametrize("dora", [False, True])
+def test_dropout_is_for_gradients_alone_and_follows_the_seed(base: Path, dora: bool) -> None:
+    unet = adapted(base, dropout=0.5, dora=dora).pipeline.unet
     torch.testing.assert_close(predicted(unet), predicted(unet), atol=0, rtol=0)
     assert not torch.equal(predicted(unet, grad=True), predicted(unet, grad=True))
     drawn = []

@@ -84,6 +84,23 @@ def test_a_resolved_configuration_reads_back_as_itself(tmp_path: Path) -> None:
         ("seed", "is no key=value"),
         ("seed.deeper=1", "no keys below it"),
         ("data.resolution=[", "the value is no YAML"),
+        # A misspelt key is named, and not the one that is missing because of it.
+        ("stages.0={methd: lora, steps: 1}", r"stages\.0\.method: no method ''"),
+        ("data={trian: data/train}", r"unknown key 'data.trian'\n  fix: did you mean 'train'"),
+        ("stages={method: lora}", "stages: a list is expected"),
+        ("stages=", "stages: a list is expected"),
+        ("stages=[]", "stages: one entry at least is expected"),
+        ("data=data/train", "data: keys are expected below it"),
+        ("output=2026-01-31", "output: text is expected; a number, a date"),
+        ("base=12", "base: text is expected"),
+        # Nothing else in a step would notice these before a file holds NaN.
+        ("sampling.guidance=.inf", r"sampling\.guidance: Input should be a finite number"),
+        ("stages.1.learning_rate=.inf", r"stages\.1\.learning_rate: Input should be"),
+        ("stages.1.learning_rate=1e39", r"stages\.1\.learning_rate: Input should be less"),
+        ("seed=9223372036854775808", "seed: Input should be less"),
+        ("validation={every: 1, seed: 9223372036854775808}", r"validation\.seed: Input should be"),
+        ("lora.rank_pattern={'(': 4}", r"lora\.rank_pattern.*no regular expression"),
+        ("lora.alpha_pattern={'(': 4}", r"lora\.alpha_pattern.*no regular expression"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, override: str, message: str) -> None:
@@ -118,3 +135,39 @@ def test_cost_counts_forwards_as_worked_out_by_hand() -> None:
     cost = cost_of(config, craft, 495)
     assert cost.steps == 1238
     assert cost.forwards_per_step == 4 * (4 + 2 * 46)
+
+
+def test_a_misspelt_key_is_named_before_the_one_that_it_leaves_missing(tmp_path: Path) -> None:
+    values = yaml.safe_load(EXAMPLE.read_text())
+    for right, wrong in (("base", "bsae"), ("stages", "stags")):
+        path = tmp_path / f"{wrong}.yaml"
+        misspelt = {wrong if name == right else name: one for name, one in values.items()}
+        path.write_text(yaml.safe_dump(misspelt))
+        with pytest.raises(
+            InputError, match=f"unknown key '{wrong}'\\n  fix: did you mean '{right}'"
+        ):
+            load_config(path)
+    del values["stages"]
+    path.write_text(yaml.safe_dump(values))
+    with pytest.raises(InputError, match="stages: is missing"):
+        load_config(path)
+
+
+def test_an_override_reaches_below_a_section_that_is_off(tmp_path: Path) -> None:
+    path = tmp_path / "resolved.yaml"
+    path.write_text(to_yaml(load_config(EXAMPLE)))  # `safeguards: null`
+    found = load_config(path, ["stages.2.safeguards.clip_at_real=true", "lora=", "lora.rank=4"])
+    assert found.stages[2].guarded.clip_at_real
+    assert found.lora.rank == 4
+
+
+def test_what_other_programs_write_is_read_or_named(tmp_path: Path) -> None:
+    path, text = tmp_path / "run.yaml", EXAMPLE.read_text()
+    path.write_bytes(text.replace("\n", "\r\n").encode("utf-8-sig"))
+    assert load_config(path) == load_config(EXAMPLE)
+    path.write_bytes(text.encode("utf-16"))
+    with pytest.raises(InputError, match="UTF-16\n  fix: save it as UTF-8"):
+        load_config(path)
+    path.write_bytes("# für\n".encode("latin-1") + text.encode())
+    with pytest.raises(InputError, match="line 1: byte 0xfc is not UTF-8"):
+        load_config(path)

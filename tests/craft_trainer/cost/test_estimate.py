@@ -20,6 +20,7 @@ from tests.support.tiny_families import build_flux, build_sd3, build_sdxl
 from typer.testing import CliRunner
 
 from cas_metric.embedding.cache import EmbeddingCache
+from cas_metric.errors import InputError
 from craft_trainer.bases.weights import empty_part
 from craft_trainer.cli import main as cli
 from craft_trainer.config.schema import Config, to_yaml
@@ -231,3 +232,19 @@ def test_measured_steps_and_memory_reach_the_command_line(
     assert stage["measured"]["seconds"] > 0
     assert stage["memory"]["total"] > stage["memory"]["weights"] > 0
     assert "s / step" in (tmp_path / "out" / "estimate.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["estimate.md", "estimate.json"])
+def test_a_file_of_a_person_is_not_replaced(settings: Any, tmp_path: Path, name: str) -> None:
+    file, own = tmp_path / "config.yaml", tmp_path / "out" / name
+    file.write_text(to_yaml(settings({"method": "lora", "steps": 3})))
+    own.parent.mkdir()
+    own.write_text("what a person wrote")
+    words = ["estimate", str(file), "--out", str(own.parent)]
+    result = CliRunner().invoke(cli.app, words)
+    assert isinstance(result.exception, InputError)
+    assert f"holds {name}, which no earlier result" in str(result.exception)
+    assert own.read_text() == "what a person wrote"
+    own.unlink()
+    for _ in range(2):  # its own files are replaced
+        assert CliRunner().invoke(cli.app, words).exit_code == 0

@@ -21,16 +21,24 @@ from tests.support.tiny_models import build_siglip
 
 from cas_metric.domains import load_domain
 from cas_metric.embedding.cache import EmbeddingCache
+from cas_metric.embedding.passes import embed_image_files
 from cas_metric.encoders import load_encoder
 from cas_metric.errors import InputError, PreflightError
-from cas_metric.manifest import read_manifest, write_manifest
+from cas_metric.manifest import (
+    FolderConfig,
+    read_manifest,
+    write_folder_config,
+    write_manifest,
+)
 from cas_metric.scoring import pipeline as scoring
 from craft_trainer.artifact.folder import load_trained
 from craft_trainer.bases.loading import load_model
 from craft_trainer.config.schema import Config, parse_config, to_yaml
+from craft_trainer.config.validation import Guards
 from craft_trainer.data import dataset as data
 from craft_trainer.generation import generate_folder
-from craft_trainer.guards import heldout, samples
+from craft_trainer.guards import heldout, memorization, samples
+from craft_trainer.rewards import targets
 from craft_trainer.training import trainer
 
 CPU = torch.device("cpu")
@@ -198,3 +206,43 @@ def test_a_held_out_encoder_needs_its_images(settings: Any, evaluator: Path) -> 
     values = json.loads(settings(WATCHED).model_dump_json())
     with pytest.raises(InputError, match="artifact: best needs"):
         parse_config({**values, "artifact": "best"})
+
+
+def test_encoders_see_images_in_the_window_of_their_folder(
+    watched: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng, folders = np.random.default_rng(1), {}
+    for name in ("train", "held-out"):
+        folder = folders[name] = tmp_path / name
+        folder.mkdir()
+        rows = []
+        for number in range(4):
+            grey = rng.integers(1000, 1100, (20, 20)).astype(np.uint16)
+            Image.fromarray(grey).save(folder / f"{number}.png")
+            label = ("Cardiomegaly", "Pleural Effusion")[number % 2]
+            row = {"id": f"{number}", "image": f"{number}.png", "label": label, "prompt": "a film"}
+            rows.append(row)
+        write_manifest(pd.DataFrame(rows), folder)
+        write_folder_config(folder, FolderConfig(domain="phantom-chexpert", window=(1000, 1100)))
+    config = watched(
+        data={"train": str(folders["train"]), "resolution": 16},
+        validation={"manifest": str(folders["held-out"])},
+    )
+    config = config.model_copy(update={"guards": Guards(memorization={"encoder": "phantom-dino"})})
+    seen: list[Any] = []
+
+    def embed(paths: Any, *rest: Any, windows: Any = None, **options: Any) -> Any:
+        seen.append(windows)
+        return embed_image_files(paths, *rest, windows=windows, **options)
+
+    for module in (targets, heldout, memorization):
+        monkeypatch.setattr(module, "embed_image_files", embed)
+    found = prepared(config)
+    assert len(seen) == 5  # the evaluator's and the other encoder's of both sides, and partners
+    assert all([window.bounds for window in one] == [(1000, 1100)] * len(one) for one in seen)
+    reference = found.targets.reference
+    plain = np.asarray(Image.open(folders["held-out"] / "0.png"), dtype=np.float64)
+    shown = np.round((plain - 1000) / 100 * 255).astype(np.uint8)
+    own = samples.embed_arrays(np.stack([shown] * 3, axis=-1)[None], found.evaluator)
+    row = [path.name for path in found.examples.paths].index("0.png")
+    assert float(reference[row].cpu() @ own[0].cpu()) > 0.99

@@ -137,3 +137,13 @@ def test_settings_that_contradict_each_other_are_refused(settings: Any) -> None:
         with pytest.raises(InputError):
             settings({**STAGE, **changes})
     assert not Safeguards().whole_trajectory
+
+
+@pytest.mark.parametrize("size", [None, 2])
+def test_balanced_rewards_have_the_value_of_the_plain_ones(settings: Any, size: int | None) -> None:
+    # Clipped rewards have no gradient: divided by its norm, they were 1e12 times themselves.
+    stage = {**STAGE, "micro_batch": size}
+    plain, _ = step_of(settings({**stage, "safeguards": {"clip_at_real": True}}))
+    both = {"clip_at_real": True, "balance": True}
+    balanced, _ = step_of(settings({**stage, "safeguards": both}))
+    assert balanced["reward/r_cam"] == pytest.approx(plain["reward/r_cam"], rel=1e-5)

@@ -324,3 +324,24 @@ def test_a_checkpoint_that_is_damaged_is_named(settings: Any) -> None:
     assert caught.value.fix == "remove it"
     last.unlink()
     assert first_step(config)[1] == 3  # from the one before it
+
+
+def test_weights_that_are_not_finite_are_never_saved(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, calls = torch.optim.AdamW.step, []
+
+    def overflowing(self: Any, *args: Any) -> None:
+        plain(self, *args)
+        calls.append(1)
+        if len(calls) == 4:  # the last step: no loss would tell
+            self.param_groups[0]["params"][0].data.fill_(float("inf"))
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", overflowing)
+    config = settings({**LORA, "steps": 4, "checkpoint_every": 2})
+    with pytest.raises(NotFinite, match="not finite after step 4") as caught:
+        trainer.train_stages(config, cache="none")
+    last = last_checkpoint(config)
+    assert last.name == "step-0000002.safetensors"
+    assert str(last) in str(caught.value)
+    assert not (config.output / "1-lora" / "artifact").exists()

@@ -7,12 +7,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tests.support.tiny_families import build_sd3
 
 from cas_metric.errors import CasError
 from cas_metric.manifest import read_manifest, write_manifest
+from cas_metric.scoring.probe import Probe
 from craft_trainer.cost import doctor
 from craft_trainer.training import preflight, trainer
 
@@ -131,3 +133,31 @@ def test_held_out_images_that_a_later_look_cannot_use(
 def test_a_craft_stage_without_any_reward(settings: Any) -> None:
     with pytest.raises(CasError, match="every reward is switched off"):
         settings(LORA, {**CRAFT, "rewards": {"vdc": 0, "ccs": 0, "dd": 0, "sfs": 0}})
+
+
+@pytest.mark.parametrize("tracker", ["none", "tensorboard"])
+def test_an_output_that_is_no_folder(
+    settings: Any, untouched: Any, tmp_path: Path, tracker: str
+) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("a person's")
+    for output in (file, file / "run"):
+        untouched(settings(LORA, output=str(output), tracker=tracker), "cannot be written to")
+    assert file.read_text() == "a person's"
+
+
+def test_a_probe_of_the_critic_that_a_later_stage_needs(
+    settings: Any, untouched: Any, critic: Path, tmp_path: Path
+) -> None:
+    own = {"encoder": str(critic), "probe": str(tmp_path / "probe.safetensors")}
+    untouched(settings(INVERSION, CRAFT, critic=own), "no such file, and it is to be the probe")
+    flat = np.zeros((1, 4), np.float32)
+    Probe(("Cardiomegaly",), "an encoder", flat, flat[:, 0], {}).save(own["probe"])
+    untouched(settings(INVERSION, CRAFT, critic=own), "'Pleural Effusion' is none of critic.probe")
+
+
+def test_a_tracker_that_is_not_installed(
+    settings: Any, untouched: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("accelerate.accelerator.filter_trackers", lambda *_: [])
+    untouched(settings(LORA, tracker="wandb"), "tracker 'wandb' is not installed")

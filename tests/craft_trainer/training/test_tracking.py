@@ -26,6 +26,16 @@ def test_tensorboard_has_curves_configuration_and_sheets(settings: Any) -> None:
     assert (image.width, image.height) == (32, 16)
 
 
+def test_each_stage_has_its_own_curves_alone(settings: Any) -> None:
+    config = settings(LORA, {**LORA, "steps": 1}, tracker="tensorboard")
+    trainer.train_stages(config, cache="none")
+    for name, steps in (("1-lora", [1, 2]), ("2-lora", [1])):
+        assert len(list((config.output / name).glob("events*"))) == 1
+        events = EventAccumulator(str(config.output / name))
+        events.Reload()
+        assert [one.step for one in events.Scalars("loss/diffusion")] == steps
+
+
 def test_another_tracker_gets_project_run_configuration_and_images(
     settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cas_metric.encoders.memory import digest_of
-from cas_metric.errors import InputError
+from cas_metric.errors import InputError, PreflightError
 from cas_metric.images import IMAGE_SUFFIXES
 from cas_metric.manifest import (
     FolderConfig,
@@ -23,7 +23,7 @@ from craft_trainer.bases.lora import scale_lora
 from craft_trainer.config.schema import Config, resolve
 from craft_trainer.config.sections import Sampling
 from craft_trainer.data.dataset import Examples, conditioning_texts, read_examples
-from craft_trainer.data.rows import domain_of
+from craft_trainer.data.rows import domain_of, repeated_ids
 from craft_trainer.inference import noise_seed, sample_images, write_image
 from craft_trainer.runtime import Progress, silent
 from craft_trainer.runtime.checkpoints import require_same
@@ -91,6 +91,7 @@ def generate(
 
     Raises:
         InputError: There is no such artefact, or ``out`` holds images of another origin.
+        PreflightError: Rows lack what the template needs, or share an id; all are listed.
         ModelUnavailable: The base model cannot be had here.
 
     Examples:
@@ -103,6 +104,9 @@ def generate(
     config = resolve(found / CONFIG_FILE, **overrides)
     trained = stage_of(found, config)
     examples = read_examples(Path(prompts), config.data.domain)
+    if problems := repeated_ids(examples.manifest):
+        fix = f"give each row of {prompts} an id of its own: images are paired by it"
+        raise PreflightError(problems, fix=fix)
     device = default_device()
     model = load_base(config, device) if zero_shot else load_trained(found, config, device)
     scale_lora(model, lora_scale)

@@ -12,13 +12,14 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cas_metric.errors import InputError
+from cas_metric.errors import CasError, InputError, PreflightError
 
 if TYPE_CHECKING:
     from cas_metric.copies.keypoints import Keypoints
@@ -65,17 +66,41 @@ def plant(
         ``out``.
 
     Raises:
-        InputError: The folder exists, or a number is below one.
+        InputError: The folder exists, a number is below one, or the seed below zero.
+        PreflightError: Training images are missing; all are listed.
+        CasError: The folder cannot be written.
     """
+    out = Path(out)
+    if min(count, repeat) < 1 or seed < 0:
+        raise InputError(
+            "canaries need a count and a repetition of at least 1, and a seed of at least 0"
+        )
+    if out.exists():
+        raise InputError(f"{out} exists already", fix="name a folder that does not")
+    missing = [f"{path}: does not exist" for path in train.paths() if not path.is_file()]
+    if missing:
+        raise PreflightError(missing, fix="correct these rows of the training images")
+    # Beside it first: what is cut short must not be taken for a training set, nor be in the way.
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as beside:
+            whole = Path(beside) / out.name
+            _write(train, whole, count, repeat, side, seed)
+            whole.rename(out)
+    except OSError as error:
+        raise CasError(
+            f"{out} cannot be written: {error.strerror or error}",
+            fix="free space, or choose another folder with --out",
+        ) from error
+    return out
+
+
+def _write(train: Manifest, out: Path, count: int, repeat: int, side: int, seed: int) -> None:
+    """The folder of :func:`plant`."""
     from PIL import Image
 
     from cas_metric.manifest import write_manifest
 
-    out = Path(out)
-    if min(count, repeat) < 1:
-        raise InputError("canaries need a count and a repetition of at least 1")
-    if out.exists():
-        raise InputError(f"{out} exists already", fix="name a folder that does not")
     names = _linked(train, out)
     (out / FOLDER).mkdir(parents=True)
     labels = sorted(set(train.rows["label"])) or [""]
@@ -96,7 +121,6 @@ def plant(
     shown["id"] = [f"{name}-{k // count}" for k, name in enumerate(shown["id"])]
     shown["image"] = [f"{FOLDER}/{name}" for name in shown["image"]]
     write_manifest(pd.concat([train.rows.assign(image=names), shown], ignore_index=True), out)
-    return out
 
 
 def _linked(train: Manifest, out: Path) -> list[str]:

@@ -143,7 +143,7 @@ def explain(
         {"explanation": attributes, "primitives": primitives},
         (partial(_write_maps, drawn),) if drawn else (),
         failures=failures,
-        warnings=tuple(ours.summary.get("warnings") or ()),
+        warnings=(*(ours.summary.get("warnings") or ()), *_other_checklists(ours, pack)),
         origin=origin,
         run=ours,
     )
@@ -171,6 +171,21 @@ def _domain(run: Run, given: str | Path | Domain | None, offline: bool) -> Domai
             fix="name one: --domain NAME or FILE",
         )
     return named if isinstance(named, Domain) else load_domain(named, offline=offline)
+
+
+def _other_checklists(run: Run, pack: Domain) -> list[str]:
+    """A warning where the pack is not known to hold the checklists that the run was scored by."""
+    from cas_metric.runs.summary import changed_checklists
+
+    known = set(pack.class_names)
+    told = {name: one for name, one in run.summary["text"]["checklists"].items() if name in known}
+    changed = changed_checklists({"text": {"checklists": told}}, pack)
+    if not changed:
+        return []
+    return [
+        f"{pack.name} is not known to hold the checklists that the run was scored by: "
+        f"{', '.join(changed)}; they are explained by those of {pack.name}"
+    ]
 
 
 def _known_real(run: Run) -> pd.DataFrame:

@@ -90,6 +90,8 @@ def attach_lora(model: DiffusionModel, lora: Lora, *, seed: int) -> None:
     for layer in trunk.modules():
         if isinstance(layer, LoraLayer) and lora.dropout > 0:
             layer.lora_dropout[ADAPTER] = _Dropout(lora.dropout)
+            # Of the layer alone: DoRA asks it whether anything is dropped.
+            layer.training = True  # type: ignore[attr-defined]  # each is a module as well
     for name, parameter in trunk.named_parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()

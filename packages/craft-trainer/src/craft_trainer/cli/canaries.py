@@ -17,7 +17,7 @@ def canaries(
     count: Annotated[int, typer.Option(help="Canaries to plant; as many are kept back.")] = 8,
     repeat: Annotated[int, typer.Option(help="How often each stands in the training set.")] = 4,
     side: Annotated[int, typer.Option(help="Side of the pictures, in pixels.", min=16)] = 512,
-    seed: Annotated[int, typer.Option(help="Of the drawings.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the drawings.", min=0)] = 0,
 ) -> None:
     """Write a training folder with canaries in it, and their twins that are kept back.
 

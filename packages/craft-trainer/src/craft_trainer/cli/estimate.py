@@ -36,10 +36,12 @@ def estimate(
     """
     from cas_metric.cli.common import CountProgress
     from cas_metric.cli.results import deliver
+    from cas_metric.verbs.result import require_free
     from craft_trainer.config.schema import load_config
     from craft_trainer.cost.estimate import estimate as run
 
     settings = load_config(config, overrides or ())
+    require_free(out, "estimate", None, files=("estimate.json", "estimate.md"))
     with CountProgress("stages") as bar:
         found = run(settings, measure=measure, progress=bar)
     deliver(found.summary["stages"], found.text, out=out, name=found.name, as_json=as_json)

@@ -8,13 +8,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import yaml
 from pydantic import (
     BaseModel,
     Field,
-    NonNegativeInt,
     PositiveInt,
     SerializeAsAny,
     ValidationError,
@@ -24,9 +23,21 @@ from pydantic import (
 
 from cas_metric.domains.reading import nearest, parse_yaml
 from cas_metric.errors import InputError
+from cas_metric.files import read_text
 from craft_trainer.config.sections import Critic, Data, Lora, Sampling, Tracking
-from craft_trainer.config.stage import Section, Stage, stage_class
+from craft_trainer.config.stage import Section, Seed, Stage, stage_class
 from craft_trainer.config.validation import Guards, Validation
+
+_FIX: Final = "`craft-trainer new FILE` writes every key with its meaning and default"
+#: What pydantic says of Python's types, in the words of a YAML file.
+_MESSAGES: Final = {
+    "missing": "is missing",
+    "tuple_type": "a list is expected, each entry in a line that begins with `- `",
+    "too_short": "one entry at least is expected",
+    "model_type": "keys are expected below it, not a single value",
+    "string_type": "text is expected; a number, a date or a yes needs quotes to be one",
+    "path_type": "text is expected; a number, a date or a yes needs quotes to be one",
+}
 
 
 class Config(Section):
@@ -71,7 +82,7 @@ class Config(Section):
     dtype: Literal["float32", "bfloat16"] = "float32"
     gradient_checkpointing: bool = False
     compile: bool = False
-    seed: NonNegativeInt = 42
+    seed: Seed = 42
     tracker: str = "tensorboard"
     tracking: Tracking = Tracking()
     keep_checkpoints: PositiveInt = 2
@@ -141,14 +152,11 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}", fix="check the path") from error
+    text = read_text(path)
     parse_yaml(text, str(path))  # refuses repeated keys, aliases and tags, with the line
     values = yaml.safe_load(text)
     if not isinstance(values, dict):
-        raise InputError(f"{path} holds no `key: value` lines", fix="see the example configuration")
+        raise InputError(f"{path} holds no `key: value` lines", fix=_FIX)
     return values
 
 
@@ -168,15 +176,16 @@ def parse_config(values: Mapping[str, Any], source: str = "configuration") -> Co
         ('LoRA', 20)
     """
     try:
-        return Config.model_validate({**values, "stages": _stages(values.get("stages"), source)})
+        return Config.model_validate({**values, **_stages(values, source)})
     except ValidationError as error:
         raise _explain(error, source, Config) from error
 
 
-def _stages(stages: Any, source: str) -> Any:
+def _stages(values: Mapping[str, Any], source: str) -> dict[str, Any]:
     """Each stage as its method's section, so that a mistake is told with its place."""
+    stages = values.get("stages")
     if not isinstance(stages, (list, tuple)):
-        return stages
+        return {}
     parsed: list[Any] = []
     for position, one in enumerate(stages):
         if not isinstance(one, Mapping):
@@ -191,7 +200,7 @@ def _stages(stages: Any, source: str) -> Any:
             parsed.append(section.model_validate(one))
         except ValidationError as error:
             raise _explain(error, source, section, ("stages", position)) from error
-    return parsed
+    return {"stages": parsed}
 
 
 def resolve(config: Config | Mapping[str, Any] | str | Path, **overrides: Any) -> Config:
@@ -271,9 +280,10 @@ def _set(values: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _child(node: Any, part: str, override: str) -> Any:
-    child = (
-        node[_index(node, part, override)] if isinstance(node, list) else node.setdefault(part, {})
-    )
+    if isinstance(node, list):
+        child = node[_index(node, part, override)]
+    else:  # a section that is empty, or off by default, has no values yet
+        child = node[part] = {} if node.get(part) is None else node[part]
     if not isinstance(child, (dict, list)):
         raise InputError(f"override {override!r}: {part!r} has no keys below it", fix="shorten it")
     return child
@@ -293,9 +303,10 @@ def _explain(
 ) -> InputError:
     """The first complaint of pydantic, with the nearest known key where one is unknown.
 
-    ``place`` is where the section stands in the configuration.
+    That comes first: a misspelt key is also one that is missing. ``place`` is where the section
+    stands in the configuration.
     """
-    detail = error.errors()[0]
+    detail = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     where = ".".join(str(part) for part in (*place, *detail["loc"]))
     if detail["type"] == "extra_forbidden":
         key, known = str(detail["loc"][-1]), list(_known_keys(section, detail["loc"][:-1]))
@@ -303,10 +314,8 @@ def _explain(
         if key in Config.model_fields and key not in known:
             hint = f"{key!r} stands at the left margin, for all stages"
         return InputError(f"{source}: unknown key {where!r}", fix=hint.strip())
-    return InputError(
-        f"{source}: {where or 'the whole'}: {detail['msg']}",
-        fix="`craft-trainer new FILE` writes every key with its meaning and default",
-    )
+    message = _MESSAGES.get(detail["type"], detail["msg"])
+    return InputError(f"{source}: {where or 'the whole'}: {message}", fix=_FIX)
 
 
 def _known_keys(section: type[BaseModel], place: Sequence[int | str]) -> Iterable[str]:

@@ -20,6 +20,10 @@ def _regular(pattern: str) -> str:
     return pattern
 
 
+#: A regular expression, checked before anything is loaded.
+Pattern = Annotated[str, AfterValidator(_regular)]
+
+
 class Data(Section):
     """Real training images.
 
@@ -62,9 +66,9 @@ class Lora(Section):
 
     rank: PositiveInt = 32
     alpha: PositiveInt = 32
-    targets: Annotated[str, AfterValidator(_regular)] | None = None
-    rank_pattern: dict[str, PositiveInt] = Field(default_factory=dict)
-    alpha_pattern: dict[str, PositiveInt] = Field(default_factory=dict)
+    targets: Pattern | None = None
+    rank_pattern: dict[Pattern, PositiveInt] = Field(default_factory=dict)
+    alpha_pattern: dict[Pattern, PositiveInt] = Field(default_factory=dict)
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     dora: bool = False
     rslora: bool = False

@@ -40,9 +40,9 @@ METHODS = "craft_trainer.methods"
 
 
 class Section(BaseModel):
-    """A part of the configuration; unknown keys are refused."""
+    """A part of the configuration; unknown keys, NaN and infinities are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def _known_fields(template: str) -> str:
@@ -53,6 +53,12 @@ def _known_fields(template: str) -> str:
         raise ValueError("only {prompt}, {label} and {token} can stand in it") from error
     return template
 
+
+#: Beyond it, a step is no number that float32 holds.
+LearningRate = Annotated[float, Field(gt=0, le=1e6)]
+
+#: A seed that torch takes.
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 #: Template of a conditioning text.
 Template = Annotated[str, AfterValidator(_known_fields)]
@@ -182,7 +188,7 @@ class TrainedStage(Stage):
     epochs: PositiveInt | None = None
     batch_size: PositiveInt = 4
     accumulate: PositiveInt = 1
-    learning_rate: PositiveFloat = 5e-6
+    learning_rate: LearningRate = 5e-6
     weight_decay: NonNegativeFloat = 0.0
     optimizer: Literal["adamw", "adamw8bit", "prodigy", "muon"] | None = None
     warmup_steps: NonNegativeInt = 0

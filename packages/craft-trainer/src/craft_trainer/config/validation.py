@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
-from craft_trainer.config.stage import Section
+from craft_trainer.config.stage import Section, Seed
 
 
 class Validation(Section):
@@ -32,7 +32,7 @@ class Validation(Section):
 
     every: NonNegativeInt = 0
     images: PositiveInt = 4
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     encoder: str | None = None
     manifest: Path | None = None
     prompts: PositiveInt = 32

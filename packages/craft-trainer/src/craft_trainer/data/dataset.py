@@ -23,7 +23,7 @@ from cas_metric.domains import Domain, load_domain
 from cas_metric.embedding.decoding import default_workers, ordered_map
 from cas_metric.encoders.memory import digest_of
 from cas_metric.errors import PreflightError
-from cas_metric.images import load_image, to_tensor
+from cas_metric.images import Window, load_image, to_tensor
 from cas_metric.manifest import Manifest, read_manifest
 from cas_metric.manifest.cleaning import unify_labels
 from craft_trainer.data.rows import check_rows, domain_of
@@ -60,6 +60,11 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    @property
+    def windows(self) -> list[Window | None]:
+        """The display window of each image, as encoders take them."""
+        return [self.manifest.window] * len(self)
 
     def checklist(self, label: str) -> str:
         """t_c of a class; empty without a domain pack."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from cas_metric.domains import Domain
 from cas_metric.errors import CasError
 from cas_metric.manifest import Manifest
@@ -30,3 +32,9 @@ def check_rows(
         except CasError as error:
             problems.append(f"{manifest.rows['image'].iloc[row]}: {error.problem}")
     return tuple(labels), problems
+
+
+def repeated_ids(manifest: Manifest) -> list[str]:
+    """What is wrong with ids that several rows have, where each names one image."""
+    counts = Counter(manifest.rows["id"])
+    return [f"{key}: {count} rows have this id" for key, count in counts.items() if count > 1]

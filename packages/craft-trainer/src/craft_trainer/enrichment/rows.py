@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from cas_metric.manifest import Manifest, read_manifest
 from cas_metric.mllm.sources import drawn_cases
 from cas_metric.protocol import BOOTSTRAP_SEED
 from cas_metric.statistics.comparison import case_keys
-from craft_trainer.data.rows import check_rows, domain_of
+from craft_trainer.data.rows import check_rows, domain_of, repeated_ids
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def read_rows(
     pack = load_domain(spec, offline=offline)
     schema = prompt_schema(pack)
     labels, problems = check_rows(manifest, pack, with_images=with_images)
-    problems = _repeated(manifest) + problems
+    problems = repeated_ids(manifest) + problems
     if problems:
         raise PreflightError(problems, fix=f"correct these rows of {path}")
     return TrainingRows(manifest, spec, pack, schema, labels, tuple(manifest.paths()))
@@ -124,8 +123,3 @@ def prompt_schema(pack: Domain) -> PromptSchema:
             fix="add one to the pack: 'cas domains show chexpert --yaml' prints a complete example",
         )
     return pack.prompt_schema
-
-
-def _repeated(manifest: Manifest) -> list[str]:
-    counts = Counter(manifest.rows["id"])
-    return [f"{key}: {count} rows have this id" for key, count in counts.items() if count > 1]

@@ -146,9 +146,10 @@ def prepare(
         train.paths,
         evaluator,
         cache,
+        windows=train.windows,
         progress=lambda done, total: progress("held-out evaluator: training images", done, total),
     )
-    partners = embed_image_files(examples.paths, evaluator, cache)
+    partners = embed_image_files(examples.paths, evaluator, cache, windows=examples.windows)
     _refuse_overlap(embedded.digests, partners.digests, validation.manifest)
     if embedded.errors:
         raise unreadable(embedded.errors)

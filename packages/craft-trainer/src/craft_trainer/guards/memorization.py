@@ -79,8 +79,8 @@ def training_images(
         config.guards.memorization.encoder, device=str(device), offline=config.offline
     )
     features, held_out = (
-        embed_image_files(paths, encoder, cache).embeddings
-        for paths in (train.paths, examples.paths)
+        embed_image_files(one.paths, encoder, cache, windows=one.windows).embeddings
+        for one in (train, examples)
     )
     usual = neighbours.nearest(held_out, features).distance[:, 0]
     return TrainingImages(hashes, encoder, features, usual)

@@ -112,7 +112,11 @@ class Judge:
         return self._balanced(rewards, images) if self.balance else rewards
 
     def _balanced(self, rewards: Rewards, images: Tensor) -> Rewards:
-        """Each reward's gradient, in place of its size, counts as its weight says."""
+        """Each reward's gradient, in place of its size, counts as its weight says.
+
+        The value stays that of the weights, which curves and guards compare over the steps. A
+        reward without a gradient, such as one that is clipped, has nothing to be scaled.
+        """
         gradients = image_gradients(rewards.terms, images, 1)
         norms = {name: one.flatten(1).norm(dim=1) for name, one in gradients.items()}
         usual = torch.stack(list(norms.values())).mean(dim=0)
@@ -120,7 +124,8 @@ class Judge:
             self.cams[0].weights[name] * value * usual / norms[name].clamp(min=1e-12)
             for name, value in rewards.terms.items()
         ]
-        return Rewards(rewards.terms, torch.stack(weighted).sum(dim=0))
+        pull = torch.stack(weighted).sum(dim=0)
+        return Rewards(rewards.terms, rewards.r_cam.detach() + (pull - pull.detach()))
 
 
 def _all(rewards: Rewards) -> list[tuple[str, Tensor]]:

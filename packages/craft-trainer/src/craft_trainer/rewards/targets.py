@@ -200,7 +200,7 @@ def _texts(texts: list[str] | tuple[str, ...], critic: Encoder, cache: Embedding
 
 
 def _references(examples: Examples, critic: Encoder, cache: EmbeddingCache) -> Tensor:
-    found = embed_image_files(examples.paths, critic, cache)
+    found = embed_image_files(examples.paths, critic, cache, windows=examples.windows)
     if found.errors:
         problems = [f"{path.name}: {reason}" for path, reason in found.errors.items()]
         raise PreflightError(problems, fix="replace or remove these images")

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
 from cas_metric.errors import CasError
 
 
 class NotFinite(CasError):
-    """A reward, loss or gradient became NaN or infinite. Exit code 2."""
+    """A reward, loss, gradient or weight became NaN or infinite. Exit code 2."""
 
 
 def require_finite(logs: Mapping[str, float], step: int, last_good: str) -> None:
@@ -30,6 +31,20 @@ def require_finite(logs: Mapping[str, float], step: int, last_good: str) -> None
         fix="lower learning_rate or the weight of that reward, in a run with another `output`; "
         f"with unchanged settings the same command continues from {last_good}",
     )
+
+
+def require_finite_weights(weights: Mapping[str, Tensor], step: int, last_good: str) -> None:
+    """Stop before a checkpoint, or an artefact, holds weights that are not finite.
+
+    Raises:
+        NotFinite: A step took them there, although its loss and gradient were finite.
+    """
+    for name, weight in weights.items():
+        if not weight.isfinite().all():
+            raise NotFinite(
+                f"{name} is not finite after step {step}; what was saved stays: {last_good}",
+                fix="lower learning_rate, in a run with another `output`",
+            )
 
 
 @contextmanager

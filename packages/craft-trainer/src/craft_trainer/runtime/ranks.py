@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -25,15 +26,21 @@ def join(config: Config) -> Accelerator:
     tracker = config.tracker if config.tracker != "none" else None
     # accelerate joins a launcher's group of processors only where it is told that there is no more.
     processors = not torch.accelerator.is_available()
+    fix = "tensorboard, none, or another tracker that accelerate knows and that is installed"
     try:
-        return Accelerator(
-            cpu=processors, log_with=tracker, project_dir=str(config.output), mixed_precision="no"
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`log_with=")  # refused below
+            accelerator = Accelerator(
+                cpu=processors,
+                log_with=tracker,
+                project_dir=str(config.output),
+                mixed_precision="no",
+            )
     except ValueError as error:
-        raise InputError(
-            f"tracker {config.tracker!r}: {error}",
-            fix="tensorboard, none, or another tracker that accelerate knows and that is installed",
-        ) from error
+        raise InputError(f"tracker {config.tracker!r}: {error}", fix=fix) from error
+    if tracker is not None and not accelerator.log_with:
+        raise InputError(f"tracker {config.tracker!r} is not installed", fix=fix)
+    return accelerator
 
 
 def is_first() -> bool:

@@ -40,6 +40,17 @@ def begin_tracking(accelerator: Accelerator, config: Config, stage: str) -> None
     accelerator.init_trackers(config.tracking.project, config=values, init_kwargs=options)
 
 
+def end_tracking(accelerator: Accelerator) -> None:
+    """Close the trackers of a stage, which the next one must not be told to as well.
+
+    accelerate adds those of the next stage to them. Its own `end_training` would also end the group
+    of processes.
+    """
+    for tracker in accelerator.trackers:
+        tracker.finish()
+    accelerator.trackers.clear()
+
+
 def flat(values: Any, key: str = "") -> dict[str, bool | str | float | None]:
     """Nested values by their dotted keys.
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from cas_metric.encoders.hub import fetch
 from cas_metric.encoders.registry import resolve
 from cas_metric.errors import InputError, PreflightError
+from cas_metric.runs.folder import require_writable
 from cas_metric.scoring.probe import Probe
 from craft_trainer.bases.base import family_of
 from craft_trainer.bases.tokens import EMBEDDINGS_FOLDER
@@ -31,12 +32,14 @@ def require_ready(config: Config, examples: Examples) -> None:
         examples: Training images.
 
     Raises:
-        InputError: A stage cannot train such a base model, an optimizer is not here or cannot train
-            the adapter, or a learned token is missing.
+        InputError: Nothing can be written to ``output``, a stage cannot train such a base model, an
+            optimizer is not here or cannot train the adapter, or a learned token or the critic's
+            probe is missing.
         PreflightError: Prompts, checklists or classes that a stage, or a look at held-out images,
             needs are missing; all listed.
         ModelUnavailable: The base model or an encoder cannot be had here.
     """
+    require_writable(config.output)
     require_stages(config, offline=config.offline)
     require_optimizers(config, offline=config.offline)
     if problems := list(unprepared(examples, config)):
@@ -89,7 +92,11 @@ def unprepared(examples: Examples, config: Config) -> Iterator[str]:
         for label in sorted(set(examples.labels)):
             if not examples.checklist(label):
                 yield f"class {label!r} has no checklist, which ccs needs"
-    if "dd" in rewards and len(set(examples.labels)) < 2 and config.critic.probe is None:
+    if "dd" in rewards and config.critic.probe is not None:
+        known = Probe.read(config.critic.probe).classes
+        for label in sorted(set(examples.labels) - set(known)):
+            yield f"class {label!r} is none of critic.probe"
+    elif "dd" in rewards and len(set(examples.labels)) < 2:
         yield "the probe of dd needs images of two classes"
 
 

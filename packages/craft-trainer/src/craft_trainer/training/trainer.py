@@ -27,10 +27,10 @@ from craft_trainer.data import dataset as data
 from craft_trainer.guards.watch import StoppedByGuard, Watch, remind_of_stop
 from craft_trainer.methods.base import Setup
 from craft_trainer.runtime import Progress, checkpoints, silent
-from craft_trainer.runtime.failures import fits_memory, require_finite
+from craft_trainer.runtime.failures import fits_memory, require_finite, require_finite_weights
 from craft_trainer.runtime.interruption import Interrupted, Signals
 from craft_trainer.runtime.ranks import join, largest, on_main
-from craft_trainer.runtime.tracking import begin_tracking, track_sheet
+from craft_trainer.runtime.tracking import begin_tracking, end_tracking, track_sheet
 from craft_trainer.training.averaging import Average
 from craft_trainer.training.heldout_loss import HeldOutLoss
 from craft_trainer.training.inputs import Inputs
@@ -199,9 +199,7 @@ class StageRun:
                     if self._ends(step + 1, signals):
                         break
         finally:
-            # Not `end_training`, which would also end the group of processes.
-            for tracker in self.accelerator.trackers:
-                tracker.finish()
+            end_tracking(self.accelerator)
 
     def _ends(self, step: int, signals: Signals) -> bool:
         """Write a checkpoint where one is due; whether no further step is to be taken."""
@@ -339,6 +337,8 @@ class StageRun:
         return rate
 
     def _checkpoint(self, step: int) -> None:
+        require_finite_weights(self.model.trainable, step, self.last_good)
+
         def save() -> str:
             keep = self.config.keep_checkpoints
             path = self._save_state(self.folder / "checkpoints", step, keep)
