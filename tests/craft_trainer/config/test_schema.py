@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from cas_metric.errors import InputError
-from craft_trainer.config.schema import load_config, to_yaml
+from craft_trainer.config.schema import load_config, parse_config, to_yaml
 from craft_trainer.cost.estimate import cost_of
 from craft_trainer.methods.craft import CraftStage
 
@@ -171,3 +171,18 @@ def test_what_other_programs_write_is_read_or_named(tmp_path: Path) -> None:
     path.write_bytes("# für\n".encode("latin-1") + text.encode())
     with pytest.raises(InputError, match="line 1: byte 0xfc is not UTF-8"):
         load_config(path)
+
+
+def test_a_home_folder_is_found_where_no_shell_replaces_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    values = {
+        "base": "~/sd",
+        "output": "~/runs",
+        "data": {"train": "~/train", "domain": "~/own.yaml"},
+    }
+    config = parse_config({**values, "stages": [{"method": "dpo", "steps": 1, "pairs": "~/pairs"}]})
+    assert (config.output, config.data.train) == (tmp_path / "runs", tmp_path / "train")
+    assert config.stages[0].sources() == (tmp_path / "pairs",)
+    assert (config.base, config.data.domain) == (f"{tmp_path}/sd", f"{tmp_path}/own.yaml")

@@ -234,13 +234,13 @@ def test_measured_steps_and_memory_reach_the_command_line(
     assert "s / step" in (tmp_path / "out" / "estimate.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["estimate.md", "estimate.json"])
+@pytest.mark.parametrize("name", ["estimate.md", "estimate.json", "doctor.md"])
 def test_a_file_of_a_person_is_not_replaced(settings: Any, tmp_path: Path, name: str) -> None:
     file, own = tmp_path / "config.yaml", tmp_path / "out" / name
     file.write_text(to_yaml(settings({"method": "lora", "steps": 3})))
     own.parent.mkdir()
     own.write_text("what a person wrote")
-    words = ["estimate", str(file), "--out", str(own.parent)]
+    words = [own.stem, str(file), "--out", str(own.parent)]
     result = CliRunner().invoke(cli.app, words)
     assert isinstance(result.exception, InputError)
     assert f"holds {name}, which no earlier result" in str(result.exception)

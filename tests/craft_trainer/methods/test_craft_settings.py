@@ -131,6 +131,7 @@ def test_settings_that_contradict_each_other_are_refused(settings: Any) -> None:
 
     for changes in (
         {"safeguards": {"base_steps": 2}},
+        {"safeguards": {"critics": ["phantom-siglip", "phantom-siglip"]}},
         {"safeguards": {"differentiate": "random"}, "prefix": {"unguided": 0.5}},
         {"prefix": {"solver": "dpmpp_2m"}, "repeat_mode": "renoise"},
     ):

@@ -27,9 +27,11 @@ def doctor(
     not on this machine; with a network, `craft-trainer train` would download it.
     """
     from cas_metric.cli.results import finish
+    from cas_metric.verbs.result import require_free
     from craft_trainer.config.schema import load_config
     from craft_trainer.cost.doctor import doctor as run
 
+    require_free(out, "doctor", None, files=("doctor.json", "doctor.md"))
     found = run(load_config(config, overrides or ()))
     finish(found, out, as_json=as_json)
     raise typer.Exit(found.summary["exit_code"])

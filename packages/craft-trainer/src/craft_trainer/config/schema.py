@@ -25,7 +25,7 @@ from cas_metric.domains.reading import nearest, parse_yaml
 from cas_metric.errors import InputError
 from cas_metric.files import read_text
 from craft_trainer.config.sections import Critic, Data, Lora, Sampling, Tracking
-from craft_trainer.config.stage import Section, Seed, Stage, stage_class
+from craft_trainer.config.stage import Place, Section, Seed, Spec, Stage, stage_class
 from craft_trainer.config.validation import Guards, Validation
 
 _FIX: Final = "`craft-trainer new FILE` writes every key with its meaning and default"
@@ -75,8 +75,8 @@ class Config(Section):
         (2, 64)
     """
 
-    output: Path
-    base: str
+    output: Place
+    base: Spec
     revision: str | None = None
     offline: bool = False
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -86,7 +86,7 @@ class Config(Section):
     tracker: str = "tensorboard"
     tracking: Tracking = Tracking()
     keep_checkpoints: PositiveInt = 2
-    start: Path | None = None
+    start: Place | None = None
     data: Data
     lora: Lora = Lora()
     sampling: Sampling = Sampling()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, PositiveInt
 
-from craft_trainer.config.stage import Section
+from craft_trainer.config.stage import Place, Section, Spec
 
 
 def _regular(pattern: str) -> str:
@@ -39,8 +38,8 @@ class Data(Section):
         64
     """
 
-    train: Path
-    domain: str | None = None
+    train: Place
+    domain: Spec | None = None
     resolution: PositiveInt = 512
 
 
@@ -121,8 +120,8 @@ class Critic(Section):
         'truncate'
     """
 
-    encoder: str = "medsiglip"
-    probe: Path | None = None
+    encoder: Spec = "medsiglip"
+    probe: Place | None = None
     text_policy: Literal["truncate", "chunk-mean", "per-attribute-mean"] = "truncate"
     dtype: Literal["float32", "bfloat16"] | None = None
     checkpointing: bool = False

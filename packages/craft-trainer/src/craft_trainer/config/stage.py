@@ -8,6 +8,7 @@ point of the group ``craft_trainer.methods``.
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -62,6 +63,16 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 #: Template of a conditioning text.
 Template = Annotated[str, AfterValidator(_known_fields)]
+
+
+def _at_home(path: Path) -> Path:
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - an unknown user is no error here
+
+
+#: A path of a configuration, in which no shell has replaced ``~``.
+Place = Annotated[Path, AfterValidator(_at_home)]
+#: What may be a path, or the name of a model.
+Spec = Annotated[str, AfterValidator(os.path.expanduser)]
 
 
 class Kept(NamedTuple):

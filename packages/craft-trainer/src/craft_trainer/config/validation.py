@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
-from craft_trainer.config.stage import Section, Seed
+from craft_trainer.config.stage import Place, Section, Seed, Spec
 
 
 class Validation(Section):
@@ -33,10 +32,10 @@ class Validation(Section):
     every: NonNegativeInt = 0
     images: PositiveInt = 4
     seed: Seed = 0
-    encoder: str | None = None
-    manifest: Path | None = None
+    encoder: Spec | None = None
+    manifest: Place | None = None
     prompts: PositiveInt = 32
-    probe: Path | None = None
+    probe: Place | None = None
     batch_size: PositiveInt = 8
 
     @model_validator(mode="after")

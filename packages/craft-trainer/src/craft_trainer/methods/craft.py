@@ -116,6 +116,8 @@ class CraftStage(DenoisingStage):
             raise ValueError("prefix.solver draws no noise, which repeat_mode: renoise draws anew")
         if config.critic.encoder in guarded.critics:
             raise ValueError("safeguards.critics names the critic itself")
+        if len(set(guarded.critics)) < len(guarded.critics):
+            raise ValueError("safeguards.critics names an encoder twice, which would count twice")
         if config.validation.encoder in guarded.critics:
             raise ValueError("safeguards.critics names the held-out validation.encoder")
 

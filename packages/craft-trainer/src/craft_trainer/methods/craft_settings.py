@@ -13,7 +13,7 @@ from pydantic import (
 )
 
 from cas_metric.protocol import PRIMITIVES
-from craft_trainer.config.stage import Section
+from craft_trainer.config.stage import Section, Spec
 
 #: A share of something.
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -130,7 +130,7 @@ class Safeguards(Section):
     differentiate: Literal["last", "random", "spread"] = "last"
     base_steps: NonNegativeInt = 0
     clip_at_real: bool = False
-    critics: tuple[str, ...] = ()
+    critics: tuple[Spec, ...] = ()
     augment: Share = 0.0
     grey: bool = False
     balance: bool = False

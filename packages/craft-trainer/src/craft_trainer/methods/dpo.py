@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import PositiveFloat
 
-from craft_trainer.config.stage import Kept, TrainedStage
+from craft_trainer.config.stage import Kept, Place, TrainedStage
 from craft_trainer.methods.base import Loss, Method, Setup
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class DpoStage(TrainedStage):
     """
 
     method: Literal["dpo"]
-    pairs: Path
+    pairs: Place
     beta: PositiveFloat = 5000.0
     reference: Literal["start", "base"] = "start"
 
