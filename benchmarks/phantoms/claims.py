@@ -23,6 +23,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import pandas as pd
+
 from benchmarks.paper.steps import Step, run
 from benchmarks.phantoms.craft import EVALUATORS, METHODS, Experiment
 from benchmarks.real.craft import gather
@@ -31,6 +33,7 @@ from cas_metric.errors import CasError
 from cas_metric.files import write_bytes
 from cas_metric.phantoms import DOMAINS
 from cas_metric.protocol import CALIBRATED_VERSION
+from cas_metric.statistics.intervals import mean_interval
 from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, percent
 from cas_metric.verbs.memorization_text import memorization_markdown
 
@@ -116,6 +119,7 @@ def report(experiment: Claims) -> str:
         "## Tail",
         table14(found, scored["cas_v2"]["tail"]),
         reductions(found),
+        low_shares(experiment),
         "## Copies of training images, first seed",
         memorization_markdown(_read(experiment.result("memorization"))),
         utility.replace("# ", "## ", 1),
@@ -125,15 +129,33 @@ def report(experiment: Claims) -> str:
 
 def reductions(found: Mapping[str, Any]) -> str:
     """How much lower the tail of CRAFT is than those of the others, by cas-v1."""
+    # One entry for the baseline with the lowest tail and one for that with the highest mean.
+    by_baseline = {one["baseline"]: one for one in found["tail"]["reductions"]}
     rows = [
         (
-            METHODS[one["baseline"]],
+            METHODS[name],
             f"{percent(one['absolute'])} {_shares(one['absolute_interval'])}",
             f"{percent(one['relative'])} {_shares(one['relative_interval'])}",
         )
-        for one in found["tail"]["reductions"]
+        for name, one in by_baseline.items()
     ]
     return markdown_table(("CRAFT's tail below that of", "points", "relative"), rows)
+
+
+def low_shares(experiment: Claims) -> str:
+    """The same by cas-v2, at its level: paired differences, with Student's interval over cases."""
+    folder = experiment.own / "scores"
+    low = pd.read_csv(folder / "calibrated.csv")[["id", "method", "low"]]
+    rows = pd.read_csv(folder / "per_image.csv").merge(low, on=["id", "method"])
+    shares = rows.pivot_table(values="low", index="reference", columns="method")
+    lines = []
+    for name in experiment.methods:
+        if name != experiment.focus:
+            gap = mean_interval(shares[name] - shares[experiment.focus])
+            ends = f"{percent(gap.estimate)} {_shares((gap.low, gap.high))}"
+            lines.append((METHODS[name], ends, percent(gap.estimate / shares[name].mean())))
+    heads = ("CRAFT's low share by cas-v2 below that of", "points", "relative")
+    return markdown_table(heads, lines)
 
 
 def _shares(ends: tuple[float, float]) -> str:
