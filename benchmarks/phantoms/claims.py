@@ -4,9 +4,11 @@
 
 Goes on from the images of ``benchmarks.phantoms.craft`` in the same folder:
 
-1. Table 14 by cas-v1 and cas-v2, and how much lower CRAFT's tail is than those of the others;
-2. copies of training images among those of the first seed;
-3. classifiers trained on the training phantoms and the images of held-out prompts: of the control,
+1. how far each method's images lie from unseen phantoms in the space of phantom-dino, whom no
+   reward pleases;
+2. Table 14 by cas-v1 and cas-v2, and how much lower CRAFT's tail is than those of the others;
+3. copies of training images among those of the first seed;
+4. classifiers trained on the training phantoms and the images of held-out prompts: of the control,
    of CRAFT, and of CRAFT's better half by cas-v2. They are tested on :data:`UNSEEN` phantoms that
    nothing else was made from, enough to see two points.
 
@@ -34,7 +36,7 @@ from cas_metric.files import write_bytes
 from cas_metric.phantoms import DOMAINS
 from cas_metric.protocol import CALIBRATED_VERSION
 from cas_metric.statistics.intervals import mean_interval
-from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, percent
+from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, number, percent
 from cas_metric.verbs.memorization_text import memorization_markdown
 
 #: Phantoms that classifiers are tested on.
@@ -67,6 +69,8 @@ class Claims(Experiment):
                 (*copies, "--seed", "0", *cache, "--out", str(copied.parent)),
                 copied,
             ),
+            self.unseen(),
+            self.distance(),
             *self.learning(),
         ]
 
@@ -81,23 +85,32 @@ class Claims(Experiment):
         words = ("--encoder", EVALUATORS[0], "--protocol", CALIBRATED_VERSION)
         return Step(f"score {name}", (*score, *words, "--out", str(out.parent)), out)
 
+    def unseen(self) -> Step:
+        """Phantoms of another seed."""
+        out = self.own / "unseen"
+        words = ("--train", "40", "--test", str(UNSEEN), "--seed", "4711")
+        command = ("cas", "datasets", "phantom", self.domain, str(out), *words)
+        return Step("unseen", command, out / "test" / "metadata.csv")
+
+    def distance(self) -> Step:
+        """``cas fidelity`` of all methods."""
+        images, out = str(self.folder / "images"), self.own / "fidelity"
+        real = str(self.unseen().result.parent)
+        command = ("cas", "fidelity", images, real, "--out", str(out))
+        return Step("fidelity", command, out / "fidelity.json")
+
     def learning(self) -> list[Step]:
         """``cas select`` and ``cas utility``."""
-        unseen, chosen, out = self.own / "unseen", self.own / "chosen", self.result("utility")
-        fresh = ("cas", "datasets", "phantom", self.domain, str(unseen), "--train", "40")
+        chosen, out = self.own / "chosen", self.result("utility")
         scored = self.calibrated(self.folder / "images" / self.focus, f"scores-{self.focus}")
         half = ("cas", "select", str(scored.result.parent), "--encoder", EVALUATORS[0])
         sets = {name: self.folder / "images" / name for name in ("control", self.focus)}
         given = [f"{name}={path}" for name, path in {**sets, "chosen": chosen}.items()]
-        utility = ("cas", "utility", str(self.folder / "data" / "train"), str(unseen / "test"))
+        tested = str(self.unseen().result.parent)
+        utility = ("cas", "utility", str(self.folder / "data" / "train"), tested)
         words = ("--model", "small", "--seeds", str(SEEDS), "--epochs", str(EPOCHS))
         scales = ("--scale", "0.5", "--scale", "1", "--focus", "chosen", "--out", str(out.parent))
         return [
-            Step(
-                "unseen",
-                (*fresh, "--test", str(UNSEEN), "--seed", "4711"),
-                unseen / "test" / "metadata.csv",
-            ),
             scored,
             Step(
                 "select",
@@ -109,13 +122,15 @@ class Claims(Experiment):
 
 
 def report(experiment: Claims) -> str:
-    """The tables of the three claims."""
+    """All tables."""
     found = _read(experiment.own / "comparison" / "comparison.json")
     scored = _read(experiment.result("scores"))
     utility = (experiment.own / "utility" / "utility.md").read_text(encoding="utf-8")
     parts = [
         PHANTOM_NOTICE,
-        f"# Tail, copies and utility on {experiment.domain}",
+        f"# Distance, tail, copies and utility on {experiment.domain}",
+        "## Distance to unseen phantoms",
+        distances(_read(experiment.distance().result)),
         "## Tail",
         table14(found, scored["cas_v2"]["tail"]),
         reductions(found),
@@ -125,6 +140,18 @@ def report(experiment: Claims) -> str:
         utility.replace("# ", "## ", 1),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def distances(found: Mapping[str, Any]) -> str:
+    """Fréchet distances at equal size, and how many times those of real from real."""
+    rows = []
+    for name, title in METHODS.items():
+        matched = found["methods"][name]["all"]["matched"]
+        far, kernel = matched["frechet_distance"], matched["kernel_distance"]
+        cells = [f"{far[side]:.2f}" for side in ("generated", "real", "ratio")]
+        rows.append((title, *cells, number(kernel["generated"])))
+    heads = ("method", "Fréchet distance", "of real from real", "times", "kernel distance")
+    return markdown_table(heads, rows)
 
 
 def reductions(found: Mapping[str, Any]) -> str:
