@@ -47,7 +47,7 @@ METHODS: Final = {
 }
 #: CRAFT with what ``benchmarks.phantoms.switches`` found to be of use; with ``--guarded``.
 GUARDED: Final = {"guarded": "TI + LoRA + CRAFT, guarded"}
-SAFEGUARDS: Final = {"safeguards": {"sfs_against": "other", "clip_at_real": True}}
+SAFEGUARDS: Final = {"sfs_against": "other", "clip_at_real": True}
 PROMPT: Final = "{token}. {prompt}"
 SAMPLING: Final = {
     "steps": 20,
@@ -101,6 +101,7 @@ class Experiment:
         prompts: Folder of ``data`` whose prompts are drawn.
         seeds: Images of each of them.
         sampling: How images are drawn, in training and afterwards.
+        colourless: Whether real images have no colour.
     """
 
     methods: tuple[str, ...] = tuple(METHODS)
@@ -111,6 +112,7 @@ class Experiment:
 
     def __init__(self, domain: str, folder: Path, size: Domain | None = None) -> None:
         self.domain, self.folder = domain, folder
+        self.colourless = domain == "phantom-chexpert"
         self.size = size or SETTINGS[domain]
 
     def configuration(
@@ -185,7 +187,9 @@ class Experiment:
                 "repeat_mode": "renoise",
                 "reward_gradients_every": 0,
             }
-        return stage | SAFEGUARDS if name in GUARDED else stage
+        if name in GUARDED:
+            stage["safeguards"] = {**SAFEGUARDS, "grey": self.colourless}
+        return stage
 
     def _lora(self, steps: int, batch: int) -> dict[str, Any]:
         return {

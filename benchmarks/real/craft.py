@@ -76,6 +76,7 @@ class Photographs(Experiment):
     ) -> None:
         super().__init__(str(world.pack_file), folder, size)
         self.world, self.evaluator = world, str(models.evaluator)
+        self.colourless = world.name == "chest"
         self.base, self.critic = str(models.base), str(models.critic)
         last = tuple(GUARDED) if guarded else ()
         self.methods = ("zero_shot", "ti", "ti_lora", "control", "craft", *last)
