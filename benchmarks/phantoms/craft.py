@@ -47,7 +47,7 @@ METHODS: Final = {
 }
 #: CRAFT with what ``benchmarks.phantoms.switches`` found to be of use; with ``--guarded``.
 GUARDED: Final = {"guarded": "TI + LoRA + CRAFT, guarded"}
-SAFEGUARDS: Final = {"sfs_against": "other", "clip_at_real": True}
+SAFEGUARDS: Final = {"sfs_against": "other", "clip_at_real": True, "trajectory_kl": 1.0}
 PROMPT: Final = "{token}. {prompt}"
 SAMPLING: Final = {
     "steps": 20,
@@ -187,9 +187,11 @@ class Experiment:
                 "repeat_mode": "renoise",
                 "reward_gradients_every": 0,
             }
-        if name in GUARDED:
-            stage["safeguards"] = {**SAFEGUARDS, "grey": self.colourless}
-        return stage
+        return stage | self.guards() if name in GUARDED else stage
+
+    def guards(self) -> dict[str, Any]:
+        """The safeguards that suit the images."""
+        return {"safeguards": {**SAFEGUARDS, "grey": self.colourless}}
 
     def _lora(self, steps: int, batch: int) -> dict[str, Any]:
         return {

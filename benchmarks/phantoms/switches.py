@@ -25,7 +25,15 @@ from typing import Any, Final
 import yaml
 
 from benchmarks.paper.steps import Step, run
-from benchmarks.phantoms.craft import EVALUATORS, SAMPLING, SETTINGS, Experiment, grid, interval
+from benchmarks.phantoms.craft import (
+    EVALUATORS,
+    SAFEGUARDS,
+    SAMPLING,
+    SETTINGS,
+    Experiment,
+    grid,
+    interval,
+)
 from cas_metric import compare
 from cas_metric.errors import CasError
 from cas_metric.files import write_bytes
@@ -40,7 +48,8 @@ SEEDS: Final = 2
 STEPS, TRAJECTORY = 100, 10
 #: Unseen phantoms that sets of images are held against.
 UNSEEN: Final = 600
-#: Name to what changes of the stage; ``safeguards`` are those of the trainer.
+#: Name to what changes of the stage; ``safeguards`` are those of the trainer. ``together`` are
+#: those that ``benchmarks.phantoms.craft --guarded`` takes.
 SWITCHES: Final[dict[str, dict[str, Any]]] = {
     "sfs_other": {"safeguards": {"sfs_against": "other"}},
     "sfs_class_mean": {"safeguards": {"sfs_against": "class_mean"}},
@@ -57,6 +66,7 @@ SWITCHES: Final[dict[str, dict[str, Any]]] = {
     "two_critics": {"safeguards": {"critics": ["phantom-metaclip"]}},
     "ema": {"ema": 0.98},
     "dropout": {"lora": {"dropout": 0.1}},
+    "together": {"safeguards": SAFEGUARDS},
 }
 #: What every switch is held against.
 BASELINES: Final = ("ti_lora", "control", "craft")
@@ -110,7 +120,7 @@ class Switches(Experiment):
     def stage(self, name: str) -> dict[str, Any]:
         """CRAFT with one setting changed."""
         changes = {key: value for key, value in SWITCHES.get(name, {}).items() if key != "lora"}
-        return super().stage(name) | changes
+        return super().stage(name) | (self.guards() if name == "together" else changes)
 
     def configuration(
         self, output: str, stages: list[dict[str, Any]], start: Path | None = None

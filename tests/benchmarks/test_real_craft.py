@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from benchmarks.phantoms.craft import Domain
+from benchmarks.phantoms.craft import SAFEGUARDS, Domain
 from benchmarks.real.craft import (
     SIDE,
     Models,
@@ -82,7 +82,7 @@ def test_critic_rewards_what_the_evaluator_judges(experiment: Photographs) -> No
     assert set(configs) == {"ti_lora", "control", "craft", "guarded"}
     assert {one["critic"]["encoder"] for one in configs.values()} == {experiment.critic}
     plain, guarded = (configs[name]["stages"][0] for name in ("craft", "guarded"))
-    safeguards = {"sfs_against": "other", "clip_at_real": True, "grey": True}
+    safeguards = {**SAFEGUARDS, "grey": True}
     assert guarded == plain | {"safeguards": safeguards}
     prompts = str(experiment.folder / "data" / "prompts")
     assert all(prompts in steps[f"generate {name}"].command for name in experiment.methods)
