@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 from cas_metric.cli import utility as utility_cli
 from cas_metric.downstream import grid
 from cas_metric.downstream.grid import REAL_ONLY
+from cas_metric.downstream.leaks import made_for_tests
 from cas_metric.phantoms import make_phantom
 from cas_metric.verbs.inputs import named_path
 
@@ -119,7 +121,9 @@ def test_leaks_and_broken_files_are_told(world, tmp_path):
     shutil.copyfile(world / "test" / "3.png", broken / "5.png")
     (broken / "7.png").write_bytes(b"no picture")
     table = pd.read_csv(broken / "metadata.csv").assign(reference="")
-    table.loc[[0, 1], "reference"] = ["test-1", "train-1"]
+    labels = pd.read_csv(world / "test" / "metadata.csv").set_index("id")["label"]
+    same = labels.index[labels == table["label"].iloc[0]][0]
+    table.loc[[0, 1], "reference"] = [same, "train-1"]
     table.to_csv(broken / "metadata.csv", index=False)
     arguments = [str(world / "train"), str(world / "test"), f"mine={broken}", "--model", "small"]
     arguments += ["--size", "16", "--epochs", "1", "--seeds", "1", "--scale", "1", "--json"]
@@ -130,6 +134,25 @@ def test_leaks_and_broken_files_are_told(world, tmp_path):
     assert "1 of mine are test images" in summary["warnings"][0]
     assert "1 images of mine were made for test images" in summary["warnings"][1]
     assert summary["n_synthetic"] == {"mine": 119}
+
+
+def test_equal_ids_of_another_set_are_no_leak():
+    ids, labels = ["0", "1", "2"], ["a", "b", "a"]
+
+    def table(**columns: list[str]) -> SimpleNamespace:
+        return SimpleNamespace(rows=pd.DataFrame(columns))
+
+    test = table(id=ids, label=labels, prompt=["of a", "of b", "of a"])
+    train = table(id=["7"], label=["a"], prompt=[""])
+
+    def told(labels: list[str], prompts: list[str]) -> list[str]:
+        made = table(id=["x", "y", "z"], label=labels, prompt=prompts, reference=ids)
+        return made_for_tests(train, test, {"gen": made})
+
+    assert told(["a", "b", "a"], ["", "", ""])  # nothing contradicts
+    assert told(["b", "a", "b"], ["of a", "of b", "of a"])  # wrong on purpose, for these prompts
+    assert told(["a", "a", "b"], ["other"] * 3) == []
+    assert told(["a", "a", "b"], [""] * 3) == []
 
 
 def test_wrong_input_is_refused(world, tmp_path):

@@ -29,16 +29,25 @@ def same_files(held_out: LabelledPictures, others: Mapping[str, LabelledPictures
 def made_for_tests(train: Manifest, test: Manifest, methods: Mapping[str, Manifest]) -> list[str]:
     """Methods whose images refer to test images: a sentence each.
 
+    Ids such as ``0001`` occur in many data sets. Where labels contradict those of the test images
+    of these ids and no prompt is theirs, the references are of another set.
+
     Args:
         train: Real training images.
         test: Real test images.
         methods: Synthetic images by method.
     """
     tests = set(test.rows["id"]) - {""} - set(train.rows["id"])
-    counts = {name: int(one.rows["reference"].isin(tests).sum()) for name, one in methods.items()}
-    return [
-        f"{made} images of {name} were made for test images (their `reference`): what their "
-        "prompts tell of the test images reaches the classifier"
-        for name, made in counts.items()
-        if made
-    ]
+    known = test.rows.drop_duplicates("id").set_index("id")[["label", "prompt"]]
+    sentences = []
+    for name, one in methods.items():
+        made = one.rows[one.rows["reference"].isin(tests)]
+        theirs = known.loc[made["reference"]]
+        contradicted = (made["label"].to_numpy() != theirs["label"].to_numpy()).any()
+        told = made["prompt"].to_numpy()
+        if len(made) and (not contradicted or ((told == theirs["prompt"]) & (told != "")).any()):
+            sentences.append(
+                f"{len(made)} images of {name} were made for test images (their `reference`): what "
+                "their prompts tell of the test images reaches the classifier"
+            )
+    return sentences
