@@ -19,9 +19,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -185,8 +186,9 @@ def low_shares(experiment: Claims) -> str:
     return markdown_table(heads, lines)
 
 
-def _shares(ends: tuple[float, float]) -> str:
-    return "[{}, {}]".format(*map(percent, ends))
+def _shares(ends: Sequence[float | None]) -> str:
+    """Limits in percent; JSON has null where there are none."""
+    return "[{}, {}]".format(*(percent(math.nan if end is None else end) for end in ends))
 
 
 def _read(path: Path) -> Any:
