@@ -28,7 +28,7 @@ def demo(
     inversion: Annotated[
         int, typer.Option("--inversion", min=1, help="Steps of textual inversion.")
     ] = 40,
-    lora: Annotated[int, typer.Option("--lora", min=1, help="Steps of LoRA.")] = 150,
+    lora: Annotated[int, typer.Option("--lora", min=1, help="Steps of LoRA.")] = 600,
     craft: Annotated[int, typer.Option("--craft", min=1, help="Steps of CRAFT.")] = 30,
     enriched: Annotated[
         bool,

@@ -54,7 +54,7 @@ class Size(NamedTuple):
 
 
 #: Minutes on two processor cores.
-DEFAULT = Size(train=120, prompts=32, inversion=40, lora=150, craft=30)
+DEFAULT = Size(train=120, prompts=32, inversion=40, lora=600, craft=30)
 
 
 class Demo(NamedTuple):
