@@ -99,12 +99,15 @@ class Switches(Experiment):
         return steps
 
     def data(self) -> Step:
-        """The images of ``benchmarks.phantoms.craft``, under the name that the commands take."""
-        step, link = self.before.data(), self.folder / "data"
-        if not link.exists():
+        """The images of ``benchmarks.phantoms.craft``."""
+        return self.before.data()
+
+    def link(self) -> None:
+        """Put them where the commands look for them."""
+        place = self.folder / "data"
+        if not place.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(self.before.folder.absolute() / "data")
-        return step
+            place.symlink_to(self.before.folder.absolute() / "data")
 
     def adapted(self) -> Step:
         """Its TI + LoRA."""
@@ -235,6 +238,7 @@ def main() -> None:
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     experiment = Switches(options.domain, options.out / options.domain, options.only)
+    experiment.link()
     try:
         run(experiment.steps(), experiment.folder / "steps.log")
     except CasError as error:
