@@ -1,9 +1,9 @@
 """How near does each sampler come to the pictures that phantom-sd was trained on?
 
-``python -m benchmarks.phantoms.samplers [--base phantom-sd] [--steps 20]``
+``python -m benchmarks.phantoms.samplers [--base phantom-sd] [--steps 20] [--guidance 1]``
 
 Fréchet distance on features of phantom-dino between unseen phantoms and samples from captions of
-the modality, without guidance, over that between two sets of unseen phantoms. The same noise starts
+the modality, by default without guidance, over that between two sets of unseen phantoms. The same noise starts
 every trajectory.
 """
 
@@ -33,6 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--base", default="phantom-sd")
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--guidance", type=float, default=1.0)
     parser.add_argument("--domains", nargs="+", default=list(COUNTS))
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -45,7 +46,7 @@ def main() -> None:
         near, line = frechet_distance(second, first), [domain]
         told = list(islice(cycle(MODALITIES[domain]), SAMPLES))
         for kind in SAMPLERS:
-            how = {"guidance": 1.0, "steps": options.steps, "sampler": kind}
+            how = {"guidance": options.guidance, "steps": options.steps, "sampler": kind}
             drawn = embed(dino, list(sample(model, told, SAMPLING.model_copy(update=how))))
             line.append(f"{frechet_distance(drawn.numpy(), first) / near:.1f}")
         body.append(line)
