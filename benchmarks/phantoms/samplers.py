@@ -3,8 +3,8 @@
 ``python -m benchmarks.phantoms.samplers [--base phantom-sd] [--steps 20] [--guidance 1]``
 
 Fréchet distance on features of phantom-dino between unseen phantoms and samples from captions of
-the modality, by default without guidance, over that between two sets of unseen phantoms. The same noise starts
-every trajectory.
+the modality, by default without guidance, over that between two sets of unseen phantoms. The same
+noise starts every trajectory.
 """
 
 from __future__ import annotations
