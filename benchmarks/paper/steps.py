@@ -12,8 +12,9 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -74,6 +75,17 @@ class Step:
     def line(self) -> str:
         """The command as one types it."""
         return shlex.join(self.command)
+
+
+@contextmanager
+def as_command() -> Iterator[None]:
+    """One thread unless told otherwise; an error of the project ends the script in words."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    try:
+        yield
+    except CasError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
 
 
 def ordered(steps: Iterable[Step]) -> list[Step]:

@@ -20,19 +20,16 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
 
-from benchmarks.paper.steps import Step, run
+from benchmarks.paper.steps import Step, as_command, run
 from benchmarks.phantoms.craft import EVALUATORS, METHODS, Experiment
 from benchmarks.real.craft import gather
 from benchmarks.real.craft_tables import table14
-from cas_metric.errors import CasError
 from cas_metric.files import write_bytes
 from cas_metric.phantoms import DOMAINS
 from cas_metric.protocol import CALIBRATED_VERSION
@@ -201,16 +198,12 @@ def main() -> None:
     parser.add_argument("domain", choices=DOMAINS)
     parser.add_argument("--out", type=Path, default=Path("runs/phantom-craft"))
     options = parser.parse_args()
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     experiment = Claims(options.domain, options.out / options.domain)
     log = experiment.own / "steps.log"
-    try:
+    with as_command():
         run([experiment.images(name) for name in METHODS], experiment.folder / "steps.log")
         gather(experiment)
         run(experiment.judging(), log)
-    except CasError as error:
-        print(error, file=sys.stderr)
-        sys.exit(error.exit_code)
     text = report(experiment)
     write_bytes(experiment.own / "claims.md", text.encode())
     print(text)

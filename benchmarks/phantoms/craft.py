@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import yaml
 
-from benchmarks.paper.steps import Step, run, times
-from cas_metric.errors import CasError
+from benchmarks.paper.steps import Step, as_command, run, times
 from cas_metric.files import write_bytes
 from cas_metric.manifest import read_manifest
 from cas_metric.phantoms import DOMAINS
@@ -314,6 +311,13 @@ def interval(low: float, high: float) -> str:
     return f"[{number(low)}, {number(high)}]"
 
 
+def publish(experiment: Experiment, name: str, text: str) -> None:
+    """Print the tables, and write them and the picture into the run directory."""
+    write_bytes(experiment.folder / f"{name}.md", text.encode())
+    grid(experiment).save(experiment.folder / f"{name}.jpg", quality=85)
+    print(text)
+
+
 def main() -> None:
     """Run what is not done yet, then write and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -321,19 +325,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/phantom-craft"))
     parser.add_argument("--guarded", action="store_true", help="CRAFT with safeguards as well")
     options = parser.parse_args()
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     experiment = Experiment(options.domain, options.out / options.domain)
     if options.guarded:
         experiment.methods = (*experiment.methods, *GUARDED)
-    try:
+    with as_command():
         run(experiment.steps(), experiment.folder / "steps.log")
-    except CasError as error:
-        print(error, file=sys.stderr)
-        sys.exit(error.exit_code)
-    text = report(experiment)
-    write_bytes(experiment.folder / "craft.md", text.encode())
-    grid(experiment).save(experiment.folder / "craft.jpg", quality=85)
-    print(text)
+    publish(experiment, "craft", report(experiment))
 
 
 if __name__ == "__main__":

@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,19 +22,17 @@ from typing import Any, Final
 
 import yaml
 
-from benchmarks.paper.steps import Step, run
+from benchmarks.paper.steps import Step, as_command, run
 from benchmarks.phantoms.craft import (
     EVALUATORS,
     SAFEGUARDS,
     SAMPLING,
     SETTINGS,
     Experiment,
-    grid,
     interval,
+    publish,
 )
 from cas_metric import compare
-from cas_metric.errors import CasError
-from cas_metric.files import write_bytes
 from cas_metric.phantoms import DOMAINS
 from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, number
 from craft_trainer.data.dataset import read_examples
@@ -236,18 +232,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/phantom-craft"))
     parser.add_argument("--only", nargs="+", choices=SWITCHES, default=list(SWITCHES))
     options = parser.parse_args()
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     experiment = Switches(options.domain, options.out / options.domain, options.only)
     experiment.link()
-    try:
+    with as_command():
         run(experiment.steps(), experiment.folder / "steps.log")
-    except CasError as error:
-        print(error, file=sys.stderr)
-        sys.exit(error.exit_code)
-    text = report(experiment)
-    write_bytes(experiment.folder / "switches.md", text.encode())
-    grid(experiment).save(experiment.folder / "switches.jpg", quality=85)
-    print(text)
+    publish(experiment, "switches", report(experiment))
 
 
 if __name__ == "__main__":

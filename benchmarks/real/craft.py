@@ -15,9 +15,7 @@ clipped at those of real images. An interrupted run continues; a finished one pr
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,12 +25,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from benchmarks.paper.steps import Step, run
-from benchmarks.phantoms.craft import GUARDED, METHODS, PROMPT, Domain, Experiment, grid
+from benchmarks.paper.steps import Step, as_command, run
+from benchmarks.phantoms.craft import GUARDED, METHODS, PROMPT, Domain, Experiment, publish
 from benchmarks.real.captions import caption, phrases
 from benchmarks.real.pictures import WORLDS, Pictures, World, read_pictures
-from cas_metric.errors import CasError
-from cas_metric.files import write_bytes
 from cas_metric.manifest import FolderConfig, read_manifest, write_folder_config
 from cas_metric.protocol import CALIBRATED_VERSION
 
@@ -253,7 +249,6 @@ def main() -> None:
     parser.add_argument("--craft", type=int, default=200, help="steps of CRAFT, and of the control")
     parser.add_argument("--sampling-steps", type=int, default=20)
     options = parser.parse_args()
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     world, folder = WORLDS[options.world], options.out.absolute() / options.world
     size = Domain(options.train, options.test, options.inversion, options.lora, options.craft)
     models = Models(*(p.absolute() for p in (options.base, options.critic, options.evaluator)))
@@ -261,7 +256,7 @@ def main() -> None:
     experiment.seeds = options.seeds
     experiment.sampling = {**experiment.sampling, "steps": options.sampling_steps}
     log = folder / "steps.log"
-    try:
+    with as_command():
         if not (folder / "data").exists():
             folder.mkdir(parents=True, exist_ok=True)
             write_data(world, read_pictures(world), folder / "data", size)
@@ -270,12 +265,7 @@ def main() -> None:
         mislabel(folder / "further", folder / "wrong")
         run(experiment.judging(), log)
         text = report(experiment, options.alexnet)
-    except CasError as error:
-        print(error, file=sys.stderr)
-        sys.exit(error.exit_code)
-    write_bytes(folder / "craft.md", text.encode())
-    grid(experiment).save(folder / "craft.jpg", quality=85)
-    print(text)
+    publish(experiment, "craft", text)
 
 
 if __name__ == "__main__":
