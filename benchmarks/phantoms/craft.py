@@ -42,9 +42,17 @@ METHODS: Final = {
     "control": "TI + LoRA, as many further steps without a reward",
     "craft": "TI + LoRA + CRAFT",
 }
-#: CRAFT with what ``benchmarks.phantoms.switches`` found to be of use; with ``--guarded``.
-GUARDED: Final = {"guarded": "TI + LoRA + CRAFT, guarded"}
+#: With ``--also``: CRAFT with what ``benchmarks.phantoms.switches`` found to be of use, and that
+#: with a prefix of fewer forwards.
+FURTHER: Final = {
+    "guarded": "TI + LoRA + CRAFT, guarded",
+    "cheaper": "TI + LoRA + CRAFT, guarded, cheaper prefix",
+}
 SAFEGUARDS: Final = {"sfs_against": "other", "clip_at_real": True, "trajectory_kl": 1.0}
+CHEAPER: Final = {
+    "repeat_mode": "resample",
+    "prefix": {"solver": "dpmpp_2m", "steps": 6, "replay": 1},
+}
 PROMPT: Final = "{token}. {prompt}"
 SAMPLING: Final = {
     "steps": 20,
@@ -184,7 +192,9 @@ class Experiment:
                 "repeat_mode": "renoise",
                 "reward_gradients_every": 0,
             }
-        return stage | self.guards() if name in GUARDED else stage
+        if name in FURTHER:
+            stage |= self.guards()
+        return stage | CHEAPER if name == "cheaper" else stage
 
     def guards(self) -> dict[str, Any]:
         """The safeguards that suit the images."""
@@ -230,7 +240,7 @@ class Experiment:
 
     def comparison(self, encoder: str) -> Step:
         """``cas compare`` of all methods: intervals over cases, paired differences."""
-        added = [name for name in self.methods if name in GUARDED]
+        added = [name for name in self.methods if name in FURTHER]
         out = self.folder / "comparison" / "-".join([encoder, *added])
         runs = [str(self.folder / "scores" / encoder / name) for name in self.methods]
         command = ("cas", "compare", *runs, "--method", self.focus, "--out", str(out))
@@ -284,7 +294,7 @@ def _scores(found: dict[str, Any]) -> str:
     columns = ("vdc", "ccs", "dd", "sfs", "cas")
     rows = [
         (
-            {**METHODS, **GUARDED}[entry["method"]],
+            {**METHODS, **FURTHER}[entry["method"]],
             *(number(entry["mean"][column]) for column in columns),
             interval(*entry["interval"]["cas"]),
         )
@@ -301,7 +311,7 @@ def _differences(found: dict[str, Any]) -> str:
             interval(pair["difference"]["low"], pair["difference"]["high"]),
         )
         for pair in found["pairs"]
-        if {"craft", *GUARDED} & {pair["left"], pair["right"]}
+        if {"craft", *FURTHER} & {pair["left"], pair["right"]}
     ]
     return markdown_table(("paired difference in CAS", "mean", "95% interval"), rows)
 
@@ -323,11 +333,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("domain", choices=DOMAINS)
     parser.add_argument("--out", type=Path, default=Path("runs/phantom-craft"))
-    parser.add_argument("--guarded", action="store_true", help="CRAFT with safeguards as well")
+    parser.add_argument("--also", nargs="+", choices=FURTHER, default=(), help="further methods")
     options = parser.parse_args()
     experiment = Experiment(options.domain, options.out / options.domain)
-    if options.guarded:
-        experiment.methods = (*experiment.methods, *GUARDED)
+    experiment.methods = (*experiment.methods, *options.also)
     with as_command():
         run(experiment.steps(), experiment.folder / "steps.log")
     publish(experiment, "craft", report(experiment))

@@ -45,7 +45,7 @@ STEPS, TRAJECTORY = 100, 10
 #: Unseen phantoms that sets of images are held against.
 UNSEEN: Final = 600
 #: Name to what changes of the stage; ``safeguards`` are those of the trainer. ``together`` are
-#: those that ``benchmarks.phantoms.craft --guarded`` takes.
+#: those that ``benchmarks.phantoms.craft --also guarded`` takes.
 SWITCHES: Final[dict[str, dict[str, Any]]] = {
     "sfs_other": {"safeguards": {"sfs_against": "other"}},
     "sfs_class_mean": {"safeguards": {"sfs_against": "class_mean"}},

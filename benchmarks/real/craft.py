@@ -8,25 +8,33 @@ part; held-out prompts are those of the test part. All methods are scored by the
 and cas-v2) and named by a probe on AlexNet, which no training saw; images are compared with all
 photographs that the base was trained on; and classifiers of real photographs are trained with the
 images that CRAFT draws for training prompts: all, the half that ``cas select`` keeps, and all
-under wrong labels. ``--guarded`` adds CRAFT with SFS against another image of the class and rewards
-clipped at those of real images. An interrupted run continues; a finished one prints its tables.
+under wrong labels. ``--also guarded`` adds CRAFT with safeguards. An interrupted run continues; a
+finished one prints its tables.
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
 from benchmarks.paper.steps import Step, as_command, run
-from benchmarks.phantoms.craft import GUARDED, METHODS, PROMPT, Domain, Experiment, publish
+from benchmarks.phantoms.craft import (
+    FURTHER,
+    METHODS,
+    PROMPT,
+    SAMPLING,
+    Domain,
+    Experiment,
+    publish,
+)
 from benchmarks.real.captions import caption, phrases
 from benchmarks.real.pictures import WORLDS, Pictures, World, read_pictures
 from cas_metric.manifest import FolderConfig, read_manifest, write_folder_config
@@ -38,7 +46,7 @@ TITLES: Final = {
     "zero_shot": "the base, zero-shot",
     "ti": "TI",
     **{name: METHODS[name] for name in ("ti_lora", "control", "craft")},
-    **GUARDED,
+    **FURTHER,
 }
 #: Whose images for training prompts the classifiers get.
 _DRAWS: Final = "craft"
@@ -61,21 +69,24 @@ class Photographs(Experiment):
         folder: Run directory.
         size: Images and steps.
         models: What was trained before.
-        guarded: Whether CRAFT with safeguards is trained as well.
+        also: Further methods.
     """
 
     prompts = "prompts"
-    sampling: Mapping[str, Any] = {"steps": 20, "guidance": 3.0, "timestep_spacing": "trailing"}
 
     def __init__(
-        self, world: World, folder: Path, size: Domain, models: Models, guarded: bool = False
+        self,
+        world: World,
+        folder: Path,
+        size: Domain,
+        models: Models,
+        also: Sequence[str] = (),
     ) -> None:
         super().__init__(str(world.pack_file), folder, size)
         self.world, self.evaluator = world, str(models.evaluator)
         self.colourless = world.name == "chest"
         self.base, self.critic = str(models.base), str(models.critic)
-        last = tuple(GUARDED) if guarded else ()
-        self.methods = ("zero_shot", "ti", "ti_lora", "control", "craft", *last)
+        self.methods = ("zero_shot", "ti", "ti_lora", "control", "craft", *also)
 
     def drawing(self) -> list[Step]:
         """Trainings and images."""
@@ -240,21 +251,23 @@ def main() -> None:
     parser.add_argument("--evaluator", type=Path, required=True, help="encoder that scores")
     parser.add_argument("--alexnet", type=Path, required=True, help="weights, safetensors")
     parser.add_argument("--out", type=Path, default=Path("runs/real-craft"))
-    parser.add_argument("--guarded", action="store_true")
+    parser.add_argument("--also", nargs="+", choices=FURTHER, default=(), help="further methods")
     parser.add_argument("--train", type=int, default=240, help="training images, and prompts")
     parser.add_argument("--test", type=int, default=60, help="held-out prompts")
     parser.add_argument("--seeds", type=int, default=5, help="images of each held-out prompt")
     parser.add_argument("--inversion", type=int, default=100, help="steps of textual inversion")
     parser.add_argument("--lora", type=int, default=600, help="steps of LoRA")
     parser.add_argument("--craft", type=int, default=200, help="steps of CRAFT, and of the control")
-    parser.add_argument("--sampling-steps", type=int, default=20)
+    parser.add_argument("--sampler", default=SAMPLING["sampler"])
+    parser.add_argument("--sampling-steps", type=int, default=SAMPLING["steps"])
     options = parser.parse_args()
     world, folder = WORLDS[options.world], options.out.absolute() / options.world
     size = Domain(options.train, options.test, options.inversion, options.lora, options.craft)
     models = Models(*(p.absolute() for p in (options.base, options.critic, options.evaluator)))
-    experiment = Photographs(world, folder, size, models, options.guarded)
+    experiment = Photographs(world, folder, size, models, options.also)
     experiment.seeds = options.seeds
-    experiment.sampling = {**experiment.sampling, "steps": options.sampling_steps}
+    chosen = {"sampler": options.sampler, "steps": options.sampling_steps}
+    experiment.sampling = {**SAMPLING, **chosen}
     log = folder / "steps.log"
     with as_command():
         if not (folder / "data").exists():

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from benchmarks.phantoms.craft import SAFEGUARDS, Domain
+from benchmarks.phantoms.craft import CHEAPER, FURTHER, SAFEGUARDS, Domain
 from benchmarks.real.craft import (
     SIDE,
     Models,
@@ -36,7 +36,7 @@ from cas_metric.statistics.uncertainty import Interval
 def experiment(tmp_path: Path) -> Photographs:
     """Of the chest films, with models that are not there."""
     models = Models(tmp_path / "base", tmp_path / "critic", tmp_path / "evaluator")
-    return Photographs(WORLDS["chest"], tmp_path / "run", Domain(train=6, test=2), models, True)
+    return Photographs(WORLDS["chest"], tmp_path / "run", Domain(train=6, test=2), models, FURTHER)
 
 
 def pictures() -> Pictures:
@@ -79,11 +79,12 @@ def test_critic_rewards_what_the_evaluator_judges(experiment: Photographs) -> No
         for step in steps.values()
         for path, text in step.files.items()
     }
-    assert set(configs) == {"ti_lora", "control", "craft", "guarded"}
+    assert set(configs) == {"ti_lora", "control", "craft", "guarded", "cheaper"}
     assert {one["critic"]["encoder"] for one in configs.values()} == {experiment.critic}
     plain, guarded = (configs[name]["stages"][0] for name in ("craft", "guarded"))
     safeguards = {**SAFEGUARDS, "grey": True}
     assert guarded == plain | {"safeguards": safeguards}
+    assert configs["cheaper"]["stages"][0] == guarded | CHEAPER
     prompts = str(experiment.folder / "data" / "prompts")
     assert all(prompts in steps[f"generate {name}"].command for name in experiment.methods)
     assert "--zero-shot" in steps["generate zero_shot"].command
