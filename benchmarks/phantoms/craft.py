@@ -247,6 +247,36 @@ class Experiment:
         return Step(f"compare by {encoder}", command, out / "comparison.json")
 
 
+class Continuation(Experiment):
+    """What goes on from a domain's images and TI + LoRA, in a folder within its own.
+
+    Args:
+        domain: A phantom domain.
+        folder: Of :class:`Experiment`.
+        name: Of the folder within it.
+        size: Images and steps.
+    """
+
+    def __init__(self, domain: str, folder: Path, name: str, size: Domain | None = None) -> None:
+        super().__init__(domain, folder / name, size)
+        self.before = Experiment(domain, folder)
+
+    def data(self) -> Step:
+        """The images of the whole path."""
+        return self.before.data()
+
+    def link(self) -> None:
+        """Put them where the commands look for them."""
+        place = self.folder / "data"
+        if not place.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            place.symlink_to(self.before.folder.absolute() / "data")
+
+    def adapted(self) -> Step:
+        """Its TI + LoRA."""
+        return self.before.adapted()
+
+
 def report(experiment: Experiment) -> str:
     """CAS by each evaluator with 95% intervals over cases, and the seconds of each step."""
     parts = [PHANTOM_NOTICE, f"# CRAFT on {experiment.domain}"]

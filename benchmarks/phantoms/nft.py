@@ -1,10 +1,11 @@
 """Does DiffusionNFT with the 0/1 DD raise the held-out DD above textual inversion and LoRA?
 
-``python -m benchmarks.phantoms.nft phantom-origa [--out runs/phantom-nft] [--steps 40]``
+``python -m benchmarks.phantoms.nft phantom-breakhis [--out runs/phantom-craft] [--steps 60]``
 
-As ``benchmarks.phantoms.craft``: a drawn data set, phantom-sd adapted with textual inversion and
-LoRA, and one further stage, here DiffusionNFT with the critic's 0/1 DD as its only reward. The
-held-out prompts are generated with two seeds by both, and scored by encoders that gave no reward.
+Goes on from what ``benchmarks.phantoms.craft`` trained in the same folder: from the same TI + LoRA,
+DiffusionNFT with the critic's 0/1 DD as its only reward, on :data:`BATCH` × :data:`GROUP` images a
+step. Images are drawn without guidance, as the method's authors do, in training and by both for the
+comparison: the held-out prompts with :data:`SEEDS` seeds, scored by encoders that gave no reward.
 An interrupted run continues; a finished one prints its table again.
 """
 
@@ -12,30 +13,33 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from benchmarks.paper.steps import Step, run, times
-from benchmarks.phantoms.craft import EVALUATORS, SETTINGS, Experiment
-from cas_metric.files import write_bytes
+import pandas as pd
+
+from benchmarks.paper.steps import Step, as_command, run, times
+from benchmarks.phantoms.craft import EVALUATORS, PROMPT, Continuation, interval, publish
 from cas_metric.phantoms import DOMAINS
+from cas_metric.statistics.comparison import case_table, paired_differences
 from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, number
 
-SEEDS = 2
+SEEDS: Final = 5
+#: Prompts of a step, and images of each.
+BATCH, GROUP = 16, 8
 
 
-class Nft(Experiment):
+class Nft(Continuation):
     """The commands of one domain."""
 
     methods = ("ti_lora", "nft")
     focus = "nft"
+    seeds = SEEDS
 
-    def __init__(self, domain: str, folder: Path, steps: int) -> None:
-        super().__init__(domain, folder)
-        self.size = replace(SETTINGS[domain], train=160, test=60, inversion=60, lora=240)
-        self.updates = steps
+    def __init__(self, domain: str, folder: Path, steps: int, rate: float) -> None:
+        super().__init__(domain, folder, "nft")
+        self.updates, self.rate = steps, rate
 
     def steps(self) -> list[Step]:
         """All commands, each after what it needs."""
@@ -46,34 +50,28 @@ class Nft(Experiment):
             steps.append(self.comparison(encoder))
         return steps
 
-    def continued(self, name: str) -> Step:
-        """TI + LoRA, or what DiffusionNFT makes of it."""
-        if name != "nft":
-            return self.adapted()
-        stage: dict[str, Any] = {
+    def stage(self, name: str) -> dict[str, Any]:
+        """The only one."""
+        return {
             "method": "nft",
             "steps": self.updates,
-            "batch_size": 4,
-            "group": 4,
+            "batch_size": BATCH,
+            "group": GROUP,
             "baseline": "batch",
-            "guidance": 3.0,
             "draws": 1,
-            "learning_rate": 3e-4,
-            "prompt": "{token}. {prompt}",
-            "prefix": {"solver": "dpmpp_2m", "steps": 5},
+            "learning_rate": self.rate,
+            "prompt": PROMPT,
+            "prefix": {"solver": "dpmpp_2m", "steps": 6},
         }
-        return self._trained("nft", [stage], "1-nft", self.adapted().result)
 
     def images(self, name: str) -> Step:
-        """Every held-out prompt with every seed."""
+        """Every held-out prompt with every seed, without guidance."""
         step = super().images(name)
-        words = list(step.command)
-        words[words.index("--seeds") + 1] = str(SEEDS)
-        return replace(step, command=tuple(words))
+        return replace(step, command=(*step.command, "sampling.guidance=1"))
 
 
 def report(experiment: Nft) -> str:
-    """Every primitive by each evaluator, and the paired difference of CAS."""
+    """Every primitive by each evaluator, and the paired difference of DD over cases."""
     parts = [PHANTOM_NOTICE, f"# DiffusionNFT on {experiment.domain}"]
     columns = ("vdc", "ccs", "dd", "sfs", "cas")
     for encoder in EVALUATORS:
@@ -87,24 +85,37 @@ def report(experiment: Nft) -> str:
             for one in found["methods"]
         ]
         heads = ("method", *map(str.upper, columns), "95% of DD", "95% of CAS")
-        parts += [f"## By {encoder}", markdown_table(heads, rows)]
+        parts += [f"## By {encoder}", markdown_table(heads, rows), gain(experiment, encoder)]
     spent = [(name, str(value)) for name, value in times(experiment.folder / "steps.log").items()]
     return "\n\n".join([*parts, "## Time", markdown_table(("step", "seconds"), spent)]) + "\n"
+
+
+def gain(experiment: Nft, encoder: str) -> str:
+    """DD of DiffusionNFT minus that of TI + LoRA."""
+    folders = [experiment.scores(encoder, name).result.parent for name in experiment.methods]
+    rows = pd.concat([pd.read_csv(folder / "per_image.csv") for folder in folders])
+    table, clusters = case_table(rows, "dd")
+    (pair,) = paired_differences(table[["nft", "ti_lora"]], clusters=clusters)
+    own = pair.difference
+    return (
+        f"DD, nft − ti_lora, paired over {pair.n_cases} cases: {own.estimate:+.3f} "
+        f"{interval(own.low, own.high)}, p {pair.p.value:.3f}."
+    )
 
 
 def main() -> None:
     """Run what is not done yet, then write and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("domain", choices=DOMAINS)
-    parser.add_argument("--out", type=Path, default=Path("runs/phantom-nft"))
-    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--out", type=Path, default=Path("runs/phantom-craft"))
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--rate", type=float, default=1e-4)
     options = parser.parse_args()
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    experiment = Nft(options.domain, options.out / options.domain, options.steps)
-    run(experiment.steps(), experiment.folder / "steps.log")
-    text = report(experiment)
-    write_bytes(experiment.folder / "nft.md", text.encode())
-    print(text)
+    experiment = Nft(options.domain, options.out / options.domain, options.steps, options.rate)
+    experiment.link()
+    with as_command():
+        run(experiment.steps(), experiment.folder / "steps.log")
+    publish(experiment, "nft", report(experiment))
 
 
 if __name__ == "__main__":

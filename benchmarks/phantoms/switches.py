@@ -28,7 +28,7 @@ from benchmarks.phantoms.craft import (
     SAFEGUARDS,
     SAMPLING,
     SETTINGS,
-    Experiment,
+    Continuation,
     interval,
     publish,
 )
@@ -68,7 +68,7 @@ SWITCHES: Final[dict[str, dict[str, Any]]] = {
 BASELINES: Final = ("ti_lora", "control", "craft")
 
 
-class Switches(Experiment):
+class Switches(Continuation):
     """The commands of one domain, in a folder within that of ``benchmarks.phantoms.craft``.
 
     Args:
@@ -81,8 +81,7 @@ class Switches(Experiment):
     sampling: Mapping[str, Any] = {**SAMPLING, "steps": TRAJECTORY}
 
     def __init__(self, domain: str, folder: Path, names: Sequence[str]) -> None:
-        super().__init__(domain, folder / "switches", replace(SETTINGS[domain], craft=STEPS))
-        self.before = Experiment(domain, folder)
+        super().__init__(domain, folder, "switches", replace(SETTINGS[domain], craft=STEPS))
         self.methods = (*BASELINES, *names)
 
     def steps(self) -> list[Step]:
@@ -93,21 +92,6 @@ class Switches(Experiment):
             steps += [self.scores(encoder, name) for encoder in EVALUATORS]
             steps += [self.distance(name), self.copies(name)]
         return steps
-
-    def data(self) -> Step:
-        """The images of ``benchmarks.phantoms.craft``."""
-        return self.before.data()
-
-    def link(self) -> None:
-        """Put them where the commands look for them."""
-        place = self.folder / "data"
-        if not place.exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            place.symlink_to(self.before.folder.absolute() / "data")
-
-    def adapted(self) -> Step:
-        """Its TI + LoRA."""
-        return self.before.adapted()
 
     def unseen(self) -> Step:
         """Phantoms of another seed."""
