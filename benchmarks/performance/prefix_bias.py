@@ -122,7 +122,7 @@ def variant(method: Craft, changes: dict[str, Any]) -> Craft:
     stage = type(method.stage).model_validate(
         {**method.stage.model_dump(), "prefix": None, **changes}
     )
-    fast = method.model.fast_prefix(stage.cheaper.steps) if stage.cheaper.solver else None
+    fast = method.model.fast_prefix(stage.cheaper.solver, stage.cheaper.steps)
     trajectories = dataclasses.replace(method.trajectories, stage=stage, fast=fast)
     judge = dataclasses.replace(method.judge, repeats=stage.repeats)
     return dataclasses.replace(method, stage=stage, trajectories=trajectories, judge=judge)

@@ -21,6 +21,7 @@ from craft_trainer.rewards.safeguards import cropped, other_references
 STAGE = {**CRAFT, "reward_gradients_every": 0}
 PREFIXES: list[dict[str, Any]] = [
     {"prefix": {"solver": "dpmpp_2m", "steps": 1}},
+    {"prefix": {"solver": "dpmpp_2m_sde", "steps": 2}},
     {"prefix": {"unguided": 0.5}},
     {"prefix": {"own_steps": 2}, "repeat_mode": "renoise", "repeats": 3},
 ]

@@ -22,7 +22,7 @@ from craft_trainer.config.extensions import extension, extension_names
 from craft_trainer.config.sections import Sampling
 from craft_trainer.diffusion.conditions import Conditions
 from craft_trainer.diffusion.forward_process import ForwardProcess
-from craft_trainer.diffusion.prefix import FastPrefix
+from craft_trainer.diffusion.prefix import FastPrefix, Solver
 from craft_trainer.diffusion.sampling import Guidance, Scheduler, UnconditionalGradient
 
 #: Where families come from.
@@ -151,9 +151,10 @@ class DiffusionModel(ABC):
     def sampler(self, sampling: Sampling, latent: Sequence[int]) -> Scheduler:
         """The steps of a trajectory of ``(C, h, w)`` latents."""
 
-    def fast_prefix(self, steps: int) -> FastPrefix:
-        """A solver of few steps; see :attr:`noise_schedule`."""
-        return FastPrefix(dict(self.pipeline.scheduler.config), steps, self.device)
+    def fast_prefix(self, solver: Solver | None, steps: int) -> FastPrefix | None:
+        """A solver of few steps, where one is named; see :attr:`noise_schedule`."""
+        config = dict(self.pipeline.scheduler.config)
+        return None if solver is None else FastPrefix(config, steps, self.device, solver)
 
     @property
     def text_encoders(self) -> list[nn.Module]:

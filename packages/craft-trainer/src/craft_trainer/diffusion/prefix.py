@@ -21,27 +21,37 @@ from diffusers import DPMSolverMultistepScheduler
 from torch import Tensor
 
 from craft_trainer.diffusion.conditions import Conditions
-from craft_trainer.diffusion.sampling import Denoiser, Guidance, Scheduler, guided_at, predict
+from craft_trainer.diffusion.multistep import ALGORITHMS
+from craft_trainer.diffusion.sampling import (
+    Denoiser,
+    Generators,
+    Guidance,
+    Scheduler,
+    guided_at,
+    predict,
+)
 
 #: diffusers declares no types of what it inherits.
 _dpm: Any = DPMSolverMultistepScheduler
 
-Solver = Literal["dpmpp_2m"]
+Solver = Literal["dpmpp_2m", "dpmpp_2m_sde"]
 
 
 @dataclass(frozen=True)
 class FastPrefix:
-    """Few steps of an ordinary differential equation in place of the sampler's own.
+    """Few steps of second order in place of the sampler's own.
 
     Attributes:
         config: ``scheduler.config`` of the base model.
         steps: Steps from noise to the first differentiated one.
         device: Where the latents live.
+        kind: ``dpmpp_2m`` solves the ordinary equation, ``dpmpp_2m_sde`` the stochastic one.
     """
 
     config: dict[str, Any]
     steps: int
     device: torch.device
+    kind: Solver = "dpmpp_2m"
 
     @torch.no_grad()
     def __call__(
@@ -50,6 +60,7 @@ class FastPrefix:
         latents: Tensor,
         conditions: Conditions,
         scheduler: Scheduler,
+        generators: Generators,
         *,
         guidance: Guidance,
         after: int,
@@ -62,6 +73,7 @@ class FastPrefix:
             latents: ``(B, C, h, w)`` noise.
             conditions: Of length ``B``.
             scheduler: Of the trajectory, its timesteps set.
+            generators: One a trajectory, for the noise of ``dpmpp_2m_sde``.
             guidance: Classifier-free guidance.
             after: T − K, the steps that are replaced.
             unguided: Share of the steps, the noisiest ones, without guidance.
@@ -75,14 +87,14 @@ class FastPrefix:
         for index, (timestep, told) in enumerate(zip(times, on_device, strict=True)):
             strength = guided_at(guidance, index, len(times), unguided)
             prediction = predict(denoiser, latents, told, conditions, strength)
-            latents = solver.step(prediction, timestep, latents).prev_sample
+            latents = solver.step(prediction, timestep, latents, list(generators)).prev_sample
         return latents
 
     def _solver(self, timesteps: Tensor, after: int) -> Any:
         """Its last timestep is where it ends: no step is taken from there."""
         solver = _dpm.from_config(
             self.config,
-            algorithm_type="dpmsolver++",
+            algorithm_type=ALGORITHMS[self.kind],
             solver_order=2,
             lower_order_final=False,
             use_karras_sigmas=False,

@@ -113,7 +113,10 @@ class CraftStage(DenoisingStage):
                 "trajectory_kl and repeat_mode: renoise out"
             )
         if own.solver is not None and self.repeat_mode == "renoise":
-            raise ValueError("prefix.solver draws no noise, which repeat_mode: renoise draws anew")
+            raise ValueError(
+                "prefix.solver takes steps of its own, and repeat_mode: renoise draws the noise of "
+                "the sampler's anew"
+            )
         if config.critic.encoder in guarded.critics:
             raise ValueError("safeguards.critics names the critic itself")
         if len(set(guarded.critics)) < len(guarded.critics):
@@ -168,7 +171,7 @@ class CraftStage(DenoisingStage):
                 sampler=model.sampler(config.sampling, setup.latent),
                 guidance=model.guidance(config.sampling.guidance, self.unconditional_gradient),
                 stage=self,
-                fast=model.fast_prefix(own.steps) if own.solver else None,
+                fast=model.fast_prefix(own.solver, own.steps),
                 replay=replay,
             ),
             judge=Judge(

@@ -51,7 +51,8 @@ class Prefix(Section):
 
     Attributes:
         solver: ``dpmpp_2m`` reaches the first differentiated step by an ordinary differential
-            equation; by default the sampler's own steps are taken. Biased.
+            equation, ``dpmpp_2m_sde`` by the stochastic one; by default the sampler's own steps are
+            taken. Biased.
         steps: Steps of the solver.
         unguided: Share of the prefix, its noisiest steps, without guidance. Biased.
         own_steps: With ``repeat_mode: renoise``, steps before the last K that each repeat takes on
@@ -65,7 +66,7 @@ class Prefix(Section):
         [76.0, 12.0]
     """
 
-    solver: Literal["dpmpp_2m"] | None = None
+    solver: Literal["dpmpp_2m", "dpmpp_2m_sde"] | None = None
     steps: PositiveInt = 6
     unguided: Annotated[float, Field(ge=0, le=1)] = 0.0
     own_steps: PositiveInt = 1

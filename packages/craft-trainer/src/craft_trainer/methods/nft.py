@@ -102,16 +102,13 @@ class NftStage(TrainedStage):
         """The score, the sampler, and the older copy, which starts as the model does."""
         from craft_trainer.rewards.scores import load_score
 
-        model, config = setup.model, setup.config
-        fast = None
-        if self.prefix is not None and self.prefix.solver is not None:
-            fast = model.fast_prefix(self.prefix.steps)
+        model, config, own = setup.model, setup.config, self.prefix or Prefix()
         return Nft(
             model=model,
             forward=model.forward_process(setup.latent),
             sampler=model.sampler(config.sampling, setup.latent),
             guidance=model.guidance(self.guidance),
-            fast=fast,
+            fast=model.fast_prefix(own.solver, own.steps),
             score=load_score(self.score, setup),
             old={name: value.detach().clone() for name, value in model.trainable.items()},
             stage=self,
@@ -228,6 +225,7 @@ class Nft(Method):
                 noise,
                 conditions,
                 self.sampler,
+                generators,
                 guidance=self.guidance,
                 after=steps - 1,
                 unguided=own.unguided,

@@ -168,6 +168,7 @@ class Trajectories:
             noise,
             conditions.repeat(stage.repeats),
             self.sampler,
+            generators,
             guidance=self.guidance,
             after=len(self.sampler.timesteps) - stage.gradient_steps,
             unguided=own.unguided,
