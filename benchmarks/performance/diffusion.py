@@ -107,7 +107,8 @@ def _phantom_shaped(folder: Path) -> None:
     from benchmarks.phantoms.diffusion_unet import build_unet
     from benchmarks.phantoms.diffusion_vae import build_vae
 
-    _save_pipeline(folder, build_unet(64), build_vae(), width=64, layers=4)
+    unet = build_unet(128, side=16, channels=(64, 96))
+    _save_pipeline(folder, unet, build_vae(), width=128, layers=3)
 
 
 def _sd21(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Is the gradient of a cheaper prefix that of the paper's, and what does each setting cost?
 
-``python -m benchmarks.performance.prefix_bias --base phantom-sd [--draws 400] --out runs/prefix``
+``python -m benchmarks.performance.prefix_bias --base phantom-sd [--draws 400] [--against exact]
+--out runs/prefix``
 
 The reward's gradient of the same few images is drawn many times at fixed weights: with the paper's
 prefix, and with the same noise by each cheaper setting of a ``craft`` stage. With p the paper's
@@ -15,8 +16,9 @@ noise adds nothing,
 - *variance* is the trace of the covariance of one draw over that of the paper's.
 
 ``stale`` is the paper's prefix as the model drew it ``--age`` optimizer steps before: the oldest
-that ``prefix.replay`` uses. ``renoise 5`` has two trajectories a prompt. Stopped, the same command
-goes on; ``--draws 0`` prints what is there.
+that ``prefix.replay`` uses. ``renoise 5`` has two trajectories a prompt. ``--against exact`` holds
+all against the sampler's equation solved in :data:`FINE` steps, which the paper's T approximate
+too. Stopped, the same command goes on; ``--draws 0`` prints what is there.
 """
 
 from __future__ import annotations
@@ -36,19 +38,29 @@ from numpy.typing import NDArray
 from benchmarks.performance.diffusion import add_options, prepared_run
 from cas_metric.statistics.tables import markdown_table
 from craft_trainer.bases.lora import with_weights
+from craft_trainer.config.sections import Sampling
 from craft_trainer.cost.estimate import cost_of
+from craft_trainer.data.dataset import Batch
+from craft_trainer.diffusion.conditions import Conditions
+from craft_trainer.diffusion.sampling import draft_prefix
 from craft_trainer.methods.craft import Craft
 from craft_trainer.training.trainer import StageRun
 
 PLAIN: Final = "plain"
 STALE: Final = "stale"
+EXACT: Final = "exact"
+#: Steps of a trajectory whose prefix counts as exact.
+FINE: Final = 200
 #: Changes of the stage.
 SETTINGS: Final[dict[str, dict[str, Any]]] = {
     PLAIN: {},
     "dpmpp 6": {"prefix": {"solver": "dpmpp_2m", "steps": 6}},
     "dpmpp 12": {"prefix": {"solver": "dpmpp_2m", "steps": 12}},
+    "sde 6": {"prefix": {"solver": "dpmpp_2m_sde", "steps": 6}},
+    "sde 10": {"prefix": {"solver": "dpmpp_2m_sde", "steps": 10}},
     "unguided .5": {"prefix": {"unguided": 0.5}},
     STALE: {},
+    EXACT: {},
     "renoise 5": {"prefix": {"own_steps": 5}, "repeats": 2, "repeat_mode": "renoise"},
 }
 #: Draws of a setting before it is the next one's turn.
@@ -152,6 +164,30 @@ def stale(method: Craft, weights: dict[str, torch.Tensor]) -> Craft:
     return dataclasses.replace(method, trajectories=Earlier(**fields))
 
 
+def exact(method: Craft, sampling: Sampling) -> Craft:
+    """The method whose prefixes arrive at the same timestep in many small steps."""
+
+    class Fine(type(method.trajectories)):  # type: ignore[misc]  # a class found at run time
+        def _prefix(self, batch: Batch, conditions: Conditions, generators: Any) -> torch.Tensor:
+            arrival = self.sampler.timesteps[-self.stage.gradient_steps]
+            fine = sampling.model_copy(update={"steps": FINE})
+            sampler = self.model.sampler(fine, batch.latent_shape)
+            (reached,) = torch.nonzero(sampler.timesteps == arrival).flatten().tolist()
+            return draft_prefix(
+                self.model.denoise,
+                conditions,
+                sampler,
+                generators,
+                shape=batch.latent_shape,
+                guidance=self.guidance,
+                gradient_steps=FINE - reached,
+                repeats=self.stage.repeats,
+            )
+
+    fields = vars(method.trajectories)
+    return dataclasses.replace(method, trajectories=Fine(**fields))
+
+
 def aged(run: StageRun, age: int) -> dict[str, torch.Tensor]:
     """Take ``age`` optimizer steps; the weights before them."""
     before = {name: one.detach().clone() for name, one in run.model.trainable.items()}
@@ -167,6 +203,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=400)
     parser.add_argument("--age", type=int, default=30, help="optimizer steps of `stale`")
     parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))
+    parser.add_argument("--against", choices=(PLAIN, EXACT), default=PLAIN)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -177,6 +214,7 @@ def main() -> None:
         assert isinstance(run.method, Craft)
         sides = {name: variant(run.method, SETTINGS[name]) for name in SETTINGS}
         sides[STALE] = stale(sides[PLAIN], earlier)
+        sides[EXACT] = exact(sides[PLAIN], run.config.sampling)
         for start in range(0, options.draws, TOGETHER):
             for name in options.settings:
                 path = options.out / f"{name.replace(' ', '_')}-{start:04d}.npy"
@@ -184,7 +222,7 @@ def main() -> None:
                     draws = range(start, start + TOGETHER)
                     np.save(path, np.stack([gradient(run, sides[name], one) for one in draws]))
             print(f"{start + TOGETHER} draws", file=sys.stderr, flush=True)
-        print(table(options.out, sides, lambda one: forwards(run, one)))
+        print(table(options.out, sides, lambda one: forwards(run, one), options.against))
 
 
 def forwards(run: StageRun, method: Craft) -> float:
@@ -198,13 +236,15 @@ def drawn(folder: Path, name: str) -> Gradients:
     return np.concatenate([np.load(one) for one in files] or [np.zeros((0, 0))]).astype(float)
 
 
-def table(folder: Path, sides: dict[str, Craft], cost: Callable[[Craft], float]) -> str:
+def table(
+    folder: Path, sides: dict[str, Craft], cost: Callable[[Craft], float], against: str
+) -> str:
     """A line for each setting that was drawn."""
-    plain, lines = drawn(folder, PLAIN), []
+    plain, lines = drawn(folder, against), []
     for name, method in sides.items():
         other = drawn(folder, name)[: len(plain)]
         work, count = f"{cost(method):g}", len(other)
-        if name == PLAIN or not count:
+        if name == against or not count:
             lines.append([name, str(count), work, "", "", "", "1.00" if count else ""])
             continue
         found = compare(plain[:count], other)
