@@ -1,6 +1,6 @@
 """The paper's further claims on the embedded world: the tail, copies, and who gains from it.
 
-``python -m benchmarks.phantoms.claims phantom-chexpert [--out runs/phantom-craft]``
+``python -m benchmarks.phantoms.claims phantom-chexpert [--out runs/phantom-craft] [--also NAME]``
 
 Goes on from the images of ``benchmarks.phantoms.craft`` in the same folder:
 
@@ -12,7 +12,8 @@ Goes on from the images of ``benchmarks.phantoms.craft`` in the same folder:
    of CRAFT, and of CRAFT's better half by cas-v2. They are tested on :data:`UNSEEN` phantoms that
    nothing else was made from, enough to see two points.
 
-An interrupted run continues; a finished one prints its tables again.
+With ``--also`` the first three are said of further methods too, and of the last of them in place of
+CRAFT. An interrupted run continues; a finished one prints its tables again.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import Any, Final
 import pandas as pd
 
 from benchmarks.paper.steps import Step, as_command, run
-from benchmarks.phantoms.craft import EVALUATORS, METHODS, Experiment
+from benchmarks.phantoms.craft import EVALUATORS, FURTHER, METHODS, Experiment
 from benchmarks.real.craft import gather
 from benchmarks.real.craft_tables import table14
 from cas_metric.files import write_bytes
@@ -37,6 +38,7 @@ from cas_metric.statistics.intervals import mean_interval
 from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, number, percent
 from cas_metric.verbs.memorization_text import memorization_markdown
 
+TITLES: Final = {**METHODS, **FURTHER}
 #: Phantoms that classifiers are tested on.
 UNSEEN: Final = 1500
 #: Training seeds of a classifier, and its passes over the real images.
@@ -44,12 +46,24 @@ SEEDS, EPOCHS = 5, 40
 
 
 class Claims(Experiment):
-    """The commands of one domain; ``folder`` is that of ``benchmarks.phantoms.craft``."""
+    """The commands of one domain.
+
+    Args:
+        domain: A phantom domain.
+        folder: Of ``benchmarks.phantoms.craft``.
+        also: Further methods, which take the place of the classifiers.
+    """
+
+    def __init__(self, domain: str, folder: Path, also: Sequence[str] = ()) -> None:
+        super().__init__(domain, folder)
+        self.also = tuple(also)
+        self.methods = (*self.methods, *also)
+        self.focus = self.methods[-1]
 
     @property
     def own(self) -> Path:
         """Where the results go."""
-        return self.folder / "claims"
+        return self.folder / "-".join(["claims", *self.also])
 
     def judging(self) -> list[Step]:
         """What is said of the images, once they lie in one table."""
@@ -69,7 +83,7 @@ class Claims(Experiment):
             ),
             self.unseen(),
             self.distance(),
-            *self.learning(),
+            *([] if self.also else self.learning()),
         ]
 
     def result(self, name: str) -> Path:
@@ -85,7 +99,7 @@ class Claims(Experiment):
 
     def unseen(self) -> Step:
         """Phantoms of another seed."""
-        out = self.own / "unseen"
+        out = self.folder / "claims" / "unseen"
         words = ("--train", "40", "--test", str(UNSEEN), "--seed", "4711")
         command = ("cas", "datasets", "phantom", self.domain, str(out), *words)
         return Step("unseen", command, out / "test" / "metadata.csv")
@@ -123,48 +137,49 @@ def report(experiment: Claims) -> str:
     """All tables."""
     found = _read(experiment.own / "comparison" / "comparison.json")
     scored = _read(experiment.result("scores"))
-    utility = (experiment.own / "utility" / "utility.md").read_text(encoding="utf-8")
     parts = [
         PHANTOM_NOTICE,
         f"# Distance, tail, copies and utility on {experiment.domain}",
         "## Distance to unseen phantoms",
-        distances(_read(experiment.distance().result)),
+        distances(_read(experiment.distance().result), experiment.methods),
         "## Tail",
         table14(found, scored["cas_v2"]["tail"]),
-        reductions(found),
+        reductions(found, experiment.focus),
         low_shares(experiment),
         "## Copies of training images, first seed",
         memorization_markdown(_read(experiment.result("memorization"))),
-        utility.replace("# ", "## ", 1),
     ]
+    if not experiment.also:
+        learned = experiment.own / "utility" / "utility.md"
+        parts.append(learned.read_text(encoding="utf-8").replace("# ", "## ", 1))
     return "\n\n".join(parts) + "\n"
 
 
-def distances(found: Mapping[str, Any]) -> str:
+def distances(found: Mapping[str, Any], methods: Sequence[str]) -> str:
     """Fréchet distances at equal size, and how many times those of real from real."""
     rows = []
-    for name, title in METHODS.items():
+    for name in methods:
         matched = found["methods"][name]["all"]["matched"]
         far, kernel = matched["frechet_distance"], matched["kernel_distance"]
         cells = [f"{far[side]:.2f}" for side in ("generated", "real", "ratio")]
-        rows.append((title, *cells, number(kernel["generated"])))
+        rows.append((TITLES[name], *cells, number(kernel["generated"])))
     heads = ("method", "Fréchet distance", "of real from real", "times", "kernel distance")
     return markdown_table(heads, rows)
 
 
-def reductions(found: Mapping[str, Any]) -> str:
-    """How much lower the tail of CRAFT is than those of the others, by cas-v1."""
+def reductions(found: Mapping[str, Any], focus: str) -> str:
+    """How much lower the tail of ``focus`` is than those of the others, by cas-v1."""
     # One entry for the baseline with the lowest tail and one for that with the highest mean.
     by_baseline = {one["baseline"]: one for one in found["tail"]["reductions"]}
     rows = [
         (
-            METHODS[name],
+            TITLES[name],
             f"{percent(one['absolute'])} {_shares(one['absolute_interval'])}",
             f"{percent(one['relative'])} {_shares(one['relative_interval'])}",
         )
         for name, one in by_baseline.items()
     ]
-    return markdown_table(("CRAFT's tail below that of", "points", "relative"), rows)
+    return markdown_table((f"tail of {focus} below that of", "points", "relative"), rows)
 
 
 def low_shares(experiment: Claims) -> str:
@@ -178,8 +193,8 @@ def low_shares(experiment: Claims) -> str:
         if name != experiment.focus:
             gap = mean_interval(shares[name] - shares[experiment.focus])
             ends = f"{percent(gap.estimate)} {_shares((gap.low, gap.high))}"
-            lines.append((METHODS[name], ends, percent(gap.estimate / shares[name].mean())))
-    heads = ("CRAFT's low share by cas-v2 below that of", "points", "relative")
+            lines.append((TITLES[name], ends, percent(gap.estimate / shares[name].mean())))
+    heads = (f"low share of {experiment.focus} by cas-v2 below that of", "points", "relative")
     return markdown_table(heads, lines)
 
 
@@ -197,11 +212,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("domain", choices=DOMAINS)
     parser.add_argument("--out", type=Path, default=Path("runs/phantom-craft"))
+    parser.add_argument("--also", nargs="+", choices=FURTHER, default=(), help="further methods")
     options = parser.parse_args()
-    experiment = Claims(options.domain, options.out / options.domain)
+    experiment = Claims(options.domain, options.out / options.domain, options.also)
     log = experiment.own / "steps.log"
     with as_command():
-        run([experiment.images(name) for name in METHODS], experiment.folder / "steps.log")
+        run(
+            [experiment.images(name) for name in experiment.methods],
+            experiment.folder / "steps.log",
+        )
         gather(experiment)
         run(experiment.judging(), log)
     text = report(experiment)
