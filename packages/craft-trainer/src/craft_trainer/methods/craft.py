@@ -302,7 +302,7 @@ class Craft(Method):
     ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
         """r_cam over the batch and its repeats, the KL term on the trajectory, and logs."""
         repeats, every = self.stage.repeats, self.stage.reward_gradients_every
-        latents, rows, terms = self.trajectories.draw(batch, conditions, step)
+        latents, rows, terms = self.trajectories.draw(batch, conditions)
         reward, logs = self.judge(
             latents,
             [one.at(rows).repeat(repeats) for one in self.targets],
