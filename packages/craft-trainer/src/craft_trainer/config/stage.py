@@ -160,6 +160,13 @@ class Stage(Section):
             InputError: It cannot train such a model.
         """
 
+    def require_examples(self, config: Config, examples: Examples) -> None:
+        """Hold the stage against the training images.
+
+        Raises:
+            InputError: They lack what it needs beside prompts, checklists and classes.
+        """
+
     def rewarded(self) -> dict[str, float]:
         """Primitives that a critic rewards, and their weights; empty where there is no critic."""
         return {}
