@@ -179,11 +179,16 @@ def test_a_folder_holds_images_of_one_origin(
 
 def test_settings_that_change_no_image_are_refused(run: Path, images: Path, tmp_path: Path) -> None:
     out = tmp_path / "gen"
-    for idle in ("stages.1.steps", "stages.0.prompt", "seed", "lora.dropout", "critic.encoder"):
-        value = "{label}" if idle.endswith("prompt") else "x" if "encoder" in idle else 0.5
-        value = 5 if idle in ("stages.1.steps", "seed") else value
-        with pytest.raises(InputError, match=rf"{idle}: without effect(.|\n)*base, .*sampling, "):
-            generation.generate(run, images, out, seeds=1, **{idle: value})
+    idle: dict[str, Any] = {
+        "stages.1.steps": 5,
+        "stages.0.prompt": "{token} {label}",  # of another stage
+        "seed": 5,
+        "lora.dropout": 0.5,
+        "critic.encoder": "x",
+    }
+    for name, value in idle.items():
+        with pytest.raises(InputError, match=rf"{name}: without effect(.|\n)*base, .*sampling, "):
+            generation.generate(run, images, out, seeds=1, **{name: value})
     with pytest.raises(InputError, match="did you mean 'sampling'"):
         generation.generate(run, images, out, seeds=1, **{"samplign.steps": 2})
     with pytest.raises(InputError, match="seed: without effect on the pipeline"):

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
 
-from cas_metric.errors import InputError
+from cas_metric.errors import CasError, InputError
 
 #: It stays where it is: a file that is removed while another process waits for it locks nothing.
 LOCK_FILE: Final = ".lock"
@@ -43,14 +43,19 @@ def alone_in(folder: Path, option: str) -> Iterator[None]:
 
     Raises:
         InputError: Another process holds it.
+        CasError: Nothing can be written there.
 
     Examples:
         >>> with alone_in(tmp / "run", "`output`"):
         ...     [file.name for file in (tmp / "run").iterdir()]
         ['.lock']
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK_FILE).open("ab") as file:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        opened = (folder / LOCK_FILE).open("ab")
+    except OSError as error:
+        raise CasError(f"{folder} cannot be written to: {error.strerror}") from error
+    with opened as file:
         try:
             _lock(file)
         except OSError as error:
