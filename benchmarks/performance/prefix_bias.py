@@ -147,7 +147,7 @@ def gradient(run: StageRun, method: Craft, draw: int) -> Gradients:
     positions = tuple(range(draw * size, (draw + 1) * size))
     for parameter in run.parameters:
         parameter.grad = None
-    method.loss(dataclasses.replace(batch, positions=positions), draw).total.backward()
+    method.loss(dataclasses.replace(batch, positions=positions, turn=draw), draw).total.backward()
     found = [one.grad for one in run.parameters if one.grad is not None]
     return torch.cat([one.flatten() for one in found]).float().cpu().numpy()
 

@@ -19,12 +19,13 @@ from cas_metric.cli import main as cas
 from cas_metric.errors import InputError, PreflightError
 from cas_metric.manifest import pair, read_folder_config, read_manifest, write_manifest
 from craft_trainer import generation
-from craft_trainer.artifact.folder import find_artifact
+from craft_trainer.artifact.folder import find_artifact, load
 from craft_trainer.bases.base import DiffusionModel
 from craft_trainer.cli import main as cli
 from craft_trainer.config.schema import to_yaml
 from craft_trainer.data.pairs import TABLE
 from craft_trainer.runtime.failures import NotFinite
+from craft_trainer.runtime.lock import alone_in
 from craft_trainer.training import run as runs
 from craft_trainer.training import trainer
 
@@ -174,6 +175,46 @@ def test_a_folder_holds_images_of_one_origin(
         assert "--out" in result.exception.fix
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     assert invoke(monkeypatch, *words[:-1], "2").exit_code == 0  # more seeds of the same
+
+
+def test_settings_that_change_no_image_are_refused(run: Path, images: Path, tmp_path: Path) -> None:
+    out = tmp_path / "gen"
+    idle: dict[str, Any] = {
+        "stages.1.steps": 5,
+        "stages.0.prompt": "{token} {label}",  # of another stage
+        "seed": 5,
+        "lora.dropout": 0.5,
+        "critic.encoder": "x",
+    }
+    for name, value in idle.items():
+        with pytest.raises(InputError, match=rf"{name}: without effect(.|\n)*base, .*sampling, "):
+            generation.generate(run, images, out, seeds=1, **{name: value})
+    with pytest.raises(InputError, match="did you mean 'sampling'"):
+        generation.generate(run, images, out, seeds=1, **{"samplign.steps": 2})
+    with pytest.raises(InputError, match="seed: without effect on the pipeline"):
+        load(run, seed=5)
+    assert not out.exists()
+    own = {"sampling.steps": 2, "data.resolution": 16, "stages.1.prompt": "{label}"}
+    assert generation.generate(run, images, out, seeds=1, **own).drawn == 6
+    config = read_folder_config(out)
+    assert config is not None
+    assert (config.provenance["prompt"], config.provenance["sampling"]["steps"]) == ("{label}", 2)
+
+
+def test_more_steps_than_the_base_model_has_claim_no_folder(
+    run: Path, images: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="more than the 1000 timesteps"):
+        generation.generate(run, images, tmp_path / "gen", **{"sampling.steps": 1001})
+    assert not (tmp_path / "gen").exists()
+
+
+def test_two_processes_do_not_draw_into_one_folder(run: Path, images: Path, tmp_path: Path) -> None:
+    out = tmp_path / "gen"
+    assert generation.generate(run, images, out, seeds=1).drawn == 6
+    with alone_in(out, "--out"), pytest.raises(InputError, match="another process is writing"):
+        generation.generate(run, images, out, seeds=2)
+    assert generation.generate(run, images, out, seeds=1).kept == 6
 
 
 def test_real_images_are_not_generated_over(

@@ -75,6 +75,7 @@ def test_a_window_reaches_the_manifest(tmp_path):
         ('split: "\\ud800"\n', ["cas.yaml"]),
         ("window: [5, 1]\n", ["line 1", "below"]),
         ("window: [.nan, 1]\n", ["line 1", "window"]),
+        ("window: [no, yes]\n", ["line 1", "window", "a number is expected"]),
         ("provenance: " + "[" * 800, ["cas.yaml"]),
     ],
 )

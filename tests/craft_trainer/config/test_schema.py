@@ -101,11 +101,27 @@ def test_a_resolved_configuration_reads_back_as_itself(tmp_path: Path) -> None:
         ("validation={every: 1, seed: 9223372036854775808}", r"validation\.seed: Input should be"),
         ("lora.rank_pattern={'(': 4}", r"lora\.rank_pattern.*no regular expression"),
         ("lora.alpha_pattern={'(': 4}", r"lora\.alpha_pattern.*no regular expression"),
+        # Python takes truth values for 1 and 0.
+        ("seed=true", "seed: .*a number is expected"),
+        ("stages.1.batch_size=yes", r"stages\.1\.batch_size: .*a number is expected"),
+        ("stages.1.learning_rate=on", r"stages\.1\.learning_rate: .*a number is expected"),
+        ("stages.2.prefix={replay: true}", r"stages\.2\.prefix\.replay: .*a number is expected"),
+        ("stages.2.rewards.dd=false", r"stages\.2\.rewards\.dd: .*a number is expected"),
+        ("guards.grid.patience=true", r"guards\.grid\.patience: .*a number is expected"),
+        ("lora.rank_pattern={'.*to_q': true}", r"lora\.rank_pattern: .*a number is expected"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, override: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         load_config(written(tmp_path), [override])
+
+
+def test_truth_values_and_numbers_as_text_are_read_where_they_belong(tmp_path: Path) -> None:
+    # YAML reads 1e-5, without a point, as text.
+    words = ["offline=true", "stages.1.learning_rate=1e-5", "stages.1.warmup_steps='5'"]
+    config = load_config(written(tmp_path), words)
+    lora = config.stages[1]
+    assert (config.offline, lora.learning_rate, lora.warmup_steps) == (True, 1e-5, 5)  # type: ignore[attr-defined]
 
 
 def test_textual_inversion_comes_first(tmp_path: Path) -> None:

@@ -102,3 +102,15 @@ def test_what_stages_start_from_is_looked_at(
         "fail",
         "fail",
     )
+
+
+def test_a_tracker_a_probe_and_a_critic_that_would_stop_a_run(
+    settings: Any, examined: Any, critic: Path, tmp_path: Path
+) -> None:
+    lacking = {"encoder": str(critic), "probe": str(tmp_path / "probe.safetensors")}
+    code, checks = examined(settings(CRAFT, tracker="aim", critic=lacking))
+    assert (code, checks["tracker"]["status"], checks["probes"]["status"]) == (2, "fail", "fail")
+    assert "critic.probe: " in checks["probes"]["detail"]
+    code, checks = examined(settings(CRAFT, critic={"encoder": "phantom-dino"}))
+    assert (code, checks["critic"]["status"], checks["tracker"]["status"]) == (2, "fail", "ok")
+    assert "embeds images only" in checks["critic"]["detail"]

@@ -13,12 +13,16 @@ from tests.craft_trainer.training.test_trainer import ready
 from tests.support.forwards import counted
 from torch.nn import functional as F
 
+from cas_metric.errors import InputError
 from craft_trainer.cost.estimate import cost_of
+from craft_trainer.data.dataset import positions_of
+from craft_trainer.methods import trajectories
 from craft_trainer.methods.craft_settings import Safeguards
-from craft_trainer.methods.trajectories import chosen_steps
+from craft_trainer.methods.trajectories import Replay, chosen_steps
 from craft_trainer.rewards.safeguards import cropped, other_references
 
 STAGE = {**CRAFT, "reward_gradients_every": 0}
+SIZES = {"batch_size": 2, "accumulate": 3, "world": 2}
 PREFIXES: list[dict[str, Any]] = [
     {"prefix": {"solver": "dpmpp_2m", "steps": 1}},
     {"prefix": {"solver": "dpmpp_2m_sde", "steps": 2}},
@@ -32,6 +36,12 @@ def test_forwards_of_a_prefix_are_those_of_a_real_step(settings: Any, changes: A
     config = settings({**STAGE, **changes}, sampling={"steps": 4, "guidance": 2.0})
     expected = cost_of(config, config.stages[0], 6).forwards_per_step
     assert counted(ready(config)) == expected
+
+
+def test_a_solver_of_more_steps_than_there_are_timesteps_draws_no_nan(settings: Any) -> None:
+    run = ready(settings({**STAGE, "prefix": {"solver": "dpmpp_2m", "steps": 1000}}))
+    with pytest.raises(InputError, match=r"prefix\.steps 1000 is more than the"):
+        run._step(0)
 
 
 def test_a_replayed_prefix_costs_its_tail_alone_and_survives_a_resume(settings: Any) -> None:
@@ -50,6 +60,59 @@ def test_a_replayed_prefix_costs_its_tail_alone_and_survives_a_resume(settings: 
     ours, theirs = (one.method.trajectories.replay.pick(3) for one in (run, again))
     assert torch.equal(ours.latents, theirs.latents)
     assert ours.rows == theirs.rows
+
+
+def test_each_pass_of_a_step_has_a_prefix_of_its_own(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefix = {"replay": 1, "replay_age": 8}
+    config = settings({**STAGE, "steps": 4, "accumulate": 2, "prefix": prefix})
+    run, again = ready(config), ready(config)
+    used: list[int] = []
+    pick = Replay.pick
+
+    def noted(replay: Replay, turn: int) -> Any:
+        used.append(turn)
+        return pick(replay, turn)
+
+    monkeypatch.setattr(Replay, "pick", noted)
+    for step in range(3):
+        run._step(step)
+        assert len(run.method.trajectories.replay.buffer) == step + 1  # the other pass reuses one
+    assert used == [1, 3, 5]
+    again.method.restore(run.method.state())
+    for name, parameter in run.model.trainable.items():
+        again.model.trainable[name].data.copy_(parameter.data)
+    assert run._step(3) == again._step(3)
+    replay = run.method.trajectories.replay
+    chosen = {int(replay.pick(turn).latents.data_ptr()) for turn in range(6, 12)}
+    assert len(chosen) > 1
+
+
+def test_a_pass_has_one_number_on_every_process(settings: Any) -> None:
+    inputs = ready(settings(STAGE)).inputs
+    inputs.world = 2
+    numbers = [
+        [inputs.batch(some).turn for some in positions_of(5, rank=rank, **SIZES)] for rank in (0, 1)
+    ]
+    assert numbers == [[15, 16, 17]] * 2
+
+
+def test_each_pass_of_a_step_chooses_its_own_steps(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = {**STAGE, "steps": 4, "accumulate": 8, "safeguards": {"differentiate": "random"}}
+    run = ready(settings(stage))
+    chosen: list[tuple[int, ...]] = []
+
+    def noted(*arguments: Any) -> tuple[int, ...]:
+        chosen.append(chosen_steps(*arguments))
+        return chosen[-1]
+
+    monkeypatch.setattr(trajectories, "chosen_steps", noted)
+    run._step(0)
+    assert len(chosen) == 8
+    assert len(set(chosen)) > 1
 
 
 def test_empty_sections_are_the_papers_step(settings: Any) -> None:
@@ -128,8 +191,6 @@ def test_chosen_steps_are_those_that_are_named() -> None:
 
 
 def test_settings_that_contradict_each_other_are_refused(settings: Any) -> None:
-    from cas_metric.errors import InputError
-
     for changes in (
         {"safeguards": {"base_steps": 2}},
         {"safeguards": {"critics": ["phantom-siglip", "phantom-siglip"]}},

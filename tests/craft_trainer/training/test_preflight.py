@@ -10,12 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
+from tests.craft_trainer.conftest import LABELS
 from tests.support.tiny_families import build_sd3
 
+from cas_metric.domains import load_domain
+from cas_metric.encoders import load_encoder
 from cas_metric.errors import CasError
 from cas_metric.manifest import read_manifest, write_manifest
 from cas_metric.scoring.probe import Probe
 from craft_trainer.cost import doctor
+from craft_trainer.data.dataset import read_examples
+from craft_trainer.runtime import ranks
 from craft_trainer.training import preflight, trainer
 
 INVERSION = {"method": "textual_inversion", "steps": 1}
@@ -154,10 +160,75 @@ def test_a_probe_of_the_critic_that_a_later_stage_needs(
     flat = np.zeros((1, 4), np.float32)
     Probe(("Cardiomegaly",), "an encoder", flat, flat[:, 0], {}).save(own["probe"])
     untouched(settings(INVERSION, CRAFT, critic=own), "'Pleural Effusion' is none of critic.probe")
+    known = load_encoder(str(critic))
+    for dim, message in ((known.dim, "another encoder"), (known.dim + 1, "does not fit")):
+        flat = np.zeros((2, dim), np.float32)
+        Probe(LABELS, "an encoder", flat, flat[:, 0], {}).save(own["probe"])
+        untouched(settings(INVERSION, CRAFT, critic=own), f"critic.probe: .*{message}")
+    Probe(LABELS, known.fingerprint, flat[:, 1:], flat[:, 0], {}).save(own["probe"])
+    preflight.require_own_spaces(settings(CRAFT, critic=own), offline=True)
 
 
 def test_a_tracker_that_is_not_installed(
     settings: Any, untouched: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("accelerate.accelerator.filter_trackers", lambda *_: [])
+    monkeypatch.setattr(ranks, "get_available_trackers", list)
     untouched(settings(LORA, tracker="wandb"), "tracker 'wandb' is not installed")
+    untouched(settings(LORA, tracker="wandbb"), "tracker 'wandbb' is none that accelerate knows")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rank_pattern": {".*to_q": 4, ".*attn7.*": 8}}, r"rank_pattern '.*attn7.*' .*attn2\.to_"),
+        ({"alpha_pattern": {"to_w": 8}}, r"alpha_pattern 'to_w' is the name of none"),
+        # It is there, and has no adapter.
+        ({"rank_pattern": {"attn1.to_q": 4}}, r"rank_pattern 'attn1.to_q' is the name of none"),
+        ({"targets": "to_q"}, r"lora.targets 'to_q'"),
+    ],
+)
+def test_a_pattern_that_no_adapted_layer_has(
+    settings: Any, untouched: Any, changes: dict[str, Any], message: str
+) -> None:
+    untouched(settings(INVERSION, LORA, lora={"rank": 2, **changes}), f"(?s){message}")
+    fitting = settings(LORA, lora={"rank": 2, "rank_pattern": {"attn2.to_q": 4, ".*to_k": 3}})
+    preflight.require_stages(fitting, offline=True)
+
+
+def test_more_steps_than_the_base_model_has_timesteps(settings: Any, untouched: Any) -> None:
+    for method in ({"method": "zero_shot"}, LORA):
+        untouched(settings(method, sampling={"steps": 1001}), "steps 1001 is more than the 1000")
+    preflight.require_stages(settings(LORA, sampling={"steps": 1000}), offline=True)
+
+
+def test_encoders_without_a_text_tower(
+    settings: Any, untouched: Any, critic: Path, unseen: Path
+) -> None:
+    blind = {"encoder": "phantom-dino"}
+    told = "phantom-dino embeds images only: it cannot serve "
+    untouched(settings(LORA, CRAFT, critic=blind), f"{told}ccs and vdc of a craft stage")
+    second = {**CRAFT, "safeguards": {"critics": ["phantom-dino"]}}
+    untouched(settings(LORA, second), f"{told}ccs and vdc of a craft stage")
+    look = {"every": 1, "encoder": "phantom-dino", "manifest": str(unseen)}
+    untouched(settings(LORA, validation=look), f"{told}the held-out evaluation")
+    seeing = settings({**CRAFT, "rewards": {"vdc": 0, "ccs": 0}}, critic=blind)
+    assert preflight.require_encoder("phantom-dino", seeing, offline=True) is not None
+
+
+def test_a_contrast_with_a_class_that_has_no_checklist(
+    settings: Any, untouched: Any, images: Path, tmp_path: Path
+) -> None:
+    pack = load_domain("phantom-chexpert").model_dump(mode="json", exclude_none=True)
+    rival = next(one for one in pack["classes"] if one["name"] not in LABELS)
+    rival["checklist"] = {}
+    file = tmp_path / "own.yaml"
+    file.write_text(yaml.safe_dump({**pack, "name": "own"}, sort_keys=False))
+    data = {"train": str(images), "resolution": 16, "domain": str(file)}
+    contrast = {**CRAFT, "safeguards": {"ccs_contrast": True}}
+    untouched(settings(LORA, contrast, data=data), f"ccs_contrast .*without one: {rival['name']}")
+    examples = read_examples(images, str(file))
+    preflight.require_ready(settings(LORA, CRAFT, data=data), examples)  # it lacks nothing else
+
+
+def test_a_score_that_nobody_offers(settings: Any, untouched: Any) -> None:
+    untouched(settings(LORA, {"method": "nft", "steps": 1, "score": "caz"}), "no score 'caz'")

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 from accelerate.tracking import GeneralTracker
+from accelerate.utils import LoggerType
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from craft_trainer.runtime import ranks
 from craft_trainer.training import trainer
 
 LORA = {"method": "lora", "steps": 2}
@@ -59,6 +61,7 @@ def test_another_tracker_gets_project_run_configuration_and_images(
 
     monkeypatch.setattr("accelerate.accelerator.LOGGER_TYPE_TO_CLASS", {"wandb": Tracker})
     monkeypatch.setattr("accelerate.accelerator.filter_trackers", lambda *_: ["wandb"])
+    monkeypatch.setattr(ranks, "get_available_trackers", lambda: list(LoggerType))
     own = {"project": "films", "run": "first"}
     config = settings(LORA, tracking=own, tracker="wandb", validation={"every": 1, "images": 2})
     trainer.train_stages(config, cache="none")

@@ -15,12 +15,18 @@ from cas_metric.manifest import (
     write_folder_config,
     write_manifest,
 )
-from craft_trainer.artifact.folder import find_artifact, load_base, load_trained, origin_of
-from craft_trainer.artifact.identity import CONFIG_FILE, stage_of
+from craft_trainer.artifact.folder import (
+    LOADING,
+    find_artifact,
+    load_base,
+    load_trained,
+    origin_of,
+)
+from craft_trainer.artifact.identity import CONFIG_FILE, stage_of, stored_identity
 from craft_trainer.bases.base import DiffusionModel
-from craft_trainer.bases.loading import default_device
+from craft_trainer.bases.loading import default_device, require_sampling
 from craft_trainer.bases.lora import scale_lora
-from craft_trainer.config.schema import Config, resolve
+from craft_trainer.config.schema import Config, require_effect, resolve
 from craft_trainer.config.sections import Sampling
 from craft_trainer.data.dataset import Examples, conditioning_texts, read_examples
 from craft_trainer.data.rows import domain_of, repeated_ids
@@ -28,6 +34,7 @@ from craft_trainer.inference import noise_seed, sample_images, write_image
 from craft_trainer.runtime import Progress, silent
 from craft_trainer.runtime.checkpoints import require_same
 from craft_trainer.runtime.failures import fits_memory
+from craft_trainer.runtime.lock import alone_in
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,7 +97,8 @@ def generate(
         overrides: Settings other than those of training: ``**{"sampling.steps": 50}``.
 
     Raises:
-        InputError: There is no such artefact, or ``out`` holds images of another origin.
+        InputError: There is no such artefact, ``out`` holds images of another origin or is being
+            written to, the base model cannot take such steps, or an override changes no image.
         PreflightError: Rows lack what the template needs, or share an id; all are listed.
         ModelUnavailable: The base model cannot be had here.
 
@@ -103,6 +111,9 @@ def generate(
     found = find_artifact(Path(artifact), None if stage is None else str(stage))
     config = resolve(found / CONFIG_FILE, **overrides)
     trained = stage_of(found, config)
+    own = f"stages.{len(stored_identity(found)['stages']) - 1}.prompt"
+    require_effect(overrides, (*LOADING, "data", "sampling", own), "generated images")
+    require_sampling(config)
     examples = read_examples(Path(prompts), config.data.domain)
     if problems := repeated_ids(examples.manifest):
         fix = f"give each row of {prompts} an id of its own: images are paired by it"
@@ -120,18 +131,19 @@ def generate(
         "prompt": template,
     }
     claim_folder(folder, folder_config(config, examples, texts, origin))
-    drawn = generate_folder(
-        model,
-        examples,
-        texts,
-        folder,
-        seeds=range(seeds),
-        method=method or ("zero_shot" if zero_shot else trained.method),
-        sampling=config.sampling,
-        resolution=config.data.resolution,
-        batch_size=batch_size,
-        progress=lambda done, total: progress("images", done, total),
-    )
+    with alone_in(folder, "--out"):
+        drawn = generate_folder(
+            model,
+            examples,
+            texts,
+            folder,
+            seeds=range(seeds),
+            method=method or ("zero_shot" if zero_shot else trained.method),
+            sampling=config.sampling,
+            resolution=config.data.resolution,
+            batch_size=batch_size,
+            progress=lambda done, total: progress("images", done, total),
+        )
     return Generated(folder, found, drawn, len(examples) * seeds - drawn)
 
 

@@ -83,6 +83,8 @@ class Family:
         recognises: Whether it loads a directory that names no such type, told by the names of its
             files and its configuration.
         encoders: The encoders that it gives names to.
+        image_only: Whether a checkpoint of this configuration has no text tower; by default all
+            have one.
 
     Examples:
         >>> family = Family("mine", load=lambda directory, config: ..., model_types=("my-vit",))
@@ -95,6 +97,7 @@ class Family:
     model_types: tuple[str, ...] = ()
     recognises: Callable[[set[str], dict[str, Any]], bool] | None = None
     encoders: tuple[EncoderInfo, ...] = ()
+    image_only: Callable[[dict[str, Any]], bool] = lambda config: False
 
     def takes(self, names: set[str], config: dict[str, Any]) -> bool:
         """Whether it loads a directory with files of these names and this configuration."""

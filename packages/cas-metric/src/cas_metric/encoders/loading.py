@@ -222,15 +222,11 @@ def load_towers(directory: Path) -> Towers:
         ModelUnavailable: It is not complete.
     """
     from cas_metric.encoders import hub
-    from cas_metric.encoders.family import families, own_families
-    from cas_metric.encoders.weights import read_config, weight_files
+    from cas_metric.encoders.family import own_families
+    from cas_metric.encoders.weights import weight_files
 
-    names = {path.name for path in directory.iterdir()}
-    config = read_config(directory) if "config.json" in names else {}
-    family = next((family for family in families() if family.takes(names, config)), None)
-    if family is None:
-        raise _unsupported(directory, read_config(directory), families())
-    openclip = hub.is_openclip(names)
+    family, config = _family_of(directory)
+    openclip = hub.is_openclip(path.name for path in directory.iterdir())
     if not openclip and family in own_families():
         weight_files(directory)  # says more of weights than that they lack
         missing = hub.missing_from(directory)
@@ -240,6 +236,34 @@ def load_towers(directory: Path) -> Towers:
                 fix="copy these files of the checkpoint into the directory",
             )
     return family.load(directory, config)
+
+
+def has_text_tower(directory: Path) -> bool:
+    """Whether the encoder in a directory embeds texts too, told without loading it.
+
+    Raises:
+        InputError: No family takes it.
+
+    Examples:
+        >>> from cas_metric.encoders.registry import resolve
+        >>> [has_text_tower(resolve(name).directory) for name in ("phantom-siglip", "phantom-dino")]
+        [True, False]
+    """
+    family, config = _family_of(directory)
+    return not family.image_only(config)
+
+
+def _family_of(directory: Path) -> tuple[Family, dict[str, Any]]:
+    """The family that takes a directory, and the directory's configuration."""
+    from cas_metric.encoders.family import families
+    from cas_metric.encoders.weights import read_config
+
+    names = {path.name for path in directory.iterdir()}
+    config = read_config(directory) if "config.json" in names else {}
+    family = next((family for family in families() if family.takes(names, config)), None)
+    if family is None:
+        raise _unsupported(directory, read_config(directory), families())
+    return family, config
 
 
 def _unsupported(directory: Path, config: dict[str, Any], among: Iterable[Family]) -> InputError:

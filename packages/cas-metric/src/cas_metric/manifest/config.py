@@ -17,6 +17,7 @@ import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     FiniteFloat,
     JsonValue,
@@ -34,6 +35,16 @@ def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
     if bounds[0] >= bounds[1]:
         raise ValueError("the first number must be below the second")
     return bounds
+
+
+def _no_truth(value: Any) -> Any:
+    """Python takes YAML's ``yes`` and ``true`` for 1."""
+    if isinstance(value, bool):
+        raise ValueError("a number is expected; yes, no, true and false are none")
+    return value
+
+
+Bound = Annotated[FiniteFloat, BeforeValidator(_no_truth)]
 
 
 class FolderConfig(BaseModel):
@@ -66,7 +77,7 @@ class FolderConfig(BaseModel):
     split: str | None = None
     root: Path | None = None
     allow_absolute: bool = False
-    window: Annotated[tuple[FiniteFloat, FiniteFloat], AfterValidator(_ascending)] | None = None
+    window: Annotated[tuple[Bound, Bound], AfterValidator(_ascending)] | None = None
     provenance: dict[str, JsonValue] = {}
 
 

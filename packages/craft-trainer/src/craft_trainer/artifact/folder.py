@@ -19,9 +19,11 @@ from craft_trainer.bases.base import DiffusionModel
 from craft_trainer.bases.loading import default_device, load_artifact, load_model
 from craft_trainer.bases.lora import LORA_FILE, attach_lora
 from craft_trainer.bases.weights import base_hash
-from craft_trainer.config.schema import Config, resolve, to_yaml
+from craft_trainer.config.schema import Config, require_effect, resolve, to_yaml
 
 ARTIFACT: Final = "artifact"
+#: Settings by which a base model is loaded for images.
+LOADING: Final = ("base", "revision", "offline", "dtype", "compile")
 _DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 #: Folder of a stage within that of a run: its number and its method.
@@ -148,7 +150,8 @@ def load(
         model's own; the token of a class stands in a prompt as the model card lists it.
 
     Raises:
-        InputError: There is no such artefact, or it is one of another base model.
+        InputError: There is no such artefact, it is one of another base model, or an override
+            changes nothing of a pipeline.
         ModelUnavailable: The base model cannot be had here.
 
     Examples:
@@ -160,6 +163,7 @@ def load(
     """
     found = find_artifact(Path(artifact), None if stage is None else str(stage))
     config = resolve(found / CONFIG_FILE, **overrides)
+    require_effect(overrides, (*LOADING, "gradient_checkpointing"), "the pipeline")
     where = default_device() if device is None else torch.device(device)
     return load_trained(found, config, where).pipeline
 

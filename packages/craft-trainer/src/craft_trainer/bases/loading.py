@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -13,7 +14,7 @@ from diffusers.utils import logging as diffusers_logging
 from torch._functorch import config as functorch
 
 from cas_metric.encoders.weights import quiet_transformers
-from cas_metric.errors import ModelUnavailable
+from cas_metric.errors import InputError, ModelUnavailable
 from craft_trainer.bases.base import DiffusionModel, family_of
 from craft_trainer.bases.lora import LORA_FILE, has_lora, load_lora, save_lora
 from craft_trainer.bases.tokens import (
@@ -23,7 +24,36 @@ from craft_trainer.bases.tokens import (
     read_tokens,
     save_tokens,
 )
-from craft_trainer.bases.weights import EMBEDDED
+from craft_trainer.bases.weights import EMBEDDED, base_directory, pipeline_name
+from craft_trainer.config.schema import Config
+from craft_trainer.diffusion.sampling import sampling_scheduler
+
+
+def require_sampling(config: Config) -> None:
+    """Hold ``sampling`` against the scheduler of the base model, of which nothing is loaded.
+
+    Raises:
+        InputError: It has more steps than the base model has timesteps, or names a sampler that is
+            not offered for such a model.
+        ModelUnavailable: The base model cannot be had here.
+
+    Examples:
+        >>> from craft_trainer.config.schema import resolve
+        >>> require_sampling(resolve(settings))
+    """
+    own = config.sampling
+    directory = base_directory(config.base, config.revision, offline=config.offline)
+    family = family_of(pipeline_name(directory))
+    scheduler = directory / "scheduler" / "scheduler_config.json"
+    if family.noise_schedule and scheduler.is_file():
+        settings = json.loads(scheduler.read_text(encoding="utf-8"))
+        kind = own.sampler or "ddpm"
+        sampling_scheduler(settings, own.steps, own.timestep_spacing, torch.device("cpu"), kind)
+    elif own.sampler is not None and not family.noise_schedule:
+        raise InputError(
+            f"sampling.sampler is not offered for {family.pipeline_name}, a flow model",
+            fix="leave it out; sampling.flow_sampler says how it steps",
+        )
 
 
 def load_model(

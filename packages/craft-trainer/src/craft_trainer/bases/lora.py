@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,6 +97,29 @@ def attach_lora(model: DiffusionModel, lora: Lora, *, seed: int) -> None:
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
             model.trainable[f"{model.trunk_name}.{name}"] = parameter
+
+
+def require_patterns(model: DiffusionModel, lora: Lora) -> None:
+    """Refuse a pattern that no adapted layer has: its rank, or alpha, would be nowhere.
+
+    Args:
+        model: With the adapter attached; the device ``meta`` will do.
+        lora: As it was attached.
+
+    Raises:
+        InputError: Names the pattern, and some layers.
+    """
+    layers = [name for name, one in model.trunk.named_modules() if isinstance(one, LoraLayer)]
+    for setting in ("rank_pattern", "alpha_pattern"):
+        for pattern in getattr(lora, setting):
+            # As peft looks a layer up.
+            if not any(re.match(rf"(.*\.)?({pattern})$", name) for name in layers):
+                some = ", ".join(layers[:: max(1, len(layers) // 3)][:3])
+                raise InputError(
+                    f"lora.{setting} {pattern!r} is the name of none of the {len(layers)} adapted "
+                    "layers",
+                    fix=f"a regular expression of whole names, or of their ends, as of {some}",
+                )
 
 
 def has_lora(model: DiffusionModel) -> bool:

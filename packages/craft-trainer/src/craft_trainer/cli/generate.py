@@ -29,7 +29,8 @@ def generate(
         list[str] | None,
         typer.Argument(
             metavar="[KEY=VALUE]...",
-            help="Settings other than those of training, e.g. sampling.steps=50.",
+            help="Settings of base model, data and sampling other than those of training, "
+            "e.g. sampling.steps=50.",
         ),
     ] = None,
     stage: StageName = None,

@@ -233,6 +233,29 @@ def resolve(config: Config | Mapping[str, Any] | str | Path, **overrides: Any) -
     return parse_config(values, source)
 
 
+def require_effect(overrides: Iterable[str], sections: Sequence[str], what: str) -> None:
+    """Refuse dotted keys that change nothing of what is done.
+
+    Args:
+        overrides: Known keys, with their values or without.
+        sections: Keys that count, with all below them.
+        what: Is done.
+
+    Raises:
+        InputError: One lies elsewhere; those that count are named.
+
+    Examples:
+        >>> require_effect({"sampling.steps": 50}, ("data", "sampling"), "generated images")
+    """
+    counts = tuple(f"{one}." for one in sections)
+    idle = [key for key in overrides if not f"{key}.".startswith(counts)]
+    if idle:
+        raise InputError(
+            f"{', '.join(idle)}: without effect on {what}",
+            fix=f"leave it out; what counts, with all below it: {', '.join(sections)}",
+        )
+
+
 def to_yaml(config: Config) -> str:
     """The resolved configuration with every default spelt out.
 

@@ -12,7 +12,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, get_args
 
 from pydantic import (
     AfterValidator,
@@ -23,6 +23,8 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
@@ -41,9 +43,32 @@ METHODS = "craft_trainer.methods"
 
 
 class Section(BaseModel):
-    """A part of the configuration; unknown keys, NaN and infinities are refused."""
+    """A part of the configuration.
+
+    Unknown keys are refused, as are NaN, infinities and truth values where numbers are expected.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse what Python takes for 1 or 0, and a user has not meant by ``seed: yes``."""
+        kinds = set(_atoms(cls.model_fields[str(info.field_name)].annotation))
+        below = value.values() if isinstance(value, Mapping) else value
+        each = below if isinstance(value, (Mapping, list, tuple)) else (value,)
+        if kinds & {int, float} and bool not in kinds and any(isinstance(x, bool) for x in each):
+            raise ValueError("a number is expected; yes, no, true and false are none")
+        return value
+
+
+def _atoms(annotation: Any) -> Iterator[Any]:
+    """The types that an annotation is put together from."""
+    parts = get_args(annotation)
+    if not parts:
+        yield annotation
+    for part in parts:
+        yield from _atoms(part)
 
 
 def _known_fields(template: str) -> str:
@@ -133,6 +158,13 @@ class Stage(Section):
 
         Raises:
             InputError: It cannot train such a model.
+        """
+
+    def require_examples(self, config: Config, examples: Examples) -> None:
+        """Hold the stage against the training images.
+
+        Raises:
+            InputError: They lack what it needs beside prompts, checklists and classes.
         """
 
     def rewarded(self) -> dict[str, float]:

@@ -17,11 +17,14 @@ from cas_metric.verbs.result import Result
 from craft_trainer.config.schema import Config, resolve
 from craft_trainer.config.stage import TrainedStage
 from craft_trainer.guards.heldout import held_out_examples
+from craft_trainer.runtime.ranks import require_tracker
 from craft_trainer.training.preflight import (
-    encoder_directory,
     encoders_of,
+    require_encoder,
     require_optimizers,
+    require_own_spaces,
     require_stages,
+    saved_probes,
     unfit_held_out,
     unprepared,
 )
@@ -89,10 +92,12 @@ def examine(config: Config) -> list[Check]:
         ("training data", _training),
         ("held-out data", _held_out),
         ("pairs", _pairs),
+        ("tracker", _tracker),
         ("optimizers", _optimizers),
         ("start", _start),
         ("base model", _base),
         ("encoders", _encoders),
+        ("probes", _probes),
         ("prompts", _tokens),
         ("balance", _balance),
     )
@@ -173,6 +178,8 @@ def _training(config: Config) -> Iterator[Check]:
     examples = read_examples(config.data.train, config.data.domain)
     labels = set(examples.labels)
     problems = list(unprepared(examples, config))
+    for stage in config.stages:
+        stage.require_examples(config, examples)
     detail = f"{len(examples)} images of {len(labels)} classes in {config.data.train}"
     if problems:
         fix = "complete the manifest, or set the weight of the reward that needs it to 0"
@@ -208,6 +215,11 @@ def _held_out(config: Config) -> Iterator[Check]:
         yield Check("held-out data", FAIL, f"{detail}; {_listed(problems)}", fix)
     else:
         yield Check("held-out data", OK, detail)
+
+
+def _tracker(config: Config) -> Iterator[Check]:
+    require_tracker(config.tracker)
+    yield Check("tracker", OK, config.tracker)
 
 
 def _optimizers(config: Config) -> Iterator[Check]:
@@ -261,12 +273,13 @@ def _encoders(config: Config) -> Iterator[Check]:
         if spec is None:
             continue
         try:
-            directory = encoder_directory(spec, offline=True)
+            directory = require_encoder(spec, config, offline=True)
             if directory is not None:
                 digests[role] = [digest_file(path) for path in weight_files(directory)]
             yield Check(role, OK, f"{spec}: {directory or 'a file of open_clip'}")
-        except ModelUnavailable as error:
-            yield Check(role, MISSING, error.problem, error.fix)
+        except CasError as error:
+            status = MISSING if isinstance(error, ModelUnavailable) else FAIL
+            yield Check(role, status, error.problem, error.fix)
     if "critic" in digests and digests["critic"] == digests.get("evaluator"):
         yield Check(
             "evaluator",
@@ -274,6 +287,12 @@ def _encoders(config: Config) -> Iterator[Check]:
             f"{config.validation.encoder} has the very weights of the critic",
             "name another checkpoint in validation.encoder",
         )
+
+
+def _probes(config: Config) -> Iterator[Check]:
+    for name, probe in saved_probes(config).items():
+        yield Check(name, OK, f"of {', '.join(probe.classes)}")
+    require_own_spaces(config, offline=True)
 
 
 def _tokens(config: Config) -> Iterator[Check]:

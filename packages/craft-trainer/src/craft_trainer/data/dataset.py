@@ -83,6 +83,7 @@ class Batch:
         rejected: The same of the rejected image of each pair, where preferences are learned.
         prompts: ``B`` conditioning texts.
         conditions: Their encoding, or None where the text encoder is being trained.
+        turn: Which forward pass of the run it is, on every process the same one.
     """
 
     rows: tuple[int, ...]
@@ -92,6 +93,7 @@ class Batch:
     prompts: tuple[str, ...]
     conditions: Conditions | None
     rejected: Tensor | None = None
+    turn: int = 0
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:

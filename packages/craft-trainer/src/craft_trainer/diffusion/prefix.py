@@ -20,6 +20,7 @@ import torch
 from diffusers import DPMSolverMultistepScheduler
 from torch import Tensor
 
+from cas_metric.errors import InputError
 from craft_trainer.diffusion.conditions import Conditions
 from craft_trainer.diffusion.multistep import ALGORITHMS
 from craft_trainer.diffusion.sampling import (
@@ -102,5 +103,11 @@ class FastPrefix:
         )
         first, last = float(timesteps[0]), float(timesteps[after])
         visited = np.linspace(first, last, self.steps + 1).round().astype(int)
+        if len(set(visited.tolist())) <= self.steps:
+            raise InputError(
+                f"prefix.steps {self.steps} is more than the {first - last:.0f} timesteps before "
+                "the first differentiated step",
+                fix="take fewer steps",
+            )
         solver.set_timesteps(timesteps=visited.tolist(), device="cpu")
         return solver

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cas_metric.encoders import Encoder
     from craft_trainer.bases.base import DiffusionModel
     from craft_trainer.config.schema import Config
-    from craft_trainer.data.dataset import Batch
+    from craft_trainer.data.dataset import Batch, Examples
     from craft_trainer.diffusion.conditions import Conditions
     from craft_trainer.methods.denoising import Denoising
     from craft_trainer.methods.judging import Judge
@@ -141,6 +141,19 @@ class CraftStage(DenoisingStage):
                 f"prefix.solver is not offered for {family.pipeline_name}, a flow model",
                 fix="leave prefix.solver out",
             )
+
+    def require_examples(self, config: Config, examples: Examples) -> None:
+        """A contrast needs the checklists of all classes of the probe."""
+        from cas_metric.scoring.probe import Probe
+        from craft_trainer.rewards.targets import rival_texts
+
+        rewarded, saved = self.rewarded(), config.critic.probe
+        if self.guarded.ccs_contrast and "ccs" in rewarded:
+            own = saved is not None and "dd" in rewarded
+            if own:
+                rival_texts(examples, Probe.read(str(saved)).classes)
+            if not own or self.guarded.critics:  # whose probes are fitted
+                rival_texts(examples, examples.classes)
 
     def rewarded(self) -> dict[str, float]:
         """The primitives with a weight, where r_cam has one."""
@@ -305,7 +318,7 @@ class Craft(Method):
     ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
         """r_cam over the batch and its repeats, the KL term on the trajectory, and logs."""
         repeats, every = self.stage.repeats, self.stage.reward_gradients_every
-        latents, rows, terms = self.trajectories.draw(batch, conditions, step)
+        latents, rows, terms = self.trajectories.draw(batch, conditions)
         reward, logs = self.judge(
             latents,
             [one.at(rows).repeat(repeats) for one in self.targets],

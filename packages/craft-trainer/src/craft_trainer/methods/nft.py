@@ -86,6 +86,9 @@ class NftStage(TrainedStage):
 
     def require(self, config: Config, family: type[DiffusionModel]) -> None:
         """A solver is one of DDPM's betas; a buffer of prefixes is CRAFT's."""
+        from craft_trainer.rewards.scores import require_score
+
+        require_score(self.score)
         if self.prefix is None:
             return
         if self.prefix.solver is not None and not family.noise_schedule:

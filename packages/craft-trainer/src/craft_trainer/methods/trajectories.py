@@ -50,7 +50,7 @@ class Replay:
     Attributes:
         uses: Further times that a prefix is used, on average.
         kept: Prefixes in the buffer.
-        seed: Of the run; with the step it decides which one is used.
+        seed: Of the run; with the turn, that of the batch, it decides which one is used.
     """
 
     uses: int
@@ -58,13 +58,13 @@ class Replay:
     seed: int
     buffer: list[Prefixed] = field(default_factory=list)
 
-    def due(self, step: int) -> bool:
-        """Whether a new prefix is to be drawn in this step."""
-        return not self.buffer or step % (1 + self.uses) == 0
+    def due(self, turn: int) -> bool:
+        """Whether a new prefix is to be drawn."""
+        return not self.buffer or turn % (1 + self.uses) == 0
 
-    def pick(self, step: int) -> Prefixed:
+    def pick(self, turn: int) -> Prefixed:
         """A prefix of the buffer."""
-        return self.buffer[int(np.random.default_rng((self.seed, step)).integers(len(self.buffer)))]
+        return self.buffer[int(np.random.default_rng((self.seed, turn)).integers(len(self.buffer)))]
 
     def add(self, prefix: Prefixed) -> None:
         """Keep a new one, and let the oldest go."""
@@ -115,19 +115,19 @@ class Trajectories:
     replay: Replay | None = None
 
     def draw(
-        self, batch: Batch, conditions: Conditions, step: int
+        self, batch: Batch, conditions: Conditions
     ) -> tuple[Tensor, tuple[int, ...], dict[str, Tensor]]:
         """Clean latents ``(B * M, C, h, w)``, the rows of their prompts, and terms of the loss."""
         settings, generators = self.stage, batch.generators("trajectory", self.stage.repeats)
         if settings.guarded.whole_trajectory:
-            return self._whole(batch, conditions, generators, step), batch.rows, {}
-        if self.replay is None or self.replay.due(step):
+            return self._whole(batch, conditions, generators), batch.rows, {}
+        if self.replay is None or self.replay.due(batch.turn):
             latents = self._prefix(batch, conditions, generators)
             start = Prefixed(latents, batch.rows, conditions)
             if self.replay is not None:
                 self.replay.add(start)
         else:
-            start = self.replay.pick(step)
+            start = self.replay.pick(batch.turn)
         terms = {}
         if settings.guarded.trajectory_kl > 0:
             terms["kl_on_trajectory"] = self._distance(start)
@@ -175,11 +175,7 @@ class Trajectories:
         )
 
     def _whole(
-        self,
-        batch: Batch,
-        conditions: Conditions,
-        generators: list[torch.Generator],
-        step: int,
+        self, batch: Batch, conditions: Conditions, generators: list[torch.Generator]
     ) -> Tensor:
         """Trajectories with a gradient in chosen steps, the last of them perhaps the base's."""
         guarded, last = self.stage.guarded, self.stage.guarded.base_steps
@@ -199,7 +195,7 @@ class Trajectories:
                 guarded.differentiate,
                 self.stage.gradient_steps,
                 len(self.sampler.timesteps) - last,
-                np.random.default_rng((batch.seed, step)),
+                np.random.default_rng((batch.seed, batch.turn)),
             ),
             last=base,
             last_steps=last,

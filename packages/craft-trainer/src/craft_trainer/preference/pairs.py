@@ -29,6 +29,7 @@ from craft_trainer.generation import claim_folder, drawn_with
 from craft_trainer.inference import noise_seed, sample_images, write_image
 from craft_trainer.runtime import Progress, silent
 from craft_trainer.runtime.failures import fits_memory
+from craft_trainer.runtime.lock import alone_in
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ def make_pairs(
         progress: Told what is being done.
 
     Raises:
-        InputError: There is no such artefact or judge, or ``out`` holds images of another origin.
+        InputError: There is no such artefact or judge, ``out`` holds images of another origin or is
+            being written to.
         ModelUnavailable: A model cannot be had here.
 
     Examples:
@@ -118,21 +120,22 @@ def make_pairs(
         origin = {**origin_of(found, config), "prompt": template, "seed": seed}
         made = drawn_with("craft-trainer pairs", config, examples, texts, origin)
         claim_folder(folder, FolderConfig(provenance=made))
-        drawn = draw(
-            model,
-            candidates,
-            texts,
-            folder,
-            seed=seed,
-            sampling=config.sampling,
-            resolution=config.data.resolution,
-            batch_size=batch_size,
-            progress=lambda done, total: progress("images", done, total),
-        )
-        preferences = judging.prefer(
-            candidates, folder, lambda done, total: progress("pairs judged", done, total)
-        )
-    table = write_pairs(folder, candidates, preferences, examples, judging.name)
+        with alone_in(folder, "--out"):
+            drawn = draw(
+                model,
+                candidates,
+                texts,
+                folder,
+                seed=seed,
+                sampling=config.sampling,
+                resolution=config.data.resolution,
+                batch_size=batch_size,
+                progress=lambda done, total: progress("images", done, total),
+            )
+            preferences = judging.prefer(
+                candidates, folder, lambda done, total: progress("pairs judged", done, total)
+            )
+            table = write_pairs(folder, candidates, preferences, examples, judging.name)
     return Pairs(folder / TABLE, len(table), count - len(table), judging.name, drawn)
 
 

@@ -52,13 +52,19 @@ def load_score(name: str, setup: Setup) -> Score:
     Raises:
         InputError: Nobody offers it; those that are offered are named.
     """
+    require_score(name)
     if name in OWN:
         return _of_primitives(OWN[name], setup)
-    for one in entry_points(group=GROUP, name=name):
-        found: Score = one.load()(setup)
-        return found
+    (one, *_) = entry_points(group=GROUP, name=name)
+    found: Score = one.load()(setup)
+    return found
+
+
+def require_score(name: str) -> None:
+    """Refuse a name that nobody offers a score by. InputError, which names those that are."""
     known = sorted({*OWN, *(one.name for one in entry_points(group=GROUP))})
-    raise InputError(f"no score {name!r}", fix=f"scores: {', '.join(known)}")
+    if name not in known:
+        raise InputError(f"no score {name!r}", fix=f"scores: {', '.join(known)}")
 
 
 def _of_primitives(names: tuple[str, ...], setup: Setup) -> Score:

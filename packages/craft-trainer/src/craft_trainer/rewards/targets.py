@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,10 +137,10 @@ def prepare_targets(
         _class_index(label, probe.classes if probe else examples.classes)
         for label in examples.labels
     ]
-    device = critic.device
+    device, none = critic.device, [""] * len(examples)
     targets = Targets(
-        prompt=_texts(examples.prompts, critic, cache).to(device),
-        checklist=_texts(checklists, critic, cache).to(device),
+        prompt=_texts(examples.prompts if "vdc" in wanted else none, critic, cache).to(device),
+        checklist=_texts(checklists if "ccs" in wanted else none, critic, cache).to(device),
         reference=reference.to(device),
         label=torch.tensor(labels, device=device),
     )
@@ -169,13 +169,7 @@ def prepare_guarded(
     targets, own = targets.to("cpu"), targets.reference.cpu()
     rivals = None
     if safeguards.ccs_contrast and "ccs" in active(weights):
-        names = probe.classes if probe else examples.classes
-        texts = [examples.checklist(name) for name in names]
-        if len(names) < 2 or not all(texts):
-            raise InputError(
-                "safeguards.ccs_contrast needs the checklists of at least two classes",
-                fix="name a domain pack with them, or switch it off",
-            )
+        texts = rival_texts(examples, probe.classes if probe else examples.classes)
         rivals = _texts(texts, critic, cache)
     kind = safeguards.sfs_against
     targets = replace(targets, reference=other_references(own, examples.labels, kind))
@@ -186,6 +180,23 @@ def prepare_guarded(
         level = real_level(cam, replace(targets, reference=apart), own)
         targets = replace(targets, ceiling=level)
     return targets, probe, rivals
+
+
+def rival_texts(examples: Examples, classes: Sequence[str]) -> list[str]:
+    """The checklists of all classes, for a contrastive CCS.
+
+    Raises:
+        InputError: A class has none, or there is no other class.
+    """
+    texts = [examples.checklist(name) for name in classes]
+    lacking = [name for name, text in zip(classes, texts, strict=True) if not text]
+    if len(texts) < 2 or lacking:
+        without = f"; without one: {', '.join(lacking)}" if lacking else ""
+        raise InputError(
+            f"safeguards.ccs_contrast needs the checklists of at least two classes{without}",
+            fix="name a domain pack with them, or switch it off",
+        )
+    return texts
 
 
 def _texts(texts: list[str] | tuple[str, ...], critic: Encoder, cache: EmbeddingCache) -> Tensor:

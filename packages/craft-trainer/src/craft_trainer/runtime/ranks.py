@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+from accelerate.utils import LoggerType, broadcast_object_list
 
 from cas_metric.errors import CasError, InputError
 from craft_trainer.config.schema import Config
@@ -23,24 +23,29 @@ def join(config: Config) -> Accelerator:
     Raises:
         InputError: accelerate does not know the tracker, or it is not installed.
     """
-    tracker = config.tracker if config.tracker != "none" else None
+    require_tracker(config.tracker)
     # accelerate joins a launcher's group of processors only where it is told that there is no more.
     processors = not torch.accelerator.is_available()
+    return Accelerator(
+        cpu=processors,
+        log_with=config.tracker if config.tracker != "none" else None,
+        project_dir=str(config.output),
+        mixed_precision="no",
+    )
+
+
+def require_tracker(name: str) -> None:
+    """Refuse a tracker that could not be begun.
+
+    Raises:
+        InputError: accelerate does not know it, or it is not installed.
+    """
     fix = "tensorboard, none, or another tracker that accelerate knows and that is installed"
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "`log_with=")  # refused below
-            accelerator = Accelerator(
-                cpu=processors,
-                log_with=tracker,
-                project_dir=str(config.output),
-                mixed_precision="no",
-            )
-    except ValueError as error:
-        raise InputError(f"tracker {config.tracker!r}: {error}", fix=fix) from error
-    if tracker is not None and not accelerator.log_with:
-        raise InputError(f"tracker {config.tracker!r} is not installed", fix=fix)
-    return accelerator
+    if name not in ("none", "all", *LOGGER_TYPE_TO_CLASS):
+        raise InputError(f"tracker {name!r} is none that accelerate knows", fix=fix)
+    missing = {one.value for one in LoggerType} - {one.value for one in get_available_trackers()}
+    if name in missing - {"all"}:
+        raise InputError(f"tracker {name!r} is not installed", fix=fix)
 
 
 def is_first() -> bool:

@@ -44,7 +44,7 @@ class Inputs:
         accelerator: Accelerator,
         progress: Progress,
     ) -> None:
-        self.seed = config.seed
+        self.seed, self.world = config.seed, accelerator.num_processes
         examples, rejected = stage.examples(train)
         self.count = len(examples)
         self.texts = conditioning_texts(examples, stage.prompt, model.tokens)
@@ -80,4 +80,5 @@ class Inputs:
         if self.rejected is not None:
             rejected = self.rejected[list(rows)]
         moments = self.moments[list(rows)]
-        return Batch(rows, positions, self.seed, moments, prompts, conditions, rejected)
+        turn = positions[0] // (len(positions) * self.world)
+        return Batch(rows, positions, self.seed, moments, prompts, conditions, rejected, turn)

@@ -7,14 +7,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 from cas_metric.encoders.hub import fetch
+from cas_metric.encoders.loading import has_text_tower, open_encoder
 from cas_metric.encoders.registry import resolve
 from cas_metric.errors import InputError, PreflightError
+from cas_metric.protocol import SCORE_DTYPE, TEXT_POLICY
 from cas_metric.runs.folder import require_writable
 from cas_metric.scoring.probe import Probe
-from craft_trainer.bases.base import family_of
+from craft_trainer.bases.base import DiffusionModel, family_of
+from craft_trainer.bases.loading import require_sampling
+from craft_trainer.bases.lora import attach_lora, require_patterns
 from craft_trainer.bases.tokens import EMBEDDINGS_FOLDER
 from craft_trainer.bases.weights import base_directory, empty_part, pipeline_name
 from craft_trainer.config.schema import Config
@@ -32,9 +38,9 @@ def require_ready(config: Config, examples: Examples) -> None:
         examples: Training images.
 
     Raises:
-        InputError: Nothing can be written to ``output``, a stage cannot train such a base model, an
-            optimizer is not here or cannot train the adapter, or a learned token or the critic's
-            probe is missing.
+        InputError: Nothing can be written to ``output``, sampling, adapter or a stage do not suit
+            the base model, an optimizer is not here or cannot train the adapter, an encoder lacks a
+            text tower, or a learned token or a probe is missing or of another encoder.
         PreflightError: Prompts, checklists or classes that a stage, or a look at held-out images,
             needs are missing; all listed.
         ModelUnavailable: The base model or an encoder cannot be had here.
@@ -48,25 +54,27 @@ def require_ready(config: Config, examples: Examples) -> None:
     if problems := list(unfit_held_out(config, examples)):
         fix = "hold out images of the same classes, with prompts, or change the stages' `prompt`"
         raise PreflightError(problems, fix=fix)
+    for stage in config.stages:
+        stage.require_examples(config, examples)
     for spec in filter(None, encoders_of(config).values()):
-        encoder_directory(spec, offline=config.offline)
+        require_encoder(spec, config, offline=config.offline)
+    require_own_spaces(config, offline=config.offline)
 
 
 def require_stages(config: Config, *, offline: bool) -> None:
-    """Hold every stage against the family of the base model, and against what `start` brings.
+    """Hold sampling, adapter and every stage against the base model, and against `start`.
 
     Raises:
-        InputError: A stage cannot train such a model, or no token is there for its prompt.
+        InputError: Of the base model's, it cannot sample so, no layer is adapted so, a stage cannot
+            train it, or no token is there for a prompt.
         ModelUnavailable: The base model cannot be had here.
     """
     family = family_of(pipeline_name(base_directory(config.base, config.revision, offline=offline)))
-    if config.sampling.sampler is not None and not family.noise_schedule:
-        raise InputError(
-            f"sampling.sampler is not offered for {family.pipeline_name}, a flow model",
-            fix="leave it out; sampling.flow_sampler says how it steps",
-        )
+    require_sampling(config.model_copy(update={"offline": offline}))
     for stage in config.stages:
         stage.require(config, family)
+    if any(stage.learns == "lora" for stage in config.stages):
+        require_adapter(config, family, offline=offline)
     brought = config.start is not None and (config.start / EMBEDDINGS_FOLDER).is_dir()
     if brought or config.stages[0].learns == "tokens":
         return
@@ -77,6 +85,23 @@ def require_stages(config: Config, *, offline: bool) -> None:
                 fix="begin with textual_inversion, name an artefact with tokens in `start`, or "
                 "leave {token} out",
             )
+
+
+def require_adapter(config: Config, family: type[DiffusionModel], *, offline: bool) -> None:
+    """Hold what chooses layers against those of the denoiser, which is built without weights.
+
+    Raises:
+        InputError: ``targets``, or a key of ``rank_pattern`` or ``alpha_pattern``, names none.
+        ModelUnavailable: The base model cannot be had here.
+    """
+    lora = config.lora
+    if not (lora.targets or lora.rank_pattern or lora.alpha_pattern):
+        return
+    directory = base_directory(config.base, config.revision, offline=offline)
+    trunk = empty_part(directory, family.trunk_name)
+    model = family(SimpleNamespace(**{family.trunk_name: trunk}))
+    attach_lora(model, lora, seed=config.seed)
+    require_patterns(model, lora)
 
 
 def unprepared(examples: Examples, config: Config) -> Iterator[str]:
@@ -92,12 +117,62 @@ def unprepared(examples: Examples, config: Config) -> Iterator[str]:
         for label in sorted(set(examples.labels)):
             if not examples.checklist(label):
                 yield f"class {label!r} has no checklist, which ccs needs"
-    if "dd" in rewards and config.critic.probe is not None:
-        known = Probe.read(config.critic.probe).classes
-        for label in sorted(set(examples.labels) - set(known)):
+    probe = saved_probes(config).get("critic.probe")
+    if probe is not None:
+        for label in sorted(set(examples.labels) - set(probe.classes)):
             yield f"class {label!r} is none of critic.probe"
     elif "dd" in rewards and len(set(examples.labels)) < 2:
         yield "the probe of dd needs images of two classes"
+
+
+def saved_probes(config: Config) -> dict[str, Probe]:
+    """Setting to the probe that a run reads by it.
+
+    Raises:
+        InputError: No such file, or no probe.
+    """
+    judged = any("dd" in stage.rewarded() for stage in config.stages)
+    named = {
+        "critic.probe": config.critic.probe if judged else None,
+        "validation.probe": config.validation.probe if config.validation.encoder else None,
+    }
+    found = {}
+    for name, path in named.items():
+        if path is not None:
+            with _told_of(name):
+                found[name] = Probe.read(path)
+    return found
+
+
+def require_own_spaces(config: Config, *, offline: bool) -> None:
+    """Hold saved probes against the encoders, which are loaded where nobody has before.
+
+    Raises:
+        InputError: A probe was fitted on embeddings of another encoder.
+        ModelUnavailable: An encoder cannot be had here.
+    """
+    own, validation = config.critic, config.validation
+    for name, probe in saved_probes(config).items():
+        critic = name == "critic.probe"
+        encoder = open_encoder(
+            own.encoder if critic else str(validation.encoder),
+            device="cpu",
+            dtype=(own.dtype if critic else None) or SCORE_DTYPE,
+            offline=offline,
+            text_policy=own.text_policy if critic else TEXT_POLICY,
+        )
+        with _told_of(name):
+            probe.require(encoder)
+
+
+@contextmanager
+def _told_of(setting: str) -> Iterator[None]:
+    """Name the setting by which a probe is read."""
+    try:
+        yield
+    except InputError as error:
+        fix = f"{error.fix}; or leave {setting} out"
+        raise InputError(f"{setting}: {error.problem}", fix=fix) from error
 
 
 def require_optimizers(config: Config, *, offline: bool) -> None:
@@ -164,12 +239,33 @@ def encoders_of(config: Config) -> dict[str, str | None]:
     }
 
 
-def encoder_directory(spec: str, *, offline: bool) -> Path | None:
+def require_encoder(spec: str, config: Config, *, offline: bool) -> Path | None:
     """Folder of an encoder's files; None for a weight file of open_clip.
 
     Raises:
-        ModelUnavailable: They are not here and cannot be had.
+        InputError: It is to embed texts, and has no text tower.
+        ModelUnavailable: Its files are not here and cannot be had.
     """
+    directory = _encoder_directory(spec, offline=offline)
+    roles = [
+        f"{' and '.join(sorted(judged))} of a {stage.method} stage"
+        for stage in config.stages
+        if spec in stage.encoders(config) and (judged := stage.rewarded().keys() & {"vdc", "ccs"})
+    ]
+    if spec == config.validation.encoder:
+        roles.append("the held-out evaluation")
+    if directory is None or not roles or resolve(spec).openclip is not None:
+        return directory
+    if not has_text_tower(directory):
+        raise InputError(
+            f"{spec} embeds images only: it cannot serve {roles[0]}",
+            fix="take an image-text encoder such as medsiglip or siglip; as a critic it gives dd "
+            "and sfs alone",
+        )
+    return directory
+
+
+def _encoder_directory(spec: str, *, offline: bool) -> Path | None:
     source = resolve(spec)
     if source.weights is not None:
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from craft_trainer.methods.base import Setup
 from craft_trainer.runtime import Progress, checkpoints, silent
 from craft_trainer.runtime.failures import fits_memory, require_finite, require_finite_weights
 from craft_trainer.runtime.interruption import Interrupted, Signals
+from craft_trainer.runtime.lock import alone_in
 from craft_trainer.runtime.ranks import join, largest, on_main
 from craft_trainer.runtime.tracking import begin_tracking, end_tracking, track_sheet
 from craft_trainer.training.averaging import Average
@@ -57,38 +58,35 @@ def train_stages(
     """
     accelerator = join(config)
     examples = data.read_examples(config.data.train, config.data.domain)
-    previous = config.start
-    if previous is not None:
-        require_base(previous, config)
+    if config.start is not None:
+        require_base(config.start, config)
     on_main(accelerator, partial(require_ready, config, examples))
-    for number, stage in enumerate(config.stages, start=1):
-        folder = config.output / f"{number}-{stage.method}"
-        identity = identity_of(config, number)
-        if (folder / ARTIFACT).is_dir():
-            require_same_stage(folder / ARTIFACT, identity)
-            on_main(accelerator, partial(remind_of_stop, folder))
-        elif isinstance(stage, TrainedStage):
-            run = StageRun(config, stage, folder, previous, examples, accelerator, identity)
-            try:
-                run.whole(progress, cache)
-            finally:
-                del run  # or its model would live beside the next one's
-                accelerator.free_memory()
-        else:
-            on_main(accelerator, partial(_write_untrained, folder, config, examples, identity))
-        previous = folder / ARTIFACT
+    previous = config.start
+    with ExitStack() as held:
+        on_main(accelerator, lambda: held.enter_context(alone_in(config.output, "`output`")))
+        for number, stage in enumerate(config.stages, start=1):
+            folder = config.output / f"{number}-{stage.method}"
+            identity = identity_of(config, number)
+            if (folder / ARTIFACT).is_dir():
+                require_same_stage(folder / ARTIFACT, identity)
+                on_main(accelerator, partial(remind_of_stop, folder))
+            elif isinstance(stage, TrainedStage):
+                run = StageRun(config, stage, folder, previous, examples, accelerator, identity)
+                try:
+                    run.whole(progress, cache)
+                finally:
+                    del run  # or its model would live beside the next one's
+                    accelerator.free_memory()
+            else:
+                from craft_trainer.artifact.model_card import write_untrained_card
+
+                card = partial(
+                    write_untrained_card, config=config, train=examples, identity=identity
+                )
+                on_main(accelerator, partial(write_artifact, folder, config, identity, card))
+            previous = folder / ARTIFACT
     assert previous is not None
     return previous
-
-
-def _write_untrained(
-    folder: Path, config: Config, examples: data.Examples, identity: Mapping[str, Any]
-) -> None:
-    """The artefact of the base model as it is: settings, a card, and no weights."""
-    from craft_trainer.artifact.model_card import write_untrained_card
-
-    card = partial(write_untrained_card, config=config, train=examples, identity=identity)
-    write_artifact(folder, config, identity, card)
 
 
 class StageRun:

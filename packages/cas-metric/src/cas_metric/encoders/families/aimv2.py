@@ -40,4 +40,9 @@ def load(directory: Path, config: dict[str, Any]) -> Towers:
     )
 
 
-FAMILY = Family(name="aimv2", load=load, model_types=("aimv2", "aimv2_vision_model"))
+FAMILY = Family(
+    name="aimv2",
+    load=load,
+    model_types=("aimv2", "aimv2_vision_model"),
+    image_only=lambda config: config["model_type"] == "aimv2_vision_model",
+)

@@ -45,6 +45,7 @@ FAMILY = Family(
     name="dino",
     load=load,
     model_types=tuple(_CLASSES),
+    image_only=lambda config: True,
     encoders=(
         EncoderInfo(
             "dinov2",

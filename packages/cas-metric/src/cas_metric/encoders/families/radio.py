@@ -41,4 +41,4 @@ def load(directory: Path, config: dict[str, Any]) -> Towers:
     return towers
 
 
-FAMILY = Family(name="radio", load=load, model_types=("radio",))
+FAMILY = Family(name="radio", load=load, model_types=("radio",), image_only=lambda config: True)

@@ -185,6 +185,7 @@ FAMILY = Family(
     load=load,
     model_types=("timm_wrapper",),
     recognises=_is_timm,
+    image_only=lambda config: True,
     encoders=(
         EncoderInfo(
             "uni2-h",

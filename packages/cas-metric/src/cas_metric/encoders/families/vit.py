@@ -51,4 +51,6 @@ def _size(model: Any) -> int:
     return int(model.config.image_size)
 
 
-FAMILY = Family(name="vit", load=load, model_types=("vit", "vit_mae"))
+FAMILY = Family(
+    name="vit", load=load, model_types=("vit", "vit_mae"), image_only=lambda config: True
+)
