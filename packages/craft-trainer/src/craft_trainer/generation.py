@@ -15,6 +15,7 @@ from cas_metric.manifest import (
     write_folder_config,
     write_manifest,
 )
+from cas_metric.runs.folder import require_writable
 from craft_trainer.artifact.folder import find_artifact, load_base, load_trained, origin_of
 from craft_trainer.artifact.identity import CONFIG_FILE, stage_of
 from craft_trainer.bases.base import DiffusionModel
@@ -107,12 +108,13 @@ def generate(
     if problems := repeated_ids(examples.manifest):
         fix = f"give each row of {prompts} an id of its own: images are paired by it"
         raise PreflightError(problems, fix=fix)
+    folder = Path(out)
+    require_writable(folder)
     device = default_device()
     model = load_base(config, device) if zero_shot else load_trained(found, config, device)
     scale_lora(model, lora_scale)
     template = prompt or ("{prompt}" if zero_shot else trained.prompt)
     texts = conditioning_texts(examples, template, model.tokens)
-    folder = Path(out)
     origin = {
         **origin_of(found, config),
         "zero_shot": zero_shot,

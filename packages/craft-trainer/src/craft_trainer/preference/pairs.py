@@ -17,6 +17,7 @@ import pandas as pd
 from cas_metric.embedding.cache import EmbeddingCache
 from cas_metric.files import write_bytes
 from cas_metric.manifest import FolderConfig
+from cas_metric.runs.folder import require_writable
 from craft_trainer.artifact.folder import find_artifact, load_trained, origin_of
 from craft_trainer.artifact.identity import CONFIG_FILE, stage_of
 from craft_trainer.bases.base import DiffusionModel
@@ -108,6 +109,7 @@ def make_pairs(
     found = find_artifact(Path(artifact), None if stage is None else str(stage))
     config = resolve(found / CONFIG_FILE)
     folder, device = Path(out), default_device()
+    require_writable(folder)
     examples = read_examples(Path(prompts), config.data.domain)
     candidates = plan(count, len(examples), seed)
     with EmbeddingCache(cache) as store:
