@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -102,3 +103,16 @@ def test_what_stages_start_from_is_looked_at(
         "fail",
         "fail",
     )
+
+
+def test_images_that_cannot_be_read_are_found(
+    settings: Any, examined: Any, images: Path, tmp_path: Path
+) -> None:
+    """They were called ok, and the run failed at them."""
+    folder = shutil.copytree(images, tmp_path / "unreadable")
+    (folder / "1.png").write_text("no image")
+    (folder / "2.png").write_bytes(b"")
+    code, checks = examined(settings(CRAFT, data={"train": str(folder)}))
+    assert (code, checks["training data"]["status"]) == (2, "fail")
+    assert "1.png: the content is no readable image" in checks["training data"]["detail"]
+    assert "2.png: the file is empty" in checks["training data"]["detail"]

@@ -24,6 +24,7 @@ from craft_trainer.bases.lora import attach_lora
 from craft_trainer.config.schema import Config
 from craft_trainer.config.stage import TrainedStage
 from craft_trainer.data import dataset as data
+from craft_trainer.data.telling import tell_notes
 from craft_trainer.guards.watch import StoppedByGuard, Watch, remind_of_stop
 from craft_trainer.methods.base import Setup
 from craft_trainer.runtime import Progress, checkpoints, silent
@@ -57,6 +58,7 @@ def train_stages(
     """
     accelerator = join(config)
     examples = data.read_examples(config.data.train, config.data.domain)
+    tell_notes(examples)
     previous = config.start
     if previous is not None:
         require_base(previous, config)
