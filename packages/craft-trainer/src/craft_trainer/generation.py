@@ -25,11 +25,11 @@ from craft_trainer.config.schema import Config, resolve
 from craft_trainer.config.sections import Sampling
 from craft_trainer.data.dataset import Examples, conditioning_texts, read_examples
 from craft_trainer.data.rows import domain_of, repeated_ids
-from craft_trainer.data.telling import tell_notes, tell_truncated
 from craft_trainer.inference import noise_seed, sample_images, write_image
 from craft_trainer.runtime import Progress, silent
 from craft_trainer.runtime.checkpoints import require_same
 from craft_trainer.runtime.failures import fits_memory
+from craft_trainer.runtime.telling import tell_notes, tell_truncated
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,7 +116,7 @@ def generate(
     scale_lora(model, lora_scale)
     template = prompt or ("{prompt}" if zero_shot else trained.prompt)
     texts = conditioning_texts(examples, template, model.tokens)
-    tell_notes(examples)
+    tell_notes(examples.manifest.notes)
     tell_truncated(model, texts)
     origin = {
         **origin_of(found, config),

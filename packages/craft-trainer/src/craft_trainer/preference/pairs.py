@@ -26,11 +26,11 @@ from craft_trainer.config.schema import resolve
 from craft_trainer.config.sections import Sampling
 from craft_trainer.data.dataset import Examples, conditioning_texts, read_examples
 from craft_trainer.data.pairs import COLUMNS, TABLE
-from craft_trainer.data.telling import tell_notes, tell_truncated
 from craft_trainer.generation import claim_folder, drawn_with
 from craft_trainer.inference import noise_seed, sample_images, write_image
 from craft_trainer.runtime import Progress, silent
 from craft_trainer.runtime.failures import fits_memory
+from craft_trainer.runtime.telling import tell_notes, tell_truncated
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def make_pairs(
         model = load_trained(found, config, device)
         template = stage_of(found, config).prompt
         texts = conditioning_texts(examples, template, model.tokens)
-        tell_notes(examples)
+        tell_notes(examples.manifest.notes)
         tell_truncated(model, texts)
         origin = {**origin_of(found, config), "prompt": template, "seed": seed}
         made = drawn_with("craft-trainer pairs", config, examples, texts, origin)

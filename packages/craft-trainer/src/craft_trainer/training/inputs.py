@@ -15,8 +15,8 @@ from craft_trainer.config.schema import Config
 from craft_trainer.config.stage import TrainedStage
 from craft_trainer.data.dataset import Batch, Examples, conditioning_texts, row_at
 from craft_trainer.data.encoding import Encodings, encode_latents, encode_texts
-from craft_trainer.data.telling import tell_noted, tell_truncated
 from craft_trainer.diffusion.conditions import Conditions
+from craft_trainer.runtime.telling import tell_noted, tell_truncated
 
 if TYPE_CHECKING:
     from craft_trainer.runtime import Progress

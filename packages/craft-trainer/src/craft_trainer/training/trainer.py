@@ -24,13 +24,13 @@ from craft_trainer.bases.lora import attach_lora
 from craft_trainer.config.schema import Config
 from craft_trainer.config.stage import TrainedStage
 from craft_trainer.data import dataset as data
-from craft_trainer.data.telling import tell_notes
 from craft_trainer.guards.watch import StoppedByGuard, Watch, remind_of_stop
 from craft_trainer.methods.base import Setup
 from craft_trainer.runtime import Progress, checkpoints, silent
 from craft_trainer.runtime.failures import fits_memory, require_finite, require_finite_weights
 from craft_trainer.runtime.interruption import Interrupted, Signals
 from craft_trainer.runtime.ranks import join, largest, on_main
+from craft_trainer.runtime.telling import tell_notes
 from craft_trainer.runtime.tracking import track, track_sheet, tracking
 from craft_trainer.training.averaging import Average
 from craft_trainer.training.heldout_loss import HeldOutLoss
@@ -58,7 +58,7 @@ def train_stages(
     """
     accelerator = join(config)
     examples = data.read_examples(config.data.train, config.data.domain)
-    tell_notes(examples)
+    tell_notes(examples.manifest.notes)
     previous = config.start
     if previous is not None:
         require_base(previous, config)

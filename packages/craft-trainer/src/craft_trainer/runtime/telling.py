@@ -6,27 +6,23 @@ import logging
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from cas_metric.images import Note
 from craft_trainer.runtime.ranks import is_first
 
-if TYPE_CHECKING:
-    from craft_trainer.bases.base import DiffusionModel
-    from craft_trainer.data.dataset import Examples
-
 _LOG = logging.getLogger(__name__)
 
 
-def tell_notes(examples: Examples) -> None:
+def tell_notes(notes: Sequence[str]) -> None:
     """How a manifest was read where it was not quite in order."""
     if is_first():
-        for note in examples.manifest.notes:
+        for note in notes:
             _LOG.warning("%s", note)
 
 
-def tell_truncated(model: DiffusionModel, texts: Sequence[str]) -> None:
-    """How many texts are longer than what the base model reads."""
+def tell_truncated(model: Any, texts: Sequence[str]) -> None:
+    """How many texts are longer than what a base model, a ``DiffusionModel``, reads."""
     if not is_first():
         return
     long = [text for text in texts if model.count_tokens(text) > model.token_limit]
