@@ -315,3 +315,28 @@ def test_a_mistake_is_a_message_and_an_exit_code(
         cli.main()
     assert ended.value.code == 2
     assert "did you mean 'seed'?" in capsys.readouterr().err
+
+
+def test_an_option_given_as_a_setting_is_named(
+    run: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`stage=lora` in place of `--stage lora` was a TypeError."""
+    for setting in ("stage=lora", "seeds=2", "lora_scale=0.5"):
+        words = ["generate", str(run), str(images), "--out", str(tmp_path / "gen"), setting]
+        result = invoke(monkeypatch, *words)
+        assert isinstance(result.exception, InputError), result.exception
+        name = setting.partition("=")[0]
+        assert f"override {name!r}: a configuration has no such key" in str(result.exception)
+        assert f"--{name.replace('_', '-')} VALUE" in result.exception.fix
+
+
+def test_a_link_that_leads_nowhere_is_refused_before_any_model(
+    run: Path, images: Path, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "unmounted" / "disk")
+    monkeypatch.setattr(generation, "load_trained", lambda *_: pytest.fail("a model was loaded"))
+    with pytest.raises(InputError, match="cannot be written to"):
+        generation.generate(run, images, link)
+    with pytest.raises(InputError, match="cannot be written to"):
+        trainer.train_stages(settings(LORA, output=str(link)), cache="none")

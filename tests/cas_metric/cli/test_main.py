@@ -155,3 +155,10 @@ def test_the_shell_completes_verbs_without_importing_them() -> None:
         env=environment,
     )
     assert done.stdout.split() == ["memorization", "IMPORTED", "False"]
+
+
+def test_a_standard_output_that_is_closed_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    entry.run(lambda: print("a result"), "cas")
+    assert sys.stdout is not None

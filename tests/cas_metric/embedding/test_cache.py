@@ -1,13 +1,16 @@
 """The store keeps what was committed, whatever happens to the processes that use it."""
 
+import errno
 import hashlib
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import lmdb
 import numpy as np
@@ -180,6 +183,35 @@ def test_no_space_left_is_named(tmp_path: Path, monkeypatch) -> None:
         with pytest.raises(CasError, match="no space left") as caught:
             cache.put_many([(_key(0), Entry(_vector(0)))])
     assert "is kept" in caught.value.fix
+
+
+def test_a_page_that_was_written_in_part_is_a_full_disk(tmp_path: Path, monkeypatch) -> None:
+    with EmbeddingCache(tmp_path) as cache:
+
+        def full(**_: object) -> None:
+            raise lmdb.Error("mdb_txn_commit: Input/output error")
+
+        monkeypatch.setattr(cache, "_begin", full)
+        with pytest.raises(InputError, match="cannot be used: mdb_txn_commit"):
+            cache.put_many([(_key(0), Entry(_vector(0)))])
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+        with pytest.raises(CasError, match="no space left"):
+            cache.put_many([(_key(0), Entry(_vector(0)))])
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="no such call here")
+def test_locks_on_a_full_disk_do_not_kill_the_process(tmp_path: Path, monkeypatch) -> None:
+    """LMDB maps its lock file: a hole that cannot be filled ends in SIGBUS."""
+    with EmbeddingCache(tmp_path / "room") as cache:
+        locks = (cache.path / "lock.mdb").stat()
+        assert locks.st_blocks * 512 >= 64 << 10
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(CasError, match="no space left"):
+        EmbeddingCache(tmp_path / "full")
 
 
 def test_a_directory_that_cannot_be_made_is_an_input_error(tmp_path: Path) -> None:

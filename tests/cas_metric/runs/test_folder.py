@@ -10,7 +10,7 @@ import pytest
 
 from cas_metric.errors import CasError, InputError
 from cas_metric.files import write_bytes
-from cas_metric.runs.folder import Origin, claim, read_run, write_run
+from cas_metric.runs.folder import Origin, claim, read_run, require_writable, write_run
 from cas_metric.scoring.per_image import COLUMNS
 
 SUMMARY = {"protocol": "custom", "encoder": {}, "methods": [], "tau": float("nan")}
@@ -133,3 +133,9 @@ def test_a_summary_of_a_person_is_kept(tmp_path: Path) -> None:
     (tmp_path / "summary.json").write_text('{"mine": 1}')
     with pytest.raises(InputError, match=r"holds summary\.json"):
         claim(tmp_path, Origin({"generated": "g", "real": "r"}))
+
+
+def test_a_name_that_no_report_can_hold_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is no UTF-8"):
+        require_writable(tmp_path / "v\udcfc")
+    require_writable(tmp_path / "vü")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -114,3 +115,16 @@ def test_a_tracker_a_probe_and_a_critic_that_would_stop_a_run(
     code, checks = examined(settings(CRAFT, critic={"encoder": "phantom-dino"}))
     assert (code, checks["critic"]["status"], checks["tracker"]["status"]) == (2, "fail", "ok")
     assert "embeds images only" in checks["critic"]["detail"]
+
+
+def test_images_that_cannot_be_read_are_found(
+    settings: Any, examined: Any, images: Path, tmp_path: Path
+) -> None:
+    """They were called ok, and the run failed at them."""
+    folder = shutil.copytree(images, tmp_path / "unreadable")
+    (folder / "1.png").write_text("no image")
+    (folder / "2.png").write_bytes(b"")
+    code, checks = examined(settings(CRAFT, data={"train": str(folder)}))
+    assert (code, checks["training data"]["status"]) == (2, "fail")
+    assert "1.png: the content is no readable image" in checks["training data"]["detail"]
+    assert "2.png: the file is empty" in checks["training data"]["detail"]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import threading
 from typing import Any
 
 import numpy as np
 import pytest
-from accelerate.tracking import GeneralTracker
+from accelerate.tracking import GeneralTracker, TensorBoardTracker
 from accelerate.utils import LoggerType
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer.record_writer import RecordWriter
 
-from craft_trainer.runtime import ranks
+from cas_metric.errors import CasError
+from craft_trainer.runtime import ranks, tracking
 from craft_trainer.training import trainer
 
 LORA = {"method": "lora", "steps": 2}
@@ -71,3 +76,37 @@ def test_another_tracker_gets_project_run_configuration_and_images(
     assert [step for _, step, _ in sheets] == [1, 2]
     pixels = sheets[0][0]["samples/step"]
     assert (pixels.shape, pixels.dtype, sheets[0][2]) == ((1, 16, 32, 3), np.uint8, {})
+
+
+def test_a_tracker_on_a_full_disk_is_named_and_the_run_goes_on(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """TensorBoard's thread wrote a traceback, and standard output was blamed."""
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def write(*_: Any) -> None:
+        raise full
+
+    config = settings({**LORA, "steps": 4, "checkpoint_every": 1}, tracker="tensorboard")
+    with monkeypatch.context() as patched:
+        patched.setattr(RecordWriter, "write", write)
+        with pytest.raises(CasError, match="tensorboard cannot write: No space left"):
+            trainer.train_stages(config, cache="none")
+        assert threading.excepthook.__module__ != tracking.__name__
+    assert "Traceback" not in capsys.readouterr().err
+    assert trainer.train_stages(config, cache="none").is_dir()
+
+
+def test_what_ends_a_stage_is_told_before_its_tracker(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def close(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "no room for the rest either")
+
+    def step(*_: Any) -> None:
+        raise CasError("a reward is NaN")
+
+    monkeypatch.setattr(trainer.StageRun, "_step", step)
+    monkeypatch.setattr(TensorBoardTracker, "finish", close)
+    with pytest.raises(CasError, match="a reward is NaN"):
+        trainer.train_stages(settings(LORA, tracker="tensorboard"), cache="none")

@@ -15,6 +15,7 @@ from cas_metric.manifest import (
     write_folder_config,
     write_manifest,
 )
+from cas_metric.runs.folder import require_writable
 from craft_trainer.artifact.folder import (
     LOADING,
     find_artifact,
@@ -35,6 +36,7 @@ from craft_trainer.runtime import Progress, silent
 from craft_trainer.runtime.checkpoints import require_same
 from craft_trainer.runtime.failures import fits_memory
 from craft_trainer.runtime.lock import alone_in
+from craft_trainer.runtime.telling import tell_notes, tell_truncated
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,12 +120,15 @@ def generate(
     if problems := repeated_ids(examples.manifest):
         fix = f"give each row of {prompts} an id of its own: images are paired by it"
         raise PreflightError(problems, fix=fix)
+    folder = Path(out)
+    require_writable(folder)
     device = default_device()
     model = load_base(config, device) if zero_shot else load_trained(found, config, device)
     scale_lora(model, lora_scale)
     template = prompt or ("{prompt}" if zero_shot else trained.prompt)
     texts = conditioning_texts(examples, template, model.tokens)
-    folder = Path(out)
+    tell_notes(examples.manifest.notes)
+    tell_truncated(model, texts)
     origin = {
         **origin_of(found, config),
         "zero_shot": zero_shot,

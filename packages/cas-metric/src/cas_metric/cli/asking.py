@@ -217,4 +217,4 @@ def asks(function: Callable[..., None]) -> Callable[..., None]:
 def say_all(notes: Sequence[str]) -> None:
     """Write notes to stderr, a line each."""
     for note in notes:
-        console_err().print(note, markup=False, soft_wrap=True)
+        console_err().print(note, soft_wrap=True)

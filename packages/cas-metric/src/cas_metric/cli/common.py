@@ -28,17 +28,22 @@ _LINE_SECONDS: Final = 30.0
 
 def console_err() -> Console:
     """Console on stderr: progress and warnings. Results alone go to stdout."""
-    return Console(stderr=True, highlight=False)
+    return _literal(stderr=True)
 
 
 def tell(line: str) -> None:
     """A line for people, beside the results."""
-    console_err().print(line, markup=False, soft_wrap=True)
+    console_err().print(line, soft_wrap=True)
 
 
 def console_out() -> Console:
     """Console on stdout: results for people."""
-    return Console(highlight=False)
+    return _literal()
+
+
+def _literal(*, stderr: bool = False) -> Console:
+    """A console that prints what it is given: ``[x]``, ``[/x]`` and ``:x:`` may be in a name."""
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
 
 
 def emit_json(value: Any) -> None:
@@ -52,7 +57,11 @@ def names(listed: str | None) -> list[str]:
 
 
 def progress() -> Progress:
-    """A progress bar with count, elapsed and remaining time, on stderr, gone when done."""
+    """A progress bar with count, elapsed and remaining time, on stderr, gone when done.
+
+    Where a bar cannot be drawn, it leaves nothing, not even empty lines.
+    """
+    console = console_err()
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -60,8 +69,9 @@ def progress() -> Progress:
         TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        console=console_err(),
+        console=console,
         transient=True,
+        disable=not console.is_interactive,
     )
 
 
@@ -115,8 +125,8 @@ class CountProgress:
             return
         rate = (done - self._first) / max(now - self._started, 1e-6)
         self._bar.update(self._task, completed=done, total=total, rate=f"{rate:.1f} {self.what}/s")
-        if not self._bar.console.is_terminal and now - self._told >= _LINE_SECONDS:
+        if not self._bar.console.is_interactive and now - self._told >= _LINE_SECONDS:
             self._told = now
             left = (total - done) / rate if rate else float("nan")
             line = f"{done} of {total} {self.what}, {rate:.1f}/s, {left:.0f} s left"
-            self._bar.console.print(line, markup=False)
+            self._bar.console.print(line)

@@ -149,7 +149,7 @@ def _print(preparation: Preparation, paths: dict[str, Path]) -> None:
         typer.echo(f"- {line}")
     for what, path in paths.items():
         typer.echo(f"{what}: {path}")
-    console_err().print(f"Next: cas score GENERATED {paths['test']}", markup=False, soft_wrap=True)
+    console_err().print(f"Next: cas score GENERATED {paths['test']}", soft_wrap=True)
 
 
 app.command("phantom")(phantom)

@@ -70,4 +70,4 @@ def split(
     for view in views.values():
         typer.echo(f"{view.folder}: {view.images} images of {view.classes} classes")
     last = list(views.values())[-1]
-    console_err().print(f"Next: cas score GENERATED {last.folder}", markup=False, soft_wrap=True)
+    console_err().print(f"Next: cas score GENERATED {last.folder}", soft_wrap=True)

@@ -36,21 +36,18 @@ def list_packs(as_json: AsJson = False) -> None:
     if as_json:
         emit_json([{**vars(pack), "path": str(pack.path)} for pack in packs])
         return
-    from rich.markup import escape
     from rich.table import Column, Table
 
     table = Table("name", "title", "modality", Column("classes", justify="right"), "from")
     for pack in packs:
         if not pack.problem:
-            texts = (escape(text) for text in (pack.name, pack.title, pack.modality))
-            table.add_row(*texts, str(pack.classes), pack.origin)
+            told = (pack.name, pack.title, pack.modality, str(pack.classes), pack.origin)
+            table.add_row(*told)
     console_out().print(table)
     for pack in packs:
         if pack.problem:
             _advise(pack.problem, style="yellow")
-    console_err().print(
-        f"Packs of your own are found in {user_directory()}", markup=False, soft_wrap=True
-    )
+    console_err().print(f"Packs of your own are found in {user_directory()}", soft_wrap=True)
 
 
 @app.command()
@@ -91,7 +88,6 @@ def new(
     typer.echo(str(path))
     console_err().print(
         f"Fill in every … in it, then run: cas domains validate {path}",
-        markup=False,
         soft_wrap=True,
     )
 
@@ -124,7 +120,7 @@ def validate(
 
 def _advise(text: str, style: str | None = None) -> None:
     """A line for people on stderr."""
-    console_err().print(text, style=style, markup=False, soft_wrap=True)
+    console_err().print(text, style=style, soft_wrap=True)
 
 
 def _print_verdicts(results: list[dict[str, Any]]) -> None:

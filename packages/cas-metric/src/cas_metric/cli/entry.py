@@ -153,6 +153,9 @@ def run(app: Callable[[], object], program: str) -> None:
     """
     # Only one tokenizer call is in flight at a time here, and forked decoding workers would warn.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # A shell's `>&-` leaves none, which nothing that prints expects.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     try:
         _told(app, program)
     except SystemExit as ended:

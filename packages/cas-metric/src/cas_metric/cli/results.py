@@ -32,7 +32,7 @@ def finish(result: Result, out: Path | None, *, as_json: bool) -> None:
     if folder is not None:
         _save(result, folder, as_json)
     for warning in result.warnings:
-        console_err().print(f"warning: {warning}", markup=False, soft_wrap=True)
+        console_err().print(f"warning: {warning}", soft_wrap=True)
     if as_json:
         emit_json({**result.summary, "run": str(folder)} if kept else result.summary)
     else:
@@ -40,7 +40,7 @@ def finish(result: Result, out: Path | None, *, as_json: bool) -> None:
         if kept and kept.closing:
             typer.echo(kept.closing.replace("{folder}", str(folder)))
     for note in result.notes:
-        console_err().print(note, markup=False, soft_wrap=True)
+        console_err().print(note, soft_wrap=True)
     if result.failures:
         raise typer.Exit(EXIT_SOME_FAILED)
 

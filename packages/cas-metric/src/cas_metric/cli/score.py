@@ -146,7 +146,7 @@ def score(
                 out=out,
                 below=None if out else "runs",
                 progress=bar,
-                notify=lambda line: console_err().print(line, markup=False, soft_wrap=True),
+                notify=lambda line: console_err().print(line, soft_wrap=True),
                 command=["cas", *sys.argv[1:]],
                 ranks=join(device),
             )
@@ -168,13 +168,13 @@ def print_summary(run: Run) -> None:
     if summary["embedded_world"]:
         console.print("Phantom images: drawings of the embedded world, not medical data.")
     for warning in summary["warnings"]:
-        console.print(f"Warning: {warning}.", markup=False, soft_wrap=True)
+        console.print(f"Warning: {warning}.", soft_wrap=True)
     console.print(_table(summary))
     for name, one in _subgroups(summary):
-        console.print(f"\n{name}, by group:\n\n{one}\n", markup=False, soft_wrap=True)
+        console.print(f"\n{name}, by group:\n\n{one}\n", soft_wrap=True)
     for line in _lines(summary):
-        console.print(line, markup=False, soft_wrap=True)
-    console.print(f"report: {run.path}/report.html", markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
+    console.print(f"report: {run.path}/report.html", soft_wrap=True)
 
 
 def _table(summary: Mapping[str, Any]) -> Table:

@@ -221,7 +221,7 @@ def serve(
     from cas_metric.study import serving
 
     def warn(text: str) -> None:
-        console_err().print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
+        console_err().print(f"warning: {text}", style="yellow", soft_wrap=True)
 
     if warning := serving.exposure(host):
         warn(warning)

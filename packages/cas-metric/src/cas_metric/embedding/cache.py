@@ -15,6 +15,7 @@ import functools
 import hashlib
 import json
 import os
+import shutil
 import struct
 import tempfile
 import threading
@@ -42,6 +43,10 @@ READING: Final = 1
 NO_CACHE: Final = "none"
 
 _FIRST_MAP: Final = 64 << 20
+#: Bytes of the lock file, rounded down: LMDB makes it longer, never shorter.
+_LOCKS: Final = 64 << 10
+#: Free bytes below which a write that failed halfway is put down to the disk.
+_FULL: Final = 1 << 20
 #: CRC-32 of all that follows; tokens of a text (0 for an image); whether the text was cut; bytes of
 #: the record of what was done to an image, a JSON list between header and vector.
 _HEADER: Final = struct.Struct("<IIBI")
@@ -254,7 +259,7 @@ class EmbeddingCache:
         except lmdb.VersionMismatchError as e:
             raise self._damaged("written by an incompatible LMDB") from e
         except (lmdb.DiskError, lmdb.Error, OSError) as e:
-            if isinstance(e, lmdb.DiskError) or getattr(e, "errno", None) == errno.ENOSPC:
+            if self._is_full(e):
                 raise CasError(
                     f"no space left for the embedding cache in {self.directory}",
                     fix=f"free some, then run the same command again: what was embedded is kept; "
@@ -263,6 +268,16 @@ class EmbeddingCache:
             raise InputError(
                 f"the embedding cache in {self.directory} cannot be used: {e}", fix=elsewhere
             ) from e
+
+    def _is_full(self, error: Exception) -> bool:
+        """Whether there was no room: LMDB calls a page that was written in part an I/O error."""
+        if isinstance(error, lmdb.DiskError) or getattr(error, "errno", None) == errno.ENOSPC:
+            return True
+        if os.strerror(errno.EIO) not in str(error):
+            return False
+        with contextlib.suppress(OSError):
+            return shutil.disk_usage(self.directory).free < _FULL
+        return False
 
     def _damaged(self, cause: str) -> InputError:
         return InputError(
@@ -279,6 +294,7 @@ def _open(path: Path) -> lmdb.Environment:
             RuntimeWarning,
             stacklevel=3,
         )
+    _reserve_locks(path / "lock.mdb")
     return lmdb.open(
         str(path),
         map_size=max(_FIRST_MAP, _size(path)),
@@ -287,6 +303,17 @@ def _open(path: Path) -> lmdb.Environment:
         readahead=False,
         max_readers=1024,
     )
+
+
+def _reserve_locks(path: Path) -> None:
+    """Give the lock file its room.
+
+    LMDB maps it with holes, and one that a full disk cannot fill kills the process without a word.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with path.open("ab") as file:
+        os.posix_fallocate(file.fileno(), 0, _LOCKS)
 
 
 def _pack(entry: Entry) -> bytes:

@@ -230,7 +230,12 @@ def require_writable(folder: Path) -> None:
     Raises:
         InputError: It, or the nearest folder above it, cannot be written to.
     """
-    nearest = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    if (name := str(folder)) != name.encode(errors="replace").decode():
+        problem = f"{name!a} is no UTF-8, as reports and tables are"
+        raise InputError(problem, fix="give --out another directory")
+    above = (folder, *folder.absolute().parents)
+    # A link that leads nowhere is no place to make a folder in, whatever lies above it.
+    nearest = next(one for one in above if one.is_symlink() or one.exists())
     try:
         with tempfile.TemporaryFile(dir=nearest):
             pass

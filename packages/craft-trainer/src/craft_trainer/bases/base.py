@@ -185,7 +185,7 @@ class DiffusionModel(ABC):
 
     def count_tokens(self, prompt: str) -> int:
         """Tokens of the whole prompt with its special tokens, before anything is cut."""
-        return len(self.pipeline.tokenizer(prompt, truncation=False).input_ids)
+        return len(self.pipeline.tokenizer(prompt, truncation=False, verbose=False).input_ids)
 
     @property
     def token_limit(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -91,6 +92,7 @@ def load_model(
         pipeline = _load_pipeline(spec, revision, offline, dtype)
     family = family_of(type(pipeline).__name__)
     pipeline.set_progress_bar_config(disable=True)
+    logging.getLogger(type(pipeline).__module__).addFilter(_no_list_of_cut_tokens)
     pipeline.to(device)
     for part in pipeline.components.values():
         if isinstance(part, torch.nn.Module):
@@ -112,6 +114,11 @@ def load_model(
 def default_device() -> torch.device:
     """A GPU where there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _no_list_of_cut_tokens(record: logging.LogRecord) -> bool:
+    """Diffusers spells out, text by text, what was cut; here it is counted once for all of them."""
+    return "part of your input was truncated" not in str(record.msg)
 
 
 @contextmanager

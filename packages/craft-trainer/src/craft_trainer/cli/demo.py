@@ -66,8 +66,8 @@ def demo(
         emit_json({"cas": cas, "change": change._asdict(), "notes": notes, **files})
         return
     for note in found.notes:
-        console.print(f"Note: {note}", markup=False, soft_wrap=True)
-    console.print(held_out_table(found.looks), markup=False, soft_wrap=True)
+        console.print(f"Note: {note}", soft_wrap=True)
+    console.print(held_out_table(found.looks), soft_wrap=True)
     console.print(
         f"CAS by {EVALUATOR} on {prompts} held-out prompts; means with 95% intervals. "
         f"Change, paired by prompt: {change.estimate:+.3f} ({change.low:+.3f} to "

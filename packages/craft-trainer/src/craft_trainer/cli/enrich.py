@@ -104,6 +104,6 @@ def enrich(
         emit_json(result)
     else:
         for line in verb.summary_lines(result):
-            console_out().print(line, markup=False, soft_wrap=True)
+            console_out().print(line, soft_wrap=True)
     if result["rejected"]:
         raise typer.Exit(EXIT_SOME_FAILED)

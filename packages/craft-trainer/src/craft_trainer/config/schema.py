@@ -6,6 +6,7 @@ Defaults are the paper's (§4.1.3, §3.3, Appendix A) where it states a value.
 from __future__ import annotations
 
 import copy
+import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -270,13 +271,22 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
     """Dotted ``key=value`` pairs as a mapping; each value is read as YAML.
 
     Raises:
-        InputError: One is no such pair.
+        InputError: One is no such pair, or its key is none of a configuration.
 
     Examples:
         >>> parse_overrides(["data.resolution=256", "stages.0.prompt='{label}'"])
         {'data.resolution': 256, 'stages.0.prompt': '{label}'}
     """
-    return dict(_parsed(override) for override in overrides)
+    found = dict(map(_parsed, overrides))
+    for key in found:
+        if key.partition(".")[0] not in Config.model_fields:
+            near = difflib.get_close_matches(key, Config.model_fields, n=1)
+            hint = f"did you mean {near[0]!r}? an" if near else "an"
+            raise InputError(
+                f"override {key!r}: a configuration has no such key",
+                fix=f"{hint} option is written --{key.replace('_', '-')} VALUE",
+            )
+    return found
 
 
 def _parsed(override: str) -> tuple[str, Any]:

@@ -12,10 +12,12 @@ from statistics import median
 from typing import Any, Final, NamedTuple
 
 from cas_metric.errors import CasError, ModelUnavailable
+from cas_metric.images import probe_header
 from cas_metric.statistics.tables import markdown_table
 from cas_metric.verbs.result import Result
 from craft_trainer.config.schema import Config, resolve
 from craft_trainer.config.stage import TrainedStage
+from craft_trainer.data.dataset import Examples
 from craft_trainer.guards.heldout import held_out_examples
 from craft_trainer.runtime.ranks import require_tracker
 from craft_trainer.training.preflight import (
@@ -177,15 +179,24 @@ def _training(config: Config) -> Iterator[Check]:
 
     examples = read_examples(config.data.train, config.data.domain)
     labels = set(examples.labels)
-    problems = list(unprepared(examples, config))
+    problems = [*unreadable(examples), *unprepared(examples, config)]
     for stage in config.stages:
         stage.require_examples(config, examples)
     detail = f"{len(examples)} images of {len(labels)} classes in {config.data.train}"
     if problems:
-        fix = "complete the manifest, or set the weight of the reward that needs it to 0"
+        fix = "replace such images, complete the manifest, or give no weight to what needs it"
         yield Check("training data", FAIL, f"{detail}; {_listed(problems)}", fix)
     else:
         yield Check("training data", OK, detail)
+
+
+def unreadable(examples: Examples) -> Iterator[str]:
+    """Images whose header alone says that they cannot be read; decoding all would take too long."""
+    for path in examples.paths:
+        try:
+            probe_header(path)
+        except CasError as error:
+            yield error.problem
 
 
 def _held_out(config: Config) -> Iterator[Check]:
@@ -203,7 +214,7 @@ def _held_out(config: Config) -> Iterator[Check]:
         return
     train = read_examples(config.data.train, config.data.domain)
     examples = held_out_examples(config, train)
-    problems = list(unfit_held_out(config, train))
+    problems = [*unreadable(examples), *unfit_held_out(config, train)]
     problems += [
         f"{path.name} is a training image"
         for path in examples.paths
@@ -314,7 +325,7 @@ def _tokens(config: Config) -> Iterator[Check]:
             examples.paths, examples.labels, examples.prompts, strict=True
         ):
             text = stage.prompt.format(prompt=prompt, label=label, token=token_of(label))
-            count = len(tokenizer(text, truncation=False).input_ids)
+            count = len(tokenizer(text, truncation=False, verbose=False).input_ids)
             if count > limit:
                 long.append(f"{path.name} ({count})")
         name = f"prompts of stage {number}"

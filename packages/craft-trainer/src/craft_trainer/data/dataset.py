@@ -23,7 +23,7 @@ from cas_metric.domains import Domain, load_domain
 from cas_metric.embedding.decoding import default_workers, ordered_map
 from cas_metric.encoders.memory import digest_of
 from cas_metric.errors import PreflightError
-from cas_metric.images import Window, load_image, to_tensor
+from cas_metric.images import LoadedImage, Window, load_image, to_tensor
 from cas_metric.manifest import Manifest, read_manifest
 from cas_metric.manifest.cleaning import unify_labels
 from craft_trainer.data.rows import check_rows, domain_of
@@ -147,7 +147,8 @@ def read_examples(path: Path, domain: str | None) -> Examples:
     return Examples(
         paths=tuple(manifest.paths()),
         labels=labels,
-        prompts=tuple(manifest.rows["prompt"]),
+        # Blanks describe nothing: they are no prompt, and what is one stays as it was written.
+        prompts=tuple(text if text.strip() else "" for text in manifest.rows["prompt"]),
         classes=classes,
         domain=pack,
         manifest=manifest,
@@ -219,8 +220,13 @@ def conditioning_texts(
 
 
 def load_square(path: Path, resolution: int, manifest: Manifest) -> Tensor:
+    """``(3, S, S)`` in [0, 1] of a file, as :func:`square_of`."""
+    return square_of(load_image(path, window=manifest.window), resolution)
+
+
+def square_of(image: LoadedImage, resolution: int) -> Tensor:
     """``(3, S, S)`` in [0, 1]: the shorter side resized to ``resolution``, the centre kept."""
-    pixels = to_tensor(load_image(path, window=manifest.window).pixels)
+    pixels = to_tensor(image.pixels)
     height, width = pixels.shape[1:]
     scale = resolution / min(height, width)
     size = (max(resolution, round(height * scale)), max(resolution, round(width * scale)))

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import torch
@@ -18,9 +19,10 @@ from torch import Tensor
 
 from cas_metric.embedding.cache import EmbeddingCache, Entry, image_key, text_key
 from cas_metric.errors import CasError, PreflightError
+from cas_metric.images import Note, load_image, notes_of
 from craft_trainer.bases.base import DiffusionModel
 from craft_trainer.bases.tokens import learned_tokens
-from craft_trainer.data.dataset import Examples, image_digest, load_square
+from craft_trainer.data.dataset import Examples, image_digest, square_of
 from craft_trainer.diffusion.conditions import Conditions
 
 if TYPE_CHECKING:
@@ -40,11 +42,13 @@ class Encodings:
         cache: Store of embeddings.
         base: Of the base model, from :func:`~craft_trainer.bases.weights.encoding_hash`.
         model: That encodes what is not there.
+        noted: Images that were met in :meth:`latents` and in which little can be seen.
     """
 
     cache: EmbeddingCache
     base: str
     model: DiffusionModel
+    noted: dict[Note, list[Path]] = field(default_factory=dict)
 
     def latents(self, examples: Examples, rows: slice, resolution: int) -> Tensor:
         """``(B, 2C, h, w)`` moments of the images of some rows, which are encoded together.
@@ -54,24 +58,36 @@ class Encodings:
         """
         paths, manifest = examples.paths[rows], examples.manifest
         together = hashlib.sha256("\0".join(map(image_digest, paths)).encode()).digest()
-        kind = f"craft-trainer latents\0{self.base}\0{resolution}\0{self.model.device.type}"
+        kind = (
+            f"craft-trainer latents with notes\0{self.base}\0{resolution}\0{self.model.device.type}"
+        )
         key = image_key(together, kind, manifest.window)
         (entry,) = self.cache.get_many([key])
         channels, height, width = self.model.latent_shape(resolution)
         shape = len(paths), 2 * channels, height, width
         if entry is not None:
+            self._note(paths, entry.steps)
             return torch.from_numpy(entry.vector).reshape(shape)
-        images, problems = [], []
-        for path in paths:
+        images, steps, problems = [], [], []
+        for slot, path in enumerate(paths):
             try:
-                images.append(load_square(path, resolution, manifest))
+                image = load_image(path, window=manifest.window)
+                images.append(square_of(image, resolution))
+                steps += [f"{slot} {note}" for note in notes_of(image.steps)]
             except CasError as error:
                 problems.append(f"{path.name}: {error.problem}")
         if problems:
             raise PreflightError(problems)
         moments = self.model.encode_images(torch.stack(images)).float().cpu()
-        self.cache.put_many([(key, Entry(moments.flatten().numpy()))])
+        self.cache.put_many([(key, Entry(moments.flatten().numpy(), steps=tuple(steps)))])
+        self._note(paths, steps)
         return moments
+
+    def _note(self, paths: Sequence[Path], steps: Sequence[str]) -> None:
+        """Remember the notes on some images, stored with their position among them."""
+        for step in steps:
+            slot, _, note = step.partition(" ")
+            self.noted.setdefault(Note(note), []).append(paths[int(slot)])
 
     @torch.no_grad()
     def text(self, text: str) -> Conditions:

@@ -17,6 +17,7 @@ import pandas as pd
 from cas_metric.embedding.cache import EmbeddingCache
 from cas_metric.files import write_bytes
 from cas_metric.manifest import FolderConfig
+from cas_metric.runs.folder import require_writable
 from craft_trainer.artifact.folder import find_artifact, load_trained, origin_of
 from craft_trainer.artifact.identity import CONFIG_FILE, stage_of
 from craft_trainer.bases.base import DiffusionModel
@@ -30,6 +31,7 @@ from craft_trainer.inference import noise_seed, sample_images, write_image
 from craft_trainer.runtime import Progress, silent
 from craft_trainer.runtime.failures import fits_memory
 from craft_trainer.runtime.lock import alone_in
+from craft_trainer.runtime.telling import tell_notes, tell_truncated
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ def make_pairs(
     found = find_artifact(Path(artifact), None if stage is None else str(stage))
     config = resolve(found / CONFIG_FILE)
     folder, device = Path(out), default_device()
+    require_writable(folder)
     examples = read_examples(Path(prompts), config.data.domain)
     candidates = plan(count, len(examples), seed)
     with EmbeddingCache(cache) as store:
@@ -117,6 +120,8 @@ def make_pairs(
         model = load_trained(found, config, device)
         template = stage_of(found, config).prompt
         texts = conditioning_texts(examples, template, model.tokens)
+        tell_notes(examples.manifest.notes)
+        tell_truncated(model, texts)
         origin = {**origin_of(found, config), "prompt": template, "seed": seed}
         made = drawn_with("craft-trainer pairs", config, examples, texts, origin)
         claim_folder(folder, FolderConfig(provenance=made))

@@ -16,6 +16,7 @@ from craft_trainer.config.stage import TrainedStage
 from craft_trainer.data.dataset import Batch, Examples, conditioning_texts, row_at
 from craft_trainer.data.encoding import Encodings, encode_latents, encode_texts
 from craft_trainer.diffusion.conditions import Conditions
+from craft_trainer.runtime.telling import tell_noted, tell_truncated
 
 if TYPE_CHECKING:
     from craft_trainer.runtime import Progress
@@ -64,7 +65,9 @@ class Inputs:
                 world=accelerator.num_processes,
             )
 
+        tell_truncated(model, self.texts)
         self.moments = latents(examples)
+        tell_noted(self.encodings.noted, self.count)
         self.rejected = None if rejected is None else latents(rejected)
         self.conditions: dict[str, Conditions] | None = None
         if stage.learns != "tokens":  # which change what a text becomes

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,8 @@ from craft_trainer.runtime.failures import fits_memory, require_finite, require_
 from craft_trainer.runtime.interruption import Interrupted, Signals
 from craft_trainer.runtime.lock import alone_in
 from craft_trainer.runtime.ranks import join, largest, on_main
-from craft_trainer.runtime.tracking import begin_tracking, end_tracking, track_sheet
+from craft_trainer.runtime.telling import tell_notes
+from craft_trainer.runtime.tracking import track, track_sheet, tracking
 from craft_trainer.training.averaging import Average
 from craft_trainer.training.heldout_loss import HeldOutLoss
 from craft_trainer.training.inputs import Inputs
@@ -58,6 +59,7 @@ def train_stages(
     """
     accelerator = join(config)
     examples = data.read_examples(config.data.train, config.data.domain)
+    tell_notes(examples.manifest.notes)
     if config.start is not None:
         require_base(config.start, config)
     on_main(accelerator, partial(require_ready, config, examples))
@@ -182,22 +184,19 @@ class StageRun:
     def train(self, progress: Progress = silent) -> None:
         """Take the steps that are left, from the latest checkpoint where there is one."""
         start = self._resume()
-        begin_tracking(self.accelerator, self.config, self.folder.name)
-        try:
+        with tracking(self.accelerator, self.config, self.folder.name):
             self._begin_watch(start)
             self.finished = self.stopped is not None or start == self.total_steps
             with Signals() as signals:
                 for step in range(start, 0 if self.finished else self.total_steps):
                     with fits_memory(f"step {step + 1}", self._less_memory()):
                         logs = self._step(step)
-                    self.accelerator.log(logs, step=step + 1)
+                    track(self.accelerator, self.config, logs, step + 1)
                     progress(f"{self.folder.name} steps", step + 1, self.total_steps)
                     self._watch(step + 1, logs)
                     self.finished = step + 1 == self.total_steps or self.stopped is not None
                     if self._ends(step + 1, signals):
                         break
-        finally:
-            end_tracking(self.accelerator)
 
     def _ends(self, step: int, signals: Signals) -> bool:
         """Write a checkpoint where one is due; whether no further step is to be taken."""
@@ -227,7 +226,7 @@ class StageRun:
             if due and self.watch.loss is not None:
                 with self.average.shown():
                     found = {"heldout/diffusion": self.watch.loss()}
-                self.accelerator.log(found, step=step)
+                track(self.accelerator, self.config, found, step)
                 logs = {**logs, **found}
             self.watch.record(step, logs)
             if due and self.watch.held_out is not None:
@@ -246,7 +245,7 @@ class StageRun:
         fix = "lower validation.batch_size, in a run with another `output`"
         with fits_memory(f"the held-out evaluation after step {step}", fix), self.average.shown():
             logs, sheet = self.watch.look(step, save_best)
-        self.accelerator.log(logs, step=step)
+        track(self.accelerator, self.config, logs, step)
         track_sheet(self.accelerator, self.config, sheet, step)
 
     def _agree_on_stopping(self) -> None:
@@ -339,11 +338,21 @@ class StageRun:
 
         def save() -> str:
             keep = self.config.keep_checkpoints
-            path = self._save_state(self.folder / "checkpoints", step, keep)
+            with self._continues():
+                path = self._save_state(self.folder / "checkpoints", step, keep)
             self.watch.forget_older_best()
             return str(path)
 
         self.last_good = on_main(self.accelerator, save)
+
+    @contextmanager
+    def _continues(self) -> Iterator[None]:
+        """What cannot be written loses no step that was saved: name it."""
+        try:
+            yield
+        except CasError as error:
+            fix = f"free space and run again: it continues from {self.last_good}"
+            raise CasError(error.problem, fix=fix) from error
 
     def _save_state(self, folder: Path, step: int, keep: int) -> Path:
         return checkpoints.save_checkpoint(
@@ -365,14 +374,8 @@ class StageRun:
             if self.watch.looks and (self.config.artifact == "best" or self.stopped is not None):
                 best, weights = self.watch.best_file, nullcontext()  # an average already
                 checkpoints.restore(best, self.model.trainable, self.optimizer, self.identity)
-            try:
-                with weights:
-                    write_artifact(self.folder, self.config, self.identity, self._write_trained)
-            except CasError as error:
-                raise CasError(
-                    error.problem,
-                    fix=f"free space and run again: it continues from {self.last_good}",
-                ) from error
+            with self._continues(), weights:
+                write_artifact(self.folder, self.config, self.identity, self._write_trained)
 
         on_main(self.accelerator, save)
 
