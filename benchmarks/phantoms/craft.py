@@ -48,7 +48,7 @@ FURTHER: Final = {
     "guarded": "TI + LoRA + CRAFT, guarded",
     "cheaper": "TI + LoRA + CRAFT, guarded, cheaper prefix",
 }
-SAFEGUARDS: Final = {"sfs_against": "other", "clip_at_real": True, "trajectory_kl": 1.0}
+SAFEGUARDS: Final = {"ccs_contrast": True, "trajectory_kl": 1.0}
 CHEAPER: Final = {
     "repeat_mode": "resample",
     "prefix": {"solver": "dpmpp_2m", "steps": 6, "replay": 1},
@@ -106,7 +106,6 @@ class Experiment:
         prompts: Folder of ``data`` whose prompts are drawn.
         seeds: Images of each of them.
         sampling: How images are drawn, in training and afterwards.
-        colourless: Whether real images have no colour.
     """
 
     methods: tuple[str, ...] = tuple(METHODS)
@@ -117,7 +116,6 @@ class Experiment:
 
     def __init__(self, domain: str, folder: Path, size: Domain | None = None) -> None:
         self.domain, self.folder = domain, folder
-        self.colourless = domain == "phantom-chexpert"
         self.size = size or SETTINGS[domain]
 
     def configuration(
@@ -193,12 +191,8 @@ class Experiment:
                 "reward_gradients_every": 0,
             }
         if name in FURTHER:
-            stage |= self.guards()
+            stage["safeguards"] = SAFEGUARDS
         return stage | CHEAPER if name == "cheaper" else stage
-
-    def guards(self) -> dict[str, Any]:
-        """The safeguards that suit the images."""
-        return {"safeguards": {**SAFEGUARDS, "grey": self.colourless}}
 
     def _lora(self, steps: int, batch: int) -> dict[str, Any]:
         return {

@@ -44,8 +44,8 @@ SEEDS: Final = 2
 STEPS, TRAJECTORY = 100, 10
 #: Unseen phantoms that sets of images are held against.
 UNSEEN: Final = 600
-#: Name to what changes of the stage; ``safeguards`` are those of the trainer. ``together`` are
-#: those that ``benchmarks.phantoms.craft --also guarded`` takes.
+#: Name to what changes of the stage; ``safeguards`` are those of the trainer. The last ones are
+#: several that were of use alone; ``contrast_kl`` is ``benchmarks.phantoms.craft --also guarded``.
 SWITCHES: Final[dict[str, dict[str, Any]]] = {
     "sfs_other": {"safeguards": {"sfs_against": "other"}},
     "sfs_class_mean": {"safeguards": {"sfs_against": "class_mean"}},
@@ -62,7 +62,22 @@ SWITCHES: Final[dict[str, dict[str, Any]]] = {
     "two_critics": {"safeguards": {"critics": ["phantom-metaclip"]}},
     "ema": {"ema": 0.98},
     "dropout": {"lora": {"dropout": 0.1}},
-    "together": {"safeguards": SAFEGUARDS},
+    "together": {
+        "safeguards": {"sfs_against": "other", "clip_at_real": True, "trajectory_kl": 1.0}
+    },
+    "together_grey": {
+        "safeguards": {
+            "sfs_against": "other",
+            "clip_at_real": True,
+            "trajectory_kl": 1.0,
+            "grey": True,
+        }
+    },
+    "contrast_kl": {"safeguards": SAFEGUARDS},
+    "contrast_base": {
+        "safeguards": {"ccs_contrast": True, "base_steps": 2},
+        "repeat_mode": "resample",
+    },
 }
 #: What every switch is held against.
 BASELINES: Final = ("ti_lora", "control", "craft")
@@ -103,7 +118,7 @@ class Switches(Continuation):
     def stage(self, name: str) -> dict[str, Any]:
         """CRAFT with one setting changed."""
         changes = {key: value for key, value in SWITCHES.get(name, {}).items() if key != "lora"}
-        return super().stage(name) | (self.guards() if name == "together" else changes)
+        return super().stage(name) | changes
 
     def configuration(
         self, output: str, stages: list[dict[str, Any]], start: Path | None = None

@@ -84,7 +84,6 @@ class Photographs(Experiment):
     ) -> None:
         super().__init__(str(world.pack_file), folder, size)
         self.world, self.evaluator = world, str(models.evaluator)
-        self.colourless = world.name == "chest"
         self.base, self.critic = str(models.base), str(models.critic)
         self.methods = ("zero_shot", "ti", "ti_lora", "control", "craft", *also)
 

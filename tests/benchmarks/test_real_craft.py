@@ -82,8 +82,7 @@ def test_critic_rewards_what_the_evaluator_judges(experiment: Photographs) -> No
     assert set(configs) == {"ti_lora", "control", "craft", "guarded", "cheaper"}
     assert {one["critic"]["encoder"] for one in configs.values()} == {experiment.critic}
     plain, guarded = (configs[name]["stages"][0] for name in ("craft", "guarded"))
-    safeguards = {**SAFEGUARDS, "grey": True}
-    assert guarded == plain | {"safeguards": safeguards}
+    assert guarded == plain | {"safeguards": SAFEGUARDS}
     assert configs["cheaper"]["stages"][0] == guarded | CHEAPER
     prompts = str(experiment.folder / "data" / "prompts")
     assert all(prompts in steps[f"generate {name}"].command for name in experiment.methods)
