@@ -63,9 +63,6 @@ SWITCHES: Final[dict[str, dict[str, Any]]] = {
     "ema": {"ema": 0.98},
     "dropout": {"lora": {"dropout": 0.1}},
     "together": {
-        "safeguards": {"sfs_against": "other", "clip_at_real": True, "trajectory_kl": 1.0}
-    },
-    "together_grey": {
         "safeguards": {
             "sfs_against": "other",
             "clip_at_real": True,
@@ -74,10 +71,6 @@ SWITCHES: Final[dict[str, dict[str, Any]]] = {
         }
     },
     "contrast_kl": {"safeguards": SAFEGUARDS},
-    "contrast_base": {
-        "safeguards": {"ccs_contrast": True, "base_steps": 2},
-        "repeat_mode": "resample",
-    },
 }
 #: What every switch is held against.
 BASELINES: Final = ("ti_lora", "control", "craft")
