@@ -162,3 +162,16 @@ def test_a_standard_output_that_is_closed_is_no_error(monkeypatch: pytest.Monkey
     monkeypatch.setattr(sys, "stderr", None)
     entry.run(lambda: print("a result"), "cas")
     assert sys.stdout is not None
+
+
+@pytest.mark.parametrize("words", [["--out", ""], ["--out="], ["--cache="]])
+def test_a_folder_that_an_unset_variable_names_is_refused(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was the current directory."""
+    called: list[str] = []
+    monkeypatch.setattr("sys.argv", ["cas", "score", "gen", "real", *words])
+    with pytest.raises(SystemExit) as ended:
+        entry.run(lambda: called.append("run"), "cas")
+    assert (ended.value.code, called) == (2, [])
+    assert f"{words[0].rstrip('=')} is empty" in capsys.readouterr().err

@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import EntryPoint
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -166,6 +167,7 @@ def run(app: Callable[[], object], program: str) -> None:
 def _told(app: Callable[[], object], program: str) -> None:
     """Run it; what fails becomes a message and an exit code."""
     try:
+        _require_names(sys.argv[1:])
         try:
             app()
         finally:
@@ -188,6 +190,19 @@ def _told(app: Callable[[], object], program: str) -> None:
             err=True,
         )
         sys.exit(CasError.exit_code)
+
+
+def _require_names(words: Sequence[str]) -> None:
+    """Refuse an empty folder: a path of "" is the current directory, which nobody has named.
+
+    Raises:
+        InputError: An unset variable of a shell stands after ``--out`` or ``--cache``.
+    """
+    for option in ("--out", "--cache"):
+        if f"{option}=" in words or (option, "") in pairwise(words):
+            raise InputError(
+                f"{option} is empty", fix="name a folder; is a variable of the shell not set?"
+            )
 
 
 def _leave_group(code: object) -> None:
