@@ -97,10 +97,9 @@ def gain(experiment: Nft, encoder: str) -> str:
     table, clusters = case_table(rows, "dd")
     (pair,) = paired_differences(table[["nft", "ti_lora"]], clusters=clusters)
     own = pair.difference
-    return (
-        f"DD, nft − ti_lora, paired over {pair.n_cases} cases: {own.estimate:+.3f} "
-        f"{interval(own.low, own.high)}, p {pair.p.value:.3f}."
-    )
+    ends = interval(own.low, own.high)
+    gained = f"{own.estimate:+.3f} {ends}, p {pair.p.value:.3f}".replace("-", "−")
+    return f"DD, nft − ti_lora, paired over {pair.n_cases} cases: {gained}."
 
 
 def main() -> None:

@@ -196,7 +196,8 @@ def _gain(found: Mapping[str, Any], name: str) -> str:
             own = pair["difference"]
             sign = 1 if pair["left"] == name else -1
             ends = sorted(sign * own[end] for end in ("low", "high"))
-            return f"{sign * own['estimate']:+.3f} {interval(*ends)}"
+            gain = f"{sign * own['estimate']:+.3f}".replace("-", "−")
+            return f"{gain} {interval(*ends)}"
     return "–"
 
 

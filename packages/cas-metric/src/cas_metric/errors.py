@@ -49,7 +49,7 @@ class PreflightError(InputError):
         if len(self.problems) > shown:
             lines.append(f"  … and {len(self.problems) - shown} more")
         count = len(self.problems)
-        head = f"{count} problem{'s' if count != 1 else ''} found before scoring:"
+        head = f"{count} problem{'s' if count != 1 else ''} found before the start:"
         super().__init__("\n".join([head, *lines]), fix=fix)
 
 
