@@ -243,7 +243,7 @@ def table(
     plain, lines = drawn(folder, against), []
     for name, method in sides.items():
         other = drawn(folder, name)[: len(plain)]
-        work, count = f"{cost(method):g}", len(other)
+        work, count = "" if name == EXACT else f"{cost(method):g}", len(other)
         if name == against or not count:
             lines.append([name, str(count), work, "", "", "", "1.00" if count else ""])
             continue
