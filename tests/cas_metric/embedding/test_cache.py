@@ -199,7 +199,7 @@ def test_a_page_that_was_written_in_part_is_a_full_disk(tmp_path: Path, monkeypa
             cache.put_many([(_key(0), Entry(_vector(0)))])
 
 
-@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="no such call here")
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system cannot reserve room")
 def test_locks_on_a_full_disk_do_not_kill_the_process(tmp_path: Path, monkeypatch) -> None:
     """LMDB maps its lock file: a hole that cannot be filled ends in SIGBUS."""
     with EmbeddingCache(tmp_path / "room") as cache:
@@ -212,6 +212,17 @@ def test_locks_on_a_full_disk_do_not_kill_the_process(tmp_path: Path, monkeypatc
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(CasError, match="no space left"):
         EmbeddingCache(tmp_path / "full")
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system cannot reserve room")
+def test_a_file_system_that_reserves_no_room_is_used_all_the_same(tmp_path, monkeypatch) -> None:
+    def unsupported(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr(os, "posix_fallocate", unsupported)
+    with EmbeddingCache(tmp_path) as cache:
+        cache.put_many([(_key(0), Entry(_vector(0)))])
+        assert cache.get_many([_key(0)])[0] is not None
 
 
 def test_a_directory_that_cannot_be_made_is_an_input_error(tmp_path: Path) -> None:

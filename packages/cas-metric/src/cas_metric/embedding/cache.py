@@ -313,7 +313,11 @@ def _reserve_locks(path: Path) -> None:
     if not hasattr(os, "posix_fallocate"):
         return
     with path.open("ab") as file:
-        os.posix_fallocate(file.fileno(), 0, _LOCKS)
+        try:
+            os.posix_fallocate(file.fileno(), 0, _LOCKS)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system without it
+                raise
 
 
 def _pack(entry: Entry) -> bytes:

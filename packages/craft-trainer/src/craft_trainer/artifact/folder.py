@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from craft_trainer.bases.loading import default_device, load_artifact, load_mode
 from craft_trainer.bases.lora import LORA_FILE, attach_lora
 from craft_trainer.bases.weights import base_hash
 from craft_trainer.config.schema import Config, require_effect, resolve, to_yaml
+from craft_trainer.data.dataset import Examples
 
 ARTIFACT: Final = "artifact"
 #: Settings by which a base model is loaded for images.
@@ -195,3 +197,13 @@ def write_artifact(
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise CasError(f"{folder / ARTIFACT} cannot be written: {error}") from error
+
+
+def write_untrained(
+    folder: Path, config: Config, examples: Examples, identity: Mapping[str, Any]
+) -> None:
+    """The artefact of the base model as it is: settings, a card, and no weights."""
+    from craft_trainer.artifact.model_card import write_untrained_card
+
+    card = partial(write_untrained_card, config=config, train=examples, identity=identity)
+    write_artifact(folder, config, identity, card)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from cas_metric.embedding.cache import EmbeddingCache
 from cas_metric.errors import CasError
-from craft_trainer.artifact.folder import ARTIFACT, load_base, write_artifact
+from craft_trainer.artifact.folder import ARTIFACT, load_base, write_artifact, write_untrained
 from craft_trainer.artifact.identity import identity_of, require_base, require_same_stage
 from craft_trainer.bases.loading import load_artifact, save_artifact
 from craft_trainer.bases.lora import attach_lora
@@ -60,10 +60,9 @@ def train_stages(
     accelerator = join(config)
     examples = data.read_examples(config.data.train, config.data.domain)
     tell_notes(examples.manifest.notes)
-    if config.start is not None:
-        require_base(config.start, config)
+    if (previous := config.start) is not None:
+        require_base(previous, config)
     on_main(accelerator, partial(require_ready, config, examples))
-    previous = config.start
     with ExitStack() as held:
         on_main(accelerator, lambda: held.enter_context(alone_in(config.output, "`output`")))
         for number, stage in enumerate(config.stages, start=1):
@@ -80,12 +79,7 @@ def train_stages(
                     del run  # or its model would live beside the next one's
                     accelerator.free_memory()
             else:
-                from craft_trainer.artifact.model_card import write_untrained_card
-
-                card = partial(
-                    write_untrained_card, config=config, train=examples, identity=identity
-                )
-                on_main(accelerator, partial(write_artifact, folder, config, identity, card))
+                on_main(accelerator, partial(write_untrained, folder, config, examples, identity))
             previous = folder / ARTIFACT
     assert previous is not None
     return previous
