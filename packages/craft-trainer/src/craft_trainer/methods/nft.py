@@ -6,18 +6,21 @@ sampler, the decoder or whoever scores. With the predictions v of the model and 
 copy at a noisy version of such an image, v⁺ = β v + (1 − β) v_old and v⁻ = (1 + β) v_old − β v,
 and the clean latents ẑ⁺ and ẑ⁻ that these amount to, the loss is
 
-r ‖ẑ⁺ − z‖² / w⁺ + (1 − r) ‖ẑ⁻ − z‖² / w⁻,
+(r ‖ẑ⁺ − z‖² / w⁺ + (1 − r) ‖ẑ⁻ − z‖² / w⁻) · A / β,
 
 with w the mean absolute error of an image, held constant, and r in [0, 1] the score relative to
-those of the same prompt, or of the batch: ½ + ½ clip((score − mean) / deviation, −1, 1). The older
-copy follows the model as a moving average.
+those of the same prompt, or of the batch: ½ + ½ clip((score − mean) / deviation, −A, A) / A, where
+A = 5. While the older copy is the model itself, as in the first step, the gradient is that of the
+scores alone; the farther they part, the more both terms pull the model back to it, and the more so,
+the larger A. The older copy follows the model as a moving average, closely at first. A and how it
+follows are the authors' (https://github.com/NVlabs/DiffusionNFT).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
@@ -40,6 +43,12 @@ if TYPE_CHECKING:
     from craft_trainer.rewards.scores import Score
 
 
+#: A: deviations from the mean at which a score counts no further.
+CLIP: Final = 5.0
+#: What stays of the older copy grows by this much a step.
+SLOWING: Final = 1e-3
+
+
 class NftStage(TrainedStage):
     """LoRA with DiffusionNFT, from a score that need not have a gradient.
 
@@ -52,7 +61,8 @@ class NftStage(TrainedStage):
             the ``batch`` says anything.
         draws: Noisy versions of each image in a step.
         beta: β, how far the two predictions lie apart.
-        old_decay: Share of the older copy that stays in each step; 0 draws from the model itself.
+        old_decay: Most of the older copy that stays in a step. The first step keeps nothing of it,
+            each further one :data:`SLOWING` more; 0 always draws from the model itself.
         guidance: Of the images that are drawn; the original takes none.
         prefix: How they are drawn; by default by every step of the sampler.
         kl_to_base: As of a ``lora`` stage, on the noisy versions.
@@ -70,7 +80,7 @@ class NftStage(TrainedStage):
     baseline: Literal["prompt", "batch"] = "prompt"
     draws: PositiveInt = 2
     beta: PositiveFloat = 1.0
-    old_decay: Share = 0.9
+    old_decay: Share = 0.5
     guidance: Annotated[float, Field(ge=1)] = 1.0
     prefix: Prefix | None = None
     kl_to_base: NonNegativeFloat = 0.0
@@ -189,7 +199,7 @@ class Nft(Method):
             sides.append(self.forward.clean(noisy.noisy, noisy.timesteps, moved) - clean)
         good, bad = (_weighted(side) for side in sides)
         share = wanted.repeat(self.stage.draws)
-        total = (share * good + (1 - share) * bad).mean()
+        total = (share * good + (1 - share) * bad).mean() * CLIP / self.stage.beta
         logs = {
             "loss/nft": total.detach(),
             "reward/score": scores.float().mean(),
@@ -203,8 +213,9 @@ class Nft(Method):
 
     def after_step(self, step: int) -> None:
         """The older copy follows the model."""
+        kept = min(SLOWING * step, self.stage.old_decay)
         for name, parameter in self.model.trainable.items():
-            self.old[name].lerp_(parameter.detach(), 1 - self.stage.old_decay)
+            self.old[name].lerp_(parameter.detach(), 1 - kept)
 
     def state(self) -> dict[str, Tensor]:
         """The older copy."""
@@ -266,12 +277,12 @@ def relative(scores: Tensor, group: int) -> Tensor:
     Examples:
         >>> import torch
         >>> relative(torch.tensor([1.0, 0.0, 0.0, 0.0]), group=2)  # two prompts, two images each
-        tensor([1.0000, 0.5000, 0.0000, 0.5000])
+        tensor([0.6414, 0.5000, 0.3586, 0.5000])
     """
     own = scores.reshape(group, -1)
     centred = own - own.mean(dim=0)
     spread = centred.square().mean().sqrt().clamp(min=1e-6)
-    return (0.5 + 0.5 * (centred / spread).clamp(-1, 1)).flatten()
+    return (0.5 + 0.5 * (centred / spread).clamp(-CLIP, CLIP) / CLIP).flatten()
 
 
 def _weighted(error: Tensor) -> Tensor:
