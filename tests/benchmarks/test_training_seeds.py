@@ -1,4 +1,4 @@
-"""A further training differs from the first in its seed alone, and the tables say what they hold."""
+"""A further training differs from the first in its seed alone; the tables say what they hold."""
 
 from __future__ import annotations
 
