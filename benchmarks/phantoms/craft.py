@@ -42,9 +42,10 @@ METHODS: Final = {
     "control": "TI + LoRA, as many further steps without a reward",
     "craft": "TI + LoRA + CRAFT",
 }
-#: With ``--also``: CRAFT with what ``benchmarks.phantoms.switches`` found to be of use, and that
-#: with a prefix of fewer forwards.
+#: With ``--also``: CRAFT with a prefix of fewer forwards, with the safeguards that
+#: ``benchmarks.phantoms.switches`` found to be of use, and with both.
 FURTHER: Final = {
+    "prefix": "TI + LoRA + CRAFT, cheaper prefix",
     "guarded": "TI + LoRA + CRAFT, guarded",
     "cheaper": "TI + LoRA + CRAFT, guarded, cheaper prefix",
 }
@@ -190,9 +191,9 @@ class Experiment:
                 "repeat_mode": "renoise",
                 "reward_gradients_every": 0,
             }
-        if name in FURTHER:
+        if name in ("guarded", "cheaper"):
             stage["safeguards"] = SAFEGUARDS
-        return stage | CHEAPER if name == "cheaper" else stage
+        return stage | CHEAPER if name in ("prefix", "cheaper") else stage
 
     def _lora(self, steps: int, batch: int) -> dict[str, Any]:
         return {

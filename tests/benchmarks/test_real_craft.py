@@ -79,10 +79,11 @@ def test_critic_rewards_what_the_evaluator_judges(experiment: Photographs) -> No
         for step in steps.values()
         for path, text in step.files.items()
     }
-    assert set(configs) == {"ti_lora", "control", "craft", "guarded", "cheaper"}
+    assert set(configs) == {"ti_lora", "control", "craft", *FURTHER}
     assert {one["critic"]["encoder"] for one in configs.values()} == {experiment.critic}
     plain, guarded = (configs[name]["stages"][0] for name in ("craft", "guarded"))
     assert guarded == plain | {"safeguards": SAFEGUARDS}
+    assert configs["prefix"]["stages"][0] == plain | CHEAPER
     assert configs["cheaper"]["stages"][0] == guarded | CHEAPER
     prompts = str(experiment.folder / "data" / "prompts")
     assert all(prompts in steps[f"generate {name}"].command for name in experiment.methods)
