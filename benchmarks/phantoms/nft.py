@@ -57,8 +57,7 @@ class Nft(Continuation):
             "steps": self.updates,
             "batch_size": BATCH,
             "group": GROUP,
-            "baseline": "batch",
-            "draws": 1,
+            "draws": 2,
             "learning_rate": self.rate,
             "prompt": PROMPT,
             "prefix": {"solver": "dpmpp_2m", "steps": 6},
@@ -108,7 +107,7 @@ def main() -> None:
     parser.add_argument("domain", choices=DOMAINS)
     parser.add_argument("--out", type=Path, default=Path("runs/phantom-craft"))
     parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--rate", type=float, default=1e-4)
+    parser.add_argument("--rate", type=float, default=3e-4)
     options = parser.parse_args()
     experiment = Nft(options.domain, options.out / options.domain, options.steps, options.rate)
     experiment.link()
