@@ -15,8 +15,8 @@ from cas_metric.encoders.hub import fetch
 from cas_metric.encoders.loading import has_text_tower, open_encoder
 from cas_metric.encoders.registry import resolve
 from cas_metric.errors import InputError, PreflightError
+from cas_metric.files import require_writable
 from cas_metric.protocol import SCORE_DTYPE, TEXT_POLICY
-from cas_metric.runs.folder import require_writable
 from cas_metric.scoring.probe import Probe
 from craft_trainer.bases.base import DiffusionModel, family_of
 from craft_trainer.bases.loading import require_sampling
