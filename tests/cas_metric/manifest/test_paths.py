@@ -213,3 +213,14 @@ def test_a_folder_whose_name_no_table_can_hold_is_refused(tmp_path):
     (tmp_path / "m.csv").write_text("image\na.png\n")
     with pytest.raises(InputError, match="is no UTF-8"):
         read_manifest(tmp_path / "m.csv", root=folder)
+
+
+def test_a_folder_that_may_not_be_entered_is_named(tmp_path, monkeypatch):
+    """A PermissionError; as root nothing is forbidden, hence the stand-in."""
+
+    def forbidden(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", forbidden)
+    with pytest.raises(InputError, match=r"locked/set: Permission denied\n  fix: check its perm"):
+        read_manifest(tmp_path / "locked" / "set")

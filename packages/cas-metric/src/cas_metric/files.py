@@ -102,13 +102,17 @@ def require_utf8(path: Path, *, fix: str) -> None:
         raise InputError(f"{name!a} is no UTF-8, as reports and tables are", fix=fix)
 
 
-def require_writable(folder: Path) -> None:
+def require_writable(folder: Path, *, fix: str = "give --out another directory") -> None:
     """Refuse a folder into which nothing can be written; it need not exist.
+
+    Args:
+        folder: Where something is to be written.
+        fix: How a person names another one.
 
     Raises:
         InputError: It, or the nearest folder above it, cannot be written to, or the disk is full.
     """
-    require_utf8(folder, fix="give --out another directory")
+    require_utf8(folder, fix=fix)
     above = (folder, *folder.absolute().parents)
     # A link that leads nowhere is no place to make a folder in, whatever lies above it.
     nearest = next(one for one in above if one.is_symlink() or one.exists())
@@ -117,9 +121,7 @@ def require_writable(folder: Path) -> None:
             file.write(bytes(1 << 20))  # a full disk still takes names
             file.flush()
     except OSError as error:
-        raise InputError(
-            f"{folder} cannot be written to: {error.strerror}", fix="give --out another directory"
-        ) from error
+        raise InputError(f"{folder} cannot be written to: {error.strerror}", fix=fix) from error
 
 
 def title(path: Path) -> str:

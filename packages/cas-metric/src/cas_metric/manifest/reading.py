@@ -88,8 +88,11 @@ def read_manifest(
         ([['a/001', 'Edema']], ['70'])
     """
     path = place(path, offline=offline)
-    if not path.exists():
-        raise InputError(f"{path}: no such file or folder", fix="check the path")
+    try:
+        if not path.exists():
+            raise InputError(f"{path}: no such file or folder", fix="check the path")
+    except PermissionError as error:  # of a folder above it
+        raise InputError(f"{path}: {error.strerror}", fix="check its permissions") from error
     require_utf8(path, fix="rename it")
     found = _found(path, columns or {}, offline)
     folder = path if path.is_dir() else path.parent

@@ -45,7 +45,7 @@ def require_ready(config: Config, examples: Examples) -> None:
             needs are missing; all listed.
         ModelUnavailable: The base model or an encoder cannot be had here.
     """
-    require_writable(config.output)
+    require_writable(config.output, fix="choose another `output`")
     require_stages(config, offline=config.offline)
     require_optimizers(config, offline=config.offline)
     probes = saved_probes(config)
