@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -55,6 +56,29 @@ def test_help_of_a_verb_waits_for_no_model_library(verb: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "HEAVY []" in done.stdout
     assert "install-completion" not in done.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its names of files have one encoding")
+@pytest.mark.parametrize("locale", ["C", "en_US.ISO-8859-1"])
+def test_names_are_utf8_whatever_the_locale(tmp_path: Path, locale: str) -> None:
+    """An accent was a UnicodeEncodeError."""
+    folder = tmp_path / "réal" / "Naïve"
+    folder.mkdir(parents=True)
+    (folder / "ö.png").write_bytes(b"")
+    words = [*("-m", "cas_metric.cli", "leakage"), *[str(folder.parent)] * 2]
+    environment = {"LC_ALL": locale, "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    for more in ({}, {"PYTHONIOENCODING": "latin-1"}):
+        done = subprocess.run(
+            [sys.executable, *words, "--out", str(tmp_path / "日")],
+            capture_output=True,
+            check=False,
+            env={**os.environ, **environment, **more},
+        )
+        assert done.returncode == 3, done.stderr  # the image is empty
+        report, summary = (str(tmp_path / "日" / one) for one in ("report.html", "summary.json"))
+        shown = report.encode("ascii", "backslashreplace").decode() if more else report
+        assert f"Report: {shown}" in done.stdout.decode()
+        assert "Naïve/ö.png" in str(json.loads(Path(summary).read_bytes()))
 
 
 def test_an_error_is_one_message_with_a_fix_and_exit_code_2(tmp_path) -> None:

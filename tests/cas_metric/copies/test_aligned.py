@@ -57,6 +57,17 @@ def test_a_permuted_descriptor_is_that_of_the_altered_picture(kind, variant):
     assert np.median((one @ two.T).max(axis=1)) < 0.95
 
 
+def test_a_picture_that_could_not_be_read_is_like_no_other(train):
+    """One truncated training image ended the search in an assertion of OpenCV."""
+    theirs = Keypoints.empty(5)
+    for row in (0, 1, 3, 4):  # 2 could not be read
+        theirs.put(row, np.asarray(train[row].convert("L")))
+    found = aligned.search(described(train[3:5]), np.arange(2), theirs, Shortlist(theirs))
+    best = [max(near, key=lambda one: one.match.evidence) for near in found]
+    assert [one.position for one in best] == [3, 4]
+    assert all(one.match.evidence == 0 for near in found for one in near if one.position == 2)
+
+
 def test_the_invariant_part_does_not_change_under_any_permutation():
     values = rooted(np.random.default_rng(0).integers(0, 256, (5, 128), np.uint8))
     for order in PERMUTATIONS.values():

@@ -51,6 +51,30 @@ def test_no_config_and_dates(tmp_path):
     assert config.provenance == {"made": "2025-01-31"}
 
 
+def test_a_value_is_what_was_written(tmp_path):
+    (tmp_path / "cas.yaml").write_text(
+        "split: 010\ndomain: no\nprovenance: {site: 010, at: 1:30, seen: no, counts: {off: 3},"
+        " rate: 1e-4, n: -5, share: 0.5, sure: true, none: , hex: 0x10, text: '7'}\n"
+    )
+    config = read_folder_config(tmp_path)
+    assert (config.split, config.domain) == ("010", "no")
+    assert config.provenance == {
+        "site": "010",
+        "at": "1:30",
+        "seen": "no",
+        "counts": {"off": 3},
+        "rate": 1e-4,
+        "n": -5,
+        "share": 0.5,
+        "sure": True,
+        "none": None,
+        "hex": "0x10",
+        "text": "7",
+    }
+    write_folder_config(tmp_path, config)
+    assert read_folder_config(tmp_path) == config
+
+
 def test_a_window_reaches_the_manifest(tmp_path):
     (tmp_path / "m.csv").write_text("image\na.dcm\n")
     assert read_manifest(tmp_path / "m.csv").window is None
@@ -75,7 +99,8 @@ def test_a_window_reaches_the_manifest(tmp_path):
         ('split: "\\ud800"\n', ["cas.yaml"]),
         ("window: [5, 1]\n", ["line 1", "below"]),
         ("window: [.nan, 1]\n", ["line 1", "window"]),
-        ("window: [no, yes]\n", ["line 1", "window", "a number is expected"]),
+        ("window: [no, yes]\n", ["line 1", "window", "valid number"]),
+        ("window: [1:30, 95]\n", ["line 1", "window", "valid number"]),
         ("provenance: " + "[" * 800, ["cas.yaml"]),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -198,3 +199,28 @@ def test_a_backslash_in_the_name_of_a_file_stays_one(tmp_path: Path) -> None:
     (tmp_path / "a\\b.png").write_bytes(b"")
     (tmp_path / "metadata.csv").write_text("file_name\na\\b.png\n")
     assert read_manifest(tmp_path).rows[["id", "image"]].values.tolist() == [["a\\b", "a\\b.png"]]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are bytes there alone")
+def test_a_folder_whose_name_no_table_can_hold_is_refused(tmp_path):
+    """It ended in an AssertionError of pandas."""
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/t\xe9st"))
+    folder.mkdir()
+    (folder / "m.csv").write_text("image\na.png\n")
+    for source in (folder, folder / "m.csv"):
+        with pytest.raises(InputError, match=r"t\\udce9st.* is no UTF-8, as reports"):
+            read_manifest(source)
+    (tmp_path / "m.csv").write_text("image\na.png\n")
+    with pytest.raises(InputError, match="is no UTF-8"):
+        read_manifest(tmp_path / "m.csv", root=folder)
+
+
+def test_a_folder_that_may_not_be_entered_is_named(tmp_path, monkeypatch):
+    """A PermissionError; as root nothing is forbidden, hence the stand-in."""
+
+    def forbidden(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", forbidden)
+    with pytest.raises(InputError, match=r"locked/set: Permission denied\n  fix: check its perm"):
+        read_manifest(tmp_path / "locked" / "set")

@@ -1,7 +1,10 @@
 """Runs on disk: whole, the same bytes for the same content, and checked when read."""
 
 import json
+import multiprocessing
 import os
+import resource
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +12,8 @@ import pandas as pd
 import pytest
 
 from cas_metric.errors import CasError, InputError
-from cas_metric.files import write_bytes
-from cas_metric.runs.folder import Origin, claim, read_run, require_writable, write_run
+from cas_metric.files import require_writable, write_bytes
+from cas_metric.runs.folder import Origin, claim, read_run, write_run
 from cas_metric.scoring.per_image import COLUMNS
 
 SUMMARY = {"protocol": "custom", "encoder": {}, "methods": [], "tau": float("nan")}
@@ -139,3 +142,23 @@ def test_a_name_that_no_report_can_hold_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is no UTF-8"):
         require_writable(tmp_path / "v\udcfc")
     require_writable(tmp_path / "vü")
+
+
+def _claim_on_a_full_disk(folder: Path) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+    try:
+        require_writable(folder)
+    except InputError as error:
+        os._exit(7 if f"{folder} cannot be written to" in error.problem else 8)
+    os._exit(9)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no such limit")
+def test_a_full_disk_is_found_before_anything_is_computed(tmp_path: Path) -> None:
+    """Its folders still take new names, and the result of hours found no room."""
+    writer = multiprocessing.get_context("fork").Process(
+        target=_claim_on_a_full_disk, args=(tmp_path / "out",)
+    )
+    writer.start()
+    writer.join()
+    assert writer.exitcode == 7

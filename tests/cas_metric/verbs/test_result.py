@@ -161,6 +161,8 @@ def test_an_answer_gives_way_to_the_same_question_alone(questions: Path, verb: s
     done = cas(verb, *other, "--out", "out")
     assert (done.code, "holds another result" in done.err) == (2, True), done
     assert " there, " in done.err
+    # What is there at once is shown all the same; what takes long is not begun.
+    assert bool(done.out) == (verb in ("gate", "correlate", "check"))
     assert (questions / "out" / f"{name}.json").read_bytes() == before
 
 

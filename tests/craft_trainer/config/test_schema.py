@@ -71,10 +71,7 @@ def test_a_resolved_configuration_reads_back_as_itself(tmp_path: Path) -> None:
         ),
         ("stages.2.gradient_steps=21", "gradient_steps 21 exceeds sampling.steps 20"),
         # K is one number for a whole trajectory, and nothing draws it anew step by step.
-        (
-            "stages.2.gradient_steps=[1, 5]",
-            r"stages\.2\.gradient_steps: Input should be a valid int",
-        ),
+        ("stages.2.gradient_steps=[1, 5]", r"stages\.2\.gradient_steps: a number is expected"),
         # Half precision gives black images with Stable Diffusion 2.1.
         ("dtype=float16", "dtype: Input should be 'float32' or 'bfloat16'"),
         ("stages.1.prompt='{token} {lable}'", r"stages\.1\.prompt: .*only \{prompt\}, \{label\}"),
@@ -83,7 +80,7 @@ def test_a_resolved_configuration_reads_back_as_itself(tmp_path: Path) -> None:
         ("stages.1.steps=5", "either `steps` or `epochs`"),
         ("seed", "is no key=value"),
         ("seed.deeper=1", "no keys below it"),
-        ("data.resolution=[", "the value is no YAML"),
+        ("data.resolution=[", r"override 'data\.resolution=\[', line 1: not valid YAML"),
         # A misspelt key is named, and not the one that is missing because of it.
         ("stages.0={methd: lora, steps: 1}", r"stages\.0\.method: no method ''"),
         ("data={trian: data/train}", r"unknown key 'data.trian'\n  fix: did you mean 'train'"),
@@ -91,29 +88,73 @@ def test_a_resolved_configuration_reads_back_as_itself(tmp_path: Path) -> None:
         ("stages=", "stages: a list is expected"),
         ("stages=[]", "stages: one entry at least is expected"),
         ("data=data/train", "data: keys are expected below it"),
-        ("output=2026-01-31", "output: text is expected; a number, a date"),
-        ("base=12", "base: text is expected"),
+        ("base=a: b", "base: text is expected"),
+        ("output=[a]", "output: text is expected"),
+        ("offline=2", "offline: true or false is expected"),
         # Nothing else in a step would notice these before a file holds NaN.
-        ("sampling.guidance=.inf", r"sampling\.guidance: Input should be a finite number"),
-        ("stages.1.learning_rate=.inf", r"stages\.1\.learning_rate: Input should be"),
+        ("sampling.guidance=inf", r"sampling\.guidance: Input should be a finite number"),
+        ("sampling.guidance=.inf", r"sampling\.guidance: a number is expected"),
+        ("stages.1.learning_rate=.inf", r"stages\.1\.learning_rate: a number is expected"),
         ("stages.1.learning_rate=1e39", r"stages\.1\.learning_rate: Input should be less"),
         ("seed=9223372036854775808", "seed: Input should be less"),
         ("validation={every: 1, seed: 9223372036854775808}", r"validation\.seed: Input should be"),
         ("lora.rank_pattern={'(': 4}", r"lora\.rank_pattern.*no regular expression"),
         ("lora.alpha_pattern={'(': 4}", r"lora\.alpha_pattern.*no regular expression"),
         # Python takes truth values for 1 and 0.
-        ("seed=true", "seed: .*a number is expected"),
-        ("stages.1.batch_size=yes", r"stages\.1\.batch_size: .*a number is expected"),
+        ("seed=true", "seed: a whole number is expected"),
+        ("stages.1.batch_size=yes", r"stages\.1\.batch_size: a whole number is expected"),
         ("stages.1.learning_rate=on", r"stages\.1\.learning_rate: .*a number is expected"),
-        ("stages.2.prefix={replay: true}", r"stages\.2\.prefix\.replay: .*a number is expected"),
+        ("stages.2.prefix={replay: true}", r"stages\.2\.prefix\.replay: a whole number"),
         ("stages.2.rewards.dd=false", r"stages\.2\.rewards\.dd: .*a number is expected"),
-        ("guards.grid.patience=true", r"guards\.grid\.patience: .*a number is expected"),
-        ("lora.rank_pattern={'.*to_q': true}", r"lora\.rank_pattern: .*a number is expected"),
+        ("guards.grid.patience=true", r"guards\.grid\.patience: a whole number is expected"),
+        ("lora.rank_pattern={'.*to_q': true}", r"lora\.rank_pattern\..*: a whole number"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, override: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         load_config(written(tmp_path), [override])
+
+
+def test_python_s_truth_values_are_no_numbers() -> None:
+    values = yaml.safe_load(EXAMPLE.read_text())
+    for changes in ({"seed": True}, {"lora": {"rank_pattern": {"to_q": True}}}):
+        with pytest.raises(InputError, match="a number is expected; yes, no"):
+            parse_config(values | changes)
+
+
+@pytest.mark.parametrize(
+    ("override", "read"),
+    [
+        # By YAML 1.1 these are 8, 90, text, false, a date and 1234567.
+        ("seed=010", 10),
+        ("seed=1_000", 1000),
+        ("seed=1:30", None),
+        ("seed=0o10", None),
+        ("seed=0x10", None),
+        ("sampling.guidance=2e0", 2.0),
+        ("guards.divergence.reaction=off", "off"),
+        ("output=2026-01-31", Path("2026-01-31")),
+        ("revision=0123456", "0123456"),
+        ("tracking.run=no", "no"),
+        ("offline=on", True),
+    ],
+)
+def test_a_value_is_what_its_key_takes(tmp_path: Path, override: str, read: Any) -> None:
+    key, _, value = override.partition("=")
+    lines = [f"{'  ' * depth}{part}:" for depth, part in enumerate(key.split("."))]
+    values = yaml.safe_load(EXAMPLE.read_text())
+    values.pop(key.partition(".")[0], None)
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(values) + "\n".join(lines) + f" {value}\n")
+    for file, overrides in ((path, []), (EXAMPLE, [override])):
+        if read is None:
+            with pytest.raises(InputError, match="seed: a whole number is expected, in decimal"):
+                load_config(file, overrides)
+            continue
+        found: Any = load_config(file, overrides)
+        for part in key.split("."):
+            found = getattr(found, part)
+        assert found == read
 
 
 def test_truth_values_and_numbers_as_text_are_read_where_they_belong(tmp_path: Path) -> None:

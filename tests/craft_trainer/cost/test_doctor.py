@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from cas_metric.manifest import write_manifest
 from craft_trainer.cli import main as cli
 from craft_trainer.config.schema import Config, to_yaml
+from craft_trainer.data import readable
 
 CRAFT = {"method": "craft", "steps": 4}
 
@@ -112,6 +113,7 @@ def test_a_tracker_a_probe_and_a_critic_that_would_stop_a_run(
     code, checks = examined(settings(CRAFT, tracker="aim", critic=lacking))
     assert (code, checks["tracker"]["status"], checks["probes"]["status"]) == (2, "fail", "fail")
     assert "critic.probe: " in checks["probes"]["detail"]
+    assert checks["training data"]["status"] == "ok"  # which named the probe too
     code, checks = examined(settings(CRAFT, critic={"encoder": "phantom-dino"}))
     assert (code, checks["critic"]["status"], checks["tracker"]["status"]) == (2, "fail", "ok")
     assert "embeds images only" in checks["critic"]["detail"]
@@ -128,3 +130,31 @@ def test_images_that_cannot_be_read_are_found(
     assert (code, checks["training data"]["status"]) == (2, "fail")
     assert "1.png: the content is no readable image" in checks["training data"]["detail"]
     assert "2.png: the file is empty" in checks["training data"]["detail"]
+
+
+def test_images_that_break_off_are_found(
+    settings: Any, examined: Any, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their headers are whole, and the run failed at their pixels."""
+    folder = shutil.copytree(images, tmp_path / "truncated")
+    whole = (folder / "0.png").read_bytes()
+    (folder / "0.png").write_bytes(whole[: len(whole) // 2])
+    pairs = write_pairs_of(folder, tmp_path / "pairs")
+    dpo = {"method": "dpo", "steps": 1, "pairs": str(pairs)}
+    code, checks = examined(settings(dpo, data={"train": str(folder)}))
+    assert (code, checks["training data"]["status"]) == (2, "fail")
+    for name in ("training data", "pairs of stage 1"):
+        assert "all decoded; " in checks[name]["detail"], name
+        assert "0.png: " in checks[name]["detail"], name
+    monkeypatch.setattr(readable, "DECODED", 3)
+    _, checks = examined(settings(CRAFT, data={"train": str(images)}))
+    assert "all headers were read and" in checks["training data"]["detail"]
+    assert "decoded, one in" in checks["training data"]["detail"]
+
+
+def test_a_problem_of_several_checks_is_named_once(
+    settings: Any, examined: Any, tmp_path: Path
+) -> None:
+    _, checks = examined(settings(CRAFT, data={"train": str(tmp_path / "gone")}))
+    named = [one for one in checks.values() if str(tmp_path / "gone") in one["detail"]]
+    assert [one["name"] for one in named] == ["training data"]

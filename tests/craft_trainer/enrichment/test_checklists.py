@@ -66,6 +66,18 @@ class TestChecklists:
         assert "51 words in all" in result["reasons"]["Rust"]
         assert load_domain(tmp_path / "out" / "leaves.yaml").checklist_text("Rust") == ""
 
+    def test_a_pack_of_a_person_is_not_replaced(self, server, pack, tmp_path):
+        good = Say({"attribute_1": "white", "attribute_2": "powdery"})
+        server.script("Rust", good)
+        server.script("Mildew", good)
+        words = ["--checklists", "--domain", str(pack), "--mllm", "openai:m", "--out"]
+        with pytest.raises(CasError, match=r"leaves\.yaml is no draft"):
+            CliRunner().invoke(app, [*words, str(tmp_path)], catch_exceptions=False)
+        assert pack.read_text() == PACK
+        assert not server.calls
+        for _ in range(2):  # a draft is
+            self.draft(pack, tmp_path / "out")
+
     def test_nothing_to_draft(self, server, tmp_path):
         with pytest.raises(CasError, match="has a checklist"):
             CliRunner().invoke(

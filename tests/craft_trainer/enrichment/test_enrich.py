@@ -55,6 +55,31 @@ def test_every_row_gets_a_prompt_of_its_label(server, train, tmp_path):
     assert result["cost"] == pytest.approx(800 * 2e-6 + 160 * 10e-6)
 
 
+def test_nothing_of_a_person_or_of_the_source_is_replaced(server, train, tmp_path):
+    """``--out`` may be the source itself, whose table lost the rows that were rejected."""
+    other = make_train(tmp_path / "other", 4)
+    table = tmp_path / "mine"
+    table.mkdir()
+    (table / "metadata.csv").write_text("file_name,label\n")
+    before = {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()}
+    for source, out in ((train, train), (train / "metadata.csv", train), (train, other)):
+        with pytest.raises(InputError, match=r"is the source|holds metadata\.csv and cas\.yaml"):
+            enrich(source, out)
+    with pytest.raises(InputError, match=r"holds metadata\.csv, which no enrichment of"):
+        enrich(train, table)
+    with pytest.raises(InputError, match="cannot be written to"):
+        enrich(train, train / "00.png")
+    assert {path: path.read_bytes() for path in before} == before
+    assert not server.calls
+    out = tmp_path / "out"
+    enrich(train, out)
+    enrich(train, out)  # its own is replaced
+    with pytest.raises(InputError, match=r"holds metadata\.csv and cas\.yaml"):
+        enrich(other, out)
+    with pytest.raises(InputError, match="is the source"):
+        enrich(out, out)
+
+
 def test_the_trainer_and_the_scorer_read_it(server, train, tmp_path):
     from cas_metric.manifest import preflight
     from craft_trainer.data.dataset import conditioning_texts, read_examples

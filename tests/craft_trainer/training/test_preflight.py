@@ -148,7 +148,10 @@ def test_an_output_that_is_no_folder(
     file = tmp_path / "notes.txt"
     file.write_text("a person's")
     for output in (file, file / "run"):
-        untouched(settings(LORA, output=str(output), tracker=tracker), "cannot be written to")
+        untouched(
+            settings(LORA, output=str(output), tracker=tracker),
+            r"written to: .*\n.*choose another `output`",
+        )
     assert file.read_text() == "a person's"
 
 

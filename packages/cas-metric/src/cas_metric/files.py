@@ -92,6 +92,38 @@ def require_local(path: Path) -> Path:
     return path
 
 
+def require_utf8(path: Path, *, fix: str) -> None:
+    """Refuse a name that no report and no table can hold.
+
+    Raises:
+        InputError: Its bytes are no UTF-8.
+    """
+    if (name := str(path)) != name.encode(errors="replace").decode():
+        raise InputError(f"{name!a} is no UTF-8, as reports and tables are", fix=fix)
+
+
+def require_writable(folder: Path, *, fix: str = "give --out another directory") -> None:
+    """Refuse a folder into which nothing can be written; it need not exist.
+
+    Args:
+        folder: Where something is to be written.
+        fix: How a person names another one.
+
+    Raises:
+        InputError: It, or the nearest folder above it, cannot be written to, or the disk is full.
+    """
+    require_utf8(folder, fix=fix)
+    above = (folder, *folder.absolute().parents)
+    # A link that leads nowhere is no place to make a folder in, whatever lies above it.
+    nearest = next(one for one in above if one.is_symlink() or one.exists())
+    try:
+        with tempfile.TemporaryFile(dir=nearest) as file:
+            file.write(bytes(1 << 20))  # a full disk still takes names
+            file.flush()
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written to: {error.strerror}", fix=fix) from error
+
+
 def title(path: Path) -> str:
     """The name of a folder, or of an archive or table of images without its ending.
 

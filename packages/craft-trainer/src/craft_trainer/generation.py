@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cas_metric.encoders.memory import digest_of
 from cas_metric.errors import InputError, PreflightError
+from cas_metric.files import require_writable
 from cas_metric.images import IMAGE_SUFFIXES
 from cas_metric.manifest import (
     FolderConfig,
@@ -15,7 +16,6 @@ from cas_metric.manifest import (
     write_folder_config,
     write_manifest,
 )
-from cas_metric.runs.folder import require_writable
 from craft_trainer.artifact.folder import (
     LOADING,
     find_artifact,

@@ -77,5 +77,6 @@ def compare(
         resamples=resamples,
         seed=seed,
         offline=offline,
+        out=out,
     )
     finish(result, out, as_json=as_json)

@@ -9,6 +9,7 @@ import atexit
 import difflib
 import errno
 import importlib
+import io
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -152,6 +153,7 @@ def run(app: Callable[[], object], program: str) -> None:
     Raises:
         SystemExit: With the exit code of the error.
     """
+    _in_utf8()
     # Only one tokenizer call is in flight at a time here, and forked decoding workers would warn.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # A shell's `>&-` leaves none, which nothing that prints expects.
@@ -162,6 +164,21 @@ def run(app: Callable[[], object], program: str) -> None:
     except SystemExit as ended:
         _leave_group(ended.code)
         raise
+
+
+def _in_utf8() -> None:
+    """Start again in Python's UTF-8 mode, where the locale gives names of files another encoding.
+
+    They, and tables, prompts and reports, are UTF-8 whatever LC_ALL says; by it, an accent is a
+    character that can neither be printed nor saved. Python sees to it in the C locale alone, and
+    only if no variable tells it otherwise.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and sys.executable:
+        os.environ["PYTHONUTF8"] = "1"  # for the processes that it starts
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606
+    for stream in (sys.stdout, sys.stderr):  # PYTHONIOENCODING, and the code pages of Windows
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _told(app: Callable[[], object], program: str) -> None:

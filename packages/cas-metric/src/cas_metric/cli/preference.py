@@ -67,6 +67,6 @@ def preference(
     from cas_metric.verbs import preference as verb
 
     result = verb.preference(
-        rankings, cas=cas, model=model, ridge=ridge, resamples=resamples, seed=seed
+        rankings, cas=cas, model=model, ridge=ridge, resamples=resamples, seed=seed, out=out
     )
     finish(result, out, as_json=as_json)

@@ -61,13 +61,13 @@ class Keypoints:
 
     @classmethod
     def empty(cls, size: int) -> Keypoints:
-        """Room for ``size`` pictures."""
+        """Room for ``size`` pictures; one that is never put is a black pixel, like no other."""
         return cls(
             np.zeros(size, np.int64),
             on_disk((size, POINTS, 3), np.float32),
             on_disk((size, POINTS, 128), np.uint8),
             on_disk((size, SMALL, SMALL), np.uint8),
-            np.zeros((size, 2), np.int64),
+            np.ones((size, 2), np.int64),
         )
 
     def put(self, row: int, grey: NDArray[np.uint8]) -> None:

@@ -6,10 +6,10 @@ which split this is and how it was made.
 
 from __future__ import annotations
 
-import datetime
 import json
 import os
 import posixpath
+import re
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -175,27 +175,42 @@ def _map_paths(config: FolderConfig, change: Any) -> FolderConfig:
 def _load_yaml(path: Path) -> tuple[Any, Document]:
     """The values in a YAML file, and where they stand.
 
-    ``parse_yaml`` refuses repeated keys, aliases and foreign tags; ``safe_load`` gives provenance
-    its numbers and truth values back, which the former leaves as text.
+    ``parse_yaml`` refuses repeated keys, aliases and foreign tags, and leaves every value as text,
+    which the fields turn into what they are. Provenance has no fields: its numbers and truth values
+    are those of :class:`_JsonLoader`.
     """
     text = read_text(path)
     document = parse_yaml(text, str(path))
     try:
-        values = _without_dates(yaml.safe_load(text))
-        json.dumps(values, ensure_ascii=False, default=repr).encode()
+        typed = yaml.load(text, _JsonLoader)  # noqa: S506 - a SafeLoader
+        json.dumps(typed, ensure_ascii=False, default=repr).encode()
     except Exception as error:  # explicit tags such as "!!int x" raise nearly anything
         cause = str(error).split("\n")[0]
         raise InputError(f"{path}: a value cannot be read: {cause}", fix="quote it") from error
+    values = document.values
+    if isinstance(values, dict) and "provenance" in values:
+        values = values | {"provenance": typed["provenance"]}
     return values, document
 
 
-def _without_dates(value: Any) -> Any:
-    """YAML's dates as the text that they were written as, for JSON."""
-    if isinstance(value, dict):
-        return {key: _without_dates(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_dates(item) for item in value]
-    return value.isoformat() if isinstance(value, datetime.date) else value
+class _JsonLoader(yaml.SafeLoader):
+    """Values that JSON has, written as JSON does; whatever else is not quoted is text.
+
+    A date stays what was written, as do the site ``010``, the time ``1:30`` and the answer ``no``,
+    which YAML 1.1 takes for 8, 90 and false.
+    """
+
+
+_JsonLoader.yaml_implicit_resolvers = {}
+for _tag, _form, _first in (
+    ("null", "|~|null", ("~", "n", "")),
+    ("bool", "true|false", "tf"),
+    ("int", "-?(0|[1-9][0-9]*)", "-0123456789"),
+    ("float", r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?", "-0123456789"),
+):
+    _JsonLoader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(f"({_form})\\Z"), list(_first)
+    )
 
 
 def _explain(error: ValidationError, document: Document) -> InputError:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cas_metric.errors import InputError, PreflightError
-from cas_metric.files import ELSEWHERE, is_local, place
+from cas_metric.files import ELSEWHERE, is_local, place, require_utf8
 from cas_metric.manifest.cleaning import found_images, plain_cells
 from cas_metric.manifest.config import CONFIG_NAME, FolderConfig, read_folder_config
 from cas_metric.manifest.folders import FILE_NAME, Found, read_folder
@@ -88,8 +88,12 @@ def read_manifest(
         ([['a/001', 'Edema']], ['70'])
     """
     path = place(path, offline=offline)
-    if not path.exists():
-        raise InputError(f"{path}: no such file or folder", fix="check the path")
+    try:
+        if not path.exists():
+            raise InputError(f"{path}: no such file or folder", fix="check the path")
+    except PermissionError as error:  # of a folder above it
+        raise InputError(f"{path}: {error.strerror}", fix="check its permissions") from error
+    require_utf8(path, fix="rename it")
     found = _found(path, columns or {}, offline)
     folder = path if path.is_dir() else path.parent
     config = found.config
@@ -133,6 +137,7 @@ def manifest_of(
     """
     columns, further, notes = name_columns(table)
     root = absolute(root)
+    require_utf8(root, fix="rename the folder")
     allowed = granted(allowed_roots)
     columns["image"], links = linked_images(table, columns["image"], offline)
     if any("://" in reference for reference in columns.get("reference", ())):

@@ -16,7 +16,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,7 +25,15 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 
 from cas_metric.errors import InputError
-from cas_metric.files import is_local, place, require_local, title, to_json, write_together
+from cas_metric.files import (
+    is_local,
+    place,
+    require_local,
+    require_writable,
+    title,
+    to_json,
+    write_together,
+)
 from cas_metric.protocol import PRIMITIVES
 from cas_metric.runs.run import Run
 from cas_metric.scoring.per_image import COLUMNS
@@ -222,27 +229,6 @@ def claim(out: str | Path, origin: Origin) -> Path:
             )
     require_writable(folder)
     return folder
-
-
-def require_writable(folder: Path) -> None:
-    """Refuse a folder into which nothing can be written; it need not exist.
-
-    Raises:
-        InputError: It, or the nearest folder above it, cannot be written to.
-    """
-    if (name := str(folder)) != name.encode(errors="replace").decode():
-        problem = f"{name!a} is no UTF-8, as reports and tables are"
-        raise InputError(problem, fix="give --out another directory")
-    above = (folder, *folder.absolute().parents)
-    # A link that leads nowhere is no place to make a folder in, whatever lies above it.
-    nearest = next(one for one in above if one.is_symlink() or one.exists())
-    try:
-        with tempfile.TemporaryFile(dir=nearest):
-            pass
-    except OSError as error:
-        raise InputError(
-            f"{folder} cannot be written to: {error.strerror}", fix="give --out another directory"
-        ) from error
 
 
 def write_run(

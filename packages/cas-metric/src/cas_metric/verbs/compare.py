@@ -11,7 +11,7 @@ from cas_metric import protocol
 from cas_metric.errors import InputError
 from cas_metric.statistics.comparison import PERMUTATIONS
 from cas_metric.verbs.inputs import load_run
-from cas_metric.verbs.result import Result
+from cas_metric.verbs.result import Result, require_free
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +32,7 @@ def compare(
     resamples: int = PERMUTATIONS,
     seed: int = protocol.BOOTSTRAP_SEED,
     offline: bool = False,
+    out: str | Path | None = None,
 ) -> Result:
     """Compare methods and seeds that were scored on one set of cases.
 
@@ -45,6 +46,8 @@ def compare(
         resamples: Random sign patterns of the permutation tests.
         seed: Of the sign patterns.
         offline: Never use the network.
+        out: Where it is to be saved: refused before anything is computed, if another result lies
+            there.
 
     Returns:
         A result named ``comparison``; its summary is that of
@@ -67,6 +70,10 @@ def compare(
 
     loaded = _load(runs)
     reference = _reference(real, loaded)
+    origin = Origin.of_verb(
+        "comparison", {"runs": [run.path for _, run in loaded], "real": reference.path}
+    )
+    require_free(out, "comparison", origin, tables=("comparison",))
     rows = _join(loaded)
     settings = Settings(resamples=resamples, seed=seed, quantile=quantile)
     summary = compare_methods(
@@ -90,9 +97,7 @@ def compare(
         "\n\n".join([markdown_report(summary), *grouped]),
         {"comparison": _frame(csv_rows(summary))},
         (partial(_draw, summary, rows, reference),),
-        origin=Origin.of_verb(
-            "comparison", {"runs": [run.path for _, run in loaded], "real": reference.path}
-        ),
+        origin=origin,
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from cas_metric import protocol
 from cas_metric.errors import InputError
-from cas_metric.verbs.result import Result
+from cas_metric.verbs.result import Result, require_free
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,6 +23,7 @@ def preference(
     ridge: float = 0.0,
     resamples: int = protocol.RESAMPLES,
     seed: int = protocol.BOOTSTRAP_SEED,
+    out: str | Path | None = None,
 ) -> Result:
     """Turn rankings of images into preference scores with their uncertainty.
 
@@ -35,6 +36,8 @@ def preference(
         ridge: Penalty on the scores; needed when a method always wins.
         resamples: Random exchanges of orders in the test for position bias.
         seed: Of the exchanges.
+        out: Where it is to be saved: refused before anything is computed, if another result lies
+            there.
 
     Returns:
         A result named ``preference``; its summary is that of
@@ -58,6 +61,8 @@ def preference(
     )
     from cas_metric.tables import read_frame
 
+    origin = Origin.of_verb("preference", {"rankings": rankings, "cas": cas}, model=model)
+    require_free(out, "preference", origin)
     table = rankings if _is_frame(rankings) else read_frame(Path(rankings), numeric=["position"])
     summary = analyse(parse_rankings(table), model, ridge, {"resamples": resamples, "seed": seed})
     if cas is not None:
@@ -68,7 +73,7 @@ def preference(
         summary,
         preference_markdown(summary),
         writers=(partial(_draw, summary),),
-        origin=Origin.of_verb("preference", {"rankings": rankings, "cas": cas}, model=model),
+        origin=origin,
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cas_metric.files import require_local, to_json, write_bytes
+from cas_metric.files import require_local, require_writable, to_json, write_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +36,7 @@ def require_free(
         InputError: The folder holds the result of other inputs, or one of the files without any,
             or cannot be written to.
     """
-    from cas_metric.runs.folder import require_own, require_writable
+    from cas_metric.runs.folder import require_own
 
     if folder is None:
         return

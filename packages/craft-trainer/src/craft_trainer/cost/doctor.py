@@ -12,12 +12,12 @@ from statistics import median
 from typing import Any, Final, NamedTuple
 
 from cas_metric.errors import CasError, ModelUnavailable
-from cas_metric.images import probe_header
+from cas_metric.scoring.probe import Probe
 from cas_metric.statistics.tables import markdown_table
 from cas_metric.verbs.result import Result
 from craft_trainer.config.schema import Config, resolve
 from craft_trainer.config.stage import TrainedStage
-from craft_trainer.data.dataset import Examples
+from craft_trainer.data.readable import looked_at, unreadable
 from craft_trainer.guards.heldout import held_out_examples
 from craft_trainer.runtime.ranks import require_tracker
 from craft_trainer.training.preflight import (
@@ -107,10 +107,11 @@ def examine(config: Config) -> list[Check]:
     for name, check in checks:
         try:
             found += check(config)
-        except ModelUnavailable as error:
-            found.append(Check(name, MISSING, error.problem, error.fix))
         except CasError as error:
-            found.append(Check(name, FAIL, error.problem, error.fix))
+            status = MISSING if isinstance(error, ModelUnavailable) else FAIL
+            # What several checks need is named by the first of them.
+            if all((one.status, one.detail) != (status, error.problem) for one in found):
+                found.append(Check(name, status, error.problem, error.fix))
     return found
 
 
@@ -179,24 +180,16 @@ def _training(config: Config) -> Iterator[Check]:
 
     examples = read_examples(config.data.train, config.data.domain)
     labels = set(examples.labels)
-    problems = [*unreadable(examples), *unprepared(examples, config)]
+    problems = [*unreadable(examples), *unprepared(examples, config, _probes_here(config))]
     for stage in config.stages:
         stage.require_examples(config, examples)
     detail = f"{len(examples)} images of {len(labels)} classes in {config.data.train}"
+    detail += f", {looked_at(examples)}"
     if problems:
         fix = "replace such images, complete the manifest, or give no weight to what needs it"
         yield Check("training data", FAIL, f"{detail}; {_listed(problems)}", fix)
     else:
         yield Check("training data", OK, detail)
-
-
-def unreadable(examples: Examples) -> Iterator[str]:
-    """Images whose header alone says that they cannot be read; decoding all would take too long."""
-    for path in examples.paths:
-        try:
-            probe_header(path)
-        except CasError as error:
-            yield error.problem
 
 
 def _held_out(config: Config) -> Iterator[Check]:
@@ -214,13 +207,13 @@ def _held_out(config: Config) -> Iterator[Check]:
         return
     train = read_examples(config.data.train, config.data.domain)
     examples = held_out_examples(config, train)
-    problems = [*unreadable(examples), *unfit_held_out(config, train)]
+    problems = [*unreadable(examples), *unfit_held_out(config, train, _probes_here(config))]
     problems += [
         f"{path.name} is a training image"
         for path in examples.paths
         if path.resolve() in {one.resolve() for one in train.paths}
     ]
-    detail = f"{len(examples)} images of {manifest} are looked at"
+    detail = f"{len(examples)} images of {manifest} are looked at, {looked_at(examples)}"
     if problems:
         fix = "hold out other images of the same classes, with prompts"
         yield Check("held-out data", FAIL, f"{detail}; {_listed(problems)}", fix)
@@ -250,9 +243,15 @@ def _pairs(config: Config) -> Iterator[Check]:
         name = f"pairs of stage {number}"
         examples = read_examples(config.data.train, config.data.domain)
         try:
-            chosen, _ = stage.examples(examples)
+            chosen, rejected = stage.examples(examples)
             where = ", ".join(str(path) for path in stage.sources())
-            yield Check(name, OK, f"{len(chosen)} in {where}")
+            detail = f"{len(chosen)} in {where}, {looked_at(chosen)}"
+            problems = [one for side in (chosen, rejected) if side for one in unreadable(side)]
+            if problems:
+                fix = "draw such images again, or remove their pairs"
+                yield Check(name, FAIL, f"{detail}; {_listed(problems)}", fix)
+            else:
+                yield Check(name, OK, detail)
         except CasError as error:
             # They may be drawn of an earlier stage of this very run.
             yield Check(name, WARN if number > 1 else FAIL, error.problem, error.fix)
@@ -298,6 +297,14 @@ def _encoders(config: Config) -> Iterator[Check]:
             f"{config.validation.encoder} has the very weights of the critic",
             "name another checkpoint in validation.encoder",
         )
+
+
+def _probes_here(config: Config) -> Mapping[str, Probe]:
+    """The saved probes; none where one cannot be read, which the check of probes says."""
+    try:
+        return saved_probes(config)
+    except CasError:
+        return {}
 
 
 def _probes(config: Config) -> Iterator[Check]:

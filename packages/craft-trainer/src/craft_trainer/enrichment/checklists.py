@@ -7,6 +7,7 @@ to read it before anything is scored with it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import yaml
@@ -14,12 +15,17 @@ from pydantic import BaseModel, Field, create_model
 
 from cas_metric.domains import Domain, parse_domain
 from cas_metric.domains.prompts import NEGATION, quoted
+from cas_metric.errors import InputError
+from cas_metric.files import read_text, require_local, require_writable
 from cas_metric.mllm import Answer, Request
 
 #: The attributes of Tables 7 and 8, for a pack whose other classes name none.
 ATTRIBUTES: Final = ("Location", "Lesion Type", "Shape/Size", "Color", "Texture")
 #: Text encoders read 64 to 77 tokens: more words of a whole checklist are likely to be cut.
 MAX_WORDS: Final = 45
+
+#: What the file of a draft begins with, until a clinician has read it.
+_DRAFT: Final = "# DRAFT."
 
 _SYSTEM: Final = """\
 You are an expert in the reading of this kind of image: {modality}.
@@ -52,6 +58,17 @@ def questions_for_checklists(pack: Domain) -> list[Request]:
         for item in pack.classes
         if not item.checklist
     ]
+
+
+def require_draft(path: Path) -> None:
+    """Refuse a file that a draft would replace and that is none, before a model is asked.
+
+    Raises:
+        InputError: It is a pack of a person, or nothing can be written there.
+    """
+    require_writable(require_local(path.parent))
+    if path.exists() and not read_text(path).startswith(_DRAFT):
+        raise InputError(f"{path} is no draft, and would be replaced", fix="give another --out")
 
 
 def draft_pack(
@@ -87,7 +104,7 @@ def draft_pack(
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
     listed = "\n".join(f"#   - {name}" for name in drafts)
     head = (
-        "# DRAFT. A clinician has to read these checklists before anything is scored with them;\n"
+        f"{_DRAFT} A clinician has to read these checklists before anything is scored with them;\n"
         f"# then delete these lines and the note.\n{listed}\n\n"
     )
     parse_domain(head + text, source)

@@ -17,8 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from cas_metric.files import to_json, write_bytes
-from cas_metric.manifest import FolderConfig, write_folder_config, write_manifest
+from cas_metric.errors import InputError
+from cas_metric.files import require_local, require_writable, to_json, write_bytes
+from cas_metric.manifest import (
+    FolderConfig,
+    read_folder_config,
+    write_folder_config,
+    write_manifest,
+)
+from cas_metric.manifest.config import CONFIG_NAME
 from cas_metric.mllm import Answer, Outcome, Price, Request, Usage
 from craft_trainer.enrichment.questions import digest, enriched_prompt, fields_of, wording
 from craft_trainer.enrichment.rows import TrainingRows
@@ -67,6 +74,31 @@ class Enrichment:
     def prompt(self, row: int) -> str:
         """t_ep of an accepted row."""
         return enriched_prompt(self.rows.schema, self.answers[row].value, self.rows.labels[row])
+
+
+def require_place(rows: TrainingRows, source: Path, out: Path) -> None:
+    """Refuse a folder in which something would be lost, before a model is asked.
+
+    Args:
+        rows: That are to be described.
+        source: What they were read from.
+        out: Where the answers are to go.
+
+    Raises:
+        InputError: Nothing can be written there, it is the source, or its table or ``cas.yaml``
+            comes from no enrichment of images of the same folder.
+    """
+    require_writable(require_local(out))
+    if source.resolve() in (out.resolve(), (out / METADATA).resolve()):
+        raise InputError(f"{out} is the source, whose rows would be lost", fix="give another --out")
+    there = [name for name in (METADATA, CONFIG_NAME) if (out / name).exists()]
+    made = read_folder_config(out) or FolderConfig()
+    root = made.root.resolve() if made.root and "prompts" in made.provenance else None
+    if there and root != rows.manifest.root.resolve():
+        raise InputError(
+            f"{out} holds {' and '.join(there)}, which no enrichment of {rows.manifest.root} wrote",
+            fix="give another --out",
+        )
 
 
 def write_enrichment(enrichment: Enrichment, out: Path) -> dict[str, Any]:
@@ -137,7 +169,6 @@ def _write_manifest(enrichment: Enrichment, out: Path, provenance: Mapping[str, 
         return
     manifest = enrichment.rows.manifest.take(enrichment.accepted)
     prompts = [enrichment.prompt(row) for row in enrichment.accepted]
-    write_manifest(manifest.rows.assign(prompt=prompts), out, extra=manifest.extra)
     config = manifest.config or FolderConfig()
     made = {name: provenance[name] for name in ("stage", "model", "source", "wording_sha256")}
     update = {
@@ -145,7 +176,8 @@ def _write_manifest(enrichment: Enrichment, out: Path, provenance: Mapping[str, 
         "root": manifest.root,
         "provenance": {**config.provenance, "prompts": made},
     }
-    write_folder_config(out, config.model_copy(update=update))
+    write_folder_config(out, config.model_copy(update=update))  # first: it says whose folder it is
+    write_manifest(manifest.rows.assign(prompt=prompts), out, extra=manifest.extra)
 
 
 def _answers(enrichment: Enrichment) -> str:

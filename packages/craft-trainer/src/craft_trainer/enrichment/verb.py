@@ -12,9 +12,9 @@ from cas_metric.files import write_bytes
 from cas_metric.mllm.asking import Asking, put_questions
 from cas_metric.verbs.inputs import path_name
 from cas_metric.verbs.progress import Progress, counting
-from craft_trainer.enrichment.checklists import draft_pack, questions_for_checklists
+from craft_trainer.enrichment.checklists import draft_pack, questions_for_checklists, require_draft
 from craft_trainer.enrichment.questions import question
-from craft_trainer.enrichment.results import Enrichment, write_enrichment
+from craft_trainer.enrichment.results import Enrichment, require_place, write_enrichment
 from craft_trainer.enrichment.rows import Choice, read_rows
 
 
@@ -47,7 +47,8 @@ def enrich(
         Counts, tokens and cost, as plain values; ``notes`` says what a person should know.
 
     Raises:
-        CasError: Rows or domain must be corrected, or the model is not available.
+        CasError: Rows or domain must be corrected, ``out`` holds what would be lost, or the model
+            is not available.
     """
     if checklists == (source is not None):
         raise InputError(
@@ -78,6 +79,7 @@ def _describe_images(
     rows = read_rows(
         path, domain, with_images=not label_only, choice=choice, offline=asking.offline
     )
+    require_place(rows, path, out)
     keys = rows.manifest.rows["id"]
     requests = [
         question(key, label, rows.schema, None if label_only else path, window=rows.manifest.window)
@@ -113,8 +115,9 @@ def _draft_checklists(
             f"every class of the domain {pack.name!r} has a checklist",
             fix="remove those that are to be drafted anew from a copy of the pack",
         )
-    asked = put_questions(requests, asking, counting(progress, "classes"))
     path = out / f"{pack.name}.yaml"
+    require_draft(path)
+    asked = put_questions(requests, asking, counting(progress, "classes"))
     accepted = [answer for answer in asked.answers if answer.accepted]
     notes = list(asked.notes)
     if accepted:

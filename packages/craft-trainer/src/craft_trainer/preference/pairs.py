@@ -15,9 +15,8 @@ import numpy as np
 import pandas as pd
 
 from cas_metric.embedding.cache import EmbeddingCache
-from cas_metric.files import write_bytes
+from cas_metric.files import require_writable, write_bytes
 from cas_metric.manifest import FolderConfig
-from cas_metric.runs.folder import require_writable
 from craft_trainer.artifact.folder import find_artifact, load_trained, origin_of
 from craft_trainer.artifact.identity import CONFIG_FILE, stage_of
 from craft_trainer.bases.base import DiffusionModel

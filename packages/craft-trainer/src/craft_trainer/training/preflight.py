@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,8 +15,8 @@ from cas_metric.encoders.hub import fetch
 from cas_metric.encoders.loading import has_text_tower, open_encoder
 from cas_metric.encoders.registry import resolve
 from cas_metric.errors import InputError, PreflightError
+from cas_metric.files import require_writable
 from cas_metric.protocol import SCORE_DTYPE, TEXT_POLICY
-from cas_metric.runs.folder import require_writable
 from cas_metric.scoring.probe import Probe
 from craft_trainer.bases.base import DiffusionModel, family_of
 from craft_trainer.bases.loading import require_sampling
@@ -45,13 +45,14 @@ def require_ready(config: Config, examples: Examples) -> None:
             needs are missing; all listed.
         ModelUnavailable: The base model or an encoder cannot be had here.
     """
-    require_writable(config.output)
+    require_writable(config.output, fix="choose another `output`")
     require_stages(config, offline=config.offline)
     require_optimizers(config, offline=config.offline)
-    if problems := list(unprepared(examples, config)):
+    probes = saved_probes(config)
+    if problems := list(unprepared(examples, config, probes)):
         fix = "complete the manifest, or set the weight of the reward that needs it to 0"
         raise PreflightError(problems, fix=fix)
-    if problems := list(unfit_held_out(config, examples)):
+    if problems := list(unfit_held_out(config, examples, probes)):
         fix = "hold out images of the same classes, with prompts, or change the stages' `prompt`"
         raise PreflightError(problems, fix=fix)
     for stage in config.stages:
@@ -104,8 +105,14 @@ def require_adapter(config: Config, family: type[DiffusionModel], *, offline: bo
     require_patterns(model, lora)
 
 
-def unprepared(examples: Examples, config: Config) -> Iterator[str]:
-    """What the templates and the rewards need and a row or a class lacks."""
+def unprepared(examples: Examples, config: Config, probes: Mapping[str, Probe]) -> Iterator[str]:
+    """What the templates and the rewards need and a row or a class lacks.
+
+    Args:
+        examples: Training images.
+        config: Of the run.
+        probes: Those of :func:`saved_probes` that could be read.
+    """
     rewards = {name for stage in config.stages for name in stage.rewarded()}
     # A stage with examples of its own has prompts of its own.
     templates = [stage.prompt for stage in config.stages if not stage.sources()]
@@ -117,11 +124,10 @@ def unprepared(examples: Examples, config: Config) -> Iterator[str]:
         for label in sorted(set(examples.labels)):
             if not examples.checklist(label):
                 yield f"class {label!r} has no checklist, which ccs needs"
-    probe = saved_probes(config).get("critic.probe")
-    if probe is not None:
+    if probe := probes.get("critic.probe"):
         for label in sorted(set(examples.labels) - set(probe.classes)):
             yield f"class {label!r} is none of critic.probe"
-    elif "dd" in rewards and len(set(examples.labels)) < 2:
+    elif config.critic.probe is None and "dd" in rewards and len(set(examples.labels)) < 2:
         yield "the probe of dd needs images of two classes"
 
 
@@ -199,8 +205,14 @@ def require_optimizers(config: Config, *, offline: bool) -> None:
                     raise no_matrix(f"lora.targets names {name}, which is a {type(layer).__name__}")
 
 
-def unfit_held_out(config: Config, train: Examples) -> Iterator[str]:
-    """What the looks at held-out images need and a row of ``validation.manifest`` lacks."""
+def unfit_held_out(config: Config, train: Examples, probes: Mapping[str, Probe]) -> Iterator[str]:
+    """What the looks at held-out images need and a row of ``validation.manifest`` lacks.
+
+    Args:
+        config: Of the run.
+        train: Training images.
+        probes: Those of :func:`saved_probes` that could be read.
+    """
     validation = config.validation
     if validation.manifest is None:
         return
@@ -214,8 +226,9 @@ def unfit_held_out(config: Config, train: Examples) -> Iterator[str]:
                 yield f"{path.name} of the held-out images has no prompt"
     known = set(train.labels)
     learned = config.stages[0].learns == "tokens" and any("{token}" in one for one in templates)
-    if validation.probe is not None and not learned:
-        known |= set(Probe.read(validation.probe).classes)
+    probe = probes.get("validation.probe")
+    if probe is not None and not learned:
+        known |= set(probe.classes)
     for label in sorted(set(examples.labels)):
         if (scored or learned) and label not in known:
             yield f"class {label!r} of the held-out images is not trained"
