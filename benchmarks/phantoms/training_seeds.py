@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pandas as pd
 import yaml
 
@@ -30,6 +31,7 @@ from benchmarks.phantoms.craft import (
     interval,
 )
 from cas_metric.files import write_bytes
+from cas_metric.manifest import read_manifest, write_manifest
 from cas_metric.phantoms import DOMAINS
 from cas_metric.statistics.comparison import case_table, paired_differences
 from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, number
@@ -79,9 +81,16 @@ def unseen(experiment: Experiment) -> Step:
 
 def distance(one: Experiment, real: Path, name: str) -> Step:
     """Of a method's images to unseen phantoms, in the space of phantom-dino."""
-    out, images = one.folder / "fidelity-of-trainings" / name, one.images(name).result.parent
+    out, images = one.folder / "distances" / name, first_seeds(one, name)
     command = ("cas", "fidelity", str(images), str(real), "--method", name, "--out", str(out))
     return Step(f"fidelity {name}", command, out / "fidelity.json")
+
+
+def first_seeds(one: Experiment, name: str) -> Path:
+    """A table of as many images of a method as every training has: distances depend on it."""
+    drawn = read_manifest(one.images(name).result.parent)
+    kept = np.flatnonzero(drawn.rows["seed"].astype(int) < SEEDS)
+    return write_manifest(drawn.take(kept).rows, drawn.root / "first-seeds.csv")
 
 
 def read(trainings: Mapping[int, Experiment], encoder: str) -> pd.DataFrame:
@@ -152,10 +161,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("domain", choices=DOMAINS)
     parser.add_argument("--out", type=Path, default=Path("runs/phantom-craft"))
+    parser.add_argument("--trainings", type=int, nargs="+", default=TRAININGS, metavar="SEED")
     options = parser.parse_args()
     folder = options.out / options.domain
     first = Experiment(options.domain, folder)
-    further = {seed: Training(options.domain, folder, seed) for seed in TRAININGS}
+    further = {seed: Training(options.domain, folder, seed) for seed in options.trainings}
     trainings: dict[int, Experiment] = {FIRST: first, **further}
     others = unseen(first)
     real = others.result.parent

@@ -9,8 +9,17 @@ import pandas as pd
 import pytest
 import yaml
 from benchmarks.phantoms.craft import Experiment
-from benchmarks.phantoms.training_seeds import COMPARED, FIRST, Training, differences, means
+from benchmarks.phantoms.training_seeds import (
+    COMPARED,
+    FIRST,
+    Training,
+    differences,
+    first_seeds,
+    means,
+)
+from PIL import Image
 
+from cas_metric.manifest import read_manifest, write_manifest
 from craft_trainer.config.schema import parse_config
 
 DOMAIN = "phantom-chexpert"
@@ -26,6 +35,21 @@ def test_another_seed_and_nothing_else(name: str, tmp_path: Path) -> None:
     assert {key for key in first if first[key] != further[key]} == {"seed", "output", "data"}
     assert further["seed"] == 43 != first["seed"] == FIRST
     assert first["start"] == further["start"]
+
+
+def test_distances_are_those_of_as_many_images_of_each_training(tmp_path: Path) -> None:
+    one = Experiment(DOMAIN, tmp_path)
+    folder = one.images("craft").result.parent
+    seeds = [0, 1, 2, 3, 4]
+    images = [f"seed{seed}.png" for seed in seeds]
+    for name in images:
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(folder / name)
+    table = pd.DataFrame({"image": images, "label": "Pneumonia", "seed": seeds})
+    write_manifest(table.assign(reference="a"), folder)
+    taken = read_manifest(first_seeds(one, "craft"))
+    assert [taken.path(row).name for row in range(len(taken))] == ["seed0.png", "seed1.png"]
+    assert len(read_manifest(folder)) == 5
 
 
 def rows() -> pd.DataFrame:
