@@ -56,9 +56,9 @@ class NftStage(TrainedStage):
         score: ``dd`` (0 or 1, as it is evaluated), ``cas``, or an entry point of the group
             ``craft_trainer.scores``.
         group: Images a prompt, which are scored against each other.
-        baseline: Whose mean a score is compared with. That of the ``prompt`` is the original's;
-            where all images of a prompt tend to score alike, as with a 0/1 score, only that of
-            the ``batch`` says anything.
+        baseline: Whose mean a score is compared with. That of the ``prompt`` is the original's: a
+            prompt whose images all score alike teaches nothing. That of the ``batch`` also tells
+            easy prompts from hard ones, which no image can be blamed for.
         draws: Noisy versions of each image in a step.
         beta: β, how far the two predictions lie apart.
         old_decay: Most of the older copy that stays in a step. The first step keeps nothing of it,
