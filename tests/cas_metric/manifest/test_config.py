@@ -54,7 +54,8 @@ def test_no_config_and_dates(tmp_path):
 def test_a_value_is_what_was_written(tmp_path):
     (tmp_path / "cas.yaml").write_text(
         "split: 010\ndomain: no\nprovenance: {site: 010, at: 1:30, seen: no, counts: {off: 3},"
-        " rate: 1e-4, n: -5, share: 0.5, sure: true, none: , hex: 0x10, text: '7'}\n"
+        " rate: 1e-4, n: -5, share: 0.5, all: .inf, 0E0: 1.5e-4, small: 1.5e-07, sure: true,"
+        " none: , hex: 0x10, text: '7'}\n"
     )
     config = read_folder_config(tmp_path)
     assert (config.split, config.domain) == ("010", "no")
@@ -63,9 +64,12 @@ def test_a_value_is_what_was_written(tmp_path):
         "at": "1:30",
         "seen": "no",
         "counts": {"off": 3},
-        "rate": 1e-4,
+        "rate": "1e-4",
         "n": -5,
         "share": 0.5,
+        "all": float("inf"),
+        "0E0": 1.5e-4,
+        "small": 1.5e-07,
         "sure": True,
         "none": None,
         "hex": "0x10",

@@ -194,10 +194,11 @@ def _load_yaml(path: Path) -> tuple[Any, Document]:
 
 
 class _JsonLoader(yaml.SafeLoader):
-    """Values that JSON has, written as JSON does; whatever else is not quoted is text.
+    """Values that JSON has, in the forms that it shares with YAML 1.1; all else is text.
 
     A date stays what was written, as do the site ``010``, the time ``1:30`` and the answer ``no``,
-    which YAML 1.1 takes for 8, 90 and false.
+    which YAML 1.1 takes for 8, 90 and false. A form that YAML 1.1 lacks, such as ``1e-4``, is one
+    that the writer sees no need to quote in a text.
     """
 
 
@@ -206,7 +207,7 @@ for _tag, _form, _first in (
     ("null", "|~|null", ("~", "n", "")),
     ("bool", "true|false", "tf"),
     ("int", "-?(0|[1-9][0-9]*)", "-0123456789"),
-    ("float", r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?", "-0123456789"),
+    ("float", r"-?(0|[1-9][0-9]*)\.[0-9]+([eE][-+][0-9]+)?|-?\.inf|\.nan", "-.0123456789"),
 ):
     _JsonLoader.add_implicit_resolver(
         f"tag:yaml.org,2002:{_tag}", re.compile(f"({_form})\\Z"), list(_first)
