@@ -20,7 +20,8 @@ from typing import Any, Final
 import pandas as pd
 
 from benchmarks.paper.steps import Step, as_command, run, times
-from benchmarks.phantoms.craft import EVALUATORS, PROMPT, Continuation, interval, publish
+from benchmarks.phantoms.craft import EVALUATORS, PROMPT, Continuation, publish
+from benchmarks.phantoms.judging import gain
 from cas_metric.phantoms import DOMAINS
 from cas_metric.statistics.comparison import case_table, paired_differences
 from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, number
@@ -84,20 +85,19 @@ def report(experiment: Nft) -> str:
             for one in found["methods"]
         ]
         heads = ("method", *map(str.upper, columns), "95% of DD", "95% of CAS")
-        parts += [f"## By {encoder}", markdown_table(heads, rows), gain(experiment, encoder)]
+        parts += [f"## By {encoder}", markdown_table(heads, rows), raised(experiment, encoder)]
     spent = [(name, str(value)) for name, value in times(experiment.folder / "steps.log").items()]
     return "\n\n".join([*parts, "## Time", markdown_table(("step", "seconds"), spent)]) + "\n"
 
 
-def gain(experiment: Nft, encoder: str) -> str:
+def raised(experiment: Nft, encoder: str) -> str:
     """DD of DiffusionNFT minus that of TI + LoRA."""
     folders = [experiment.scores(encoder, name).result.parent for name in experiment.methods]
     rows = pd.concat([pd.read_csv(folder / "per_image.csv") for folder in folders])
     table, clusters = case_table(rows, "dd")
     (pair,) = paired_differences(table[["nft", "ti_lora"]], clusters=clusters)
     own = pair.difference
-    ends = interval(own.low, own.high)
-    gained = f"{own.estimate:+.3f} {ends}, p {pair.p.value:.3f}".replace("-", "−")
+    gained = f"{gain(own.estimate, own.low, own.high)}, p {pair.p.value:.3f}"
     return f"DD, nft − ti_lora, paired over {pair.n_cases} cases: {gained}."
 
 

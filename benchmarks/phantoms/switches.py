@@ -32,6 +32,7 @@ from benchmarks.phantoms.craft import (
     interval,
     publish,
 )
+from benchmarks.phantoms.judging import distance, gain, ratio, unseen
 from cas_metric import compare
 from cas_metric.phantoms import DOMAINS
 from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, number
@@ -42,8 +43,6 @@ from craft_trainer.guards.statistics import image_statistics
 SEEDS: Final = 2
 #: Steps of CRAFT with each switch, and of a trajectory within it.
 STEPS, TRAJECTORY = 100, 10
-#: Unseen phantoms that sets of images are held against.
-UNSEEN: Final = 600
 #: Name to what changes of the stage; ``safeguards`` are those of the trainer. The last ones are
 #: several that were of use alone; ``contrast_kl`` is ``benchmarks.phantoms.craft --also guarded``.
 SWITCHES: Final[dict[str, dict[str, Any]]] = {
@@ -94,19 +93,12 @@ class Switches(Continuation):
 
     def steps(self) -> list[Step]:
         """All commands, each after what it needs."""
-        steps = [self.data(), self.adapted(), self.unseen()]
+        steps = [self.data(), self.adapted(), unseen(self.domain, self.folder)]
         for name in self.methods:
             steps += [self.continued(name), self.images(name)]
             steps += [self.scores(encoder, name) for encoder in EVALUATORS]
             steps += [self.distance(name), self.copies(name)]
         return steps
-
-    def unseen(self) -> Step:
-        """Phantoms of another seed."""
-        out = self.folder / "unseen"
-        words = ("--train", "40", "--test", str(UNSEEN), "--seed", "977")
-        command = ("cas", "datasets", "phantom", self.domain, str(out), *words)
-        return Step("unseen", command, out / "test" / "metadata.csv")
 
     def stage(self, name: str) -> dict[str, Any]:
         """CRAFT with one setting changed."""
@@ -127,11 +119,10 @@ class Switches(Continuation):
         return replace(step, command=(*step.command, f"sampling.steps={SAMPLING['steps']}"))
 
     def distance(self, name: str) -> Step:
-        """To unseen phantoms, in the space of phantom-dino."""
-        out, images = self.folder / "fidelity" / name, str(self.folder / "images" / name)
-        real = str(self.folder / "unseen" / "test")
-        command = ("cas", "fidelity", images, real, "--method", name, "--out", str(out))
-        return Step(f"fidelity {name}", command, out / "fidelity.json")
+        """To unseen phantoms."""
+        real = unseen(self.domain, self.folder).result.parent
+        out = self.folder / "fidelity" / name
+        return distance(name, self.images(name).result.parent, real, out)
 
     def copies(self, name: str) -> Step:
         """Nearness to the training images."""
@@ -196,8 +187,7 @@ def _gain(found: Mapping[str, Any], name: str) -> str:
             own = pair["difference"]
             sign = 1 if pair["left"] == name else -1
             ends = sorted(sign * own[end] for end in ("low", "high"))
-            gain = f"{sign * own['estimate']:+.3f}".replace("-", "−")
-            return f"{gain} {interval(*ends)}"
+            return gain(sign * own["estimate"], *ends)
     return "–"
 
 
@@ -209,13 +199,11 @@ def statistics(folder: Path) -> tuple[str, ...]:
 
 
 def _judged(experiment: Switches, name: str) -> tuple[str, ...]:
-    far = json.loads(experiment.distance(name).result.read_text(encoding="utf-8"))
     near = json.loads(experiment.copies(name).result.read_text(encoding="utf-8"))
-    ratio = far["all"]["matched"]["frechet_distance"]["ratio"]
     nearer = near["methods"][0]["neighbours"]
     count, expected = nearer["nearer_than_real"], nearer["nearer_expected"]
     seen = statistics(experiment.folder / "images" / name)
-    return *seen, f"{ratio:.1f}", f"{count} ({expected:.1f} expected)"
+    return *seen, f"{ratio(experiment.distance(name)):.1f}", f"{count} ({expected:.1f} expected)"
 
 
 def main() -> None:

@@ -12,8 +12,7 @@ not trained again. An interrupted run continues; a finished one prints its table
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,8 +27,8 @@ from benchmarks.phantoms.craft import (
     METHODS,
     Continuation,
     Experiment,
-    interval,
 )
+from benchmarks.phantoms.judging import distance, gain, ratio, unseen
 from cas_metric.files import write_bytes
 from cas_metric.manifest import read_manifest, write_manifest
 from cas_metric.phantoms import DOMAINS
@@ -41,8 +40,8 @@ FIRST: Final = 42
 TRAININGS: Final = (43, 44)
 SEEDS: Final = 2
 COMPARED: Final = ("control", "craft", "cheaper")
-#: Unseen phantoms that sets of images are held against.
-UNSEEN: Final = 600
+#: Table of the images of the first :data:`SEEDS` seeds, beside them.
+FIRST_IMAGES: Final = "first-seeds.csv"
 
 
 class Training(Continuation):
@@ -71,26 +70,28 @@ class Training(Continuation):
         return steps
 
 
-def unseen(experiment: Experiment) -> Step:
-    """Phantoms of another seed."""
-    out = experiment.folder / "unseen"
-    words = ("--train", "40", "--test", str(UNSEEN), "--seed", "977")
-    command = ("cas", "datasets", "phantom", experiment.domain, str(out), *words)
-    return Step("unseen", command, out / "test" / "metadata.csv")
+def distances(one: Experiment, real: Path) -> list[Step]:
+    """Of each method's first images to unseen phantoms."""
+    folder = one.folder / "distances"
+    return [
+        distance(name, one.images(name).result.parent / FIRST_IMAGES, real, folder / name)
+        for name in COMPARED
+    ]
 
 
-def distance(one: Experiment, real: Path, name: str) -> Step:
-    """Of a method's images to unseen phantoms, in the space of phantom-dino."""
-    out, images = one.folder / "distances" / name, first_seeds(one, name)
-    command = ("cas", "fidelity", str(images), str(real), "--method", name, "--out", str(out))
-    return Step(f"fidelity {name}", command, out / "fidelity.json")
-
-
-def first_seeds(one: Experiment, name: str) -> Path:
+def write_first_images(one: Experiment, name: str) -> Path:
     """A table of as many images of a method as every training has: distances depend on it."""
     drawn = read_manifest(one.images(name).result.parent)
     kept = np.flatnonzero(drawn.rows["seed"].astype(int) < SEEDS)
-    return write_manifest(drawn.take(kept).rows, drawn.root / "first-seeds.csv")
+    return write_manifest(drawn.take(kept).rows, drawn.root / FIRST_IMAGES)
+
+
+def measure(trainings: Iterable[Experiment], real: Path) -> None:
+    """All distances; a log tells its steps apart by name, so that each training has its own."""
+    for one in trainings:
+        for name in COMPARED:
+            write_first_images(one, name)
+        run(distances(one, real), one.folder / "distances.log")
 
 
 def read(trainings: Mapping[int, Experiment], encoder: str) -> pd.DataFrame:
@@ -131,8 +132,7 @@ def differences(rows: pd.DataFrame) -> str:
         for own, other in pairs:
             (pair,) = paired_differences({left: own, right: other}, clusters=clusters)
             found = pair.difference
-            gain = f"{found.estimate:+.3f}".replace("-", "−")
-            cells.append(f"{gain} {interval(found.low, found.high)}")
+            cells.append(gain(found.estimate, found.low, found.high))
         lines.append((f"{left} − {right}", *cells))
     heads = ("difference in CAS", *(f"training {seed}" for seed in trainings), "mean of trainings")
     return markdown_table(heads, lines)
@@ -145,13 +145,10 @@ def report(trainings: Mapping[int, Experiment], real: Path) -> str:
     for encoder in EVALUATORS:
         rows = read(trainings, encoder)
         parts += [f"## By {encoder}", means(rows, "cas"), means(rows, "dd"), differences(rows)]
-    lines = []
-    for name in COMPARED:
-        ratios = []
-        for one in trainings.values():
-            found = json.loads(distance(one, real, name).result.read_text(encoding="utf-8"))
-            ratios.append(f"{found['all']['matched']['frechet_distance']['ratio']:.1f}")
-        lines.append((name, *ratios))
+    columns = [
+        [f"{ratio(step):.1f}" for step in distances(one, real)] for one in trainings.values()
+    ]
+    lines = list(zip(COMPARED, *columns, strict=True))
     heads = ("Fréchet ratio", *(f"training {seed}" for seed in trainings))
     return "\n\n".join([*parts, "## Distance", markdown_table(heads, lines)]) + "\n"
 
@@ -167,14 +164,14 @@ def main() -> None:
     first = Experiment(options.domain, folder)
     further = {seed: Training(options.domain, folder, seed) for seed in options.trainings}
     trainings: dict[int, Experiment] = {FIRST: first, **further}
-    others = unseen(first)
+    others = unseen(options.domain, folder)
     real = others.result.parent
     with as_command():
         for training in further.values():
             training.link()
             run(training.steps(), training.folder / "steps.log")
-        judged = [distance(one, real, name) for one in trainings.values() for name in COMPARED]
-        run([others, *judged], folder / "trainings.log")
+        run([others], folder / "steps.log")
+        measure(trainings.values(), real)
     text = report(trainings, real)
     write_bytes(folder / "trainings.md", text.encode())
     print(text)
