@@ -4,7 +4,7 @@
 
 Goes on from what ``benchmarks.phantoms.craft --also cheaper`` made in the same folder. The control,
 the paper's CRAFT and the chosen one are trained again from the same TI + LoRA with each of
-:data:`TRAININGS`: other batches, noise and new weights of the adapter. Each draws the held-out
+:data:`TRAININGS`: another order of the images, other times and noise. Each draws the held-out
 prompts with :data:`SEEDS` seeds, as many as are taken of the first training. TI + LoRA itself is
 not trained again. An interrupted run continues; a finished one prints its tables again.
 """
