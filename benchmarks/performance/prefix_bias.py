@@ -15,10 +15,10 @@ noise adds nothing,
 - *p* is that of their difference, by signs of the paired differences drawn at random;
 - *variance* is the trace of the covariance of one draw over that of the paper's.
 
-``stale`` is the paper's prefix as the model drew it ``--age`` optimizer steps before: the oldest
-that ``prefix.replay`` uses. ``renoise 5`` has two trajectories a prompt. ``--against exact`` holds
-all against the sampler's equation solved in :data:`FINE` steps, which the paper's T approximate
-too. Stopped, the same command goes on; ``--draws 0`` prints what is there.
+``stale 3`` is the paper's prefix as the model drew it three optimizer steps before: the oldest that
+``prefix: {replay: 3, replay_age: 4}`` uses. ``renoise 5`` has two trajectories a prompt.
+``--against exact`` holds all against the sampler's equation solved in :data:`FINE` steps, which the
+paper's T approximate too. Stopped, the same command goes on; ``--draws 0`` prints what is there.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ from craft_trainer.methods.craft import Craft
 from craft_trainer.training.trainer import StageRun
 
 PLAIN: Final = "plain"
-STALE: Final = "stale"
+#: A prefix that was drawn so many optimizer steps before.
+STALE: Final = {"stale 3": 3, "stale 7": 7, "stale 30": 30}
 EXACT: Final = "exact"
 #: Steps of a trajectory whose prefix counts as exact.
 FINE: Final = 200
@@ -59,7 +60,7 @@ SETTINGS: Final[dict[str, dict[str, Any]]] = {
     "sde 6": {"prefix": {"solver": "dpmpp_2m_sde", "steps": 6}},
     "sde 10": {"prefix": {"solver": "dpmpp_2m_sde", "steps": 10}},
     "unguided .5": {"prefix": {"unguided": 0.5}},
-    STALE: {},
+    **{name: {} for name in STALE},
     EXACT: {},
     "renoise 5": {"prefix": {"own_steps": 5}, "repeats": 2, "repeat_mode": "renoise"},
 }
@@ -188,10 +189,14 @@ def exact(method: Craft, sampling: Sampling) -> Craft:
     return dataclasses.replace(method, trajectories=Fine(**fields))
 
 
-def aged(run: StageRun, age: int) -> dict[str, torch.Tensor]:
-    """Take ``age`` optimizer steps; the weights before them."""
-    before = {name: one.detach().clone() for name, one in run.model.trainable.items()}
-    for step in range(age):
+def aged(run: StageRun) -> dict[str, dict[str, torch.Tensor]]:
+    """Take as many optimizer steps as the oldest of :data:`STALE`; the weights of each before."""
+    oldest, before = max(STALE.values()), {}
+    for step in range(oldest):
+        for name, age in STALE.items():
+            if step == oldest - age:
+                weights = run.model.trainable.items()
+                before[name] = {key: one.detach().clone() for key, one in weights}
         run._step(step)
     return before
 
@@ -201,7 +206,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add_options(parser)
     parser.add_argument("--draws", type=int, default=400)
-    parser.add_argument("--age", type=int, default=30, help="optimizer steps of `stale`")
     parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))
     parser.add_argument("--against", choices=(PLAIN, EXACT), default=PLAIN)
     parser.add_argument("--out", type=Path, required=True)
@@ -210,10 +214,10 @@ def main() -> None:
     first = {"repeats": 1, "lambda_diff": 0.0, **SETTINGS["dpmpp 6"]}
     with tempfile.TemporaryDirectory() as scratch:
         run = prepared_run(Path(scratch), options, **first)
-        earlier = aged(run, options.age)
+        earlier = aged(run)
         assert isinstance(run.method, Craft)
         sides = {name: variant(run.method, SETTINGS[name]) for name in SETTINGS}
-        sides[STALE] = stale(sides[PLAIN], earlier)
+        sides |= {name: stale(sides[PLAIN], weights) for name, weights in earlier.items()}
         sides[EXACT] = exact(sides[PLAIN], run.config.sampling)
         for start in range(0, options.draws, TOGETHER):
             for name in options.settings:

@@ -9,7 +9,9 @@ import pytest
 from tests.support.mllm_server import Say, Status
 from tests.support.questions import GOOD, Verdict, ask, request, store_files
 
+from cas_metric.errors import InputError
 from cas_metric.mllm import Options, Request, Settings, usage_of
+from cas_metric.mllm.asking import Asking, put_questions
 
 
 def test_nothing_is_asked_twice(server, store, photo):
@@ -85,3 +87,14 @@ def test_a_damaged_entry_is_asked_for_again(server, store):
     assert ask([request()], cache=store)[0].accepted
     assert len(server.calls) == 2
     assert ask([request()], cache=store)[0].cached
+
+
+def test_where_answers_cannot_be_kept_nothing_is_asked(server, tmp_path):
+    """A file in the way stands for a read-only folder, in which root may write all the same."""
+    taken = tmp_path / "cache"
+    taken.touch()
+    asking = Asking("openai:m", cache=str(taken))
+    with pytest.raises(InputError, match="cannot be written to") as caught:
+        put_questions([request()], asking)
+    assert "--cache" in caught.value.fix
+    assert not server.calls

@@ -16,12 +16,11 @@ from PIL import Image
 from cas_metric.errors import ImageError
 from cas_metric.images.dicom_tables import LookupTable, palette
 from cas_metric.images.raster import to_srgb
-from cas_metric.images.values import Window, grey_to_rgb, measured, refuse_window
+from cas_metric.images.values import GIVE_A_WINDOW, Window, grey_to_rgb, measured, refuse_window
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-GIVE_A_WINDOW: Final = "give a window (the values to show black and white)"
 #: Items of functional groups whose attributes plain images carry at the top level.
 DISPLAY_GROUPS: Final = ("PixelValueTransformationSequence", "FrameVOILUTSequence")
 

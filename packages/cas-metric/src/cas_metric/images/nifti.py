@@ -14,7 +14,7 @@ import numpy as np
 
 from cas_metric.errors import ImageError, MissingDependency
 from cas_metric.images.limits import BYTES_PER_DEEP_PIXEL, Header, check_header, naming
-from cas_metric.images.values import LoadedImage, Window, grey_to_rgb, measured
+from cas_metric.images.values import GIVE_A_WINDOW, LoadedImage, Window, grey_to_rgb, measured
 
 AXES: Final = ("sagittal", "coronal", "axial")
 FIX: Final = "check that the file is a complete NIfTI volume"
@@ -143,6 +143,6 @@ def _display_range(path: Path, volume: Any) -> Window:
     if not (low < high and math.isfinite(high - low)):
         raise ImageError(
             f"{path}: the header states no display range",
-            fix="give a window (the values to show black and white)",
+            fix=GIVE_A_WINDOW,
         )
     return Window(low, high)

@@ -19,6 +19,7 @@ from cas_metric.images.limits import (
 )
 from cas_metric.images.raster import REWRITE, SAVE_AS_PNG
 from cas_metric.images.values import (
+    GIVE_A_WINDOW,
     SAVE_ONE,
     LoadedImage,
     Window,
@@ -202,7 +203,7 @@ def _grey(
         raise ImageError(
             f"{path}: {values.dtype} values ({values.min():g} to {values.max():g}) have no "
             "fixed range",
-            fix="give a window (the values to show black and white), or save as 8 or 16 bits",
+            fix=f"{GIVE_A_WINDOW}; or save as 8 or 16 bits",
         )
     if page.photometric != MIN_IS_WHITE:
         return grey_to_rgb(shown), [step]

@@ -32,6 +32,11 @@ SAVE_ONE: Final = (
     "save the wanted one as a file of its own: "
     "load_image(path, frame=0) and save_png(image, path) of cas_metric.images"
 )
+#: What to do about values that no range is known of.
+GIVE_A_WINDOW: Final = (
+    "name the values to show black and white: `window: [LOW, HIGH]` in the cas.yaml of the folder, "
+    "or load_image(path, window=Window(LOW, HIGH))"
+)
 
 
 @dataclass(frozen=True)

@@ -105,19 +105,6 @@ def put_questions(
         CasError: See :func:`cas_metric.mllm.answer_all` and :func:`cas_metric.mllm.open_model`.
     """
     started = time.perf_counter()
-    model = open_model(
-        asking.spec,
-        Settings(
-            temperature=asking.temperature,
-            max_tokens=asking.max_tokens,
-            longest_side=asking.longest_side,
-            timeout=asking.timeout,
-        ),
-        base_url=asking.base_url,
-        device=asking.device,
-        dtype=asking.dtype,
-        offline=asking.offline,
-    )
     options = Options(
         repairs=asking.repairs,
         retries=asking.retries,
@@ -125,7 +112,21 @@ def put_questions(
         requests_per_minute=asking.requests_per_minute,
         ask_again=asking.ask_again,
     )
+    # Where answers cannot be kept, no model has to be opened.
     with AnswerCache(asking.cache) as cache:
+        model = open_model(
+            asking.spec,
+            Settings(
+                temperature=asking.temperature,
+                max_tokens=asking.max_tokens,
+                longest_side=asking.longest_side,
+                timeout=asking.timeout,
+            ),
+            base_url=asking.base_url,
+            device=asking.device,
+            dtype=asking.dtype,
+            offline=asking.offline,
+        )
         answers = answer_all(requests, model, cache=cache, options=options, progress=progress)
     notes = tuple(getattr(model, "notes", ()))
     usage = usage_of(answers)

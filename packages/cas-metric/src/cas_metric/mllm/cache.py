@@ -17,12 +17,13 @@ from typing import Any, Final, Self
 
 from cas_metric.embedding.cache import NO_CACHE
 from cas_metric.errors import CasError
-from cas_metric.files import cache_directory, write_bytes
+from cas_metric.files import cache_directory, require_writable, write_bytes
 from cas_metric.mllm.schemas import json_schema
 from cas_metric.mllm.types import Conversation, Reply, Usage
 
 #: Changes whenever the layout of a file or the making of a key does.
 STORE: Final = "answers-v2"
+ELSEWHERE: Final = "choose another directory with --cache DIR or CAS_CACHE"
 
 
 def conversation_key(
@@ -56,6 +57,9 @@ class AnswerCache:
     Args:
         directory: ``None`` takes the directory of the embedding cache, ``"none"`` a temporary one
             that is removed on :meth:`close`.
+
+    Raises:
+        InputError: It cannot be written to: an answer is paid for before it can be kept.
     """
 
     def __init__(self, directory: str | Path | None = None) -> None:
@@ -64,6 +68,7 @@ class AnswerCache:
             self._temporary = tempfile.TemporaryDirectory(prefix="cas-answers-")
             directory = self._temporary.name
         self.path = Path(directory or cache_directory()).expanduser() / STORE
+        require_writable(self.path, fix=ELSEWHERE)
 
     def __enter__(self) -> Self:
         return self
@@ -124,8 +129,8 @@ class AnswerCache:
         except CasError as error:
             raise CasError(
                 error.problem,
-                fix="free space, or choose another directory with --cache DIR or CAS_CACHE; then "
-                "run the same command again: what was answered is kept",
+                fix=f"free space, or {ELSEWHERE}; then run the same command again: what was "
+                "answered is kept",
             ) from error
 
     def _file(self, key: str) -> Path:

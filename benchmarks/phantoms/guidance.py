@@ -1,0 +1,123 @@
+"""Is DD above that of real images because of the reward, or because of the guidance?
+
+``python -m benchmarks.phantoms.guidance phantom-chexpert [--out runs/phantom-craft]``
+
+Draws the held-out prompts again from the adapters of ``benchmarks.phantoms.craft`` in the same
+folder, with weaker classifier-free guidance than the :data:`~benchmarks.phantoms.craft.SAMPLING` of
+training, and scores them by encoders that gave no reward. ``--also cheaper`` adds what
+``benchmarks.phantoms.craft --also cheaper`` trained. An interrupted run continues; a finished one
+prints its table again.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.paper.steps import Step, as_command, run
+from benchmarks.phantoms.craft import (
+    EVALUATORS,
+    FURTHER,
+    Continuation,
+    interval,
+    publish,
+)
+from benchmarks.phantoms.judging import distance, ratio, unseen
+from cas_metric import compare
+from cas_metric.phantoms import DOMAINS
+from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, number
+
+SEEDS: Final = 2
+ADAPTED: Final = ("ti_lora", "control", "craft")
+#: The last is that of training.
+GUIDANCE: Final = (1.0, 1.5, 2.0, 3.0)
+
+
+class Guided(Continuation):
+    """The commands of one domain; a method is an adapter and a guidance, ``craft-1.5``.
+
+    Args:
+        domain: A phantom domain.
+        folder: Of ``benchmarks.phantoms.craft``.
+        adapters: That were trained there.
+    """
+
+    seeds = SEEDS
+
+    def __init__(self, domain: str, folder: Path, adapters: Sequence[str]) -> None:
+        super().__init__(domain, folder, "guidance")
+        self.methods = tuple(f"{name}-{scale:g}" for name in adapters for scale in GUIDANCE)
+        self.focus = self.methods[-1]
+
+    def steps(self) -> list[Step]:
+        """All commands, each after what it needs."""
+        steps = [self.data(), unseen(self.domain, self.folder)]
+        for name in self.methods:
+            steps += [self.images(name), self.distance(name)]
+            steps += [self.scores(encoder, name) for encoder in EVALUATORS]
+        return steps
+
+    def continued(self, name: str) -> Step:
+        """What the whole path trained."""
+        return self.before.continued(name.rpartition("-")[0])
+
+    def images(self, name: str) -> Step:
+        """Every held-out prompt with every seed, guided as the name says."""
+        step = super().images(name)
+        return replace(
+            step, command=(*step.command, f"sampling.guidance={name.rpartition('-')[2]}")
+        )
+
+    def distance(self, name: str) -> Step:
+        """To unseen phantoms."""
+        real = unseen(self.domain, self.folder).result.parent
+        out = self.folder / "fidelity" / name
+        return distance(name, self.images(name).result.parent, real, out)
+
+
+def report(experiment: Guided) -> str:
+    """A line for each adapter and guidance."""
+    found = {}
+    for encoder in EVALUATORS:
+        runs = {name: experiment.scores(encoder, name).result.parent for name in experiment.methods}
+        found[encoder] = compare(runs, method=experiment.focus).summary
+    rows = []
+    for place, name in enumerate(experiment.methods):
+        adapter, _, scale = name.rpartition("-")
+        row = [adapter, scale]
+        for encoder in EVALUATORS:
+            row += _cells(found[encoder]["methods"][place])
+        rows.append((*row, f"{ratio(experiment.distance(name)):.1f}"))
+    rows.append(("real", "", *(one for e in EVALUATORS for one in _cells(found[e]["real"])), "1.0"))
+    heads = ["adapter", "guidance"]
+    for encoder in EVALUATORS:
+        heads += [f"CAS by {encoder}", "DD"]
+    title = f"# Guidance on {experiment.domain}"
+    table = markdown_table([*heads, "Fréchet ratio"], rows)
+    return "\n\n".join([PHANTOM_NOTICE, title, table]) + "\n"
+
+
+def _cells(entry: dict[str, Any]) -> tuple[str, str]:
+    dd = f"{number(entry['mean']['dd'])} {interval(*entry['interval']['dd'])}"
+    return number(entry["mean"]["cas"]), dd
+
+
+def main() -> None:
+    """Run what is not done yet, then write and print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("domain", choices=DOMAINS)
+    parser.add_argument("--out", type=Path, default=Path("runs/phantom-craft"))
+    parser.add_argument("--also", nargs="+", choices=FURTHER, default=(), help="further adapters")
+    options = parser.parse_args()
+    experiment = Guided(options.domain, options.out / options.domain, (*ADAPTED, *options.also))
+    experiment.link()
+    with as_command():
+        run(experiment.steps(), experiment.folder / "steps.log")
+    publish(experiment, "guidance", report(experiment))
+
+
+if __name__ == "__main__":
+    main()
