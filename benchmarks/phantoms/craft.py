@@ -43,16 +43,28 @@ METHODS: Final = {
     "craft": "TI + LoRA + CRAFT",
 }
 #: With ``--also``: CRAFT with a prefix of fewer forwards, with the safeguards that
-#: ``benchmarks.phantoms.switches`` found to be of use, and with both.
+#: ``benchmarks.phantoms.switches`` found to be of use, with both; and with the paper's prefix used
+#: four times, for as many steps and for twice as many.
 FURTHER: Final = {
     "prefix": "TI + LoRA + CRAFT, cheaper prefix",
     "guarded": "TI + LoRA + CRAFT, guarded",
     "cheaper": "TI + LoRA + CRAFT, guarded, cheaper prefix",
+    "replayed": "TI + LoRA + CRAFT, each prefix used four times",
+    "longer": "TI + LoRA + CRAFT, each prefix used four times, twice the steps",
 }
 SAFEGUARDS: Final = {"ccs_contrast": True, "trajectory_kl": 1.0}
 CHEAPER: Final = {
     "repeat_mode": "resample",
     "prefix": {"solver": "dpmpp_2m", "steps": 6, "replay": 1},
+}
+REPLAYED: Final = {"prefix": {"replay": 3, "replay_age": 4}}
+#: What each changes of the stage.
+CHANGES: Final[dict[str, dict[str, Any]]] = {
+    "prefix": CHEAPER,
+    "guarded": {"safeguards": SAFEGUARDS},
+    "cheaper": {"safeguards": SAFEGUARDS, **CHEAPER},
+    "replayed": REPLAYED,
+    "longer": REPLAYED,
 }
 PROMPT: Final = "{token}. {prompt}"
 SAMPLING: Final = {
@@ -191,9 +203,9 @@ class Experiment:
                 "repeat_mode": "renoise",
                 "reward_gradients_every": 0,
             }
-        if name in ("guarded", "cheaper"):
-            stage["safeguards"] = SAFEGUARDS
-        return stage | CHEAPER if name in ("prefix", "cheaper") else stage
+        if name == "longer":
+            stage["steps"] *= 2
+        return stage | CHANGES.get(name, {})
 
     def _lora(self, steps: int, batch: int) -> dict[str, Any]:
         return {

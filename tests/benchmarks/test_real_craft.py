@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from benchmarks.phantoms.craft import CHEAPER, FURTHER, SAFEGUARDS, Domain
+from benchmarks.phantoms.craft import CHEAPER, FURTHER, REPLAYED, SAFEGUARDS, Domain
 from benchmarks.real.craft import (
     SIDE,
     Models,
@@ -85,6 +85,8 @@ def test_critic_rewards_what_the_evaluator_judges(experiment: Photographs) -> No
     assert guarded == plain | {"safeguards": SAFEGUARDS}
     assert configs["prefix"]["stages"][0] == plain | CHEAPER
     assert configs["cheaper"]["stages"][0] == guarded | CHEAPER
+    assert configs["replayed"]["stages"][0] == plain | REPLAYED
+    assert configs["longer"]["stages"][0] == plain | REPLAYED | {"steps": 2 * plain["steps"]}
     prompts = str(experiment.folder / "data" / "prompts")
     assert all(prompts in steps[f"generate {name}"].command for name in experiment.methods)
     assert "--zero-shot" in steps["generate zero_shot"].command
