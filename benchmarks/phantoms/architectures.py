@@ -151,6 +151,9 @@ def save(model: PreTrainedModel, processors_: list[Any], folder: Path) -> None:
     """Write model and processors as a local checkpoint; weights as float16 safetensors."""
     folder.mkdir(parents=True, exist_ok=True)
     model.half().save_pretrained(folder, safe_serialization=True)
+    config = folder / "config.json"  # transformers would compute in what the file is stored in
+    text = config.read_text(encoding="utf-8")
+    config.write_text(text.replace('"dtype": "float16"', '"dtype": "float32"'), encoding="utf-8")
     for processor in processors_:
         processor.save_pretrained(folder)
     model.float()

@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tests.support.examples import documented, run_examples
+from tests.support.warm import Warm
 
 import craft_trainer
 from cas_metric.phantoms.dataset import write_phantom_dataset
@@ -81,13 +82,13 @@ def test_the_import_is_light_and_names_are_there_before_they_are_loaded() -> Non
 
 
 def test_training_from_python_and_from_the_command_line_gives_the_same_bytes(
-    values: dict[str, Any], trained: Trained, tmp_path: Path
+    values: dict[str, Any], trained: Trained, warm: Warm, tmp_path: Path
 ) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(json.dumps(values))
     words = ["train", str(file), "--out", str(tmp_path / "cli"), "--cache", "none"]
-    command = [sys.executable, "-m", "craft_trainer.cli.main", *words]
-    subprocess.run(command, check=True, capture_output=True)
+    ended = warm.run("from craft_trainer.cli.main import main; main()", *words)
+    assert ended.returncode == 0, ended.stderr
     name = "pytorch_lora_weights.safetensors"
     theirs = tmp_path / "cli" / "1-lora" / "artifact" / name
     assert (trained.artifact / name).read_bytes() == theirs.read_bytes()

@@ -143,7 +143,8 @@ def test_leakage_finds_files_pixels_patients(world, tmp_path):
 
 def test_leakage_tells_the_threshold_that_was_given(world, tmp_path):
     arguments = [str(world / "train"), str(world / "test"), "--threshold", "20", "--json"]
-    result = CliRunner().invoke(leakage_cli.app, [*arguments, "--out", str(tmp_path)])
+    arguments += ["--no-geometry", "--out", str(tmp_path)]
+    result = CliRunner().invoke(leakage_cli.app, arguments)
     assert "within 20 pHash bits" in json.loads(result.stdout)["verdict"]
     assert "pHash ≤ 20" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
@@ -178,7 +179,7 @@ def test_disjoint_splits_share_nothing(world, tmp_path):
 def test_pixels_alone_need_no_encoder(world, tmp_path):
     arguments = [
         str(world / "gen"), str(world / "train"), "--no-features", "--count-only",
-        "--ssim-size", "32", "--device", "cpu", "--out", str(tmp_path),
+        "--ssim-size", "32", "--no-geometry", "--device", "cpu", "--out", str(tmp_path),
     ]  # fmt: skip
     result = CliRunner().invoke(memorization_cli.app, arguments)
     assert result.exit_code == 3, result.output

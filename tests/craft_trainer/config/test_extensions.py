@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from safetensors.torch import load_file
+from tests.support.warm import Warm
 
 from cas_metric.errors import InputError
 from craft_trainer.bases.base import family_of
@@ -58,22 +59,17 @@ def another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_a_method_of_another_package_trains_by_its_name(
-    settings: Any, another: Path, tmp_path: Path
+    settings: Any, another: Path, warm: Warm, tmp_path: Path
 ) -> None:
     stage = {"method": "absolute", "steps": 2}
     file = tmp_path / "config.yaml"
     file.write_text(to_yaml(settings(stage)))
     search = os.pathsep.join([str(another), os.environ.get("PYTHONPATH", "")])
-
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "craft_trainer.cli.main", *words],
-            env={**os.environ, "PYTHONPATH": search},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
+    run = partial(
+        warm.run,
+        "from craft_trainer.cli.main import main; main()",
+        env={**os.environ, "PYTHONPATH": search},
+    )
     trained = run("train", str(file), "--cache", "none")
     assert trained.returncode == 0, trained.stderr
     artifact = tmp_path / "run" / "1-absolute" / "artifact"

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from tests.craft_trainer.conftest import WATCHED
 from tests.support.tiny_models import build_siglip
+from tests.support.warm import Warm
 
 from cas_metric.domains import load_domain
 from cas_metric.embedding.cache import EmbeddingCache
@@ -152,22 +149,8 @@ def test_looks_are_logged_beside_the_rewards(watched: Any) -> None:
     assert summary["stopped"] is None
 
 
-_KILLED = """
-import os, signal, sys
-from pathlib import Path
-from craft_trainer.config.schema import load_config
-from craft_trainer.training.trainer import train_stages
-
-def progress(what, done, total):
-    if what.endswith("steps") and done == 4:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-train_stages(load_config(Path(sys.argv[1])), progress=progress, cache="none")
-"""
-
-
 def test_a_killed_run_ends_with_the_same_looks_and_the_same_best_bits(
-    watched: Any, tmp_path: Path
+    watched: Any, warm: Warm, tmp_path: Path
 ) -> None:
     whole = trainer.train_stages(
         watched(output=str(tmp_path / "whole"), artifact="best"), cache="none"
@@ -175,10 +158,7 @@ def test_a_killed_run_ends_with_the_same_looks_and_the_same_best_bits(
     config = watched(output=str(tmp_path / "killed"), artifact="best")
     file = tmp_path / "config.yaml"
     file.write_text(to_yaml(config))
-    ended = subprocess.run(
-        [sys.executable, "-c", _KILLED, str(file)], check=False, env=dict(os.environ)
-    )
-    assert ended.returncode == -signal.SIGKILL
+    warm.killed(file, 4)
     resumed = trainer.train_stages(config, cache="none")
     for name in ("heldout.jsonl", "metrics.jsonl"):
         assert (resumed.parent / name).read_bytes() == (whole.parent / name).read_bytes()

@@ -5,10 +5,7 @@ Each message names a way out; the tests take it.
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tests.craft_trainer.training.test_trainer import CRAFT, INVERSION, LORA, weights
+from tests.support.warm import Warm
 
 from cas_metric import primitives
 from cas_metric.errors import CasError, InputError, PreflightError
@@ -266,19 +264,13 @@ except CasError as error:
     ],
 )
 def test_a_full_disk_leaves_the_last_checkpoint_and_the_run_continues(
-    settings: Any, tmp_path: Path, limit: int, unwritten: str
+    settings: Any, warm: Warm, tmp_path: Path, limit: int, unwritten: str
 ) -> None:
     whole = trainer.train_stages(settings(LORA, output=str(tmp_path / "whole")), cache="none")
     config = settings(LORA)
     file = tmp_path / "config.yaml"
     file.write_text(to_yaml(config))
-    ended = subprocess.run(
-        [sys.executable, "-c", _FULL, str(file), "3", str(limit)],
-        check=False,
-        env=dict(os.environ),
-        capture_output=True,
-        text=True,
-    )
+    ended = warm.run(_FULL, file, 3, limit)
     assert ended.returncode == 7, ended.stderr
     assert f"{config.output / '1-lora' / unwritten} cannot be written: File too large" in (
         ended.stdout

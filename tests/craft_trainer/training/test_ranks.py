@@ -90,9 +90,8 @@ def runs(
             if kind == "one":
                 trainer.train_stages(config, cache="none")
     whole = [files[f"two-{method}"] for method in STAGES]
-    assert launch(*whole) == [0, 0]
     killed = files[f"killed-{KILLED}"]
-    assert launch(killed) == [-signal.SIGKILL] * 2
+    assert launch(*whole, killed) == [-signal.SIGKILL] * 2
     resumed = killed.rename(root / "resumed.yaml")  # under another name nobody kills it
     assert launch(resumed) == [0, 0]
     return folders

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support.preferences import write_pairs_of
+from tests.support.warm import Warm
 
 from craft_trainer.bases import loading as models
 from craft_trainer.bases import lora as adapters
@@ -29,23 +26,10 @@ STAGES: dict[str, dict[str, Any]] = {
 LOGGED = {"craft": {"reward_gradients_every": 1}}
 NOT_LOGGED = {"craft": {"reward_gradients_every": 0}}
 
-_KILLED = """
-import os, signal, sys
-from pathlib import Path
-from craft_trainer.config.schema import load_config
-from craft_trainer.training.trainer import train_stages
-
-def progress(what, done, total):
-    if what.endswith("steps") and done == 7:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-train_stages(load_config(Path(sys.argv[1])), progress=progress, cache="none")
-"""
-
 
 @pytest.mark.parametrize("method", STAGES)
 def test_ten_steps_are_five_a_kill_and_five_more(
-    settings: Any, images: Path, tmp_path: Path, method: str
+    settings: Any, images: Path, warm: Warm, tmp_path: Path, method: str
 ) -> None:
     stage = dict(STAGES[method])
     if method == "dpo":
@@ -57,10 +41,7 @@ def test_ten_steps_are_five_a_kill_and_five_more(
     whole = trainer.train_stages(config("whole", NOT_LOGGED), cache="none")
     file = tmp_path / "killed.yaml"
     file.write_text(to_yaml(config("killed", LOGGED)))
-    ended = subprocess.run(
-        [sys.executable, "-c", _KILLED, str(file)], check=False, env=dict(os.environ)
-    )
-    assert ended.returncode == -signal.SIGKILL
+    warm.killed(file, 7)
     resumed = trainer.train_stages(config("killed", NOT_LOGGED), cache="none")
     files = sorted(path.relative_to(whole) for path in whole.rglob("*.safetensors"))
     assert files

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +11,7 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 from tests.support.tiny_diffusion import build_stable_diffusion
+from tests.support.warm import Warm
 
 from cas_metric.embedding.cache import EmbeddingCache
 from cas_metric.errors import InputError
@@ -50,29 +47,12 @@ def weights(artifact: Path) -> dict[str, torch.Tensor]:
     return load_file(artifact / "pytorch_lora_weights.safetensors")
 
 
-_KILLED = """
-import os, signal, sys
-from pathlib import Path
-from craft_trainer.config.schema import load_config
-from craft_trainer.training.trainer import train_stages
-
-def progress(what, done, total):
-    if what.endswith("steps") and done == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-train_stages(load_config(Path(sys.argv[1])), progress=progress, cache="none")
-"""
-
-
-def test_a_killed_run_ends_with_the_same_bits(settings: Any, tmp_path: Path) -> None:
+def test_a_killed_run_ends_with_the_same_bits(settings: Any, warm: Warm, tmp_path: Path) -> None:
     whole = trainer.train_stages(settings(CRAFT, output=str(tmp_path / "whole")), cache="none")
     config = settings({**CRAFT, "checkpoint_every": 2}, output=str(tmp_path / "killed"))
     file = tmp_path / "config.yaml"
     file.write_text(to_yaml(config))
-    ended = subprocess.run(
-        [sys.executable, "-c", _KILLED, str(file)], check=False, env=dict(os.environ)
-    )
-    assert ended.returncode == -signal.SIGKILL
+    warm.killed(file, 3)
     kept = checkpoints.checkpoints(tmp_path / "killed" / "1-craft" / "checkpoints")
     assert [path.name for path in kept] == ["step-0000002.safetensors"]
     resumed = trainer.train_stages(config, cache="none")
