@@ -44,13 +44,14 @@ METHODS: Final = {
 }
 #: With ``--also``: CRAFT with a prefix of fewer forwards, with the safeguards that
 #: ``benchmarks.phantoms.switches`` found to be of use, with both; and with the paper's prefix used
-#: four times, for as many steps and for twice as many.
+#: four times. Those called longer take twice as many steps.
 FURTHER: Final = {
     "prefix": "TI + LoRA + CRAFT, cheaper prefix",
     "guarded": "TI + LoRA + CRAFT, guarded",
     "cheaper": "TI + LoRA + CRAFT, guarded, cheaper prefix",
     "replayed": "TI + LoRA + CRAFT, each prefix used four times",
     "longer": "TI + LoRA + CRAFT, each prefix used four times, twice the steps",
+    "longer_prefix": "TI + LoRA + CRAFT, cheaper prefix, twice the steps",
 }
 SAFEGUARDS: Final = {"ccs_contrast": True, "trajectory_kl": 1.0}
 CHEAPER: Final = {
@@ -65,6 +66,7 @@ CHANGES: Final[dict[str, dict[str, Any]]] = {
     "cheaper": {"safeguards": SAFEGUARDS, **CHEAPER},
     "replayed": REPLAYED,
     "longer": REPLAYED,
+    "longer_prefix": CHEAPER,
 }
 PROMPT: Final = "{token}. {prompt}"
 SAMPLING: Final = {
@@ -203,7 +205,7 @@ class Experiment:
                 "repeat_mode": "renoise",
                 "reward_gradients_every": 0,
             }
-        if name == "longer":
+        if name.startswith("longer"):
             stage["steps"] *= 2
         return stage | CHANGES.get(name, {})
 

@@ -86,7 +86,9 @@ def test_critic_rewards_what_the_evaluator_judges(experiment: Photographs) -> No
     assert configs["prefix"]["stages"][0] == plain | CHEAPER
     assert configs["cheaper"]["stages"][0] == guarded | CHEAPER
     assert configs["replayed"]["stages"][0] == plain | REPLAYED
-    assert configs["longer"]["stages"][0] == plain | REPLAYED | {"steps": 2 * plain["steps"]}
+    twice = {"steps": 2 * plain["steps"]}
+    assert configs["longer"]["stages"][0] == plain | REPLAYED | twice
+    assert configs["longer_prefix"]["stages"][0] == plain | CHEAPER | twice
     prompts = str(experiment.folder / "data" / "prompts")
     assert all(prompts in steps[f"generate {name}"].command for name in experiment.methods)
     assert "--zero-shot" in steps["generate zero_shot"].command
