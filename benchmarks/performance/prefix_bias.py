@@ -206,12 +206,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add_options(parser)
     parser.add_argument("--draws", type=int, default=400)
+    parser.add_argument("--rate", type=float, default=1e-4, help="of the steps before the draws")
     parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))
     parser.add_argument("--against", choices=(PLAIN, EXACT), default=PLAIN)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    first = {"repeats": 1, "lambda_diff": 0.0, **SETTINGS["dpmpp 6"]}
+    first = {"repeats": 1, "lambda_diff": 0.0, "learning_rate": options.rate}
+    first |= SETTINGS["dpmpp 6"]
     with tempfile.TemporaryDirectory() as scratch:
         run = prepared_run(Path(scratch), options, **first)
         earlier = aged(run)

