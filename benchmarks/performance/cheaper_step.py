@@ -5,8 +5,8 @@
 Forwards of the denoiser (a prediction of one image), operations of matrices, convolutions and
 attention with the backward pass, seconds, and the most bytes that autograd keeps, each of a whole
 step: both terms of Eq. 1, M = 2 trajectories a prompt, decoder and critic. The settings take turns,
-two steps each, for a replayed prefix costs nothing in every other one; the median of the rounds is
-printed. Time is the processor's on a CPU, wall time on a GPU.
+four steps each, as often as a prefix is used at most; the median of the rounds is printed. Time is
+the processor's on a CPU, wall time on a GPU.
 """
 
 from __future__ import annotations
@@ -25,21 +25,24 @@ from benchmarks.performance.training import Peak, clock, wait
 from cas_metric.statistics.tables import markdown_table
 from craft_trainer.training.trainer import StageRun
 
+_SHARED: Final = {"repeat_mode": "renoise"}
 _FAST: Final = {"solver": "dpmpp_2m", "steps": 6}
 SETTINGS: Final[dict[str, dict[str, Any]]] = {
     "the paper's": {},
+    "repeats share a prefix": _SHARED,
+    "the same, used four times": {**_SHARED, "prefix": {"replay": 3, "replay_age": 4}},
     "prefix of 6 steps": {"prefix": _FAST},
     "the same, used twice": {"prefix": {**_FAST, "replay": 1}},
     "the same, `micro_batch: 1`": {"prefix": {**_FAST, "replay": 1}, "micro_batch": 1},
 }
 #: Steps of a turn.
-_PAIR: Final = 2
+_TURN: Final = 4
 
 
 def turn(run: StageRun, first: int) -> None:
-    """Two steps' gradients."""
+    """The gradients of its steps."""
     size = run.stage.batch_size
-    for step in range(first, first + _PAIR):
+    for step in range(first, first + _TURN):
         for parameter in run.parameters:
             parameter.grad = None
         batch = run.inputs.batch(tuple(range(step * size, (step + 1) * size)))
@@ -47,7 +50,7 @@ def turn(run: StageRun, first: int) -> None:
 
 
 def counted(run: StageRun) -> tuple[float, float, float]:
-    """Forwards, GFLOP and MB kept of a step, the mean of two; of bytes the most."""
+    """Forwards, GFLOP and MB kept of a step, the mean of a turn; of bytes the most."""
     forwards = 0
 
     def count(module: Any, inputs: Any, output: Any) -> None:
@@ -59,8 +62,8 @@ def counted(run: StageRun) -> tuple[float, float, float]:
         turn(run, 0)
     handle.remove()
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        turn(run, _PAIR)
-    return forwards / _PAIR, counter.get_total_flops() / _PAIR / 1e9, peak.bytes / 1e6
+        turn(run, _TURN)
+    return forwards / _TURN, counter.get_total_flops() / _TURN / 1e9, peak.bytes / 1e6
 
 
 def main() -> None:
@@ -81,9 +84,9 @@ def main() -> None:
                 now = clock(run.model.device)
                 wait(run.model.device)
                 started = now()
-                turn(run, _PAIR * number)
+                turn(run, _TURN * number)
                 wait(run.model.device)
-                seconds[name].append((now() - started) / _PAIR)
+                seconds[name].append((now() - started) / _TURN)
     lines, first = [], None
     for name, (forwards, work, kept) in counts.items():
         own = forwards, work, statistics.median(seconds[name]), kept

@@ -33,6 +33,11 @@ from craft_trainer.cost import memory
 
 SETTINGS: Final[dict[str, dict[str, Any]]] = {
     "the paper's": {},
+    "repeats share a prefix": {"repeat_mode": "renoise"},
+    "the same, each used four times": {
+        "repeat_mode": "renoise",
+        "prefix": {"replay": 3, "replay_age": 4},
+    },
     "prefix of 6 steps": {"prefix": {"solver": "dpmpp_2m", "steps": 6}},
     "the same, half of it unguided": {
         "prefix": {"solver": "dpmpp_2m", "steps": 6, "unguided": 0.5}
@@ -163,7 +168,8 @@ def step(config: Config, work: dict[str, Work]) -> tuple[float, dict[str, float]
     stage: Any = config.stages[0]
     images, prompts, k = stage.batch_size * stage.repeats, stage.batch_size, stage.gradient_steps
     before = config.sampling.steps - k
-    prefix = prompts * stage.cheaper.forwards(before, 2, stage.repeats, shared=False)
+    shared = stage.repeat_mode == "renoise"
+    prefix = prompts * stage.cheaper.forwards(before, 2, stage.repeats, shared=shared)
     denoiser, decoder, critic = (work[name] for name in ("denoiser", "decoder", "critic"))
     spent = {
         "prefix": prefix * denoiser.forward,
