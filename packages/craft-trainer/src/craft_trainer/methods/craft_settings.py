@@ -46,8 +46,9 @@ class RewardWeights(Section):
 class Prefix(Section):
     """How the T − K steps without a gradient are taken; as the paper does where nothing is set.
 
-    ``solver``, ``unguided`` and ``replay`` are biased: on phantom-sd the mean gradient is another
-    one than the paper's by more than 5% of its norm (docs/results/training.md says by how much).
+    ``solver`` and ``unguided`` are biased: on phantom-sd the mean gradient is another one than the
+    paper's by a quarter of its norm. So is ``replay`` thirty steps later at a learning rate of
+    1e-4, and by less than 2% up to seven steps later (docs/results/training.md).
 
     Attributes:
         solver: ``dpmpp_2m`` reaches the first differentiated step by an ordinary differential
@@ -57,7 +58,8 @@ class Prefix(Section):
         unguided: Share of the prefix, its noisiest steps, without guidance. Biased.
         own_steps: With ``repeat_mode: renoise``, steps before the last K that each repeat takes on
             its own; 1 draws the last noise alone anew.
-        replay: Times that a prefix is used again, on average, from a buffer. Biased by its age.
+        replay: Times that a prefix is used again, on average, from a buffer: biased by its age, and
+            a noisier step, for it learns from the same noise again.
         replay_age: Most optimizer steps since a prefix of the buffer was drawn.
 
     Examples:
