@@ -25,8 +25,8 @@ FOUR = ("no finding", "cardiomegaly", "pneumonia", "pleural effusion")
 
 
 def rows_of(text: str) -> Iterator[dict[str, str]]:
-    """Rows with lower-case keys, as Python's own reader sees them."""
-    for row in csv.DictReader(io.StringIO(text.lstrip("\ufeff"), newline="")):
+    """Rows with lower-case keys, as Python's own reader sees them after leading blank lines."""
+    for row in csv.DictReader(io.StringIO(text.lstrip("\ufeff\r\n"), newline="")):
         yield {(key or "").strip().lower(): value for key, value in row.items()}
 
 
@@ -89,6 +89,17 @@ def test_garbled_tables(data, name):
     found = {key: label.casefold() for key, label in records[["id", "label"]].values}
     assert found == TRUTH[name](changed)
     assert len(found) == len(records)
+
+
+@pytest.mark.parametrize("name", sorted(TABLES))
+def test_a_blank_line_before_the_header_changes_nothing(name, tmp_path):
+    file, text = TABLES[name]
+    found = []
+    for before in ("", "\n"):
+        (tmp_path / file).write_text(before + text, encoding="utf-8")
+        found.append(DATASETS[name].read(tmp_path, "paper").records)
+    assert found[0].equals(found[1])
+    assert len(found[0])
 
 
 @settings(max_examples=FUZZ, deadline=None)
