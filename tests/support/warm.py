@@ -11,7 +11,10 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+Ended = subprocess.CompletedProcess[str]
 
 _SERVER = """
 import importlib, json, os, sys, traceback
@@ -43,13 +46,16 @@ def child(job):
     return 0
 
 for line in sys.stdin:
-    pid = os.fork()
-    if not pid:
-        code = child(json.loads(line))
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+    started = []
+    for job in json.loads(line):
+        started.append(os.fork())
+        if not started[-1]:
+            code = child(job)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    ended = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in started]
+    print(json.dumps(ended), flush=True)
 """
 
 _KILLED = """
@@ -82,26 +88,43 @@ class Warm:
         self,
         code: str,
         *arguments: object,
-        env: dict[str, str] | None = None,
+        env: Mapping[str, str] = os.environ,
         cwd: Path | None = None,
-    ) -> subprocess.CompletedProcess[str]:
+    ) -> Ended:
         """What ``python -c code arguments`` would do; its exit code is negative where it died."""
-        out, errors = self.folder / "stdout", self.folder / "stderr"
-        out.unlink(missing_ok=True)
-        errors.unlink(missing_ok=True)
-        job = {
-            "code": code,
-            "arguments": list(map(str, arguments)),
-            "env": dict(os.environ) if env is None else env,
-            "cwd": str(cwd or Path.cwd()),
-            **{"stdin": os.devnull, "stdout": str(out), "stderr": str(errors)},
-        }
+        (ended,) = self.together(code, *arguments, envs=[env], cwd=cwd)
+        return ended
+
+    def together(
+        self,
+        code: str,
+        *arguments: object,
+        envs: Sequence[Mapping[str, str]],
+        cwd: Path | None = None,
+    ) -> list[Ended]:
+        """As :meth:`run`, in several processes at once: one for each environment."""
+        jobs = [
+            {
+                "code": code,
+                "arguments": list(map(str, arguments)),
+                "env": dict(env),
+                "cwd": str(cwd or Path.cwd()),
+                "stdin": os.devnull,
+                "stdout": str(self.folder / f"stdout-{number}"),
+                "stderr": str(self.folder / f"stderr-{number}"),
+            }
+            for number, env in enumerate(envs)
+        ]
+        for path in self.folder.iterdir():
+            path.unlink()
         assert self._server.stdin is not None
         assert self._server.stdout is not None
-        self._server.stdin.write(json.dumps(job) + "\n")
+        self._server.stdin.write(json.dumps(jobs) + "\n")
         self._server.stdin.flush()
-        status = int(self._server.stdout.readline())
-        return subprocess.CompletedProcess(code, status, out.read_text(), errors.read_text())
+        return [
+            Ended(code, status, Path(job["stdout"]).read_text(), Path(job["stderr"]).read_text())
+            for status, job in zip(json.loads(self._server.stdout.readline()), jobs, strict=True)
+        ]
 
     def killed(self, configuration: Path, step: int) -> None:
         """Train, and die without a word when a step is done."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tests.support.preferences import write_pairs_of
+from tests.support.warm import Warm
 
 from craft_trainer.config.schema import to_yaml
 from craft_trainer.training import trainer
@@ -44,20 +43,15 @@ for file in map(Path, sys.argv[1:]):
 """
 
 
-def launch(*configurations: Path) -> list[int]:
+def launch(warm: Warm, *configurations: Path) -> list[int]:
     """Exit codes of two processes on this machine, told of each other as torchrun would."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-c", _RANK, *map(str, configurations)],
-            env={**os.environ, **group, "LOCAL_WORLD_SIZE": "2", "RANK": rank, "LOCAL_RANK": rank},
-        )
-        for rank in ("0", "1")
-    ]
-    return [rank.wait(timeout=300) for rank in ranks]
+    group |= {"LOCAL_WORLD_SIZE": "2"}
+    ranks = [{**os.environ, **group, "RANK": rank, "LOCAL_RANK": rank} for rank in ("0", "1")]
+    return [ended.returncode for ended in warm.together(_RANK, *configurations, envs=ranks)]
 
 
 def trained(folder: Path) -> dict[str, torch.Tensor]:
@@ -71,7 +65,7 @@ def trained(folder: Path) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def runs(
-    make_settings: Any, images: Path, tmp_path_factory: pytest.TempPathFactory
+    make_settings: Any, images: Path, warm: Warm, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path]:
     """Folders of every method's run: by two processes, by one, and by two that were killed."""
     root = tmp_path_factory.mktemp("runs")
@@ -91,9 +85,9 @@ def runs(
                 trainer.train_stages(config, cache="none")
     whole = [files[f"two-{method}"] for method in STAGES]
     killed = files[f"killed-{KILLED}"]
-    assert launch(*whole, killed) == [-signal.SIGKILL] * 2
+    assert launch(warm, *whole, killed) == [-signal.SIGKILL] * 2
     resumed = killed.rename(root / "resumed.yaml")  # under another name nobody kills it
-    assert launch(resumed) == [0, 0]
+    assert launch(warm, resumed) == [0, 0]
     return folders
 
 
