@@ -1,6 +1,7 @@
 """How near does each sampler come to the pictures that phantom-sd was trained on?
 
-``python -m benchmarks.phantoms.samplers [--base phantom-sd] [--steps 20] [--guidance 1]``
+``python -m benchmarks.phantoms.samplers [--base phantom-sd] [--steps 20] [--guidance 1]
+[--samples 120]``
 
 Fréchet distance on features of phantom-dino between unseen phantoms and samples from captions of
 the modality, by default without guidance, over that between two sets of unseen phantoms. The same
@@ -35,23 +36,26 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--guidance", type=float, default=1.0)
     parser.add_argument("--domains", nargs="+", default=list(COUNTS))
+    parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=SAMPLERS)
+    parser.add_argument("--samples", type=int, default=SAMPLES, help="of each sampler and domain")
     options = parser.parse_args()
     torch.set_num_threads(1)
     model = load_model(options.base, device=torch.device("cpu"))
     dino, body = load_encoder("phantom-dino", device="cpu"), []
     for domain in options.domains:
         first, second = (
-            embed(dino, list(unseen(domain, SAMPLES, offset).images)).numpy() for offset in (0, 1)
+            embed(dino, list(unseen(domain, options.samples, offset).images)).numpy()
+            for offset in (0, 1)
         )
         near, line = frechet_distance(second, first), [domain]
-        told = list(islice(cycle(MODALITIES[domain]), SAMPLES))
-        for kind in SAMPLERS:
+        told = list(islice(cycle(MODALITIES[domain]), options.samples))
+        for kind in options.samplers:
             how = {"guidance": options.guidance, "steps": options.steps, "sampler": kind}
             drawn = embed(dino, list(sample(model, told, SAMPLING.model_copy(update=how))))
             line.append(f"{frechet_distance(drawn.numpy(), first) / near:.1f}")
         body.append(line)
         print(*line, flush=True)
-    print(markdown_table(["domain", *SAMPLERS], body))
+    print(markdown_table(["domain", *options.samplers], body))
 
 
 if __name__ == "__main__":
