@@ -11,7 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from benchmarks.performance.prefix_bias import EXACT, FINE, PLAIN, compare, exact, table
+from benchmarks.performance.prefix_bias import (
+    EXACT,
+    FINE,
+    PLAIN,
+    STALE,
+    aged,
+    compare,
+    exact,
+    table,
+)
 
 from craft_trainer.config.sections import Sampling
 from craft_trainer.diffusion.conditions import Conditions
@@ -69,6 +78,15 @@ def test_the_table_is_held_against_what_is_asked_for(tmp_path: Path) -> None:
     shorter = against(PLAIN)
     assert float(shorter[EXACT][2].split()[0]) == pytest.approx(-0.2, abs=0.02)
     assert shorter[PLAIN][2:5] == ["", "", ""]
+
+
+def test_an_old_prefix_has_the_weights_of_so_many_steps_before() -> None:
+    weight = torch.zeros(1)
+    run: Any = SimpleNamespace(
+        model=SimpleNamespace(trainable={"weight": weight}), _step=lambda _: weight.add_(1)
+    )
+    earlier = aged(run)
+    assert {name: float(weight - one["weight"]) for name, one in earlier.items()} == STALE
 
 
 @dataclass
