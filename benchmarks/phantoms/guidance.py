@@ -25,7 +25,7 @@ from benchmarks.phantoms.craft import (
     interval,
     publish,
 )
-from benchmarks.phantoms.judging import distance, ratio, unseen
+from benchmarks.phantoms.judging import ratio, to_unseen, unseen
 from cas_metric import compare
 from cas_metric.phantoms import DOMAINS
 from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, number
@@ -56,7 +56,7 @@ class Guided(Continuation):
         """All commands, each after what it needs."""
         steps = [self.data(), unseen(self.domain, self.folder)]
         for name in self.methods:
-            steps += [self.images(name), self.distance(name)]
+            steps += [self.images(name), to_unseen(self, name)]
             steps += [self.scores(encoder, name) for encoder in EVALUATORS]
         return steps
 
@@ -71,12 +71,6 @@ class Guided(Continuation):
             step, command=(*step.command, f"sampling.guidance={name.rpartition('-')[2]}")
         )
 
-    def distance(self, name: str) -> Step:
-        """To unseen phantoms."""
-        real = unseen(self.domain, self.folder).result.parent
-        out = self.folder / "fidelity" / name
-        return distance(name, self.images(name).result.parent, real, out)
-
 
 def report(experiment: Guided) -> str:
     """A line for each adapter and guidance."""
@@ -90,7 +84,7 @@ def report(experiment: Guided) -> str:
         row = [adapter, scale]
         for encoder in EVALUATORS:
             row += _cells(found[encoder]["methods"][place])
-        rows.append((*row, f"{ratio(experiment.distance(name)):.1f}"))
+        rows.append((*row, f"{ratio(to_unseen(experiment, name)):.1f}"))
     rows.append(("real", "", *(one for e in EVALUATORS for one in _cells(found[e]["real"])), "1.0"))
     heads = ["adapter", "guidance"]
     for encoder in EVALUATORS:

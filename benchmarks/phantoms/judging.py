@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.paper.steps import Step
-from benchmarks.phantoms.craft import interval
+from benchmarks.phantoms.craft import Experiment, interval
 
 #: Unseen phantoms that sets of images are held against.
 UNSEEN: Final = 600
@@ -25,6 +25,13 @@ def distance(name: str, images: Path, real: Path, out: Path) -> Step:
     """Of a method's images to unseen phantoms, in the space of phantom-dino."""
     command = ("cas", "fidelity", str(images), str(real), "--method", name, "--out", str(out))
     return Step(f"fidelity {name}", command, out / "fidelity.json")
+
+
+def to_unseen(experiment: Experiment, name: str) -> Step:
+    """The distance of an experiment's method, within its folder."""
+    real = unseen(experiment.domain, experiment.folder).result.parent
+    out = experiment.folder / "fidelity" / name
+    return distance(name, experiment.images(name).result.parent, real, out)
 
 
 def ratio(step: Step) -> float:

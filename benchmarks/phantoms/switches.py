@@ -32,7 +32,7 @@ from benchmarks.phantoms.craft import (
     interval,
     publish,
 )
-from benchmarks.phantoms.judging import distance, gain, ratio, unseen
+from benchmarks.phantoms.judging import gain, ratio, to_unseen, unseen
 from cas_metric import compare
 from cas_metric.phantoms import DOMAINS
 from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, number
@@ -97,7 +97,7 @@ class Switches(Continuation):
         for name in self.methods:
             steps += [self.continued(name), self.images(name)]
             steps += [self.scores(encoder, name) for encoder in EVALUATORS]
-            steps += [self.distance(name), self.copies(name)]
+            steps += [to_unseen(self, name), self.copies(name)]
         return steps
 
     def stage(self, name: str) -> dict[str, Any]:
@@ -117,12 +117,6 @@ class Switches(Continuation):
         """Every held-out prompt with every seed, by as many steps as in the whole path."""
         step = super().images(name)
         return replace(step, command=(*step.command, f"sampling.steps={SAMPLING['steps']}"))
-
-    def distance(self, name: str) -> Step:
-        """To unseen phantoms."""
-        real = unseen(self.domain, self.folder).result.parent
-        out = self.folder / "fidelity" / name
-        return distance(name, self.images(name).result.parent, real, out)
 
     def copies(self, name: str) -> Step:
         """Nearness to the training images."""
@@ -203,7 +197,7 @@ def _judged(experiment: Switches, name: str) -> tuple[str, ...]:
     nearer = near["methods"][0]["neighbours"]
     count, expected = nearer["nearer_than_real"], nearer["nearer_expected"]
     seen = statistics(experiment.folder / "images" / name)
-    return *seen, f"{ratio(experiment.distance(name)):.1f}", f"{count} ({expected:.1f} expected)"
+    return *seen, f"{ratio(to_unseen(experiment, name)):.1f}", f"{count} ({expected:.1f} expected)"
 
 
 def main() -> None:
