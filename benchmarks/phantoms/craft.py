@@ -44,7 +44,8 @@ METHODS: Final = {
 }
 #: With ``--also``: CRAFT with a prefix of fewer forwards, with the safeguards that
 #: ``benchmarks.phantoms.switches`` found to be of use, with both; and with the paper's prefix used
-#: four times. Those called longer take twice as many steps.
+#: four times. Those called longer take twice as many steps, and so does the one without guidance,
+#: whose forwards are half as many.
 FURTHER: Final = {
     "prefix": "TI + LoRA + CRAFT, cheaper prefix",
     "guarded": "TI + LoRA + CRAFT, guarded",
@@ -52,7 +53,9 @@ FURTHER: Final = {
     "replayed": "TI + LoRA + CRAFT, each prefix used four times",
     "longer": "TI + LoRA + CRAFT, each prefix used four times, twice the steps",
     "longer_prefix": "TI + LoRA + CRAFT, cheaper prefix, twice the steps",
+    "unguided": "TI + LoRA + CRAFT, without guidance, twice the steps",
 }
+TWICE: Final = ("longer", "longer_prefix", "unguided")
 SAFEGUARDS: Final = {"ccs_contrast": True, "trajectory_kl": 1.0}
 CHEAPER: Final = {
     "repeat_mode": "resample",
@@ -68,6 +71,8 @@ CHANGES: Final[dict[str, dict[str, Any]]] = {
     "longer": REPLAYED,
     "longer_prefix": CHEAPER,
 }
+#: And of how images are drawn, in training and afterwards.
+OVERRIDES: Final = {"unguided": ("sampling.guidance=1",)}
 PROMPT: Final = "{token}. {prompt}"
 SAMPLING: Final = {
     "steps": 20,
@@ -205,7 +210,7 @@ class Experiment:
                 "repeat_mode": "renoise",
                 "reward_gradients_every": 0,
             }
-        if name.startswith("longer"):
+        if name in TWICE:
             stage["steps"] *= 2
         return stage | CHANGES.get(name, {})
 
@@ -225,7 +230,8 @@ class Experiment:
         path = self.folder / "configs" / f"{name}.yaml"
         output = f"adapters/{name}"
         text = self.configuration(output, stages, start)
-        command = ("craft-trainer", "train", str(path), "--cache", str(self.folder / "cache"))
+        cache = ("--cache", str(self.folder / "cache"))
+        command = ("craft-trainer", "train", str(path), *cache, *OVERRIDES.get(name, ()))
         result = self.folder / output / last / "artifact"
         return Step(f"train {name}", command, result, files={path: text})
 

@@ -89,6 +89,9 @@ def test_critic_rewards_what_the_evaluator_judges(experiment: Photographs) -> No
     twice = {"steps": 2 * plain["steps"]}
     assert configs["longer"]["stages"][0] == plain | REPLAYED | twice
     assert configs["longer_prefix"]["stages"][0] == plain | CHEAPER | twice
+    assert configs["unguided"]["stages"][0] == plain | twice
+    assert "sampling.guidance=1" in steps["train unguided"].command
+    assert "sampling.guidance=1" not in steps["train longer"].command
     prompts = str(experiment.folder / "data" / "prompts")
     assert all(prompts in steps[f"generate {name}"].command for name in experiment.methods)
     assert "--zero-shot" in steps["generate zero_shot"].command
