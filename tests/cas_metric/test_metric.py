@@ -107,7 +107,9 @@ def test_ranks_synchronise_and_count_an_image_once(
 ) -> None:
     files = (siglip_directory, tmp_path / "probe.safetensors", folders.domain)
     probe.save(files[1])
-    torch.multiprocessing.spawn(_rank, args=(tmp_path, files, batch), nprocs=len(SHARES))
+    # Forked, because each would import everything again otherwise; they compute in one thread.
+    arguments = (tmp_path, files, batch)
+    torch.multiprocessing.start_processes(_rank, arguments, len(SHARES), start_method="fork")
     metric.update(**batch)
     alone = metric.compute()
     for rank, (start, stop) in enumerate(SHARES):

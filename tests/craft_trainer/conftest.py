@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 from tests.support.tiny_diffusion import DOWNSAMPLING, build_stable_diffusion
 from tests.support.tiny_models import build_siglip
-from tests.support.warm import Warm
 
 from cas_metric.manifest import FolderConfig, write_folder_config, write_manifest
 from craft_trainer.config.schema import Config, parse_config
@@ -56,14 +55,6 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_manifest(pd.DataFrame(rows), folder)
     write_folder_config(folder, FolderConfig(domain="phantom-chexpert"))
     return folder
-
-
-@pytest.fixture(scope="session")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
-    """Starts processes that have imported the trainer already."""
-    process = Warm(tmp_path_factory.mktemp("warm"))
-    yield process
-    process.close()
 
 
 @pytest.fixture(scope="session")

@@ -14,18 +14,18 @@ import pandas as pd
 import pytest
 from PIL import Image
 from tests.support.clinical_crops import (
+    CAS,
     KILL_IN_THIRD_BATCH,
     Finished,
     Folders,
     cas,
-    finish,
     read_metadata,
-    start_cas,
     write_folders,
     write_metadata,
 )
 from tests.support.image_files import png16_bytes, write_huge_png
 from tests.support.tiny_models import build_siglip
+from tests.support.warm import Ended, Warm
 
 from cas_metric.embedding.cache import EmbeddingCache
 from cas_metric.embedding.passes import embed_image_files
@@ -82,13 +82,13 @@ def test_real_photographs_are_told_apart_and_a_crop_is_most_like_its_own_image(
 
 
 def test_killed_in_the_middle_the_same_command_ends_with_the_same_rows(
-    folders: Folders, model: Path, tmp_path: Path
+    folders: Folders, model: Path, warm: Warm, tmp_path: Path
 ) -> None:
     whole = _arguments(folders, model, tmp_path, "whole")
     interrupted = _arguments(folders, model, tmp_path, "interrupted")
     assert cas(*whole).code == 0
-    killed = finish(start_cas(*interrupted, before=KILL_IN_THIRD_BATCH))
-    assert killed.code == -signal.SIGKILL
+    killed = warm.run(KILL_IN_THIRD_BATCH + CAS, *interrupted)
+    assert killed.returncode == -signal.SIGKILL
     assert not (tmp_path / "interrupted").exists()
     finished = cas(*interrupted)
     assert finished.code == 0
@@ -129,20 +129,20 @@ def test_two_processes_write_the_same_rows_as_one(
 
 @pytest.mark.parametrize("caches", ["shared", "separate"])
 def test_ranks_without_a_launcher_of_their_own_write_the_same_rows(
-    caches: str, folders: Folders, model: Path, alone: Path, tmp_path: Path
+    caches: str, folders: Folders, model: Path, alone: Path, warm: Warm, tmp_path: Path
 ) -> None:
     """As srun and mpirun start them: four variables, and nothing about hosts or local ranks."""
     arguments = _arguments(folders, model, tmp_path, "two")
-    done = [finish(one) for one in _ranks(arguments, tmp_path, caches)]
-    assert [one.code for one in done] == [0, 0], done[0].err + done[1].err
-    assert done[1].out == ""
+    done = _ranks(warm, arguments, tmp_path, caches)
+    assert [one.returncode for one in done] == [0, 0], done[0].stderr + done[1].stderr
+    assert done[1].stdout == ""
     _assert_same_rows(alone, tmp_path / "two")
     rows = pd.read_csv(tmp_path / "two" / "per_image.csv")
     assert (rows["status"] == "ok").all()
 
 
 def test_an_error_of_rank_0_is_told_once_and_ends_the_others(
-    folders: Folders, model: Path, tmp_path: Path
+    folders: Folders, model: Path, warm: Warm, tmp_path: Path
 ) -> None:
     arguments = (*_arguments(folders, model, tmp_path, "two"), "--strict-text")
     rows = read_metadata(folders.generated)
@@ -150,26 +150,25 @@ def test_an_error_of_rank_0_is_told_once_and_ends_the_others(
     long = Path(shutil.copytree(folders.generated, tmp_path / "long"))
     write_metadata(long, [{**row, "prompt": "vessels " * 300} for row in rows])
     given = (arguments[0], long, *arguments[2:])
-    done = [finish(one) for one in _ranks(given, tmp_path, "shared")]
-    assert [one.code for one in done] == [2, 2], [one.err for one in done]
-    assert "tokens" in done[0].err
-    assert all("Traceback" not in one.err for one in done)
-    assert "cas: " not in done[1].err
+    done = _ranks(warm, given, tmp_path, "shared")
+    assert [one.returncode for one in done] == [2, 2], [one.stderr for one in done]
+    assert "tokens" in done[0].stderr
+    assert all("Traceback" not in one.stderr for one in done)
+    assert "cas: " not in done[1].stderr
 
 
-def _ranks(arguments: Sequence[object], tmp_path: Path, caches: str) -> list[subprocess.Popen[str]]:
+def _ranks(warm: Warm, arguments: Sequence[object], tmp_path: Path, caches: str) -> list[Ended]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    given = [str(one) for one in arguments]
-    started = []
-    for rank in range(2):
-        own = list(given)
-        if caches == "separate":
-            own[own.index("--cache") + 1] = str(tmp_path / f"cache-{rank}")
-        group = {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
-        started.append(start_cas(*own, environment={**group, "MASTER_PORT": str(port)}))
-    return started
+    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    environments, own = [], [str(one) for one in arguments]
+    for rank in ("0", "1"):
+        cache = tmp_path / f"cache-{rank if caches == 'separate' else 'shared'}"
+        environments.append({**os.environ, **group, "RANK": rank, "CAS_TEST_CACHE": str(cache)})
+    own[own.index("--cache") + 1] = "$CAS_TEST_CACHE"
+    code = "import os, sys\nsys.argv[1:] = map(os.path.expandvars, sys.argv[1:])\n" + CAS
+    return warm.together(code, *own, envs=environments)
 
 
 def test_accelerate_starts_one_process_on_the_processor(

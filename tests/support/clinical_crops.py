@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import signal
-import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -140,26 +138,6 @@ def cas(*arguments: object) -> Finished:
     return Finished(code, out.getvalue(), err.getvalue())
 
 
-def start_cas(
-    *arguments: object, before: str = "", environment: dict[str, str] | None = None
-) -> subprocess.Popen[str]:
-    """Start ``cas`` in a process of its own, after the Python statements ``before``."""
-    script = f"{before}\nfrom cas_metric.cli.main import main\nmain()\n"
-    return subprocess.Popen(
-        [sys.executable, "-c", script, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
-    )
-
-
-def finish(process: subprocess.Popen[str]) -> Finished:
-    """Wait for a process that :func:`start_cas` started."""
-    out, err = process.communicate(timeout=900)
-    return Finished(process.returncode, out, err)
-
-
 #: Kills the process, as the kernel would, in its third forward pass over images.
 KILL_IN_THIRD_BATCH = f"""
 import itertools, os
@@ -173,3 +151,5 @@ ModelEncoder.embed_pixels = embed_pixels
 import cas_metric.embedding.passes
 cas_metric.embedding.passes._COMMIT_BATCHES = 1
 """
+#: The command line, for a process of its own.
+CAS = "from cas_metric.cli.main import main\nmain()\n"

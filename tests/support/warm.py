@@ -1,6 +1,6 @@
 """Processes that may be killed, without the seconds that imports take.
 
-One process imports the trainer and does nothing else. Each piece of code then runs in a child that
+One process imports both packages and nothing more. Each piece of code then runs in a child that
 is forked from it: with arguments, environment, folder and output of its own, and to its own end.
 """
 
@@ -19,6 +19,7 @@ Ended = subprocess.CompletedProcess[str]
 _SERVER = """
 import importlib, json, os, sys, traceback
 import diffusers, peft, transformers
+import cas_metric.cli.main
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 from transformers import AutoModel, AutoTokenizer, CLIPTextModel
 from craft_trainer.training import trainer
