@@ -54,6 +54,7 @@ FURTHER: Final = {
     "longer": "TI + LoRA + CRAFT, each prefix used four times, twice the steps",
     "longer_prefix": "TI + LoRA + CRAFT, cheaper prefix, twice the steps",
     "unguided": "TI + LoRA + CRAFT, without guidance, twice the steps",
+    "gentle": "TI + LoRA + CRAFT, with half the guidance",
 }
 TWICE: Final = ("longer", "longer_prefix", "unguided")
 SAFEGUARDS: Final = {"ccs_contrast": True, "trajectory_kl": 1.0}
@@ -72,7 +73,10 @@ CHANGES: Final[dict[str, dict[str, Any]]] = {
     "longer_prefix": CHEAPER,
 }
 #: And of how images are drawn, in training and afterwards.
-OVERRIDES: Final = {"unguided": ("sampling.guidance=1",)}
+OVERRIDES: Final = {
+    "unguided": ("sampling.guidance=1",),
+    "gentle": ("sampling.guidance=1.5",),
+}
 PROMPT: Final = "{token}. {prompt}"
 SAMPLING: Final = {
     "steps": 20,
