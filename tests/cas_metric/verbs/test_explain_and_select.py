@@ -1,7 +1,10 @@
 """``cas explain`` and ``cas select`` on a run of phantoms, from the command line on."""
 
+import contextlib
 import json
 import shutil
+from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,6 +17,8 @@ from cas_metric.cli import explain, select
 from cas_metric.domains import load_domain
 from cas_metric.errors import InputError
 from cas_metric.manifest.sources import as_manifest
+from cas_metric.mllm.sources import read_images
+from cas_metric.page.pair import Pairs
 from cas_metric.phantoms.dataset import write_generated_set, write_phantom_dataset
 
 
@@ -106,6 +111,63 @@ def test_without_files_the_manifest_names_them_where_they_are(world, tmp_path):
     found = cas_metric.select(world / "run", keep=["top:0.5"], diversity=False)
     kept = as_manifest(found.save(tmp_path / "names"))
     assert kept.paths()[0].parent == world / "made/images"
+
+
+@pytest.fixture(scope="module")
+def own(world):
+    """A run whose domain is a file of the user's, called by a path that holds only from here."""
+    text = files("cas_metric.domains").joinpath("packs/phantom-chexpert.yaml").read_text("utf-8")
+    pack = world / "packs/mine.yaml"
+    pack.parent.mkdir()
+    pack.write_text(text.replace("name: phantom-chexpert", "name: mine"), encoding="utf-8")
+    with contextlib.chdir(pack.parent):
+        cas_metric.score(
+            world / "made",
+            world / "real/test",
+            domain="mine.yaml",
+            cache=world / "cache",
+            out=world / "own",
+        )
+    return world / "own"
+
+
+def test_a_domain_of_ones_own_is_found_again(own, world, tmp_path):
+    told = cas_metric.explain(own, count=1, maps=False, cache=world / "cache")
+    assert told.summary["domain"] == "mine"
+    assert not any("checklists" in one for one in told.warnings)
+    assert read_images([str(own)]).domain.name == "mine"
+    assert Pairs.of(own).domain.name == "mine"
+    chosen = cas_metric.select(own, keep=["top:0.5"], diversity=False).save(tmp_path / "chosen")
+    run = cas_metric.score(chosen, world / "real/test", cache=world / "cache")
+    assert run.summary["domain"] == "phantom-chexpert"  # that of the real images comes first
+    assert load_domain(as_manifest(chosen).config.domain).name == "mine"
+
+
+def test_linked_files_are_read_like_copies(own, tmp_path):
+    found = cas_metric.select(own, keep=["top:0.5"], files="link", diversity=False)
+    kept = as_manifest(found.save(tmp_path / "linked"))
+    assert [path.stat().st_nlink for path in kept.paths()] == [2] * len(kept)
+
+
+def test_the_window_of_the_images_goes_with_them(world, tmp_path):
+    """Depths without a range of their own are read through the window that they were scored by."""
+    deep = tmp_path / "deep"
+    table = pd.read_csv(world / "made/metadata.csv").iloc[4:8]
+    (deep / "images").mkdir(parents=True)
+    for name in table["file_name"]:
+        with Image.open(world / "made" / name) as picture:
+            values = np.asarray(picture.convert("L"), dtype=np.float32) * 4 - 100
+        Image.fromarray(values).save((deep / name).with_suffix(".tif"))
+    table["file_name"] = [str(Path(name).with_suffix(".tif")) for name in table["file_name"]]
+    table.to_csv(deep / "metadata.csv", index=False)
+    (deep / "cas.yaml").write_text("window: [-100, 920]\n")
+    run = cas_metric.score(deep, world / "real/test", cache=world / "cache")
+    chosen = cas_metric.select(run, keep=["top:1"], files="copy", diversity=False)
+    again = cas_metric.score(
+        chosen.save(tmp_path / "chosen"), world / "real/test", cache=world / "cache"
+    )
+    assert (again.rows["status"] == "ok").all()
+    assert list(again.rows["cas"]) == list(run.rows["cas"])
 
 
 def test_near_copies_of_training_images_are_refused(world):

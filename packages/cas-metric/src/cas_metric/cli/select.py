@@ -56,7 +56,8 @@ def select(
         typer.Option(help="Table of labelled images: id, good (1 or 0).", metavar="TABLE"),
     ] = None,
     files: Annotated[
-        str, typer.Option(help="none, link or copy: whether the files come along.", metavar="HOW")
+        str,
+        typer.Option(help="none, link (hard) or copy: how the files come along.", metavar="HOW"),
     ] = "none",
     diversity: Annotated[bool, typer.Option(help="Tell the diversity before and after.")] = True,
     encoder: option.Encoder = None,

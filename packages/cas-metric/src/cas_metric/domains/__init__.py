@@ -7,6 +7,7 @@ from cas_metric.domains.loading import (
     DomainSummary,
     list_domains,
     load_domain,
+    pack_file,
     parse_domain,
     user_directory,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "list_domains",
     "load_domain",
     "new_pack",
+    "pack_file",
     "parse_domain",
     "user_directory",
 ]

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from cas_metric.domains.model import Domain
 from cas_metric.domains.reading import MAX_BYTES, Document, nearest, parse_yaml
 from cas_metric.errors import InputError
-from cas_metric.files import place, read_text
+from cas_metric.files import is_local, place, read_text
 
 _SUFFIXES = (".yaml", ".yml")
 #: Entry points by which a package offers packs; each names a package that holds YAML files.
@@ -84,6 +84,23 @@ def load_domain(spec: str | Path, *, offline: bool = False) -> Domain:
     return _read(find_pack(spec, offline=offline))
 
 
+def pack_file(spec: str | Path | Domain | None) -> str:
+    """Absolute path, or address, of a pack that is given by its file; empty for any other.
+
+    Examples:
+        >>> pack_file("chexpert"), Path(pack_file("packs/skin.yaml")).is_absolute()
+        ('', True)
+    """
+    if not isinstance(spec, str | Path) or not _names_file(spec):
+        return ""
+    path = place(spec)
+    return str(path.expanduser().resolve() if is_local(path) else path)
+
+
+def _names_file(spec: str | Path) -> bool:
+    return isinstance(spec, Path) or spec.endswith(_SUFFIXES) or os.sep in spec
+
+
 def find_pack(spec: str | Path, *, offline: bool = False) -> Path:
     """File of the pack that ``spec`` means, whether or not it is valid.
 
@@ -91,7 +108,7 @@ def find_pack(spec: str | Path, *, offline: bool = False) -> Path:
         InputError: No pack has that name, or two have.
     """
     text = str(spec)
-    if isinstance(spec, Path) or text.endswith(_SUFFIXES) or os.sep in text:
+    if _names_file(spec):
         path = place(text, offline=offline).expanduser()
         if not path.is_file():
             raise InputError(

@@ -166,6 +166,7 @@ def _read_scored(
 ) -> tuple[Manifest, str]:
     """A run: its rows as a manifest below the folder that its summary names."""
     from cas_metric.runs.folder import read_run
+    from cas_metric.runs.run import domain_of
 
     run = read_run(path)
     inputs: Any = (run.summary.get("provenance") or {}).get("inputs") or {}
@@ -186,7 +187,7 @@ def _read_scored(
     folder = place(root, offline=offline)
     config = read_folder_config(folder, offline=offline) if folder.is_dir() else None
     manifest = Manifest(folder, rows, config=config, allowed_roots=granted(()))
-    return _chosen(manifest, name, seed), str(run.summary.get("domain") or "")
+    return _chosen(manifest, name, seed), domain_of(run.summary)
 
 
 def _chosen(manifest: Manifest, name: str | None, seed: int | None) -> Manifest:

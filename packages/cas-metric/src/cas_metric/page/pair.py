@@ -17,7 +17,7 @@ from cas_metric.errors import CasError, InputError
 from cas_metric.images import IMAGE_SUFFIXES, Window, load_image, to_uint8
 from cas_metric.manifest import FolderConfig, Manifest
 from cas_metric.manifest.sources import as_manifest
-from cas_metric.runs.run import windows
+from cas_metric.runs.run import domain_of, windows
 from cas_metric.runs.summary import changed_checklists
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Pairs:
 
         Args:
             folder: Of ``cas score``.
-            domain: Checklists, where the name in the run does not lead to them.
+            domain: Checklists, where what the run names does not lead to them.
             encoder: Likewise, such as a directory.
             device: ``auto`` or a torch device.
             offline: Never use the network.
@@ -118,7 +118,7 @@ class Pairs:
             ModelUnavailable: The encoder cannot be had here.
         """
         run = cas_metric.Run.load(folder)
-        named, stated = domain or run.summary.get("domain"), run.summary["encoder"]
+        named, stated = domain or domain_of(run.summary), run.summary["encoder"]
         if not named:
             raise InputError("the run was scored without a domain", fix="name one: --domain NAME")
         model = cas_metric.load_encoder(
@@ -131,7 +131,7 @@ class Pairs:
                 fix="name that one: --encoder NAME",
             )
         pack, probe = cas_metric.load_domain(named, offline=offline), Path(folder) / _PROBE
-        if run.summary.get("domain"):
+        if domain_of(run.summary):
             _require_same(run.summary, pack)
         return cls(run, pack, model, probe if probe.is_file() else None)
 

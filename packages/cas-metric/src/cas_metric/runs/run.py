@@ -156,6 +156,12 @@ def windows(summary: Mapping[str, Any]) -> tuple[Window | None, Window | None]:
     return first, second
 
 
+def domain_of(summary: Mapping[str, Any]) -> str:
+    """The pack of the domain: its file where it was given so, else its name; empty without one."""
+    told = (summary.get("provenance") or {}).get("domain_file")
+    return str(told or summary.get("domain") or "")
+
+
 def locate(root: Path | None, row: Mapping[Any, Any], column: str) -> Path | None:
     """The file that a row names in ``column``; an absolute path needs no root."""
     name = row.get(column)

@@ -104,6 +104,7 @@ def build_summary(
             "python": platform.python_version(),
             "platform": f"{platform.system()} {platform.machine()}",
             "versions": {name: installed(name) for name in PACKAGES},
+            "domain_file": inputs.pack or None,
             "inputs": _inputs(scores),
         },
         "timing": {

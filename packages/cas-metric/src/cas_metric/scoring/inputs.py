@@ -50,6 +50,7 @@ class Inputs:
         windows: Display window of the images of each, where its ``cas.yaml`` prescribes one.
         notes: What a person should know about how the tables were read.
         by: Columns of attributes, such as sex, by which the images are to be grouped.
+        pack: File that ``domain`` was read from; empty for one that is called by its name.
     """
 
     generated: pd.DataFrame
@@ -61,6 +62,7 @@ class Inputs:
     windows: dict[str, Window | None]
     notes: tuple[str, ...] = field(default=())
     by: tuple[str, ...] = ()
+    pack: str = ""
 
     @property
     def paired(self) -> bool:

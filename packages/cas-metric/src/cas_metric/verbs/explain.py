@@ -163,8 +163,9 @@ def _chosen(run: Run, images: Sequence[str], count: int) -> pd.DataFrame:
 
 def _domain(run: Run, given: str | Path | Domain | None, offline: bool) -> Domain:
     from cas_metric.domains import Domain, load_domain
+    from cas_metric.runs.run import domain_of
 
-    named = given or run.summary.get("domain")
+    named = given or domain_of(run.summary)
     if not named:
         raise InputError(
             "the run was scored without a domain, so there is no checklist to explain it by",

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cas_metric.domains import Domain, load_domain
+from cas_metric.domains import Domain, load_domain, pack_file
 from cas_metric.embedding.cache import NO_CACHE, EmbeddingCache
 from cas_metric.embedding.ranks import ALONE, Ranks
 from cas_metric.encoders.loading import open_encoder
@@ -325,7 +325,7 @@ class _Reader:
         )
         if isinstance(probe, str | Path):
             aligned(Probe.read(probe), inputs.classes)
-        return inputs, probe
+        return replace(inputs, pack=pack_file(domain)), probe
 
     def _manifest(self, source: Source) -> Manifest:
         roots = () if isinstance(source, Manifest) else self.allowed_roots

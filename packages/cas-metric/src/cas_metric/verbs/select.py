@@ -27,7 +27,7 @@ KEEP: Final = ("alpha:0.05",)
 #: Files of a selection that a person may have in a folder as well.
 MANIFEST: Final = ("metadata.csv", "cas.yaml")
 IMAGES: Final = "images"
-#: How the files of the chosen images come into the folder.
+#: How the files of the chosen images come into the folder; no verb follows a symbolic link out.
 FILES: Final = ("none", "link", "copy")
 
 
@@ -56,7 +56,7 @@ def select(
         train: Real images that no chosen one may be a near-copy of.
         labels: Labelled calibration images for ``risk``: a table with ``id`` and ``good`` (1 or 0),
             and ``method`` and ``seed`` where the ids alone are not unique.
-        files: ``none`` names the files where they are; ``link`` and ``copy`` bring them along.
+        files: ``none`` names the files where they are; ``link`` (hard) and ``copy`` bring them.
         diversity: Tell the diversity before and after, by the encoder of the run.
         encoder: That encoder, where its name does not lead to it.
         device: ``auto`` or a torch device.
@@ -315,10 +315,8 @@ def _write_images(
     run: Run, rows: pd.DataFrame, summary: dict[str, Any], files: str, folder: Path
 ) -> None:
     """``metadata.csv`` and ``cas.yaml``, and the files where they are asked for."""
-    from cas_metric.manifest import FolderConfig, write_folder_config
-    from cas_metric.manifest.rows import COLUMNS
-    from cas_metric.manifest.writing import write_manifest
-    from cas_metric.runs.run import roots
+    from cas_metric.manifest import COLUMNS, FolderConfig, write_folder_config, write_manifest
+    from cas_metric.runs.run import domain_of, roots, windows
 
     root = roots(run.summary)[0]
     images = rows["image"].astype(str).tolist()
@@ -330,8 +328,9 @@ def _write_images(
         kept = kept.drop(columns="patient")
     write_manifest(kept, folder)
     config = FolderConfig(
-        domain=run.summary.get("domain") or None,
+        domain=domain_of(run.summary) or None,
         root=root.resolve() if files == "none" and root is not None else None,
+        window=window.bounds if (window := windows(run.summary)[0]) else None,
         provenance={
             "selected": {name: summary[name] for name in ("by", "keep", "balance", "images")},
             "embedded": summary["embedded_world"],
@@ -352,12 +351,12 @@ def _bring(paths: Sequence[Path], rows: pd.DataFrame, folder: Path, files: str) 
         for number, path in enumerate(paths):
             target = place / f"{number:06d}{path.suffix.lower()}"
             if files == "link":
-                target.symlink_to(path.resolve())
+                target.hardlink_to(path.resolve())
             else:
                 shutil.copyfile(path, target)
             names.append(f"{IMAGES}/{target.name}")
     except OSError as error:
-        raise CasError(f"{place} cannot be written: {error}", fix="choose another --out") from error
+        raise CasError(f"{place}: {error}", fix="choose another --out, or --files copy") from error
     return names
 
 
