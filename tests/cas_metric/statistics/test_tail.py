@@ -5,12 +5,18 @@ VDC + CCS for all four data sets. That CAS is then a mixture of two narrow modes
 """
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 from scipy.stats import norm
 
 from cas_metric.errors import InputError
+from cas_metric.gating.policy import Policy, Rule
+from cas_metric.gating.rules import decide
+from cas_metric.report.content import Entry
+from cas_metric.report.warning_signs import graded_table
 from cas_metric.statistics.bimodality import ashman_d, bimodality, wilson
+from cas_metric.statistics.method_table import compare_methods
 from cas_metric.statistics.tail import (
     STABILITY_QUANTILES,
     low_rate,
@@ -232,3 +238,39 @@ def test_rate_is_strict_and_empty_sets_are_refused():
     assert low_rate([0.1, 0.2, 0.3], 0.2) == pytest.approx(1 / 3)
     with pytest.raises(InputError, match="no image has a finite CAS of Real"):
         tail_statistics([0.1], [np.nan])
+
+
+def _rows(cas, **columns):
+    names = [f"{k}.png" for k in range(len(cas))]
+    scores = dict.fromkeys(("vdc", "ccs", "sfs"), cas) | {"dd": 1.0, "dd_prob": cas, "cas": cas}
+    told = {"id": names, "image": names, "reference": names, "label": "a", "status": "ok"}
+    return pd.DataFrame(told | scores | columns)
+
+
+def test_every_verb_has_one_tail_of_a_part_of_the_cases():
+    """Images were made for 20 of 40 real cases: tau is of these, wherever a tail is told."""
+    rng = np.random.default_rng(0)
+    real, rows = _rows(np.linspace(0.2, 0.6, 40)), _rows(rng.uniform(0.1, 0.5, 20), method="a")
+    tau = np.quantile(real["cas"][:20], 0.25)
+    rate = (rows["cas"] < tau).mean()
+    assert rate != (rows["cas"] < np.quantile(real["cas"], 0.25)).mean()
+    compared = compare_methods(rows, real, real)
+    assert compared["tail"]["tau"] == pytest.approx(tau)
+    assert [compared["tail"][kind]["a"]["rate"] for kind in ("by_cas", "by_floor")] == [rate] * 2
+    assert "20 of 40 real cases were scored: the tail is of these alone" in compared["warnings"]
+    base = rows.assign(cas=rows["cas"] + 0.05)
+    rules = ({"at_most": 1}, {"against": "baseline", "margin": 1})
+    policy = Policy(rules=tuple(Rule(metric="low_rate", **rule) for rule in rules))
+    absolute, against = decide(policy, rows, {"real": real, "baseline": base})
+    assert absolute.estimate == rate
+    assert against.estimate == pytest.approx(rate - (base["cas"] < tau).mean())
+    own, known = Entry("a", "m0", {}, {}, rows), Entry("Real", "real", {}, {}, real)
+    assert graded_table([own], [known]).rows[0].cells[1].value == rate
+
+
+def test_methods_of_different_cases_are_held_against_all_of_them():
+    cas = np.linspace(0.2, 0.6, 40)
+    rows = pd.concat([_rows(cas[:20], method="a"), _rows(cas, method="b").iloc[10:30]])
+    compared = compare_methods(rows, _rows(cas))
+    assert compared["tail"]["tau"] == pytest.approx(np.quantile(cas[:30], 0.25))
+    assert "b: scored for 20 of the 30 real cases that make tau" in compared["warnings"]

@@ -18,7 +18,13 @@ import numpy as np
 
 from cas_metric.errors import InputError
 from cas_metric.gating.policy import EACH, FAILED, LOW_RATE, LOWER_IS_BETTER, Policy, Rule
-from cas_metric.statistics.aggregate import case_clusters, part_of, real_clusters, scored
+from cas_metric.statistics.aggregate import (
+    case_clusters,
+    of_cases,
+    part_of,
+    real_clusters,
+    scored,
+)
 from cas_metric.statistics.comparison import case_keys, difference_part
 from cas_metric.statistics.intervals import combine, rate_part
 from cas_metric.statistics.tail import reduction_intervals, samples, tail_statistics
@@ -173,6 +179,7 @@ def _absolute(
     if rule.metric == LOW_RATE:
         _require_tail(rule, own, real)
         assert real is not None
+        real = of_cases(real, own)
         found = tail_statistics(
             own["cas"],
             real["cas"],
@@ -214,6 +221,7 @@ def _against(
     if rule.metric == LOW_RATE:
         _require_tail(rule, own, other, real)
         assert real is not None
+        real = of_cases(real, own, other)
         sets = [(table["cas"], case_clusters(table)) for table in (own, other)]
         (mine, base, third), number = samples(sets, (real["cas"], real_clusters(real)))
         found, _ = reduction_intervals(mine, base, third, number, level=level)

@@ -222,6 +222,8 @@ def ecdf_chart(
     if not any(one.finite.size for one in series):
         return None
     notes = {}
+    taus = {entry.tail.get("tau", tau) for entry in methods}
+    tau = taus.pop() if len(taus) == 1 else tau  # of the cases that all of them cover
     for entry in methods:
         rate = entry.tail.get("rate")
         if is_number(rate):
@@ -265,7 +267,10 @@ def class_tables(
 def _class_value(entry: Entry, label: str, key: str, tau: float | None) -> float | None:
     if key != "rate":
         return ((entry.summary.get("per_class") or {}).get(label) or {}).get(key)
-    cas = entry.rows.loc[entry.rows["label"] == label, "cas"].dropna()
+    cas, tau = (
+        entry.rows.loc[entry.rows["label"] == label, "cas"].dropna(),
+        entry.tail.get("tau", tau),
+    )
     return float((cas < tau).mean()) if is_number(tau) and len(cas) else None
 
 

@@ -5,9 +5,9 @@ Where it tells a reader to look at the stability curve and the graded score, it 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,10 +16,19 @@ from cas_metric.report import charts
 from cas_metric.report.charts import Chart
 from cas_metric.report.content import Entry
 from cas_metric.report.tables import Cell, Column, Table, TableRow, between, share
-from cas_metric.statistics.aggregate import case_clusters, graded_cas, real_clusters, scored
+from cas_metric.statistics.aggregate import (
+    case_clusters,
+    graded_cas,
+    of_cases,
+    real_clusters,
+    scored,
+)
 from cas_metric.statistics.bimodality import Bimodality, bimodality
 from cas_metric.statistics.exceeds_real import exceeds_real, excess_message, reward_trained
 from cas_metric.statistics.tail import stability_curve, tail_statistics
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def above_real(
@@ -80,13 +89,8 @@ def graded_table(methods: Sequence[Entry], references: Sequence[Entry]) -> Table
     real = _real(references)
     rows = []
     for one in methods:
-        told = [
-            _rate(own, reference, one, real)
-            for own, reference in (
-                (one.rows["cas"].to_numpy(dtype=float), real and real.rows["cas"]),
-                (graded_cas(one.rows), real and graded_cas(real.rows)),
-            )
-        ]
+        known = None if real is None else of_cases(real.rows, one.rows)
+        told = [_rate(score, one.rows, known) for score in (_cas, graded_cas)]
         rows.append(TableRow((Cell(one.name, one.name), *told), one.ink))
     columns = (
         Column("Method", numeric=False),
@@ -96,14 +100,18 @@ def graded_table(methods: Sequence[Entry], references: Sequence[Entry]) -> Table
     return Table("graded", "Low-alignment rate by either score", columns, tuple(rows))
 
 
-def _rate(own: Any, reference: Any, one: Entry, real: Entry | None) -> Cell:
-    if real is None or not np.isfinite(own).any() or not np.isfinite(reference).any():
+def _cas(rows: pd.DataFrame) -> Any:
+    return rows["cas"].to_numpy(dtype=float)
+
+
+def _rate(score: Callable[..., Any], rows: pd.DataFrame, real: pd.DataFrame | None) -> Cell:
+    if real is None or not all(np.isfinite(score(one)).any() for one in (rows, real)):
         return Cell(share(None))
     rate = tail_statistics(
-        own,
-        reference,
-        clusters=case_clusters(one.rows),
-        real_clusters=real_clusters(real.rows),
+        score(rows),
+        score(real),
+        clusters=case_clusters(rows),
+        real_clusters=real_clusters(real),
     ).rate
     return Cell(share(rate.estimate), rate.estimate, between([rate.low, rate.high], share))
 

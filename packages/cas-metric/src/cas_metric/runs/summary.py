@@ -20,7 +20,7 @@ from cas_metric.runs.folder import Origin
 from cas_metric.scoring.inputs import Inputs
 from cas_metric.scoring.pipeline import Scores
 from cas_metric.scoring.self_test import blind
-from cas_metric.statistics.aggregate import case_clusters, scored, summarise
+from cas_metric.statistics.aggregate import case_clusters, of_cases, scored, summarise
 from cas_metric.statistics.tail import tail_statistics, threshold
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def build_summary(
         warnings: What makes the numbers meaningless, to be read before any of them.
     """
     inputs, conditions = scores.inputs, scores.conditions
-    domain = inputs.domain
+    domain, methods = inputs.domain, _methods(scores)
     return {
         "protocol": protocol.version_of(conditions),
         "departures": list(protocol.departures(conditions)),
@@ -85,11 +85,11 @@ def build_summary(
         },
         "precision": dict(precision) if precision is not None else None,
         "probe": scores.judge.describe(),
-        "methods": _methods(scores),
+        "methods": methods,
         "real": summarise(scores.real),
         "floor": summarise(scores.floor),
         "tau": _tau(scores.real),
-        "subgroups": _subgroups(scores),
+        "subgroups": _subgroups(scores, methods),
         "missing": missing(scores),
         "text": _text(scores),
         "failures": list(scores.material.failures),
@@ -147,19 +147,12 @@ def _methods(scores: Scores) -> list[dict[str, Any]]:
 
 
 def _against_real(rows: pd.DataFrame, scores: Scores) -> dict[str, Any]:
-    """The tail of one method, against the real images of the cases that it has scored images of.
-
-    A method that covers some of the cases only, or whose images failed for some, would otherwise be
-    held against a threshold of other cases.
-    """
-    kept = scored(rows)
+    """The tail of one method, against the real images of the cases that it has scored images of."""
     known = set(scored(scores.real)["image"])
-    cases = set(kept["reference"]) & known
-    partial = bool(cases) and len(cases) < len(known)
-    real = scores.real[scores.real["image"].isin(cases)] if partial else scores.real
+    cases = set(scored(rows)["reference"]) & known
     return {
         "coverage": {"cases": len(cases), "of": len(known)},
-        "tail": _tail(rows, real),
+        "tail": _tail(rows, of_cases(scores.real, rows)),
     }
 
 
@@ -176,14 +169,15 @@ def _tail(rows: pd.DataFrame, real: pd.DataFrame) -> dict[str, Any] | None:
     return statistics.as_dict()
 
 
-def _subgroups(scores: Scores) -> dict[str, dict[str, Any]]:
+def _subgroups(scores: Scores, methods: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """By method, then of the real images: groups and gaps; empty where nothing is grouped."""
     if not scores.inputs.by:
         return {}
     from cas_metric.statistics.subgroups import by_method
 
     by, tau = scores.inputs.by, _tau(scores.real)
-    found = {"methods": by_method(scores.rows, by, tau=tau)}
+    taus = {one["method"]: (one["tail"] or {}).get("tau") for one in methods}
+    found = {"methods": by_method(scores.rows, by, tau=taus)}
     if set(by) <= set(scores.real):
         found["real"] = by_method(scores.real.assign(method="Real"), by, tau=tau)
     return {

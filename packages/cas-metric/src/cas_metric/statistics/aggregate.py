@@ -78,6 +78,30 @@ def summarise(
     classes: Sequence[str] | None = None,
     level: float = CONFIDENCE,
 ) -> dict[str, Any]:
+def of_cases(real: pd.DataFrame, *sets: pd.DataFrame) -> pd.DataFrame:
+    """The scored real images of the cases that some set holds scored images of.
+
+    What covers some of the cases only would otherwise be held against a threshold of other cases.
+
+    Args:
+        real: Rows of real images, of Real or of the floor.
+        sets: Rows of generated images, whose ``reference`` names the ``image`` of a real one.
+
+    Returns:
+        All scored real images where the sets name none of them.
+
+    Examples:
+        >>> import pandas as pd
+        >>> real = pd.DataFrame({"image": ["a.png", "b.png"]})
+        >>> of_cases(real, pd.DataFrame({"reference": ["b.png"]}))["image"].tolist()
+        ['b.png']
+    """
+    known = scored(real)
+    named = {name for rows in sets if "reference" in rows for name in scored(rows)["reference"]}
+    inside = known["image"].isin(named) if "image" in known else known.index != known.index
+    return known[inside] if inside.any() else known
+
+
     """Means, class-balanced means, intervals and per-class means of one method's rows.
 
     DD has Wilson's interval at the effective sample size, every other quantity Student's over

@@ -16,6 +16,7 @@ from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE, PRIMITIVES, TAIL_QUA
 from cas_metric.statistics.aggregate import (
     case_clusters,
     graded_cas,
+    of_cases,
     real_clusters,
     scored,
     summarise,
@@ -240,10 +241,11 @@ def _add_tails(
     focus: str,
     settings: Settings,
 ) -> None:
-    real = scored(real)
+    every, real = scored(real), of_cases(real, *by_method.values())
+    result["warnings"] += _about_cases(by_method, every, real)
     references = {"cas": (real, "cas"), "graded": (real, "graded")}
     if floor is not None and np.isfinite(floor["cas"]).any():
-        references["floor"] = (scored(floor), "cas")
+        references["floor"] = (of_cases(floor, *by_method.values()), "cas")
     tails = {
         kind: {name: _tail(scored(t), *reference, settings) for name, t in by_method.items()}
         for kind, reference in references.items()
@@ -277,6 +279,23 @@ def _add_tails(
                 f"{entry['split']['rate_wrong']:.0%} of the wrong diagnoses are below tau: the "
                 "low-alignment rate restates 1 - DD"
             )
+
+
+def _about_cases(
+    by_method: Mapping[str, pd.DataFrame], every: pd.DataFrame, real: pd.DataFrame
+) -> list[str]:
+    """What is said where not all real cases, or not all of those that make tau, are covered."""
+    told = []
+    if len(real) < len(every):
+        told.append(
+            f"{len(real)} of {len(every)} real cases were scored: the tail is of these alone"
+        )
+    covered = {name: len(of_cases(real, rows)) for name, rows in by_method.items()}
+    return told + [
+        f"{name}: scored for {count} of the {len(real)} real cases that make tau"
+        for name, count in covered.items()
+        if count < len(real)
+    ]
 
 
 def _tail(

@@ -172,14 +172,18 @@ def subgroups(
 
 
 def by_method(
-    rows: pd.DataFrame, by: Sequence[str], *, tau: float | None = None, level: float = CONFIDENCE
+    rows: pd.DataFrame,
+    by: Sequence[str],
+    *,
+    tau: float | Mapping[str, float | None] | None = None,
+    level: float = CONFIDENCE,
 ) -> dict[str, Subgroups]:
     """:func:`subgroups` of every method; intervals and p-values hold for all of them together.
 
     Args:
         rows: Rows of a run, with the columns ``by``.
         by: Attributes to group by.
-        tau: Threshold of the low-alignment rate; None leaves the rate out.
+        tau: Threshold of the low-alignment rate, or that of each method; None leaves the rate out.
         level: Coverage of all intervals together.
 
     Raises:
@@ -202,9 +206,9 @@ def by_method(
     parts = {str(name): at for name, at in rows.groupby("method", sort=True).indices.items()}
     for name, at in parts.items():
         own = attributes.iloc[at].reset_index(drop=True)
-        one = subgroups(
-            rows.iloc[at].reset_index(drop=True), own, tau=tau, level=1 - (1 - level) / len(parts)
-        )
+        own_rows, each = rows.iloc[at].reset_index(drop=True), 1 - (1 - level) / len(parts)
+        limit = tau.get(name) if isinstance(tau, Mapping) else tau
+        one = subgroups(own_rows, own, tau=limit, level=each)
         p = np.minimum(1.0, one.gaps["p"].to_numpy(dtype=float) * len(parts))
         found[name] = one._replace(gaps=one.gaps.assign(p=p), level=level)
     return found
