@@ -48,6 +48,16 @@ def test_class_balanced_weighs_classes_alike(rows):
     assert low < found["class_balanced"]["cas"] < high
 
 
+def test_no_interval_leaves_what_a_mean_can_be():
+    """Of two images Student's limits reach far beyond a cosine or a share."""
+    scores = {"vdc": [-0.9, 0.9], "ccs": 0.1, "sfs": [0.9, 1.0], "dd": 1.0, "dd_prob": [0.7, 1.0]}
+    rows = pd.DataFrame({"label": "a", "id": ["x", "y"], "cas": [0.2, 0.7]} | scores)
+    found = summarise(rows)["interval"]
+    assert found["vdc"] == [-1, 1]
+    assert found["sfs"][1] == found["dd_prob"][1] == found["cas"][1] == 1
+    assert found["dd_prob"][0] == 0
+
+
 def test_failed_rows_are_counted_and_left_out(rows):
     rows.loc[3, ["status", "cas", "vdc"]] = ["failed", np.nan, np.nan]
     rows.loc[4, ["status", "cas", "sfs"]] = ["partial", np.nan, np.nan]

@@ -31,7 +31,7 @@ from cas_metric.protocol import (
     QUANTILE_METHOD,
     TAIL_QUANTILE,
 )
-from cas_metric.statistics.aggregate import DD_WEIGHT, QUANTITIES
+from cas_metric.statistics.aggregate import BOUNDS, DD_WEIGHT, QUANTITIES
 from cas_metric.statistics.intervals import (
     Part,
     combine,
@@ -101,15 +101,14 @@ class Sums:
     def statistics(self, tau: float | None, level: float = CONFIDENCE) -> dict[str, Any]:
         """Plain values, under the names of ``summary.json``."""
         self._compact()
-        parts = {name: self._part(name, level) for name in QUANTITIES}
-        means = {name: part.estimate for name, part in parts.items()}
+        found = {q: self._part(q, level).interval(level, BOUNDS[q]) for q in QUANTITIES}
         return {
             "n": int(self._cases["images"].sum()),
             "n_failed": self.failed,
             "clusters": len(self._cases),
             "cluster_unit": self.unit,
-            "mean": means,
-            "interval": {name: [part.low, part.high] for name, part in parts.items()},
+            "mean": {name: one.estimate for name, one in found.items()},
+            "interval": {name: [one.low, one.high] for name, one in found.items()},
             "per_class": {
                 str(label): {
                     "n": int(row["images"]),

@@ -19,6 +19,7 @@ import numpy as np
 from cas_metric.errors import InputError
 from cas_metric.gating.policy import EACH, FAILED, LOW_RATE, LOWER_IS_BETTER, Policy, Rule
 from cas_metric.statistics.aggregate import (
+    BOUNDS,
     case_clusters,
     of_cases,
     part_of,
@@ -192,7 +193,8 @@ def _absolute(
     dd = own["dd"].to_numpy(dtype=np.float64)
     if not np.isfinite(values).any():
         return replace(blank, reason=f"no image has {rule.metric}")
-    found = part_of(rule.metric, values, dd, codes, count, level=level).interval(level)
+    part = part_of(rule.metric, values, dd, codes, count, level=level)
+    found = part.interval(level, BOUNDS.get(rule.metric, (-math.inf, math.inf)))
     return _verdict(rule, blank, found)
 
 

@@ -118,7 +118,7 @@ def _verdict(
     return {
         "question": QUESTIONS[name],
         "score": interval.estimate,
-        "low": interval.low,
+        "low": max(interval.low, 0.0),
         "high": min(interval.high, 1.0),
         "chance": level,
         "images": int(asked.sum()),

@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 QUANTITIES = (*PRIMITIVES, "dd_prob", "cas")
 #: What the 0/1 diagnosis weighs in the CAS.
 DD_WEIGHT = 1 / len(PRIMITIVES)
+#: What the mean of each can be; Student's limits know nothing of it.
+BOUNDS = {
+    **dict.fromkeys(("vdc", "ccs", "sfs"), (-1.0, 1.0)),
+    **dict.fromkeys(("dd", "dd_prob"), (0.0, 1.0)),
+    "cas": (DD_WEIGHT - 1.0, 1.0),
+}
 _UNITS = ("patient", "reference", "id")
 
 
@@ -72,12 +78,6 @@ def scored(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["status"] != "failed"] if "status" in rows else rows
 
 
-def summarise(
-    rows: pd.DataFrame,
-    *,
-    classes: Sequence[str] | None = None,
-    level: float = CONFIDENCE,
-) -> dict[str, Any]:
 def of_cases(real: pd.DataFrame, *sets: pd.DataFrame) -> pd.DataFrame:
     """The scored real images of the cases that some set holds scored images of.
 
@@ -102,6 +102,12 @@ def of_cases(real: pd.DataFrame, *sets: pd.DataFrame) -> pd.DataFrame:
     return known[inside] if inside.any() else known
 
 
+def summarise(
+    rows: pd.DataFrame,
+    *,
+    classes: Sequence[str] | None = None,
+    level: float = CONFIDENCE,
+) -> dict[str, Any]:
     """Means, class-balanced means, intervals and per-class means of one method's rows.
 
     DD has Wilson's interval at the effective sample size, every other quantity Student's over
@@ -153,7 +159,7 @@ def of_cases(real: pd.DataFrame, *sets: pd.DataFrame) -> pd.DataFrame:
             result["class_balanced_lacks"][name] = lacking
         balanced = None if lacking else part_of(name, column, dd, codes, count, labels, level=level)
         for key, part in (("", plain), ("class_balanced", balanced)):
-            found = part.interval(level) if part is not None else None
+            found = part.interval(level, BOUNDS[name]) if part is not None else None
             result[key or "mean"][name] = found.estimate if found else float("nan")
             ends = [found.low, found.high] if found else [float("nan")] * 2
             result[f"{key}_interval" if key else "interval"][name] = ends
