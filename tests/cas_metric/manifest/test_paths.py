@@ -114,7 +114,8 @@ def test_an_allowed_root_is_not_left_by_links_either(tmp_path):
     path = table(folder / "m.csv", "image\nlink.png\n")
     with pytest.raises(InputError, match="link that leads out") as caught:
         read_manifest(path, allowed_roots=[store]).paths()
-    assert f"--allow-root {tmp_path / 'secret'}" in caught.value.fix
+    # Every command reads the variable; few have the option.
+    assert f"allow its folder: CAS_ALLOW_ROOT={tmp_path / 'secret'} (or" in caught.value.fix
     table(path, f"image\n{store}/up/a.png\n")
     with pytest.raises(PreflightError):
         read_manifest(path, allowed_roots=[store])
@@ -134,7 +135,10 @@ def test_a_folder_cannot_grant_itself_the_readers_files(tmp_path, monkeypatch):
     refused(path, "absolute", "--allow-root")
     table(path, "image\na.png\n")
     (note,) = read_manifest(path).notes
-    assert "only --allow-root DIR (or CAS_ALLOW_ROOT=DIR) grants that" in note
+    assert (
+        "only CAS_ALLOW_ROOT=DIR (or --allow-root DIR of cas score and cas datasets) grants that"
+        in note
+    )
     for root in ("..", "../..", "/"):
         (folder / "cas.yaml").write_text(f"root: {root}\n")
         with pytest.raises(InputError, match="all of your files") as caught:

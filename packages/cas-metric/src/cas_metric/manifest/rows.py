@@ -32,7 +32,7 @@ PARENT: Final = re.compile(r"(^|[/\\])\.\.([/\\]|$)")
 #: As ``allowed_roots``: images may lie anywhere.
 ANYWHERE: Final = (Path(os.sep),)
 #: How a user allows a folder: for one command, or for all.
-GRANT: Final = "--allow-root {0} (or CAS_ALLOW_ROOT={0})"
+GRANT: Final = "CAS_ALLOW_ROOT={0} (or --allow-root {0} of cas score and cas datasets)"
 
 
 @dataclass(frozen=True, eq=False)
