@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -91,6 +92,14 @@ def test_diversity_by_prompt_and_by_class(tmp_path, encoder):
     assert entry["n"] == 6
     assert 1 <= entry["vendi_matched"] <= 5
     assert "LPIPS ↑" in (tmp_path / "out" / "diversity.md").read_text()
+
+
+def test_images_of_no_named_method_are_called_after_their_folder(tmp_path, encoder):
+    generated = image_folder(tmp_path / "gen", shade=100, n=4)
+    table = pd.read_csv(generated / "metadata.csv").drop(columns="method")
+    table.to_csv(generated / "metadata.csv", index=False)
+    words = ("--no-lpips", "--encoder", encoder, "--cache", tmp_path / "cache", "--json")
+    assert list(json.loads(run(diversity.app, generated, *words).stdout)["embeddings"]) == ["gen"]
 
 
 def test_diversity_needs_two_samples_of_a_prompt(tmp_path):

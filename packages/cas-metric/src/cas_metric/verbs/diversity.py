@@ -64,10 +64,11 @@ def diversity(
     """
     from cas_metric.manifest.sources import as_manifest
     from cas_metric.runs.folder import Origin
+    from cas_metric.scoring.inputs import select
 
     origin = Origin.of_verb("diversity", {"generated": generated, "real": real}, encoder=encoder)
     require_free(out, "diversity", origin)
-    manifest = as_manifest(generated, offline=offline)
+    manifest = select(as_manifest(generated, offline=offline), None, None)
     other = as_manifest(real, offline=offline) if real is not None else None
     if not (lpips or embeddings):
         raise InputError(
