@@ -21,6 +21,9 @@ STAGES: dict[str, dict[str, Any]] = {
     "lora": {"method": "lora", "kl_to_base": 0.1, **RATE},
     "dpo": {"method": "dpo", "beta": 50.0, **RATE},
     "craft": {"method": "craft", **RATE},
+    # Each has a state of its own in a checkpoint, beside the moving average.
+    "replay": {"method": "craft", "prefix": {"replay": 1, "replay_age": 8}, "ema": 0.5, **RATE},
+    "nft": {"method": "nft", "group": 2, "ema": 0.5, **RATE},
 }
 # The run that is killed logs each reward's gradient in every step, the whole one never.
 LOGGED = {"craft": {"reward_gradients_every": 1}}

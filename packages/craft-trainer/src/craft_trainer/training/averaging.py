@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from typing import Final
 
 from diffusers.training_utils import EMAModel
 from torch import Tensor
@@ -11,7 +12,8 @@ from torch import Tensor
 from craft_trainer.bases.base import DiffusionModel
 from craft_trainer.bases.lora import with_weights
 
-_PREFIX = "ema/"
+#: Of what is an average's in the state of a checkpoint; the rest is the method's.
+PREFIX: Final = "ema/"
 
 
 class Average:
@@ -43,7 +45,7 @@ class Average:
         """For a checkpoint."""
         if self.kept is None:
             return {}
-        return {_PREFIX + name: value for name, value in self._by_name().items()}
+        return {PREFIX + name: value for name, value in self._by_name().items()}
 
     def restore(self, state: Mapping[str, Tensor], step: int) -> None:
         """Continue with what :meth:`state` gave after ``step`` steps."""
@@ -51,7 +53,7 @@ class Average:
             return
         self.kept.optimization_step = step
         for name, value in self._by_name().items():
-            value.copy_(state[_PREFIX + name])
+            value.copy_(state[PREFIX + name])
 
     def _by_name(self) -> dict[str, Tensor]:
         assert self.kept is not None

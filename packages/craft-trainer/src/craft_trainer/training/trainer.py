@@ -33,7 +33,7 @@ from craft_trainer.runtime.lock import alone_in
 from craft_trainer.runtime.ranks import join, largest, on_main
 from craft_trainer.runtime.telling import tell_notes
 from craft_trainer.runtime.tracking import track, track_sheet, tracking
-from craft_trainer.training.averaging import Average
+from craft_trainer.training import averaging
 from craft_trainer.training.heldout_loss import HeldOutLoss
 from craft_trainer.training.inputs import Inputs
 from craft_trainer.training.objective import Objective
@@ -154,7 +154,7 @@ class StageRun:
         self.objective = self.accelerator.prepare(Objective(self.method, self.parameters))
         self.optimizer = make_optimizer(self.stage, self.parameters)
         self.rate = schedule_of(self.stage, self.total_steps)
-        self.average = Average(self.model, self.stage.ema)
+        self.average = averaging.Average(self.model, self.stage.ema)
         self.watch = Watch(self.config, self.folder, self.model)
         once(partial(self._prepare_watch, cache, progress))
 
@@ -262,7 +262,8 @@ class StageRun:
         )
         state = checkpoints.state_of(found[-1])
         self.average.restore(state, steps)
-        self.method.restore(state)
+        own = {name: one for name, one in state.items() if not name.startswith(averaging.PREFIX)}
+        self.method.restore(own)
         return steps
 
     def _step(self, step: int) -> dict[str, float]:
