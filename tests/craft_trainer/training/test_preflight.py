@@ -235,3 +235,44 @@ def test_a_contrast_with_a_class_that_has_no_checklist(
 
 def test_a_score_that_nobody_offers(settings: Any, untouched: Any) -> None:
     untouched(settings(LORA, {"method": "nft", "steps": 1, "score": "caz"}), "no score 'caz'")
+
+
+def test_a_side_that_the_base_model_cannot_draw(
+    settings: Any, untouched: Any, images: Path
+) -> None:
+    data = {"train": str(images), "resolution": 18}
+    for method in ({"method": "zero_shot"}, INVERSION):
+        untouched(settings(method, data=data), "data.resolution 18 does not suit")
+
+
+def test_a_solver_of_more_steps_than_there_are_timesteps(settings: Any, untouched: Any) -> None:
+    few, many = ({"prefix": {"solver": "dpmpp_2m", "steps": steps}} for steps in (6, 1000))
+    told = "prefix.steps 1000 is more than the"
+    untouched(settings(LORA, {**CRAFT, **many}), f"{told} 667 timesteps")
+    untouched(settings(LORA, {"method": "nft", "steps": 1, **many}), told)
+    whole = {**CRAFT, **few, "gradient_steps": 3}
+    untouched(settings(LORA, whole), "prefix.steps 6 is more than the 0 timesteps")
+    preflight.require_stages(settings(LORA, {**CRAFT, **few}), offline=True)
+
+
+def test_classes_that_would_share_a_token(
+    settings: Any, untouched: Any, images: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(images, tmp_path / "signs")
+    (folder / "cas.yaml").unlink()
+    rows = read_manifest(folder).rows
+    rows["label"] = ["HER2+", "HER2-"] * 3
+    write_manifest(rows, folder)
+    config = settings(INVERSION, data={"train": str(folder), "resolution": 16})
+    untouched(config, "'HER2[+]' and 'HER2-' would share the token <her2>")
+    read = read_examples(folder, None)
+    preflight.require_ready(settings(LORA, data=config.data.model_dump(mode="json")), read)
+
+
+def test_an_adapter_that_the_start_does_not_fit(settings: Any) -> None:
+    start = str(trainer.train_stages(settings(LORA), cache="none"))
+    for changes, message in (({"rank": 3}, "or another rank"), ({"alpha": 3}, "with alpha 6")):
+        config = settings(LORA, start=start, lora={"rank": 2, "alpha": 6, **changes})
+        with pytest.raises(CasError, match=message):
+            preflight.require_stages(config, offline=True)
+    preflight.require_stages(settings(LORA, start=start), offline=True)

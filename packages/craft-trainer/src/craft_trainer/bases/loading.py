@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -24,37 +25,82 @@ from craft_trainer.bases.tokens import (
     learned_tokens,
     read_tokens,
     save_tokens,
+    spelling,
+    token_of,
 )
-from craft_trainer.bases.weights import EMBEDDED, base_directory, pipeline_name
+from craft_trainer.bases.weights import EMBEDDED, base_directory, empty_part, pipeline_name
 from craft_trainer.config.schema import Config
 from craft_trainer.diffusion.sampling import sampling_scheduler
 
 
-def require_sampling(config: Config) -> None:
-    """Hold ``sampling`` against the scheduler of the base model, of which nothing is loaded.
+def require_sampling(config: Config) -> tuple[float, ...]:
+    """Hold ``sampling`` and ``data.resolution`` against the base model, of which nothing is loaded.
+
+    Returns:
+        Timesteps of a trajectory; none of a flow model.
 
     Raises:
         InputError: It has more steps than the base model has timesteps, or names a sampler that is
-            not offered for such a model.
+            not offered for such a model; or the model draws no images of that side.
         ModelUnavailable: The base model cannot be had here.
 
     Examples:
         >>> from craft_trainer.config.schema import resolve
-        >>> require_sampling(resolve(settings))
+        >>> require_sampling(resolve(settings))[0]
+        999.0
     """
     own = config.sampling
     directory = base_directory(config.base, config.revision, offline=config.offline)
-    family = family_of(pipeline_name(directory))
+    model = empty_model(directory)
+    model.latent_shape(config.data.resolution)
     scheduler = directory / "scheduler" / "scheduler_config.json"
-    if family.noise_schedule and scheduler.is_file():
+    if model.noise_schedule and scheduler.is_file():
         settings = json.loads(scheduler.read_text(encoding="utf-8"))
-        kind = own.sampler or "ddpm"
-        sampling_scheduler(settings, own.steps, own.timestep_spacing, torch.device("cpu"), kind)
-    elif own.sampler is not None and not family.noise_schedule:
+        kind, cpu = own.sampler or "ddpm", torch.device("cpu")
+        made = sampling_scheduler(settings, own.steps, own.timestep_spacing, cpu, kind)
+        return tuple(float(time) for time in made.timesteps)
+    if own.sampler is not None and not model.noise_schedule:
         raise InputError(
-            f"sampling.sampler is not offered for {family.pipeline_name}, a flow model",
+            f"sampling.sampler is not offered for {model.pipeline_name}, a flow model",
             fix="leave it out; sampling.flow_sampler says how it steps",
         )
+    return ()
+
+
+def empty_model(directory: Path) -> DiffusionModel:
+    """Denoiser and VAE in a folder from their configurations, on the device ``meta``: no weights.
+
+    Raises:
+        InputError: The pipeline is of another kind.
+        ModelUnavailable: The folder lacks a configuration.
+    """
+    family = family_of(pipeline_name(directory))
+    vae, trunk = empty_part(directory, "vae"), empty_part(directory, family.trunk_name)
+    levels = getattr(vae.config, "block_out_channels", None)
+    factor = 2 ** (len(levels or vae.config.encoder_block_out_channels) - 1)
+    return family(SimpleNamespace(vae=vae, vae_scale_factor=factor, **{family.trunk_name: trunk}))
+
+
+def spelt_tokens(
+    config: Config, family: type[DiffusionModel], classes: Iterable[str]
+) -> dict[str, list[str]]:
+    """Class to the words that its learned token is spelt with, where a run has learned tokens.
+
+    Raises:
+        InputError: No token can be made of a class, or those of ``start`` are of another family.
+    """
+    folder = config.start / EMBEDDINGS_FOLDER if config.start is not None else None
+    if folder is not None and folder.is_dir():
+        tokens = read_tokens(folder, family)
+        return {
+            name: spelling(one.token, len(next(iter(one.vectors.values()))))
+            for name, one in tokens.items()
+        }
+    first = config.stages[0]
+    if first.learns != "tokens":
+        return {}
+    count = getattr(first, "vectors_per_token", 1)
+    return {name: spelling(token_of(name), count) for name in sorted(set(classes))}
 
 
 def load_model(

@@ -203,6 +203,20 @@ def load_lora(model: DiffusionModel, directory: Path) -> None:
     optimizer's, would get no gradient.
 
     Raises:
+        InputError: As of :func:`fitting_lora`.
+    """
+    trunk: Any = model.trunk
+    set_peft_model_state_dict(trunk, fitting_lora(model, directory), adapter_name=ADAPTER)
+
+
+def fitting_lora(model: DiffusionModel, directory: Path) -> dict[str, Tensor]:
+    """The weights of an artefact, by their names in the adapter that is attached.
+
+    Args:
+        model: With the adapter; the device ``meta`` will do.
+        directory: Of the artefact.
+
+    Raises:
         InputError: A tensor is missing, unknown or of another shape, or what scales them differs.
     """
     prefix = f"{model.trunk_name}."
@@ -210,7 +224,7 @@ def load_lora(model: DiffusionModel, directory: Path) -> None:
     own = {name.removeprefix(prefix): value for name, value in weights.items()}
     trunk: Any = model.trunk
     expected = get_peft_model_state_dict(trunk)
-    state = _layouts.convert_unet_state_dict_to_peft(own)
+    state: dict[str, Tensor] = _layouts.convert_unet_state_dict_to_peft(own)
     shapes = {name: tuple(value.shape) for name, value in state.items()}
     if shapes != {name: tuple(value.shape) for name, value in expected.items()}:
         raise InputError(
@@ -228,7 +242,7 @@ def load_lora(model: DiffusionModel, directory: Path) -> None:
                 f"`lora.{name}` is {own_config[key]}: they would count {effect}",
                 fix=f"set `lora.{name}` to {told[key]}",
             )
-    set_peft_model_state_dict(trunk, state, adapter_name=ADAPTER)
+    return state
 
 
 def _header_of(directory: Path, prefix: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -79,6 +79,21 @@ def token_of(class_name: str) -> str:
             fix="give it a name with letters of a to z",
         )
     return f"<{slug}>"
+
+
+def require_distinct(class_names: Iterable[str]) -> None:
+    """Refuse classes that would share a token. InputError, as of :func:`token_of`.
+
+    Examples:
+        >>> require_distinct(["Pleural Effusion", "Pneumonia"])
+    """
+    owners: dict[str, str] = {}
+    for name in class_names:
+        if (other := owners.setdefault(token_of(name), name)) != name:
+            raise InputError(
+                f"the classes {other!r} and {name!r} would share the token {token_of(name)}",
+                fix="rename them so that they differ in letters of a to z or digits",
+            )
 
 
 def spelling(token: str, count: int) -> list[str]:
@@ -180,8 +195,10 @@ def save_tokens(model: DiffusionModel, folder: Path) -> None:
         write_bytes(folder / f"{token.strip('<>')}.safetensors", save(tensors, header))
 
 
-def read_tokens(folder: Path, model: DiffusionModel) -> dict[str, LearnedToken]:
-    """Class name to its token, from a ``learned_embeds`` folder.
+def read_tokens(
+    folder: Path, model: DiffusionModel | type[DiffusionModel]
+) -> dict[str, LearnedToken]:
+    """Class name to its token, from a ``learned_embeds`` folder of a model's family.
 
     Raises:
         InputError: A file has the vectors of another family.

@@ -25,6 +25,9 @@ _RUNNING: Final = ("torch", "transformers", "diffusers")
 #: Files of weights: those that are loaded have digests, the others do not count.
 _WEIGHTS: Final = (".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".h5", ".msgpack", ".onnx")
 _INDEX: Final = "model_index.json"
+#: Parts of a pipeline that have weights, and those that have settings alone.
+_MODELS: Final = ("unet", "transformer", "vae", "text_encoder")
+_SETTINGS: Final = ("scheduler", "tokenizer")
 
 
 def base_directory(spec: str, revision: str | None, *, offline: bool) -> Path:
@@ -57,7 +60,7 @@ def base_digests(directory: Path) -> dict[str, str]:
     """sha256 of each safetensors file that the pipeline loads, by its path in the folder.
 
     Raises:
-        ModelUnavailable: The folder is no pipeline, or holds no safetensors.
+        ModelUnavailable: The folder is no pipeline, or lacks the safetensors, or all, of a part.
     """
     index = _index(directory)
     parts = sorted(name for name, value in index.items() if isinstance(value, list) and value[0])
@@ -67,10 +70,17 @@ def base_digests(directory: Path) -> dict[str, str]:
         for path in sorted((directory / part).glob("*.safetensors"))
         if not _VARIANT.search(path.name)
     ]
-    if not files:
+    with_weights = {path.parent.name for path in files}
+    if without := [one for one in parts if one.startswith(_MODELS) and one not in with_weights]:
         raise ModelUnavailable(
-            f"{directory}: no weights as .safetensors",
+            f"{directory}: no weights as .safetensors of {', '.join(without)}",
             fix="take a revision that has them; pickled weights are refused",
+        )
+    settings = [one for one in parts if one.startswith(_SETTINGS)]
+    if empty := [one for one in settings if not any((directory / one).glob("*.json"))]:
+        raise ModelUnavailable(
+            f"{directory}: nothing of {', '.join(empty)}",
+            fix=f"take a folder with all that its {_INDEX} lists",
         )
     return {path.relative_to(directory).as_posix(): digest_file(path) for path in files}
 
@@ -107,11 +117,15 @@ def encoding_hash(spec: str, revision: str | None, *, offline: bool) -> str:
 
 
 def empty_part(directory: Path, name: str) -> Any:
-    """A denoiser or VAE from its configuration, frozen, on the device ``meta``: no weights."""
+    """A denoiser or VAE from its configuration, frozen, on the device ``meta``: no weights.
+
+    Raises:
+        ModelUnavailable: The folder lacks that configuration.
+    """
     import diffusers
     import torch
 
-    settings = json.loads((directory / name / "config.json").read_text(encoding="utf-8"))
+    settings = _read(directory / name / "config.json")
     with torch.device("meta"):
         part = getattr(diffusers, settings["_class_name"]).from_config(settings)
     return part.requires_grad_(False)
@@ -123,11 +137,15 @@ def pipeline_name(directory: Path) -> str:
 
 
 def _index(directory: Path) -> dict[str, Any]:
+    return _read(directory / _INDEX)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A JSON file that every pipeline of diffusers has."""
     try:
-        index = json.loads((directory / _INDEX).read_text(encoding="utf-8"))
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise ModelUnavailable(
-            f"{directory}: no readable {_INDEX}, so this is no pipeline of diffusers",
-            fix="point `base` at the folder that holds it",
+            f"{path.parent}: no readable {path.name}, so this is no pipeline of diffusers",
+            fix=f"point `base` at the folder that holds {_INDEX} and all that it lists",
         ) from error
-    return dict(index)

@@ -160,6 +160,13 @@ class Stage(Section):
             InputError: It cannot train such a model.
         """
 
+    def require_times(self, times: Sequence[float]) -> None:
+        """Hold the stage against the timesteps of a trajectory, where the base model has some.
+
+        Raises:
+            InputError: A solver cannot take its steps between them.
+        """
+
     def require_examples(self, config: Config, examples: Examples) -> None:
         """Hold the stage against the training images.
 

@@ -30,7 +30,6 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
 
 import torch
@@ -38,8 +37,9 @@ from torch import Tensor, nn
 
 from cas_metric.errors import CasError, InputError
 from craft_trainer.bases.base import DiffusionModel, family_of
+from craft_trainer.bases.loading import empty_model
 from craft_trainer.bases.lora import peft_config
-from craft_trainer.bases.weights import base_directory, empty_part
+from craft_trainer.bases.weights import base_directory
 from craft_trainer.config.schema import Config
 from craft_trainer.config.sections import Lora
 from craft_trainer.config.stage import Kept, TrainedStage
@@ -166,17 +166,12 @@ def parts_of(config: Config) -> Parts:
         InputError: A family that is not trained here.
     """
     directory, index = _index(config)
-    family = family_of(index["_class_name"])
     dtype = _DTYPES[config.dtype]
-    vae = empty_part(directory, "vae")
-    trunk = nn.Module.to(empty_part(directory, family.trunk_name), dtype)
+    model = empty_model(directory)
+    vae, trunk = model.pipeline.vae, nn.Module.to(model.trunk, dtype)
     texts = [_text_encoder(directory / part, index[part][1]) for part in _text_names(index)]
     reading = sum(_bytes(text.to(dtype)) for text in texts)
     weights = _bytes(trunk) + _bytes(vae) + reading
-    levels = getattr(vae.config, "block_out_channels", None)
-    factor = 2 ** (len(levels or vae.config.encoder_block_out_channels) - 1)
-    pipeline = SimpleNamespace(vae=vae, vae_scale_factor=factor, **{family.trunk_name: trunk})
-    model = family(pipeline)
     trained = _attach_lora(model, config.lora)
     shape = model.latent_shape(config.data.resolution)
     conditions = _conditions_of(model)
@@ -192,7 +187,7 @@ def parts_of(config: Config) -> Parts:
         decoder, last = _counted(
             vae, lambda count: vae.decode(torch.randn(count, *shape, requires_grad=True)).sample
         )
-    token = sum(text.config.hidden_size for text in texts) if family.towers else 0
+    token = sum(text.config.hidden_size for text in texts) if model.towers else 0
     guided, blocks = model.unconditional_branch, (block, last)
     return Parts(weights, reading, trained, first, later, decoder, blocks, token, guided)
 

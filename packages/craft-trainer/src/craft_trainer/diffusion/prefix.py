@@ -12,6 +12,7 @@ guidance, it is.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -101,13 +102,35 @@ class FastPrefix:
             use_karras_sigmas=False,
             thresholding=False,
         )
-        first, last = float(timesteps[0]), float(timesteps[after])
-        visited = np.linspace(first, last, self.steps + 1).round().astype(int)
-        if len(set(visited.tolist())) <= self.steps:
-            raise InputError(
-                f"prefix.steps {self.steps} is more than the {first - last:.0f} timesteps before "
-                "the first differentiated step",
-                fix="take fewer steps",
-            )
-        solver.set_timesteps(timesteps=visited.tolist(), device="cpu")
+        visited = solver_times(timesteps, after, self.steps)
+        solver.set_timesteps(timesteps=visited, device="cpu")
         return solver
+
+
+def solver_times(timesteps: Sequence[float] | Tensor, after: int, steps: int) -> list[int]:
+    """Timesteps that a solver of ``steps`` steps visits before the first differentiated step.
+
+    Args:
+        timesteps: ``T`` of the trajectory.
+        after: T − K, the steps that are replaced.
+        steps: Of the solver.
+
+    Returns:
+        ``steps + 1`` falling timesteps; the last is that of the first differentiated step.
+
+    Raises:
+        InputError: There are not so many between noise and the first differentiated step.
+
+    Examples:
+        >>> solver_times([999, 749, 499, 249], after=3, steps=3)
+        [999, 749, 499, 249]
+    """
+    first, last = float(timesteps[0]), float(timesteps[after])
+    visited = np.linspace(first, last, steps + 1).round().astype(int).tolist()
+    if len(set(visited)) <= steps:
+        raise InputError(
+            f"prefix.steps {steps} is more than the {first - last:.0f} timesteps before "
+            "the first differentiated step",
+            fix="take fewer steps" if after else "leave prefix.solver out: there is no prefix",
+        )
+    return list(visited)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
@@ -141,6 +141,13 @@ class CraftStage(DenoisingStage):
                 f"prefix.solver is not offered for {family.pipeline_name}, a flow model",
                 fix="leave prefix.solver out",
             )
+
+    def require_times(self, times: Sequence[float]) -> None:
+        """A solver takes its steps between noise and the first of the K steps."""
+        from craft_trainer.diffusion.prefix import solver_times
+
+        if self.cheaper.solver is not None and self.lambda_cam > 0:
+            solver_times(times, len(times) - self.gradient_steps, self.cheaper.steps)
 
     def require_examples(self, config: Config, examples: Examples) -> None:
         """A contrast needs the checklists of all classes of the probe."""

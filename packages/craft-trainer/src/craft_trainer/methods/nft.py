@@ -18,7 +18,7 @@ follows are the authors' (https://github.com/NVlabs/DiffusionNFT).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
@@ -110,6 +110,13 @@ class NftStage(TrainedStage):
             raise InputError(
                 "prefix.replay is a setting of craft alone", fix="leave it out of the nft stage"
             )
+
+    def require_times(self, times: Sequence[float]) -> None:
+        """A solver takes its steps between noise and the last step."""
+        from craft_trainer.diffusion.prefix import solver_times
+
+        if self.prefix is not None and self.prefix.solver is not None:
+            solver_times(times, len(times) - 1, self.prefix.steps)
 
     def build(self, setup: Setup) -> Method:
         """The score, the sampler, and the older copy, which starts as the model does."""

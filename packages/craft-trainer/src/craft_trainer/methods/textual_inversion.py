@@ -13,6 +13,7 @@ from craft_trainer.config.stage import DenoisingStage, Template
 if TYPE_CHECKING:
     from craft_trainer.bases.base import DiffusionModel
     from craft_trainer.config.schema import Config
+    from craft_trainer.data.dataset import Examples
     from craft_trainer.methods.base import Method, Setup
 
 
@@ -54,6 +55,12 @@ class TextualInversionStage(DenoisingStage):
                 "load learned tokens into it",
                 fix="start with a `lora` stage, and leave {token} out of the prompts",
             )
+
+    def require_examples(self, config: Config, examples: Examples) -> None:
+        """Classes that get a token each."""
+        from craft_trainer.bases.tokens import require_distinct
+
+        require_distinct(sorted(set(examples.labels)))
 
     def attach(self, model: DiffusionModel, classes: Sequence[str]) -> None:
         """One token a class; its vectors are trained."""

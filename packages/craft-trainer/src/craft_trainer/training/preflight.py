@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 
 from cas_metric.encoders.hub import fetch
 from cas_metric.encoders.loading import has_text_tower, open_encoder
@@ -18,11 +17,11 @@ from cas_metric.errors import InputError, PreflightError
 from cas_metric.files import require_writable
 from cas_metric.protocol import SCORE_DTYPE, TEXT_POLICY
 from cas_metric.scoring.probe import Probe
-from craft_trainer.bases.base import DiffusionModel, family_of
-from craft_trainer.bases.loading import require_sampling
-from craft_trainer.bases.lora import attach_lora, require_patterns
+from craft_trainer.bases.base import family_of
+from craft_trainer.bases.loading import empty_model, require_sampling
+from craft_trainer.bases.lora import LORA_FILE, attach_lora, fitting_lora, require_patterns
 from craft_trainer.bases.tokens import EMBEDDINGS_FOLDER
-from craft_trainer.bases.weights import base_directory, empty_part, pipeline_name
+from craft_trainer.bases.weights import base_directory, pipeline_name
 from craft_trainer.config.schema import Config
 from craft_trainer.config.stage import DenoisingStage, TrainedStage
 from craft_trainer.data.dataset import Examples
@@ -66,16 +65,18 @@ def require_stages(config: Config, *, offline: bool) -> None:
     """Hold sampling, adapter and every stage against the base model, and against `start`.
 
     Raises:
-        InputError: Of the base model's, it cannot sample so, no layer is adapted so, a stage cannot
-            train it, or no token is there for a prompt.
+        InputError: Of the base model's, it cannot sample so, or images of that side; no layer is
+            adapted so, a stage cannot train it, or no token is there for a prompt.
         ModelUnavailable: The base model cannot be had here.
     """
     family = family_of(pipeline_name(base_directory(config.base, config.revision, offline=offline)))
-    require_sampling(config.model_copy(update={"offline": offline}))
+    times = require_sampling(config.model_copy(update={"offline": offline}))
     for stage in config.stages:
         stage.require(config, family)
+        if times:
+            stage.require_times(times)
     if any(stage.learns == "lora" for stage in config.stages):
-        require_adapter(config, family, offline=offline)
+        require_adapter(config, offline=offline)
     brought = config.start is not None and (config.start / EMBEDDINGS_FOLDER).is_dir()
     if brought or config.stages[0].learns == "tokens":
         return
@@ -88,21 +89,23 @@ def require_stages(config: Config, *, offline: bool) -> None:
             )
 
 
-def require_adapter(config: Config, family: type[DiffusionModel], *, offline: bool) -> None:
-    """Hold what chooses layers against those of the denoiser, which is built without weights.
+def require_adapter(config: Config, *, offline: bool) -> None:
+    """Hold the adapter against the denoiser, which is built without weights, and against `start`.
 
     Raises:
-        InputError: ``targets``, or a key of ``rank_pattern`` or ``alpha_pattern``, names none.
+        InputError: ``targets``, or a key of ``rank_pattern`` or ``alpha_pattern``, names no layer;
+            or the adapter that ``start`` holds is another one.
         ModelUnavailable: The base model cannot be had here.
     """
-    lora = config.lora
-    if not (lora.targets or lora.rank_pattern or lora.alpha_pattern):
+    lora, start = config.lora, config.start
+    begun = start is not None and (start / LORA_FILE).is_file()
+    if not (begun or lora.targets or lora.rank_pattern or lora.alpha_pattern):
         return
-    directory = base_directory(config.base, config.revision, offline=offline)
-    trunk = empty_part(directory, family.trunk_name)
-    model = family(SimpleNamespace(**{family.trunk_name: trunk}))
+    model = empty_model(base_directory(config.base, config.revision, offline=offline))
     attach_lora(model, lora, seed=config.seed)
     require_patterns(model, lora)
+    if start is not None and begun:
+        fitting_lora(model, start)
 
 
 def unprepared(examples: Examples, config: Config, probes: Mapping[str, Probe]) -> Iterator[str]:
@@ -198,7 +201,7 @@ def require_optimizers(config: Config, *, offline: bool) -> None:
             raise no_matrix("DoRA learns norms")
         if config.lora.targets is not None:
             directory = base_directory(config.base, config.revision, offline=offline)
-            trunk = empty_part(directory, family_of(pipeline_name(directory)).trunk_name)
+            trunk = empty_model(directory).trunk
             for name, layer in trunk.named_modules():
                 weight = getattr(layer, "weight", None)
                 if re.fullmatch(config.lora.targets, name) and getattr(weight, "ndim", 2) != 2:
