@@ -216,3 +216,21 @@ def test_flow_models_refuse_what_cannot_work(families: Any, settings: Any) -> No
         ready(settings({"method": "textual_inversion", "steps": 1}, base=flow))
     with pytest.raises(InputError, match="flow_sampler: ancestral"):
         ready(settings({**CRAFT, "repeats": 2, "repeat_mode": "renoise"}, base=flow))
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [("sdxl", 77), ("sd3", 256), ("sd3-without-t5", 77), ("flux", 512)],
+)
+def test_the_longest_prompt_is_that_of_the_pipeline(families: Any, name: str, limit: int) -> None:
+    """Two prompts that differ in their last token alone, within the limit and beyond it."""
+    model = models.load_model(str(families(name)), device=torch.device("cpu"))
+    assert model.token_limit == limit
+    for beyond in (False, True):
+        words = ["a"] * (2 * limit)
+        while model.count_tokens(" ".join([*words, "chest"])) > limit:
+            words.pop()
+        words += ["a"] * (2 * beyond)
+        texts = [" ".join([*words, last]) for last in ("chest", "radiograph")]
+        one, other = model.encode_prompts(texts).embeddings
+        assert torch.equal(one, other) == beyond

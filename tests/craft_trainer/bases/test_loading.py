@@ -201,3 +201,10 @@ def test_a_side_that_the_model_cannot_draw_is_refused(base: Path) -> None:
     assert model.latent_shape(16) == (4, 8, 8)
     with pytest.raises(InputError, match="multiple of 4"):
         model.latent_shape(18)
+
+
+def test_a_learned_token_counts_as_many_tokens_as_it_has_vectors(base: Path) -> None:
+    model = models.load_model(str(base), device=CPU)
+    tokens.attach_tokens(model, tokens.initial_tokens(model, ["Edema"], 3))
+    spelt = model.pipeline.tokenizer("<edema> <edema>_1 <edema>_2 a film").input_ids
+    assert model.count_tokens("<edema> a film") == len(spelt)

@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 from tests.support.preferences import write_pairs_of
+from tests.support.tiny_families import build_flux
 from typer.testing import CliRunner
 
-from cas_metric.manifest import write_manifest
+from cas_metric.manifest import read_manifest, write_manifest
 from craft_trainer.cli import main as cli
 from craft_trainer.config.schema import Config, to_yaml
 from craft_trainer.data import readable
@@ -158,3 +159,52 @@ def test_a_problem_of_several_checks_is_named_once(
     _, checks = examined(settings(CRAFT, data={"train": str(tmp_path / "gone")}))
     named = [one for one in checks.values() if str(tmp_path / "gone") in one["detail"]]
     assert [one["name"] for one in named] == ["training data"]
+
+
+def test_prompts_are_counted_as_the_base_model_reads_them(
+    settings: Any, examined: Any, images: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(images, tmp_path / "long")
+    rows = read_manifest(folder).rows
+    rows.loc[0, "prompt"] = " ".join(["a"] * 74)
+    write_manifest(rows, folder)
+    data = {"train": str(folder), "resolution": 16}
+    learned = {"method": "textual_inversion", "steps": 1, "prompt": "{token} {prompt}"}
+    for count, status in (
+        (1, "ok"),
+        (7, "warn"),
+    ):  # the tiny tokenizer counts the six blanks between them
+        _, checks = examined(settings({**learned, "vectors_per_token": count}, data=data))
+        assert checks["prompts of stage 1"]["status"] == status
+    assert "1 of 6 exceed 77 tokens: 0.png (89)" in checks["prompts of stage 1"]["detail"]
+    _, checks = examined(settings(CRAFT, base=str(build_flux(tmp_path / "flux")), data=data))
+    assert checks["prompts of stage 1"]["detail"] == "6 within 512 tokens"
+
+
+def test_a_side_that_the_base_model_cannot_draw_is_found(
+    settings: Any, examined: Any, images: Path
+) -> None:
+    code, checks = examined(settings(CRAFT, data={"train": str(images), "resolution": 18}))
+    assert (code, checks["base model"]["status"]) == (2, "fail")
+    assert "data.resolution 18" in checks["base model"]["detail"]
+
+
+@pytest.mark.parametrize(
+    "lacking",
+    [
+        "unet/*.safetensors",
+        "text_encoder/*.safetensors",
+        "vae/config.json",
+        "scheduler/*",
+        "tokenizer/*",
+    ],
+)
+def test_a_base_model_that_is_not_whole_is_found(
+    settings: Any, examined: Any, base: Path, tmp_path: Path, lacking: str
+) -> None:
+    copy = shutil.copytree(base, tmp_path / "part")
+    for file in copy.glob(lacking):
+        file.unlink()
+    code, checks = examined(settings(CRAFT, base=str(copy)))
+    assert (code, checks["base model"]["status"]) == (4, "missing")
+    assert lacking.partition("/")[0] in checks["base model"]["detail"]

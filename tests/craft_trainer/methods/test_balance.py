@@ -57,7 +57,9 @@ def test_doctor_warns_where_the_reward_hardly_counts(settings: Any) -> None:
         journal.append({"step": step, RATIO: value})
     (check,) = doctor._balance(config)
     assert (check.status, "0.5 times" in check.detail) == ("warn", True)
-    assert "trailing" in check.fix
+    assert check.fix == "raise lambda_cam or lower lambda_diff"
+    leading = settings(CRAFT, sampling={"steps": 3, "timestep_spacing": "leading"})
+    assert "trailing" in next(doctor._balance(leading)).fix
     for step in range(4, 8):
         journal.append({"step": step, RATIO: 3.0})
     (check,) = doctor._balance(config)

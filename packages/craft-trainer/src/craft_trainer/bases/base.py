@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
@@ -77,6 +77,9 @@ class DiffusionModel(ABC):
     unconditional_branch: ClassVar[bool] = True
     #: Tokens that the pipeline lets the text encoders read together.
     text_tokens: ClassVar[int] = 77
+    #: Tokenizer of the encoder that reads the most of a prompt, and how many tokens the pipeline
+    #: lets it read; None where the tokenizer says so. A pipeline without it has the first one.
+    reader: ClassVar[tuple[str, int | None]] = ("tokenizer", None)
     #: Whether a trajectory is one of DDPM's betas, which other solvers of them can follow.
     noise_schedule: ClassVar[bool] = True
 
@@ -183,14 +186,28 @@ class DiffusionModel(ABC):
         for part in self.text_encoders:
             part.to("cpu")
 
+    @classmethod
+    def reading_tokenizer(cls, tokenizers: Mapping[str, Any]) -> tuple[Any, int]:
+        """The tokenizer that counts, of a pipeline's by name, and the longest prompt in tokens."""
+        name, limit = cls.reader
+        if tokenizers.get(name) is None:
+            name, limit = "tokenizer", None
+        return tokenizers[name], limit or int(tokenizers[name].model_max_length)
+
     def count_tokens(self, prompt: str) -> int:
-        """Tokens of the whole prompt with its special tokens, before anything is cut."""
-        return len(self.pipeline.tokenizer(prompt, truncation=False, verbose=False).input_ids)
+        """Tokens of the whole prompt with its special tokens, before anything is cut.
+
+        A learned token counts as many as it has vectors.
+        """
+        tokenizer, _ = self.reading_tokenizer(self.pipeline.components)
+        if self.tokens:
+            prompt = self.pipeline.maybe_convert_prompt(prompt, tokenizer)
+        return len(tokenizer(prompt, truncation=False, verbose=False).input_ids)
 
     @property
     def token_limit(self) -> int:
         """Longest prompt in tokens, special tokens included."""
-        return int(self.pipeline.tokenizer.model_max_length)
+        return self.reading_tokenizer(self.pipeline.components)[1]
 
     @torch.no_grad()
     def encode_images(self, images: Tensor) -> Tensor:

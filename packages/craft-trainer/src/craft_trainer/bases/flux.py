@@ -23,6 +23,7 @@ class Flux(FlowTransformer):
     pipeline_name: ClassVar[str] = "FluxPipeline"
     unconditional_branch: ClassVar[bool] = False
     text_tokens: ClassVar[int] = 512
+    reader: ClassVar[tuple[str, int | None]] = ("tokenizer_2", 512)
 
     @property
     def first_level(self) -> float | None:

@@ -28,6 +28,7 @@ class Sana(FlowTransformer):
 
     pipeline_name: ClassVar[str] = "SanaPipeline"
     text_tokens: ClassVar[int] = 300
+    reader: ClassVar[tuple[str, int | None]] = ("tokenizer", 300)  # Gemma itself would read more
 
     @property
     def lora_targets(self) -> str:
@@ -43,11 +44,6 @@ class Sana(FlowTransformer):
     def latent_multiple(self) -> int:
         """Side of a patch."""
         return int(self.pipeline.transformer.config.patch_size)
-
-    @property
-    def token_limit(self) -> int:
-        """Of the pipeline; the language model itself would read more."""
-        return self.text_tokens
 
     @property
     def condition_sizes(self) -> tuple[int, int]:

@@ -16,6 +16,7 @@ class StableDiffusion3(FlowTransformer):
 
     pipeline_name: ClassVar[str] = "StableDiffusion3Pipeline"
     text_tokens: ClassVar[int] = 77 + 256  # those of T5 come after those of CLIP
+    reader: ClassVar[tuple[str, int | None]] = ("tokenizer_3", 256)
 
     @property
     def lora_targets(self) -> str:

@@ -317,21 +317,28 @@ def _tokens(config: Config) -> Iterator[Check]:
     """Training prompts that the base model's text encoder would cut."""
     from transformers import AutoTokenizer
 
-    from craft_trainer.bases.tokens import token_of
-    from craft_trainer.bases.weights import base_directory
+    from craft_trainer.bases.base import family_of
+    from craft_trainer.bases.loading import spelt_tokens
+    from craft_trainer.bases.weights import base_digests, base_directory, pipeline_name
     from craft_trainer.data.dataset import read_examples
 
     directory = base_directory(config.base, config.revision, offline=True)
-    tokenizer = AutoTokenizer.from_pretrained(directory / "tokenizer")
+    base_digests(directory)  # whose tokenizer may be lacking
+    family = family_of(pipeline_name(directory))
+    folders = (directory / name for name in {"tokenizer", family.reader[0]})
+    tokenizer, limit = family.reading_tokenizer(
+        {one.name: AutoTokenizer.from_pretrained(one) for one in folders if one.is_dir()}
+    )
     examples = read_examples(config.data.train, config.data.domain)
-    tokenizer.add_tokens([token_of(label) for label in sorted(set(examples.labels))])
-    limit = tokenizer.model_max_length
+    spelt = spelt_tokens(config, family, examples.labels)
+    tokenizer.add_tokens([word for words in spelt.values() for word in words])
     for number, stage in enumerate(config.stages, start=1):
         long = []
         for path, label, prompt in zip(
             examples.paths, examples.labels, examples.prompts, strict=True
         ):
-            text = stage.prompt.format(prompt=prompt, label=label, token=token_of(label))
+            token = " ".join(spelt.get(label, ()))
+            text = stage.prompt.format(prompt=prompt, label=label, token=token)
             count = len(tokenizer(text, truncation=False, verbose=False).input_ids)
             if count > limit:
                 long.append(f"{path.name} ({count})")
@@ -360,7 +367,9 @@ def _balance(config: Config) -> Iterator[Check]:
         )
         name = f"balance of stage {number}"
         if middle < 1:
-            fix = "set sampling.timestep_spacing: trailing, raise lambda_cam or lower lambda_diff"
+            fix = "raise lambda_cam or lower lambda_diff"
+            if config.sampling.timestep_spacing != "trailing":
+                fix = f"set sampling.timestep_spacing: trailing, {fix}"
             yield Check(name, WARN, f"{detail}: the reward hardly counts", fix)
         else:
             yield Check(name, OK, detail)
