@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from cas_metric.cli import main as cas
 from cas_metric.errors import InputError, PreflightError
 from cas_metric.manifest import pair, read_folder_config, read_manifest, write_manifest
-from craft_trainer import generation
+from craft_trainer import generation, inference
 from craft_trainer.artifact.folder import find_artifact, load
 from craft_trainer.bases.base import DiffusionModel
 from craft_trainer.cli import main as cli
@@ -340,3 +340,34 @@ def test_a_link_that_leads_nowhere_is_refused_before_any_model(
         generation.generate(run, images, link)
     with pytest.raises(InputError, match="cannot be written to"):
         trainer.train_stages(settings(LORA, output=str(link)), cache="none")
+
+
+def test_an_interrupted_batch_is_drawn_as_a_whole(
+    settings: Any, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last bits of an image depend on those that it is drawn with."""
+    run, out = trainer.train_stages(settings(LORA), cache="none"), tmp_path / "gen"
+    batches: list[list[tuple[int, ...]]] = []
+    drawn = inference.sample_images
+
+    def noted(model: Any, texts: Any, seeds: Any, *own: Any) -> Tensor:
+        batches[-1].append(tuple(seeds))
+        return drawn(model, texts, seeds, *own)
+
+    monkeypatch.setattr(inference, "sample_images", noted)
+    for _ in range(2):
+        batches.append([])
+        made = generation.generate(run, images, out, seeds=1, batch_size=4)
+        (out / "seed0" / "000002.png").unlink()
+    assert (made.drawn, made.kept) == (1, 5)
+    whole, again = batches
+    assert (len(whole), again) == (2, whole[:1])
+
+
+def test_a_side_that_cannot_be_drawn_claims_no_folder(
+    settings: Any, images: Path, tmp_path: Path
+) -> None:
+    run, out = trainer.train_stages(settings(LORA), cache="none"), tmp_path / "gen"
+    with pytest.raises(InputError, match=r"data\.resolution 18"):
+        generation.generate(run, images, out, seeds=1, **{"data.resolution": 18})
+    assert not out.exists()

@@ -31,10 +31,9 @@ from craft_trainer.config.schema import Config, require_effect, resolve
 from craft_trainer.config.sections import Sampling
 from craft_trainer.data.dataset import Examples, conditioning_texts, read_examples
 from craft_trainer.data.rows import domain_of, repeated_ids
-from craft_trainer.inference import noise_seed, sample_images, write_image
+from craft_trainer.inference import Drawing, draw_missing, noise_seed
 from craft_trainer.runtime import Progress, silent
 from craft_trainer.runtime.checkpoints import require_same
-from craft_trainer.runtime.failures import fits_memory
 from craft_trainer.runtime.lock import alone_in
 from craft_trainer.runtime.telling import tell_notes, tell_truncated
 
@@ -258,25 +257,12 @@ def generate_folder(
     """
     folder.mkdir(parents=True, exist_ok=True)
     rows = _rows(examples, seeds, method)
-    rows["noise"] = [noise_seed(seed, row) for seed in seeds for row in range(len(examples))]
-    rows["text"] = list(texts) * len(seeds)
-    missing = [row for row in rows.to_dict("records") if not (folder / row["image"]).is_file()]
-    for start in range(0, len(missing), batch_size):
-        batch = missing[start : start + batch_size]
-        with fits_memory(f"drawing {len(batch)} images at once", "lower --batch-size"):
-            images = sample_images(
-                model,
-                [row["text"] for row in batch],
-                [row["noise"] for row in batch],
-                sampling,
-                resolution,
-            )
-        for row, image in zip(batch, images, strict=True):
-            write_image(image, folder / row["image"])
-        if progress is not None:
-            progress(start + len(batch), len(missing))
-    write_manifest(rows.drop(columns=["noise", "text"]), folder)
-    return len(missing)
+    noise = [noise_seed(seed, row) for seed in seeds for row in range(len(examples))]
+    paths, every = [folder / image for image in rows["image"]], list(texts) * len(seeds)
+    drawings = [Drawing(*one) for one in zip(paths, every, noise, strict=True)]
+    drawn = draw_missing(model, drawings, sampling, resolution, batch_size, progress)
+    write_manifest(rows, folder)
+    return drawn
 
 
 def _rows(examples: Examples, seeds: Sequence[int], method: str) -> pd.DataFrame:

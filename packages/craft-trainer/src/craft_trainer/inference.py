@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from cas_metric.images import to_uint8
 from craft_trainer.bases.base import DiffusionModel
 from craft_trainer.config.sections import Sampling
 from craft_trainer.diffusion.sampling import initial_noise, sample_prefix
-from craft_trainer.runtime.failures import NotFinite
+from craft_trainer.runtime.failures import NotFinite, fits_memory
 
 
 @torch.no_grad()
@@ -29,7 +30,7 @@ def sample_images(
 ) -> Tensor:
     """``(B, 3, H, W)`` images in [0, 1] on the CPU, one a prompt and seed.
 
-    An image depends on its prompt and seed alone, not on the batch that it is drawn in.
+    An image depends on its prompt and seed alone, and on the batch that it is drawn in by rounding.
 
     Raises:
         NotFinite: The model draws NaN, which a file would show as black.
@@ -57,6 +58,51 @@ def sample_images(
             fix="draw with dtype: float32, or with weights of an earlier step",
         )
     return images
+
+
+class Drawing(NamedTuple):
+    """An image to be.
+
+    Attributes:
+        path: PNG file that it is written to.
+        text: That it is drawn from.
+        seed: Of its noise.
+    """
+
+    path: Path
+    text: str
+    seed: int
+
+
+def draw_missing(
+    model: DiffusionModel,
+    drawings: Sequence[Drawing],
+    sampling: Sampling,
+    resolution: int,
+    batch_size: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Write the images that are not there yet; returns how many.
+
+    The last bits of an image depend on how many are computed at once. A batch of which some are
+    there is therefore drawn as a whole: an interrupted call, given again, ends with the same bytes.
+    """
+    batches = [drawings[at : at + batch_size] for at in range(0, len(drawings), batch_size)]
+    lacking = [[one for one in batch if not one.path.is_file()] for batch in batches]
+    done, total = 0, sum(map(len, lacking))
+    for batch, missing in zip(batches, lacking, strict=True):
+        if not missing:
+            continue
+        texts, seeds = [one.text for one in batch], [one.seed for one in batch]
+        with fits_memory(f"drawing {len(batch)} images at once", "lower --batch-size"):
+            images = sample_images(model, texts, seeds, sampling, resolution)
+        for drawing, image in zip(batch, images, strict=True):
+            if drawing in missing:
+                write_image(image, drawing.path)
+        done += len(missing)
+        if progress is not None:
+            progress(done, total)
+    return total
 
 
 def noise_seed(seed: int, row: int) -> int:

@@ -26,9 +26,8 @@ from craft_trainer.config.sections import Sampling
 from craft_trainer.data.dataset import Examples, conditioning_texts, read_examples
 from craft_trainer.data.pairs import COLUMNS, TABLE
 from craft_trainer.generation import claim_folder, drawn_with
-from craft_trainer.inference import noise_seed, sample_images, write_image
+from craft_trainer.inference import Drawing, draw_missing, noise_seed
 from craft_trainer.runtime import Progress, silent
-from craft_trainer.runtime.failures import fits_memory
 from craft_trainer.runtime.lock import alone_in
 from craft_trainer.runtime.telling import tell_notes, tell_truncated
 
@@ -173,21 +172,12 @@ def draw(
 
     The two samples of a prompt have the same text and different noise.
     """
-    jobs = [
-        (folder / name, texts[pair.row], noise_seed(seed, 2 * number + side))
+    drawings = [
+        Drawing(folder / name, texts[pair.row], noise_seed(seed, 2 * number + side))
         for number, pair in enumerate(candidates)
         for side, name in enumerate(pair.images)
-        if not (folder / name).is_file()
     ]
-    for start in range(0, len(jobs), batch_size):
-        paths, prompts, seeds = zip(*jobs[start : start + batch_size], strict=True)
-        with fits_memory(f"drawing {len(paths)} images at once", "lower --batch-size"):
-            images = sample_images(model, prompts, seeds, sampling, resolution)
-        for path, image in zip(paths, images, strict=True):
-            write_image(image, path)
-        if progress is not None:
-            progress(start + len(paths), len(jobs))
-    return len(jobs)
+    return draw_missing(model, drawings, sampling, resolution, batch_size, progress)
 
 
 def write_pairs(
