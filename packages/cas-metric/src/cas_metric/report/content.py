@@ -267,10 +267,8 @@ def class_tables(
 def _class_value(entry: Entry, label: str, key: str, tau: float | None) -> float | None:
     if key != "rate":
         return ((entry.summary.get("per_class") or {}).get(label) or {}).get(key)
-    cas, tau = (
-        entry.rows.loc[entry.rows["label"] == label, "cas"].dropna(),
-        entry.tail.get("tau", tau),
-    )
+    cas = entry.rows.loc[entry.rows["label"] == label, "cas"].dropna()
+    tau = entry.tail.get("tau", tau)
     return float((cas < tau).mean()) if is_number(tau) and len(cas) else None
 
 

@@ -98,8 +98,8 @@ def of_cases(real: pd.DataFrame, *sets: pd.DataFrame) -> pd.DataFrame:
     """
     known = scored(real)
     named = {name for rows in sets if "reference" in rows for name in scored(rows)["reference"]}
-    inside = known["image"].isin(named) if "image" in known else known.index != known.index
-    return known[inside] if inside.any() else known
+    covered = known[known["image"].isin(named)] if "image" in known else known.iloc[:0]
+    return covered if len(covered) else known
 
 
 def summarise(
