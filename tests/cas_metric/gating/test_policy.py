@@ -41,6 +41,7 @@ def test_paths_are_relative_to_the_file(tmp_path):
         ("rules:\n  - {metric: cas}", "line 2: rules.1: needs exactly one of"),
         ("rules:\n  - {metric: cas, at_least: 1, at_most: 2}", "line 2: rules.1: needs exactly"),
         ("rules:\n  - metric: cas\n    at_lest: 1", "line 3: unknown key 'at_lest'"),
+        ("rule:\n  - {metric: cas, at_least: 1}", "line 1: unknown key 'rule'"),
         ("rules:\n  - {metric: cas, at_least: much}", "rules.1.at_least"),
         ("rules:\n  - {metric: cas, at_least: .nan}", "rules.1.at_least"),
         ("confidence: 1.5\nrules:\n  - {metric: cas, at_least: 1}", "line 1: confidence"),

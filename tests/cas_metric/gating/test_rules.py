@@ -110,6 +110,8 @@ def test_nothing_in_common_is_undecided_not_passed(rows):
     ("rule", "named"),
     [
         ({"metric": "fid", "at_most": 3}, "no column 'fid'"),
+        ({"metric": "label", "at_least": 0}, "column 'label' of the run holds no numbers"),
+        ({"metric": "image", "at_most": 1}, "column 'image' of the run holds no numbers"),
         ({"metric": "vdc", "at_least": 0, "method": "x"}, "no method 'x'"),
         ({"metric": "vdc", "at_least": 0, "label": "x"}, "no class 'x'"),
         ({"metric": "vdc", "against": "baseline"}, "no baseline"),

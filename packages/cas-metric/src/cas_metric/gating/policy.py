@@ -127,8 +127,12 @@ def read_policy(path: str | Path) -> Policy:
 
 
 def _explain(error: ValidationError, document: Document) -> InputError:
-    """The first complaint of pydantic, with its line."""
-    detail = error.errors()[0]
+    """An unknown key, else the first complaint of pydantic, with its line.
+
+    A misspelt key is also missing under its right name, which says less.
+    """
+    details = error.errors()
+    detail = next((one for one in details if one["type"] == "extra_forbidden"), details[0])
     place = tuple(detail["loc"])
     if detail["type"] == "extra_forbidden":
         key = str(place[-1])

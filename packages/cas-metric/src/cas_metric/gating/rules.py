@@ -152,18 +152,26 @@ def _decide(
         found = Interval(rate, rate, rate, level)
         return _verdict(rule, replace(blank, clusters=len(own)), found)
     own = scored(own)
-    if rule.metric != LOW_RATE and rule.metric not in own:
-        columns = sorted(own.select_dtypes("number").columns)
-        raise InputError(
-            f"rule {rule.text!r}: the run has no column {rule.metric!r}",
-            fix=f"it has {', '.join(columns)}, and {LOW_RATE} and {FAILED}",
-        )
+    if rule.metric != LOW_RATE:
+        _require_numbers(rule, own)
     if rule.against:
         assert other is not None
         real = references.get("real")
         real = None if real is None else scored(_of(real, label))
         return _against(rule, blank, own, other, real, level)
     return _absolute(rule, blank, own, other, level)
+
+
+def _require_numbers(rule: Rule, own: pd.DataFrame) -> None:
+    """Refuse a column that is not there, or whose cells are names and not quantities."""
+    columns = sorted(own.select_dtypes(["number", "bool"]).columns)
+    if rule.metric not in columns:
+        what = f"column {rule.metric!r} of the run holds no numbers"
+        raise InputError(
+            f"rule {rule.text!r}: "
+            + (what if rule.metric in own else f"the run has no column {rule.metric!r}"),
+            fix=f"it has {', '.join(columns)}, and {LOW_RATE} and {FAILED}",
+        )
 
 
 def _of(rows: pd.DataFrame, label: str) -> pd.DataFrame:
