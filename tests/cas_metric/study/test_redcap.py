@@ -49,6 +49,11 @@ def test_records_are_what_was_answered_and_the_codebook_names_every_field(tmp_pa
         for k in (1, 2):
             assert shown[f"item{k}_{number}"] == mine["position"] + k
     assert len(rated_rows) == 6
+    # REDCap takes a field that the codebook calls an integer only where no ".0" follows it.
+    written = pd.read_csv(out.with_name("r-redcap.csv"), dtype=str, keep_default_na=False)
+    checks = codebook.set_index("Variable / Field Name").filter(like="Validation Type", axis=1)
+    for name in checks.index[checks.squeeze() == "integer"]:
+        assert written[name].str.fullmatch(r"\d*").all(), name
     second = records[records["record_id"] == "1-2"].iloc[0]
     assert (second["verdict"], second["reason"]) == (2, "blank")
     assert second.filter(regex="^(rank|item)").isna().all()

@@ -76,8 +76,9 @@ def records(details: pd.DataFrame, ratings: pd.DataFrame, methods: list[str]) ->
     keys = pd.MultiIndex.from_frame(whole[["rater", "case_number"]])
     for number, method in enumerate(methods, 1):
         mine = details[details["method"] == method].set_index(["rater", "case_number"])
-        table[f"rank_{number}"] = mine["rank"].reindex(keys).to_numpy()
-        table[f"position_{number}"] = mine["position"].reindex(keys).to_numpy()
+        for name in ("rank", "position"):  # Int64: REDCap refuses "2.0" as an integer
+            values = mine[name].reindex(keys).astype("Int64")
+            table[f"{name}_{number}"] = values.to_numpy(object)
         rated = ratings[ratings["method"] == method]
         for item in sorted(ratings["item"].unique()):
             values = rated[rated["item"] == item].set_index(["rater", "case_number"])["value"]
