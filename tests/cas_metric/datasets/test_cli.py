@@ -45,6 +45,7 @@ def test_provenance_holds_what_is_needed_to_make_it_again(tmp_path):
     assert len(provenance["sha256"]["OrigaList.csv"]) == 64
     assert provenance["images"]["train"] == 6
     assert any("454/196" in note for note in provenance["notes"])
+    assert any("counts of classes are those before" in note for note in provenance["notes"])
 
 
 def test_same_inputs_same_bytes(tmp_path):

@@ -69,6 +69,9 @@ def test_damaged_and_odd_volumes(tmp_path):
     (tmp_path / "text.nii.gz").write_text("no volume")
     with pytest.raises(ImageError, match="text"):
         probe_header(tmp_path / "text.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(np.zeros((9, 9)), np.eye(4)), tmp_path / "2d.nii")
+    with pytest.raises(ImageError, match="third dimension of 1"):
+        load_image(tmp_path / "2d.nii", window=FULL)
     nibabel.save(nibabel.Nifti1Image(np.zeros((9, 9, 9, 2)), np.eye(4)), tmp_path / "4d.nii")
     with pytest.raises(ImageError, match="three dimensions"):
         load_image(tmp_path / "4d.nii", axis=2, frame=3, window=FULL)

@@ -189,6 +189,9 @@ def test_labels_give_the_threshold(world, tmp_path):
     assert bad <= 0.3 * 31 - 1
     with pytest.raises(InputError, match="a risk needs labelled images"):
         cas_metric.select(world / "run", keep=["risk:0.3"])
+    for column in labels:  # of a table in memory, which no reader has looked at
+        with pytest.raises(InputError, match="lack id or good"):
+            cas_metric.select(world / "run", keep=["risk:0.3"], labels=labels[[column]])
 
 
 def test_nothing_left_is_an_error_that_says_why(world):

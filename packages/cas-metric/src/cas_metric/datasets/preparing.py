@@ -126,7 +126,10 @@ def prepare(request: Request, track: Track = untracked) -> Preparation:
     train = partition.train
     if request.shots is not None:
         train = few_shot(train, labels, request.shots, request.seed)
-        found.append(f"the training side was reduced to {request.shots} images a class (seeded)")
+        found.append(
+            f"the training side was reduced to {request.shots} images a class (seeded); "
+            "the counts of classes are those before"
+        )
     rows = collection.records[_MANIFEST]
     return Preparation(
         request=request,

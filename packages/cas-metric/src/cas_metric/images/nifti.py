@@ -95,9 +95,8 @@ def _open(path: Path) -> Any:
     volume = nibabel.load(path)
     shape = getattr(volume, "shape", ())
     if len(shape) < 3 or min(shape) < 1 or set(shape[3:]) - {1}:
-        raise ImageError(
-            f"{path}: has shape {shape}, not three dimensions", fix="extract one volume first"
-        )
+        fix = "save a plane with a third dimension of 1" if len(shape) < 3 else "extract one volume"
+        raise ImageError(f"{path}: has shape {shape}, not three dimensions", fix=fix)
     return volume
 
 

@@ -162,6 +162,8 @@ def _risk(
     given = (
         read_frame(Path(labels), "id", "good") if isinstance(labels, str | Path) else labels.copy()
     )
+    if not {"id", "good"} <= set(given):
+        raise InputError("the labels lack id or good", fix=f"they have {', '.join(given)}")
     keys = [name for name in KEYS if name in given]
     given[keys] = given[keys].astype(str)
     own = rows[keys].astype(str).assign(_level=level)
@@ -173,13 +175,11 @@ def _risk(
     if given.duplicated(keys).any():
         raise InputError("an image is labelled twice", fix="keep one of its labels")
     joined = given.merge(own, on=keys, how="left", indicator=True)
-    strange = joined[joined["_merge"] != "both"]
-    if len(strange):
+    if len(strange := joined[joined["_merge"] != "both"]):
         raise InputError(f"the run has no image {strange['id'].iloc[0]!r}", fix="see per_image.csv")
     good = joined["good"].astype(str).str.strip().str.lower()
     words = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
-    wrong = good[~good.isin(list(words))]
-    if len(wrong):
+    if len(wrong := good[~good.isin(list(words))]):
         raise InputError(f"good is {wrong.iloc[0]!r}", fix="write 1 or 0")
     known = np.isfinite(joined["_level"].to_numpy())
     truth = good.map(words).to_numpy(dtype=bool)
