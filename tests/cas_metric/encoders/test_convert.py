@@ -172,6 +172,11 @@ def test_a_pth_of_a_training_script_with_an_architecture_of_timm(
     torch.save({"model": state, "epoch": 7, "loss": 0.5}, tmp_path / "retfound.pth")
     done = convert(tmp_path / "retfound.pth", tmp_path / "to", architecture="vit_tiny_patch16_224")
     assert done.tensors == len(state)
+    with pytest.raises(InputError, match="no shape tells how many heads"):
+        load_encoder(tmp_path / "to", device="cpu")  # 36 wide, the architecture 192
+    stated = tmp_path / "to" / "config.json"
+    config = {**json.loads(stated.read_text()), "model_args": {"num_heads": 3}}
+    stated.write_text(json.dumps(config))
     encoder = load_encoder(tmp_path / "to", device="cpu")
     pixels = encoder.official_preprocess(photographs)
     assert pixels.shape[-1] == tiny_encoders.SIZE  # read off the weights

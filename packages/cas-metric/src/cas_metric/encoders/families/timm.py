@@ -57,6 +57,7 @@ def load(directory: Path, config: dict[str, Any]) -> Towers:
         arguments["global_pool"] = config["global_pool"]
     arguments = _with_layers(timm, arguments)
     try:
+        _require_heads(timm, directory, architecture, arguments)
         model = timm.create_model(architecture, pretrained=False, **arguments)
         model.load_state_dict(weights, strict=True)
     except (RuntimeError, ValueError, TypeError, AssertionError) as error:
@@ -115,6 +116,27 @@ def _told_by(weights: dict[str, Tensor]) -> dict[str, Any]:
         before = 0 if found["no_embed_class"] else 1 + found.get("reg_tokens", 0)
         found["img_size"] = math.isqrt(positions - before) * found["patch_size"]
     return found
+
+
+def _require_heads(
+    timm: Any, directory: Path, architecture: str, arguments: dict[str, Any]
+) -> None:
+    """Refuse weights of another width than the architecture's, unless their heads are stated.
+
+    Any number of heads that divides the width would load, and give other features.
+    """
+    import torch
+
+    if "embed_dim" not in arguments or "num_heads" in arguments:
+        return
+    with torch.device("meta"):  # shapes alone
+        own = timm.create_model(architecture, pretrained=False, num_classes=0).embed_dim
+    if own != arguments["embed_dim"]:
+        raise InputError(
+            f"{directory}: its weights are {arguments['embed_dim']} wide, timm's {architecture} is "
+            f"{own} wide, and no shape tells how many heads they have",
+            fix="name their own architecture, or state num_heads as model_args in config.json",
+        )
 
 
 def _with_layers(timm: Any, arguments: dict[str, Any]) -> dict[str, Any]:
