@@ -8,8 +8,9 @@
 # make reproduce-phantoms   the paper's tables on the embedded world; QUICK=--quick for a smoke run
 
 PYTHON ?= python3
-# One process a core; torch keeps to one thread in each.
-PYTEST_ARGS ?= -n auto
+# One process a core; torch keeps to one thread in each. A process keeps to neighbouring tests, whose
+# models and runs are then made once.
+PYTEST_ARGS ?= -n auto --dist worksteal
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed

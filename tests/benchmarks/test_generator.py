@@ -15,7 +15,7 @@ from benchmarks.real.pictures import WORLDS, Pictures
 
 from craft_trainer.bases.loading import load_model
 from craft_trainer.config.sections import Sampling
-from craft_trainer.generation import sample_images
+from craft_trainer.inference import sample_images
 
 
 def pictures() -> Pictures:
