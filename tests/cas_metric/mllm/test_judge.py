@@ -270,7 +270,8 @@ def test_the_test_of_places_rejects_a_judge_without_eyes_no_more_often_than_it_s
             positions=np.argsort(orders, axis=1) + 1.0,
         )
         rejected += position_bias(parsed).p < 0.05
-        covered += places(parsed)[1].rate.low < 1 / m < places(parsed)[1].rate.high
+        second = places(parsed)[1].rate
+        covered += second.low < 1 / m < second.high
     # Three standard errors of 0.05 over 300 draws are 0.038.
     assert rejected / draws < 0.05 + 0.038
     assert covered / draws > 0.95 - 0.038

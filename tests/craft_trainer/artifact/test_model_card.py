@@ -103,7 +103,7 @@ def test_the_lines_under_use_draw_with_diffusers_alone(
 def test_the_demo_shows_cas_before_and_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sizes = ["--train", "8", "--prompts", "2", "--inversion", "1", "--lora", "1", "--craft", "1"]
+    sizes = ["--train", "8", "--prompts", "4", "--inversion", "1", "--lora", "1", "--craft", "1"]
     words = ["demo", "--out", str(tmp_path / "demo"), *sizes]
     monkeypatch.setattr(sys, "argv", ["craft-trainer", *words])
     result = CliRunner().invoke(cli.app, words)
@@ -113,6 +113,6 @@ def test_the_demo_shows_cas_before_and_after(
     assert "| after craft |" in result.stdout
     assert (tmp_path / "demo" / "run" / "3-craft" / "artifact" / "samples.png").is_file()
     sheet = np.asarray(Image.open(tmp_path / "demo" / "samples.png"))
-    assert sheet.shape == (4 * 64, 2 * 64, 3)  # real, before, after LoRA, after CRAFT; 2 prompts
+    assert sheet.shape == (4 * 64, 4 * 64, 3)  # real, before, after LoRA, after CRAFT; 4 prompts
     after = tmp_path / "demo" / "run" / "3-craft" / "samples" / "heldout-0000001.png"
     assert np.array_equal(sheet[-64:], np.asarray(Image.open(after)))
