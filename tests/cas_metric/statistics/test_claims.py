@@ -75,6 +75,17 @@ def test_a_true_mean_never_mismatches(values):
     assert finding.verdict in ("holds", "rounding")
 
 
+def test_no_cosines_have_a_mean_above_one():
+    rows = [
+        {"method": "a", "vdc": "0.1", "ccs": "1.2", "dd": "0.7", "sfs": "1.00"},
+        {"method": "b", "vdc": "-1.004", "cas": "-0.76"},
+    ]
+    table = {"kind": "scores", "name": "T", "dataset": "D", "rows": rows}
+    found = verdicts(check(table), "inside what it can be")
+    wrong = ("D: a, CCS", "D: b, VDC", "D: b, CAS")
+    assert found == dict.fromkeys(wrong, "impossible")
+
+
 def test_judge_tells_rounding_from_mismatch():
     assert judge(Stated("0.402"), 0.40275, 0.40225, 0.40325) == "rounding"
     assert judge(Stated("0.402"), 0.4041, 0.4036, 0.4046) == "mismatch"

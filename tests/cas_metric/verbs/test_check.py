@@ -35,3 +35,11 @@ def test_the_command_line_prints_what_the_verb_finds(tmp_path):
     assert written.pop("origin") == {"verb": "check", "paper": "True"}
     assert written == check("paper", show=["mismatch"]).summary
     assert len(written["findings"]) == written["counts"]["mismatch"]
+
+
+def test_a_table_of_which_nothing_follows_says_so():
+    row = {"method": "a", "vdc": "0.1"}
+    table = {"kind": "scores", "name": "n", "dataset": "d", "rows": [row]}
+    found = check({"title": "t", "tables": [table]})
+    assert "Nothing in it can be recomputed" in found.text
+    assert "Nothing" not in check("paper").text

@@ -90,6 +90,8 @@ def _markdown(document: Document, findings: list[Finding], shown: list[Finding])
     counted = ", ".join(f"{tally[verdict]} {verdict}" for verdict in VERDICTS)
     credit = " ".join(part for part in (document.source, document.license) if part)
     parts = [f"# {document.title}", credit, f"{len(findings)} checks: {counted}."]
+    if not findings:
+        parts.append("Nothing in it can be recomputed from anything else in it.")
     headings = ["verdict", "item", "check", "stated", "recomputed", "note"]
     for name, group in groupby(shown, key=lambda finding: finding.table):
         lines = [[f.verdict, f.item, f.check, f.stated, f.recomputed, f.note] for f in group]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from cas_metric.protocol import PRIMITIVES
+from cas_metric.statistics.aggregate import BOUNDS
 from cas_metric.statistics.bimodality import wilson
 from cas_metric.statistics.claims.finding import Finding, Stated, counts_for, judge
 from cas_metric.statistics.claims.schema import ScoreRow, Scores, Spread
@@ -15,6 +16,7 @@ from cas_metric.statistics.claims.schema import ScoreRow, Scores, Spread
 def check_scores(table: Scores) -> Iterator[Finding]:
     """Everything that a table of means lets one recompute."""
     for row in table.rows:
+        yield from _out_of_range(table, row)
         yield from _mean_of_primitives(table, row)
         yield from _accuracy_exists(table, row)
         if not row.real:
@@ -37,6 +39,21 @@ def check_spread(table: Spread) -> Iterator[Finding]:
             recomputed=f"difference {difference:.3f}, spread of a difference {spread:.3f}",
             note="" if difference > spread else "smaller than the spread over generation seeds",
         )
+
+
+def _out_of_range(table: Scores, row: ScoreRow) -> Iterator[Finding]:
+    """Means that no cosines and no diagnoses have; a percentage in place of a share is one."""
+    for name, (low, high) in BOUNDS.items():
+        stated = getattr(row, name, None)
+        if stated is not None and (stated.high < low or stated.low > high):
+            yield Finding(
+                table=table.name,
+                item=f"{table.dataset}: {row.method}, {name.upper()}",
+                check="inside what it can be",
+                verdict="impossible",
+                stated=str(stated),
+                recomputed=f"{low:g} to {high:g}",
+            )
 
 
 def _mean_of_primitives(table: Scores, row: ScoreRow) -> Iterator[Finding]:
