@@ -17,7 +17,7 @@ from pathlib import Path
 Ended = subprocess.CompletedProcess[str]
 
 _SERVER = """
-import importlib, json, os, sys, traceback
+import importlib, json, os, signal, sys, traceback
 import diffusers, peft, transformers
 import cas_metric.cli.main
 from diffusers import DDIMScheduler, StableDiffusionPipeline
@@ -25,6 +25,7 @@ from transformers import AutoModel, AutoTokenizer, CLIPTextModel
 from craft_trainer.training import trainer
 
 def child(job):
+    signal.alarm(900)  # ranks that wait for each other shall end, not the whole suite hang
     os.environ.clear()
     os.environ.update(job["env"])
     os.chdir(job["cwd"])

@@ -170,10 +170,8 @@ def test_prompts_are_counted_as_the_base_model_reads_them(
     write_manifest(rows, folder)
     data = {"train": str(folder), "resolution": 16}
     learned = {"method": "textual_inversion", "steps": 1, "prompt": "{token} {prompt}"}
-    for count, status in (
-        (1, "ok"),
-        (7, "warn"),
-    ):  # the tiny tokenizer counts the six blanks between them
+    # The tiny tokenizer counts the blanks between the words of a token, too.
+    for count, status in ((1, "ok"), (7, "warn")):
         _, checks = examined(settings({**learned, "vectors_per_token": count}, data=data))
         assert checks["prompts of stage 1"]["status"] == status
     assert "1 of 6 exceed 77 tokens: 0.png (89)" in checks["prompts of stage 1"]["detail"]
