@@ -54,6 +54,15 @@ def test_convert_writes_a_directory_that_loads(tmp_path: Path) -> None:
         run(*words)
 
 
+def test_convert_says_what_the_weights_lack(tmp_path: Path) -> None:
+    pytest.importorskip("timm")
+    source = tiny_encoders.build_timm(tmp_path / "source", "uni", "pytorch_model.bin")
+    words = [str(source / "pytorch_model.bin"), "--to", str(tmp_path / "to")]
+    lines = dict(line.split(maxsplit=1) for line in run("convert", *words).splitlines())
+    assert lines["missing"] == "config.json, preprocessor_config.json"
+    assert lines["dropped"] == "none"
+
+
 def test_check_reports_dimensions_difference_and_speed(
     models: dict[str, Path], tmp_path: Path
 ) -> None:

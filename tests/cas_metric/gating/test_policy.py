@@ -48,6 +48,8 @@ def test_paths_are_relative_to_the_file(tmp_path):
         ("rules:\n  - {metric: cas, at_least: 1, margin: 1}", "margin belongs to against"),
         ("rules:\n  - {metric: failed, against: real}", "failed is a plain count"),
         ("rules:\n  - {metric: low_rate, against: floor}", "low_rate of Real"),
+        ("rules:\n  - {metric: low_rate, at_least: 0}", "the less low_rate the better"),
+        ("rules:\n  - {metric: failed, at_least: 0}", "the less failed the better"),
         ("rules: !!python/object:os.system x", "tag"),
     ],
 )

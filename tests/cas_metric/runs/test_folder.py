@@ -15,6 +15,7 @@ from cas_metric.errors import CasError, InputError
 from cas_metric.files import require_writable, write_bytes
 from cas_metric.runs.folder import Origin, claim, read_run, write_run
 from cas_metric.scoring.per_image import COLUMNS
+from cas_metric.verbs.result import require_free
 
 SUMMARY = {"protocol": "custom", "encoder": {}, "methods": [], "tau": float("nan")}
 
@@ -142,6 +143,15 @@ def test_a_name_that_no_report_can_hold_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is no UTF-8"):
         require_writable(tmp_path / "v\udcfc")
     require_writable(tmp_path / "vü")
+
+
+def test_a_folder_in_place_of_a_file_is_found_before_anything_is_computed(tmp_path: Path) -> None:
+    (tmp_path / "per_image.csv").mkdir()
+    with pytest.raises(InputError, match=r"per_image\.csv is a folder"):
+        claim(tmp_path, Origin({"generated": "g", "real": "r"}))
+    (tmp_path / "comparison.csv").mkdir()
+    with pytest.raises(InputError, match=r"comparison\.csv is a folder"):
+        require_free(tmp_path, "comparison", None, tables=("comparison",))
 
 
 def _claim_on_a_full_disk(folder: Path) -> None:

@@ -180,3 +180,12 @@ def test_csv_with_free_metrics(tmp_path):
     found = check_document(load_document(path))
     assert verdicts(found, "best as printed, lower is better") == {"t: FID": "mismatch"}
     assert verdicts(found, "lead against the spread") == {"t: F1, ours over gan": "weak"}
+
+
+@pytest.mark.parametrize("best", ["**.83** ± .02", "**.83 ± .02**", "**.83**±**.02**"])
+def test_bold_of_a_mean_or_of_its_spread_as_well(best, tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text(f"method,seeds,F1 ↑\nours,3,{best}\ngan,3,.85 ± .01\n")
+    found = check_document(load_document(path))
+    assert verdicts(found, "best as printed, higher is better") == {"t: F1": "mismatch"}
+    assert verdicts(found, "lead against the spread") == {"t: F1, gan over ours": "weak"}

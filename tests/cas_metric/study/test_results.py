@@ -131,6 +131,8 @@ def test_the_verbs_lead_from_images_to_preference_scores(tmp_path: Path) -> None
     assert [one["rater"] for one in result["links"]] == ["rater-1", "rater-2"]
     with pytest.raises(InputError, match="nothing has been ranked"):
         run("export", str(folder), "--out", str(tmp_path / "r.csv"))
+    with pytest.raises(InputError, match=r"--out .*answers/rankings\.csv"):
+        run("export", str(folder), "--out", f"{tmp_path / 'answers'}/")
 
     from cas_metric.study import Link, open_study
 

@@ -102,15 +102,19 @@ def require_utf8(path: Path, *, fix: str) -> None:
         raise InputError(f"{name!a} is no UTF-8, as reports and tables are", fix=fix)
 
 
-def require_writable(folder: Path, *, fix: str = "give --out another directory") -> None:
+def require_writable(
+    folder: Path, names: Iterable[str] = (), *, fix: str = "give --out another directory"
+) -> None:
     """Refuse a folder into which nothing can be written; it need not exist.
 
     Args:
         folder: Where something is to be written.
+        names: Of the files that are to be written.
         fix: How a person names another one.
 
     Raises:
-        InputError: It, or the nearest folder above it, cannot be written to, or the disk is full.
+        InputError: It, or the nearest folder above it, cannot be written to, the disk is full, or
+            one of the names is that of a folder in it.
     """
     require_utf8(folder, fix=fix)
     above = (folder, *folder.absolute().parents)
@@ -122,6 +126,8 @@ def require_writable(folder: Path, *, fix: str = "give --out another directory")
             file.flush()
     except OSError as error:
         raise InputError(f"{folder} cannot be written to: {error.strerror}", fix=fix) from error
+    if taken := next((folder / name for name in names if (folder / name).is_dir()), None):
+        raise InputError(f"{taken} is a folder, where a file is to be written", fix=fix)
 
 
 def title(path: Path) -> str:

@@ -207,6 +207,8 @@ def _deliver(result: dict[str, Any], as_json: bool, out: Path | None, name: str)
     for key, value in result.items():
         if isinstance(value, dict):
             value = ", ".join(f"{k} {_short(v)}" for k, v in value.items())
+        elif isinstance(value, tuple):
+            value = ", ".join(map(_short, value)) or "none"
         typer.echo(f"{key.replace('_', ' '):28s} {_short(value)}")
 
 

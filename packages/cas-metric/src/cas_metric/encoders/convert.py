@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from cas_metric.encoders.hub import missing_from
 from cas_metric.encoders.memory import digest_file
 from cas_metric.encoders.unpickling import REFUSED
 from cas_metric.errors import CasError, InputError, MissingDependency
@@ -36,12 +37,13 @@ class Conversion:
     """What was made of a pickle.
 
     Attributes:
-        directory: Where it is; a spec of an encoder when its configuration is there too.
+        directory: Where it is; a spec of an encoder where nothing is ``missing``.
         sources: sha256 of each pickled file, by name.
         weights: Name of the safetensors file.
         sha256: Of it.
         tensors: How many it holds.
         dropped: Names of entries that were no tensors.
+        missing: Files of the checkpoint that an encoder needs beside them: copy them there.
     """
 
     directory: str
@@ -50,6 +52,7 @@ class Conversion:
     sha256: str
     tensors: int
     dropped: tuple[str, ...]
+    missing: tuple[str, ...]
 
 
 def convert(source: Path, to: Path, *, architecture: str | None = None) -> Conversion:
@@ -88,8 +91,11 @@ def convert(source: Path, to: Path, *, architecture: str | None = None) -> Conve
         sha256=digest_file(weights, verify=True),
         tensors=report["tensors"],
         dropped=tuple(report["dropped"]),
+        missing=tuple(missing_from(to)),
     )
-    write_bytes(to / RECORD, to_json({**asdict(done), "directory": to.name}).encode())
+    record = {**asdict(done), "directory": to.name}
+    del record["missing"]  # until they are copied
+    write_bytes(to / RECORD, to_json(record).encode())
     return done
 
 

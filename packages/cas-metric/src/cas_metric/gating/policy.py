@@ -63,6 +63,8 @@ class Rule(BaseModel):
             raise ValueError("needs exactly one of at_least, at_most and against")
         if self.margin and self.against is None:
             raise ValueError("margin belongs to against: write the limit itself")
+        if self.metric in LOWER_IS_BETTER and self.at_least is not None:
+            raise ValueError(f"the less {self.metric} the better: write at_most")
         if self.metric == FAILED and self.against is not None:
             raise ValueError("failed is a plain count: write at_most")
         if self.metric == LOW_RATE and self.against in ("real", "floor"):

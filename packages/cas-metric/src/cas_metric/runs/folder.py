@@ -227,7 +227,7 @@ def claim(out: str | Path, origin: Origin) -> Path:
             raise InputError(
                 f"{path} is an input, and the run would replace it", fix="choose another --out"
             )
-    require_writable(folder)
+    require_writable(folder, FILES)
     return folder
 
 

@@ -41,10 +41,11 @@ def require_free(
     if folder is None:
         return
     place = require_local(Path(folder))
-    begun = any((place / f"{table}.csv").exists() for table in tables)
+    written = [f"{table}.csv" for table in tables]
+    begun = any((place / table).exists() for table in written)
     made = origin.as_dict() if origin is not None else {"verb": name}
     require_own(place / f"{name}.json", made, () if begun else files, name)
-    require_writable(place)
+    require_writable(place, (f"{name}.json", *written, *files))
 
 
 @dataclass(frozen=True, eq=False)

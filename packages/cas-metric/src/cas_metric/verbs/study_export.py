@@ -51,15 +51,16 @@ def export(
         redcap: Write ``NAME-redcap.csv`` and its codebook, ``NAME-codebook.csv``, as well.
 
     Raises:
-        InputError: Nothing has been answered yet, or ``out`` is no file.
+        InputError: Nothing has been answered yet, or ``out`` is no name of a CSV.
     """
     from cas_metric.study import open_study
     from cas_metric.study.redcap import dictionary, records
     from cas_metric.study.results import agreement_of, details, rankings, ratings, revisions, state
 
     path = Path(out)
-    if not path.name:
-        raise InputError(f"{path} is no file", fix="name a file with --out, e.g. rankings.csv")
+    if path.suffix.lower() != ".csv":
+        inside = path / "rankings.csv"
+        raise InputError(f"{path} is no name of a CSV file", fix=f"name one: --out {inside}")
     store = open_study(Path(folder))
     table, found, rated = details(store), state(store), ratings(store)
     design, methods, every = store.design, store.methods(), revisions(store)

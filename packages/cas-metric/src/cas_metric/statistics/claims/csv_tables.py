@@ -17,7 +17,7 @@ CSV_COLUMNS: Final = (
 #: A free metric says where better lies: ``FID ↓``.
 _DIRECTION: Final = {"↑": "up", "↓": "down"}
 _FREE: Final = re.compile(r"(?P<name>.*\S)\s*(?P<arrow>[↑↓])")
-_BOLD: Final = re.compile(r"\*\*(.+)\*\*")
+_BOLD: Final = re.compile(r"\*\*(.+?)\*\*")
 
 
 def read_csv_tables(path: Path) -> dict[str, Any]:
@@ -56,17 +56,16 @@ def read_csv_tables(path: Path) -> dict[str, Any]:
 def _metrics_of(
     dataset: str, records: list[dict[str, str]], free: dict[Any, re.Match[str]], name: str
 ) -> dict[str, Any]:
-    """Free metrics; ``**bold**`` marks what the table calls the best, ``±`` a spread over seeds."""
+    """Free metrics; ``**bold**``, of all or a part, marks the best, ``±`` a spread over seeds."""
     best: dict[str, str] = {}
     rows = []
     for record in records:
         values, spreads = {}, {}
         for column, match in free.items():
-            text = record.get(column, "").strip()
-            if bold := _BOLD.fullmatch(text):
+            text = record.get(column, "")
+            if _BOLD.search(text):
                 best[match["name"]] = record["method"]
-                text = bold[1]
-            value, _, spread = text.partition("±")
+            value, _, spread = _BOLD.sub(r"\1", text).partition("±")
             if value.strip():
                 values[match["name"]] = value.strip()
             if spread.strip():
