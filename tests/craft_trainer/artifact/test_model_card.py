@@ -17,6 +17,7 @@ from tests.support.tiny_families import build_flux, build_sdxl
 from typer.testing import CliRunner
 
 from craft_trainer.artifact.model_card import fenced, plain
+from craft_trainer.bases.loading import require_sampling
 from craft_trainer.bases.weights import base_hash
 from craft_trainer.cli import main as cli
 from craft_trainer.config.stage import method_names, stage_class
@@ -96,6 +97,7 @@ def test_the_lines_under_use_draw_with_diffusers_alone(
     pipe = space["pipe"]
     assert pipe.get_active_adapters()
     if family != "flux":
+        assert tuple(pipe.scheduler.timesteps.tolist()) == require_sampling(config)
         for tokenizer in (pipe.tokenizer, getattr(pipe, "tokenizer_2", pipe.tokenizer)):
             assert "<pleural-effusion>" in tokenizer.get_vocab()
 

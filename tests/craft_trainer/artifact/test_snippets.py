@@ -81,6 +81,8 @@ def test_the_pages_of_the_package(
         "runs/chexpert": str(trained.output),
         "data/chexpert": str(data),
         '"medsiglip"': '"phantom-medsiglip"',
+        "height=512, width=512": "height=64, width=64",
+        "num_inference_steps=20": "num_inference_steps=2",
         "packages/craft-trainer/examples/chexpert.yaml": str(trained.artifact / "config.yaml"),
     }.items():
         code = code.replace(printed, here)

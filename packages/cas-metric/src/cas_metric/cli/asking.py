@@ -164,7 +164,9 @@ PriceIn = Annotated[
 ]
 PriceOut = Annotated[
     float | None,
-    typer.Option(help="The same of output tokens.", rich_help_panel=ASKING, metavar="P", min=0),
+    typer.Option(
+        help="Price of a million output tokens.", rich_help_panel=ASKING, metavar="P", min=0
+    ),
 ]
 
 #: Options of every verb that asks, and their defaults; the names are those of :class:`Asking`.

@@ -39,7 +39,7 @@ EPILOG = """
 
 - `cas audit TI=runs/ti CRAFT=runs/craft --mllm openai:gpt-4o --out audit`
 
-- `cas audit demo/faithful --mllm phantom-llava --graded --offline`
+- `cas audit demo/generated/faithful --mllm phantom-llava --graded --offline`
 
 - `CAS_MLLM_BASE_URL=http://localhost:8000/v1 cas audit gen/ --domain chexpert --mllm
 openai:lingshu-medical-mllm/Lingshu-7B --control`

@@ -35,8 +35,22 @@ def explain(
     count: Annotated[
         int, typer.Option(min=1, help="How many of the lowest images of each method.", metavar="N")
     ] = 24,
-    domain: option.Domain = None,
-    encoder: option.Encoder = None,
+    domain: Annotated[
+        str | None,
+        typer.Option(
+            help="Checklists. Default: those that the run was scored by.",
+            rich_help_panel=option.INPUTS,
+            metavar="PACK",
+        ),
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="The encoder of the run, where its name there leads to it no longer.",
+            rich_help_panel=option.MODEL,
+            metavar="SPEC",
+        ),
+    ] = None,
     maps: Annotated[bool, typer.Option(help="Draw where.")] = True,
     occlusion: Annotated[
         bool, typer.Option("--occlusion", help="Draw by occlusion: slow, for any encoder.")

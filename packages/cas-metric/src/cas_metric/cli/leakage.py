@@ -45,7 +45,15 @@ def leakage(
             help="Look for altered copies by local features and alignment.",
         ),
     ] = True,
-    out: option.Out = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Directory of the result; only the same one in it is replaced. Default: "
+            "leakage/ and the name of TEST.",
+            rich_help_panel=option.RESULTS,
+            metavar="DIR",
+        ),
+    ] = None,
     as_json: option.Json = False,
     num_workers: option.NumWorkers = None,
     offline: option.Offline = False,

@@ -15,7 +15,7 @@ from cas_metric.cli.results import finish
 HELP = """
 Look for copies of the images of TRAIN among those of GEN.
 
-Every generated image is compared with the training images by four detectors, the first three of
+Every generated image is compared with the training images by five detectors, the first three of
 them those of Appendix M:
 
 - **SSIM** on grey squares of one size: how many exceed 0.95, and the exact maximum over all pairs.
@@ -26,6 +26,7 @@ them those of Appendix M:
 - **Aligned copies**: the likeliest training images are laid over it as local features say, cropped,
   shifted, rotated, mirrored, inverted or pasted in. How well two must agree is learned from the
   real images: from `--test` against TRAIN, else from TRAIN against itself.
+- **Matched points**: keypoints that agree under one transformation: the same lesion or scene again.
 
 Each detector is blind to something: SSIM and pHash to crops, pHash to mirrored, turned and inverted
 images that neither `--variants` nor `symmetries` of the domain pack name, the feature space to what
@@ -126,7 +127,15 @@ def memorization(
         ),
     ] = False,
     offline: option.Offline = False,
-    out: option.Out = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Directory of the result; only the same one in it is replaced. Default: "
+            "memorization/ and the name of GEN.",
+            rich_help_panel=option.RESULTS,
+            metavar="DIR",
+        ),
+    ] = None,
     as_json: option.Json = False,
     device: option.Device = "auto",
     batch_size: option.BatchSize = None,

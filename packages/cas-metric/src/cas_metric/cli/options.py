@@ -58,7 +58,10 @@ By = Annotated[
 Seed = Annotated[
     int | None,
     typer.Option(
-        help="The same for the generation seed.", rich_help_panel=INPUTS, metavar="N", min=0
+        help="Score only images of this generation seed.",
+        rich_help_panel=INPUTS,
+        metavar="N",
+        min=0,
     ),
 ]
 Unpaired = Annotated[
@@ -137,7 +140,7 @@ Offline = Annotated[
 Out = Annotated[
     Path | None,
     typer.Option(
-        help="Directory for rows, summary and report; an earlier run in it is replaced. "
+        help="Directory for rows, summary and report; only the same run in it is replaced. "
         "Default: runs/ and the name of GEN.",
         rich_help_panel=RESULTS,
         metavar="DIR",

@@ -77,8 +77,8 @@ def create(
     layout: Annotated[
         Layout,
         typer.Option(
-            help="rank: all images of a case; pairs: two of them, those that tell most; single: "
-            "one image at a time."
+            help="rank: all images of a case; pairs: two of them, every pair of methods as often; "
+            "single: one image at a time."
         ),
     ] = Layout.rank,
     ties: Annotated[bool, typer.Option("--ties", help="Let images share a rank.")] = False,

@@ -74,9 +74,9 @@ def memorization(
     out: str | Path | None = None,
     progress: Progress | None = None,
 ) -> FolderResult:
-    """Compare every generated image with every training image, by four detectors.
+    """Compare every generated image with every training image, by five detectors.
 
-    Three are those of Appendix M; the fourth aligns the images first.
+    Three are those of Appendix M; one aligns the images first, one counts points that match.
 
     Args:
         generated: Generated images, of any number of methods; as

@@ -30,8 +30,9 @@ from cas_metric.statistics.tables import PHANTOM_NOTICE
 from cas_metric.statistics.uncertainty import Interval
 from craft_trainer.artifact.curves import draw_curves
 from craft_trainer.artifact.usage import usage_of
-from craft_trainer.bases.base import TextTower
+from craft_trainer.bases.base import TextTower, family_of
 from craft_trainer.bases.tokens import token_of
+from craft_trainer.bases.weights import base_directory, pipeline_name
 from craft_trainer.config.schema import Config, to_yaml
 from craft_trainer.config.stage import Stage
 from craft_trainer.data.dataset import Examples
@@ -219,7 +220,9 @@ def _usage(config: Config, stage: Stage, train: Examples, towers: Sequence[TextT
     """Draws the first class, by its learned token where there is one."""
     label = min(filter(None, train.labels), default="an image")
     prompt = token_of(label) if towers else label
-    code = usage_of(config, towers, adapter=stage.learns == "lora", prompt=prompt)
+    base = base_directory(config.base, config.revision, offline=config.offline)
+    family = family_of(pipeline_name(base))
+    code = usage_of(config, family, towers, adapter=stage.learns == "lora", prompt=prompt)
     return Markup(code.replace("```", ""))  # noqa: S704 - within a code block
 
 

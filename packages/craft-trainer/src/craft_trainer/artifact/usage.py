@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
-from craft_trainer.bases.base import TextTower
+from craft_trainer.bases.base import DiffusionModel, TextTower
 from craft_trainer.bases.weights import EMBEDDED
 from craft_trainer.config.schema import Config
+from craft_trainer.config.sections import Sampling
+
+#: A sampler's class in diffusers, and what it is told beside the spacing.
+_CLIP: Final = 'clip_sample=pipe.scheduler.config.get("clip_sample", False)'
+_SCHEDULERS: Final = {
+    "ddpm": ("DDPMScheduler", _CLIP),
+    "ddim": ("DDIMScheduler", _CLIP),
+    "dpmpp_2m": ("DPMSolverMultistepScheduler", 'algorithm_type="dpmsolver++"'),
+    "dpmpp_2m_sde": ("DPMSolverMultistepScheduler", 'algorithm_type="sde-dpmsolver++"'),
+}
 
 
-def usage_of(config: Config, towers: Sequence[TextTower], *, adapter: bool, prompt: str) -> str:
+def usage_of(
+    config: Config,
+    family: type[DiffusionModel],
+    towers: Sequence[TextTower],
+    *,
+    adapter: bool,
+    prompt: str,
+) -> str:
     """A script to be run beside the artefact's files.
 
     Args:
         config: Of the run: base model, resolution and sampling.
+        family: Of the base model.
         towers: Text encoders that have learned tokens.
         adapter: Whether there is a LoRA.
         prompt: What it draws.
@@ -25,12 +44,13 @@ def usage_of(config: Config, towers: Sequence[TextTower], *, adapter: bool, prom
         imports.append("from safetensors.torch import load_file")
     revision = f", revision={config.revision!r}" if config.revision else ""
     side, sampling = config.data.resolution, config.sampling
+    scheduler, steps = _scheduler(sampling) if family.noise_schedule else ("", [])
     return "\n".join(
         [
             "from pathlib import Path",
             "",
             "import torch",
-            "from diffusers import DiffusionPipeline",
+            f"from diffusers import {scheduler}DiffusionPipeline",
             *imports,
             "",
             'artifact = Path(".")  # the folder of this file',
@@ -38,6 +58,7 @@ def usage_of(config: Config, towers: Sequence[TextTower], *, adapter: bool, prom
             f"pipe = DiffusionPipeline.from_pretrained({base}{revision}, dtype=torch.float32)",
             *_tokens(towers),
             *(["pipe.load_lora_weights(artifact)"] if adapter else []),
+            *steps,
             "image = pipe(",
             f"    {prompt!r}, height={side}, width={side},",
             f"    guidance_scale={sampling.guidance:g}, num_inference_steps={sampling.steps},",
@@ -45,6 +66,17 @@ def usage_of(config: Config, towers: Sequence[TextTower], *, adapter: bool, prom
             'image.save("image.png")',
         ]
     )
+
+
+def _scheduler(sampling: Sampling) -> tuple[str, list[str]]:
+    """What is imported for the steps of training, which are not the pipeline's own, and its use."""
+    name, told = _SCHEDULERS[sampling.sampler or "ddpm"]
+    return f"{name}, ", [
+        f"pipe.scheduler = {name}.from_config(",
+        f'    pipe.scheduler.config, timestep_spacing="{sampling.timestep_spacing}",',
+        f"    {told},",
+        ")",
+    ]
 
 
 def _tokens(towers: Sequence[TextTower]) -> list[str]:

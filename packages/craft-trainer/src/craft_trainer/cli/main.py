@@ -12,7 +12,7 @@ from cas_metric.cli.entry import LazyGroup, run
 VERBS: Final[dict[str, str]] = {
     "new": "Write a commented configuration to begin with.",
     "enrich": "Have a language model describe the training images: prompts, Stage 1.",
-    "train": "Adapt a base model: textual inversion, LoRA, DPO, CRAFT, one after the other.",
+    "train": "Adapt a base model: textual inversion, LoRA, DPO, CRAFT, NFT, in turn.",
     "generate": "Draw seeds x prompts into a folder that `cas score` reads.",
     "pairs": "Draw pairs of samples and let a judge choose, for a `dpo` stage.",
     "canaries": "Plant pictures in a training set whose memorization can be measured.",
@@ -34,7 +34,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Clinical reward-aligned finetuning (CRAFT) of Stable Diffusion.",
+    help="Clinical reward-aligned finetuning (CRAFT) of Stable Diffusion, Flux and Sana.",
 )
 
 

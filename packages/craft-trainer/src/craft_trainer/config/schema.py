@@ -53,7 +53,8 @@ class Config(Section):
 
     Attributes:
         output: Folder of the run; each stage has its own folder in it.
-        base: Hub id or local directory of a Stable Diffusion 1.x, 2.x, XL, 3 or Flux pipeline.
+        base: Hub id or local directory of a Stable Diffusion 1.x, 2.x, XL, 3, Flux or Sana
+            pipeline, or ``phantom-sd``.
         revision: Commit of a hub id.
         offline: Whether nothing is fetched: all models must be here.
         gradient_checkpointing: Whether denoiser and decoder run their blocks again in the backward

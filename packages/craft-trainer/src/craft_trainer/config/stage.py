@@ -211,7 +211,7 @@ class TrainedStage(Stage):
     Attributes:
         steps: Optimizer steps; or give ``epochs``.
         epochs: Passes over the training images.
-        batch_size: Images in one forward pass, on each process.
+        batch_size: Images in one forward pass, on each process; of ``nft`` prompts.
         accumulate: Forward passes to one optimizer step.
         learning_rate: At the end of the warm-up. ``prodigy`` finds its own: give it 1.
         weight_decay: Of the optimizer.

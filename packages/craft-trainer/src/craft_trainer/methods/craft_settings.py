@@ -59,7 +59,7 @@ class Prefix(Section):
         own_steps: With ``repeat_mode: renoise``, steps before the last K that each repeat takes on
             its own; 1 draws the last noise alone anew.
         replay: Times that a prefix is used again, on average, from a buffer: biased by its age, and
-            a noisier step, for it learns from the same noise again.
+            a noisier step, for it learns from the same noise again. On one process only.
         replay_age: Most optimizer steps since a prefix of the buffer was drawn.
 
     Examples:
