@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,12 @@ from cas_metric.encoders import Encoder
 from cas_metric.engine.partitions import statistics
 from cas_metric.engine.parts import Count, Part, Worker, here, part_out, shard_of
 from cas_metric.errors import CasError, InputError, RankStopped
+from cas_metric.images import Window
 from cas_metric.manifest import read_manifest
 from cas_metric.runs.summary import build_summary
 from cas_metric.scoring.inputs import Inputs, prepare
+from cas_metric.scoring.pipeline import Options
+from cas_metric.scoring.probe import Probe
 
 FILES = ("per_image.parquet", "per_image.csv", "real_per_image.csv", "floor_per_image.csv")
 
@@ -98,6 +102,37 @@ def test_a_lost_torn_or_outdated_part_is_scored_again_and_no_other(
     assert scored == [0, 1, 2]
     pd.testing.assert_frame_equal(again.scores().rows, expected)
     assert again.scores().material.embedded == 0  # a lost part, not lost embeddings
+
+
+def test_whatever_decides_the_rows_makes_other_parts(
+    inputs: Inputs,
+    siglip: Encoder,
+    cache: EmbeddingCache,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def digest(changed: Inputs, probe: Probe | None = None) -> str:
+        parted = part_out(changed, lambda: siglip, cache, tmp_path, probe=probe, options=options)
+        return parted.work.digest
+
+    options = Options(max_failures=None)
+    real = inputs.real
+    renamed = real.assign(image=[f"scan-{name}" for name in real["image"]])
+    weight = np.ones((2, siglip.dim), np.float32)
+    probes = [
+        Probe(inputs.classes, siglip.fingerprint, weight * size, np.zeros(2, np.float32))
+        for size in (1, 2)  # of unknown making
+    ]
+    found = [
+        digest(inputs),
+        digest(replace(inputs, windows={**inputs.windows, "real": Window(0, 1)})),
+        digest(replace(inputs, windows={**inputs.windows, "real": Window(0, 2)})),
+        digest(replace(inputs, real=renamed)),
+        *(digest(inputs, probe) for probe in probes),
+    ]
+    assert digest(inputs) == found[0]
+    monkeypatch.setattr("cas_metric.engine.parts.pixel_versions", lambda: "another pillow")
+    assert len({*found, digest(inputs)}) == len(found) + 1
 
 
 def test_a_part_that_nobody_wrote_is_an_error_that_says_where(

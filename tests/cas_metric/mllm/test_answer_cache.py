@@ -10,8 +10,11 @@ from tests.support.mllm_server import Say, Status
 from tests.support.questions import GOOD, Verdict, ask, request, store_files
 
 from cas_metric.errors import InputError
+from cas_metric.images import Window
 from cas_metric.mllm import Options, Request, Settings, usage_of
 from cas_metric.mllm.asking import Asking, put_questions
+from cas_metric.mllm.cache import conversation_key
+from cas_metric.mllm.types import Conversation
 
 
 def test_nothing_is_asked_twice(server, store, photo):
@@ -98,3 +101,17 @@ def test_where_answers_cannot_be_kept_nothing_is_asked(server, tmp_path):
         put_questions([request()], asking)
     assert "--cache" in caught.value.fix
     assert not server.calls
+
+
+def test_windows_that_differ_in_their_last_digits_and_readings_are_other_questions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def key(window: Window | None = None, images: tuple[str, ...] = ("ab",)) -> str:
+        return conversation_key({}, Conversation(request(window=window)), images)
+
+    windows = [Window(1e7, 1e7 + 10), Window(1e7, 1e7 + 20), Window(1e7 + 1, 1e7 + 20), None]
+    keys, of_text = {key(window) for window in windows}, key(images=())
+    assert len(keys) == 4
+    monkeypatch.setattr("cas_metric.mllm.cache.READING", 2)
+    assert not keys & {key(window) for window in windows}
+    assert key(images=()) == of_text

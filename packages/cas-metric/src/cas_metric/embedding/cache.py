@@ -99,11 +99,11 @@ def image_key(content: bytes, fingerprint: str, window: Window | None = None) ->
     makes pixels of files.
     """
     shown = f"\0{window.bounds}" if window is not None else ""
-    return key(content, f"{fingerprint}\0{_pixel_versions()}{shown}", "image")
+    return key(content, f"{fingerprint}\0{pixel_versions()}{shown}", "image")
 
 
 @functools.cache
-def _pixel_versions() -> str:
+def pixel_versions() -> str:
     """Versions of the packages that decide the pixels of a file, and of this one's reading."""
     return " ".join(f"{name} {installed(name)}" for name in _PIXELS) + f" {READING}"
 

@@ -24,7 +24,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cas_metric.embedding.cache import EmbeddingCache
+from cas_metric.embedding.cache import EmbeddingCache, pixel_versions
 from cas_metric.embedding.passes import Progress, embed_image_files
 from cas_metric.engine.states import States
 from cas_metric.errors import CasError, InputError
@@ -313,7 +313,7 @@ def part_out(
         options=replace(options, progress=None),  # a terminal does not travel
         device=device,
         folder=folder.absolute() / FOLDER,
-        digest=_digest(inputs, encoder, head),
+        digest=_digest(inputs, encoder, head, probe),
     )
     table = inputs.generated
     size = size or min(MOST, max(FEWEST, -(-len(table) // PARTS)))
@@ -350,15 +350,27 @@ def _joined(parts: Sequence[pd.DataFrame], inputs: Inputs) -> tuple[pd.DataFrame
     return whole[[*COLUMNS, *optional, *by]], whole[list(_READ)]
 
 
-def _digest(inputs: Inputs, encoder: Encoder, head: Scores) -> str:
+def _digest(inputs: Inputs, encoder: Encoder, head: Scores, probe: Probe | None) -> str:
+    """Of all that the rows of every part depend on, but for the images of the part."""
     labels = sorted(set(inputs.generated["label"]) | set(inputs.real["label"]))
-    window = inputs.windows["generated"]
-    told: list[Any] = [
-        *(encoder.fingerprint, installed("cas-metric"), head.judge.describe(), inputs.by),
-        *(list(head.material.images["real"].digests), inputs.real["label"].tolist()),
-        *([inputs.checklist(label) for label in labels], window and window.bounds),
-    ]
-    return hashlib.sha256(json.dumps(told, default=str).encode()).hexdigest()
+    real = head.material.images["real"]
+    told = {
+        "package": installed("cas-metric"),
+        "pixels": pixel_versions(),
+        "encoder": encoder.fingerprint,
+        "windows": {name: one and one.bounds for name, one in inputs.windows.items()},
+        "classes": inputs.classes,
+        "checklists": {label: inputs.checklist(label) for label in labels},
+        "judge": head.judge.describe(),
+        "probe": hashlib.sha256(probe.to_bytes()).hexdigest() if probe is not None else None,
+        "by": inputs.by,
+        "real names": inputs.real["image"].tolist(),
+        "real labels": inputs.real["label"].tolist(),
+        "real patients": inputs.real["patient"].tolist(),  # they decide the folds of the probes
+        "real contents": real.digests,
+        "real errors": real.errors,
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _key(work: Work, table: pd.DataFrame, states: States) -> bytes:

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from cas_metric.embedding.cache import NO_CACHE
+from cas_metric.embedding.cache import NO_CACHE, READING
 from cas_metric.errors import CasError
 from cas_metric.files import cache_directory, require_writable, write_bytes
 from cas_metric.mllm.schemas import json_schema
@@ -31,6 +31,10 @@ def conversation_key(
 ) -> str:
     """Name of an answer: sha256, as hex, of all that decides it.
 
+    Versions of the packages that decode images are not part of it: a new one rarely makes other
+    pixels, and all answers would be paid for again. When this package's own reading changes, they
+    are.
+
     Args:
         identity: Of the model.
         conversation: What was said so far.
@@ -43,11 +47,13 @@ def conversation_key(
         "prompt": request.prompt,
         "captions": request.captions,
         "images": list(images),
-        "window": str(request.window) if request.window else None,
+        "window": request.window.bounds if request.window else None,
         "schema": json_schema(request.schema),
         "yes_no": request.yes_no,
         "turns": [[turn.answer, turn.complaint] for turn in conversation.turns],
     }
+    if images and READING > 1:  # the first has no number: answers were kept before it was counted
+        content["reading"] = READING
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

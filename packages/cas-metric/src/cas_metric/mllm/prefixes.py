@@ -72,7 +72,7 @@ class YesNoLogits:
         found: list[Shares] = [(0.0, 0.0)] * len(requests)
         groups: defaultdict[Any, list[int]] = defaultdict(list)
         for position, request in enumerate(requests):
-            groups[request.images, request.system, str(request.window)].append(position)
+            groups[request.images, request.system, request.window].append(position)
         waiting = list(groups.values())
         for start in range(0, len(waiting), IMAGES):
             for position, value in self._some(requests, waiting[start : start + IMAGES]):
