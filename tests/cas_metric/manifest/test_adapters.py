@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -11,9 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
+from cas_metric.copies.leakage import shared_patients
 from cas_metric.errors import CasError, InputError, PreflightError
 from cas_metric.images import load_image
+from cas_metric.manifest import read_manifest, write_manifest
 from cas_metric.manifest.adapters import from_chexgenbench, from_frame, from_huggingface, from_torch
+from cas_metric.tables import cell_text
 
 RNG = np.random.default_rng(5)
 ARRAYS = [RNG.integers(0, 256, (16, 20, 3), dtype=np.uint8) for _ in range(3)]
@@ -62,6 +66,59 @@ def test_pandas_types(tmp_path):
     assert rows["label"].tolist() == ["x", ""]
     assert rows["patient"].tolist() == ["1", "2"]
     assert rows["prompt"].tolist() == ["", "text"]
+
+
+def test_whole_numbers_stay_so_where_others_are_missing(tmp_path):
+    """Patients 1234 of both splits are one, though pandas makes one column floats."""
+    train = from_frame(pd.DataFrame({"image": ["a", "b"], "patient": [1234, 77]}), tmp_path)
+    table = pd.DataFrame({"image": ["c", "d", "e"], "patient": [1234, None, 1234.5]})
+    test = from_frame(table, tmp_path)
+    assert test.rows["patient"].tolist() == ["1234", "", "1234.5"]
+    assert shared_patients(train, test)["patient"].tolist() == ["1234"]
+    table.to_parquet(tmp_path / "t.parquet")
+    assert read_manifest(tmp_path / "t.parquet").rows["patient"].tolist() == ["1234", "", "1234.5"]
+    assert cell_text(2.0**53) == "9007199254740992.0"  # its neighbours are no floats
+
+
+def test_further_columns_of_other_types_stop_nothing(tmp_path):
+    further = {
+        "StudyDate": pd.to_datetime(["2024-05-01", None]),
+        "taken": pd.to_datetime(["2024-05-01 10:20", None]),
+        "dose": [Decimal("1.50"), None],
+        "boxes": [[1, 2], [3]],
+    }
+    frame = pd.DataFrame({"image": ["a.png", "b.png"], **further})
+    frame.to_parquet(tmp_path / "t.parquet")
+    (tmp_path / "t.jsonl").write_text('{"image": "a.png", "boxes": [1]}\n{"image": "b.png"}\n')
+    manifests = [from_frame(frame, tmp_path), read_manifest(tmp_path / "t.parquet")]
+    for manifest in manifests:
+        assert manifest.extra.iloc[0].tolist() == ["2024-05-01", "2024-05-01T10:20:00", "1.50"]
+        assert manifest.extra.iloc[1].tolist() == ["", "", ""]
+    for manifest in (*manifests, read_manifest(tmp_path / "t.jsonl")):
+        assert manifest.notes[-1].endswith("neither text, numbers nor dates, and left out: 'boxes'")
+    with pytest.raises(InputError, match="row 1, column 'label': holds a list"):
+        from_frame(frame.rename(columns={"boxes": "label"}), tmp_path)
+    with pytest.raises(InputError, match="row 1, column 'boxes': holds a list"):
+        from_frame(frame, tmp_path, columns={"boxes": "label"})
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path):
+    frame = pd.DataFrame([["1.png", "a", "b"]], columns=["image", "label", "label"])
+    with pytest.raises(InputError, match="two columns are named 'label'"):
+        from_frame(frame, tmp_path)
+
+
+def test_written_columns_may_lack_values(tmp_path):
+    rows = pd.DataFrame(
+        {
+            "image": ["a.png", "b.png"],
+            "label": pd.Categorical(["x", None]),
+            "patient": pd.array([12, None], dtype="Int64"),
+            "method": [1.0, None],
+        }
+    )
+    path = write_manifest(rows, tmp_path / "m.csv")
+    assert path.read_text() == "image,label,patient,method\na.png,x,12,1\nb.png,,,\n"
 
 
 def test_chexgenbench(tmp_path):

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cas_metric.errors import InputError, PreflightError
-from cas_metric.manifest import Manifest, pair, preflight
+from cas_metric.manifest import Manifest, pair, preflight, read_manifest
+from cas_metric.manifest.pairing import differing_in_a_point
 from cas_metric.manifest.reading import manifest_of
 from cas_metric.tables import table_of
 
@@ -38,6 +39,39 @@ def test_by_id_in_another_order():
 def test_reference_wins_over_id_and_may_name_id_or_image():
     joined = pair(manifest(id=["a", "b", "c"], reference=["b", "c.png", ""]), REAL)
     assert joined["reference_id"].tolist() == ["b", "c", "c"]
+
+
+def test_a_reference_may_be_spelt_as_the_real_table_spells_its_file(tmp_path):
+    """``IMG_1.PNG`` in both tables, ``img_1.png`` on the disk, as Windows hands them over."""
+    for name in ("img_1.png", "img_2.png"):
+        (tmp_path / name).touch()
+    real = manifest(tmp_path, id=["p", "q"], image=["IMG_1.PNG", "IMG_2.PNG"])
+    assert real.rows["image"].tolist() == ["img_1.png", "img_2.png"]
+    drawn = manifest(id=["a", "b", "c"], reference=["IMG_2.PNG", "img_1.png", "./IMG_1.PNG"])
+    assert pair(drawn, real)["reference_row"].tolist() == [1, 0, 0]
+
+
+def test_ids_are_the_same_however_a_path_is_written(tmp_path):
+    folders = {"m1": ["./images/1.png", "images//2.png"], "m2": ["images\\1.png", "images\\2.png"]}
+    for name, images in folders.items():
+        (tmp_path / "all" / name / "images").mkdir(parents=True)
+        for number in (1, 2):
+            (tmp_path / "all" / name / "images" / f"{number}.png").touch()
+        table = pd.DataFrame({"file_name": images, "label": ["x", "y"]})
+        table.to_csv(tmp_path / "all" / name / "metadata.csv", index=False)
+    own = [read_manifest(tmp_path / "all" / name) for name in folders]
+    for one in (*own, read_manifest(tmp_path / "all").take([0, 1])):
+        assert one.rows["id"].tolist() == ["images/1", "images/2"]
+        assert pair(one, own[1])["reference_row"].tolist() == [0, 1]
+    odd = tmp_path / "odd"
+    odd.mkdir()
+    (odd / "a\\b.png").touch()  # a name, not a path
+    assert manifest(odd, id=[""], image=["a\\b.png"]).rows["id"].tolist() == ["a\\b"]
+
+
+def test_keys_that_differ_in_a_point_alone_are_told():
+    assert differing_in_a_point("patient", ["1234.0", "5"], ["1234", "5", ""])
+    assert not differing_in_a_point("patient", ["1.50", "v2.0"], ["1.5", "1", "v2"])
 
 
 def test_methods_and_seeds_share_a_partner():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +46,8 @@ def test_rows_are_named_by_their_paths_and_classes(files: list[Path], tmp_path: 
     manifest = read_manifest(tmp_path / "set.parquet")
     assert manifest.rows["image"].tolist() == [f"{n}.png" for n in range(9)]
     assert manifest.rows["label"].tolist() == ["Nevus", "Edema", ""] * 3
-    assert manifest.extra["age"].tolist() == ["1.5", "", "7.0"] * 3
+    assert manifest.extra["age"].tolist() == ["1.5", "", "7"] * 3
+    assert manifest.notes[-1].endswith("neither text, numbers nor dates, and left out: 'box'")
     for order in (range(9), (8, 0, 5, 4, 1)):  # in sequence, and all over
         for row in order:
             assert sha256_file(manifest.path(row)) == sha256_file(files[row])
@@ -90,6 +93,24 @@ def test_a_row_without_bytes_fails_alone(files: list[Path], tmp_path: Path) -> N
     with pytest.raises(ImageError, match="no readable image"):
         load_image(manifest.path(2))
     assert load_image(manifest.path(3)).pixels.shape == (12, 12, 3)
+
+
+def test_a_first_row_without_an_image_leaves_a_table_of_images(
+    files: list[Path], tmp_path: Path
+) -> None:
+    content = [None, b"", *(path.read_bytes() for path in files)]
+    table = pa.table(
+        {
+            "image": pa.array(content, pa.binary()),
+            "StudyDate": pa.array([date(2024, 5, day + 1) for day in range(11)]),
+            "dose": pa.array([Decimal("1.50"), *[None] * 10]),
+        }
+    )
+    pq.write_table(table, tmp_path / "set.parquet")
+    manifest = read_manifest(tmp_path / "set.parquet")
+    assert manifest.rows["image"].tolist()[:3] == [f"00000{row}.png" for row in range(3)]
+    assert sha256_file(manifest.path(2)) == sha256_file(files[0])
+    assert manifest.extra.iloc[0].tolist() == ["2024-05-01", "1.50"]
 
 
 def test_shards_of_one_table(files: list[Path], tmp_path: Path) -> None:

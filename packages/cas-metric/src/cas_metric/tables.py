@@ -12,8 +12,10 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, time
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -42,11 +44,14 @@ class Table:
         path: Where it came from.
         columns: Name to cells, all of one length.
         places: Where each row stands, e.g. ``line 3``.
+        unread: Columns that hold what is neither text, a number nor a date, such as lists: name to
+            what is wrong. Whoever needs one of them refuses the table.
     """
 
     path: Path
     columns: dict[str, list[str]]
     places: list[str]
+    unread: dict[str, str] = field(default_factory=dict)
 
 
 def plain(text: str) -> str:
@@ -87,18 +92,28 @@ def table_of(columns: Mapping[str, Sequence[Any]], source: str) -> Table:
         source: What messages call it.
 
     Raises:
-        InputError: No rows, or cells that are neither text nor numbers.
+        InputError: No rows.
     """
     path = Path(source)
     count = len(next(iter(columns.values()), ()))
     if not count:
         raise InputError(f"{source}: the table has no rows", fix="write at least one")
-    places = [f"row {i + 1}" for i in range(count)]
-    cells = {
-        name: [_cell(path, place, name, v) for place, v in zip(places, values, strict=True)]
-        for name, values in columns.items()
-    }
-    return Table(path, cells, places)
+    return _as_text(path, columns, [f"row {i + 1}" for i in range(count)])
+
+
+def _as_text(path: Path, columns: Mapping[str, Sequence[Any]], places: list[str]) -> Table:
+    """The table of columns whose cells are of any type."""
+    table = Table(path, {}, places)
+    for name, values in columns.items():
+        cells = [cell_text(value) for value in values]
+        if None in cells:
+            row = cells.index(None)
+            kind = type(values[row]).__name__
+            where = f"{path}, {places[row]}, column {name!r}"
+            table.unread[name] = f"{where}: holds a {kind}, not text, a number or a date"
+        else:
+            table.columns[name] = [cell for cell in cells if cell is not None]
+    return table
 
 
 def renamed(table: Table, columns: Mapping[str, str], known: Sequence[str]) -> Table:
@@ -108,6 +123,7 @@ def renamed(table: Table, columns: Mapping[str, str], known: Sequence[str]) -> T
         InputError: A column that is not there, or one of ours that is not among ``known``.
     """
     for theirs, ours in columns.items():
+        require_read(table, [theirs])
         if theirs not in table.columns:
             raise InputError(
                 f"{table.path}: no column {theirs!r}",
@@ -123,7 +139,18 @@ def renamed(table: Table, columns: Mapping[str, str], known: Sequence[str]) -> T
                 fix="drop or rename one of the two",
             )
     cells = {columns.get(name, name): values for name, values in table.columns.items()}
-    return Table(table.path, cells, table.places)
+    return Table(table.path, cells, table.places, table.unread)
+
+
+def require_read(table: Table, names: Iterable[str]) -> None:
+    """Refuse a table of which a column that is needed holds what is no text.
+
+    Raises:
+        InputError: One of ``names`` is among :attr:`Table.unread`.
+    """
+    for name in names:
+        if name in table.unread:
+            raise InputError(table.unread[name], fix="write text")
 
 
 def read_frame(path: Path, *columns: str, numeric: Sequence[str] = ()) -> pd.DataFrame:
@@ -144,6 +171,7 @@ def read_frame(path: Path, *columns: str, numeric: Sequence[str] = ()) -> pd.Dat
     if not path.is_file():
         raise InputError(f"{path}: no such file", fix="check the path")
     table = read_table(path)
+    require_read(table, table.unread)
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise InputError(
@@ -230,7 +258,7 @@ def _header(path: Path, given: list[str], separator: str) -> list[str]:
 
 
 def _read_jsonl(path: Path) -> Table:
-    rows: list[dict[str, str]] = []
+    rows: list[dict[str, Any]] = []
     places: list[str] = []
     # Not splitlines(): JSON text may hold other line separators of Unicode.
     for number, line in enumerate(read_text(path).split("\n"), start=1):
@@ -252,10 +280,9 @@ def _read_json(path: Path) -> Table:
     return _table_of_rows(path, rows, places)
 
 
-def _table_of_rows(path: Path, rows: list[dict[str, str]], places: list[str]) -> Table:
+def _table_of_rows(path: Path, rows: list[dict[str, Any]], places: list[str]) -> Table:
     names = dict.fromkeys(name for row in rows for name in row)
-    columns = {name: [row.get(name, "") for row in rows] for name in names}
-    return Table(path, columns, places)
+    return _as_text(path, {name: [row.get(name, "") for row in rows] for name in names}, places)
 
 
 def _parse_json(where: str, text: str) -> Any:
@@ -275,12 +302,12 @@ def _parse_json(where: str, text: str) -> Any:
         ) from error
 
 
-def _json_row(path: Path, place: str, value: Any) -> dict[str, str]:
+def _json_row(path: Path, place: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(
             f"{path}, {place}: not a JSON object", fix='write {"image": "…", "label": "…"}'
         )
-    return {name: _cell(path, place, name, cell) for name, cell in value.items()}
+    return value
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -320,15 +347,34 @@ def _seekable(path: Path) -> Any:
     return seekable(path)
 
 
-def _cell(path: Path, place: str, name: str, value: Any) -> str:
-    """A cell as text: missing values and NaN are empty, whole numbers have no decimal point."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+def cell_text(value: Any) -> str | None:
+    """A cell as text; None for what is neither text, a number nor a date.
+
+    Missing values and NaN are empty. Whole numbers have no decimal point: a column of them becomes
+    one of floats where some are missing, and its keys must stay those of a column without gaps.
+    Dates are in ISO 8601, midnight without a time, as pandas has no other dates.
+
+    Examples:
+        >>> [cell_text(value) for value in (1234.0, 0.5, None, datetime(2024, 5, 1), [1])]
+        ['1234', '0.5', '', '2024-05-01', None]
+    """
+    if value is None or (isinstance(value, float | Decimal) and math.isnan(value)):
         return ""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, (int, float)) and not (isinstance(value, float) and math.isinf(value)):
+    if isinstance(value, str | int):
         return str(value)
-    raise InputError(
-        f"{path}, {place}, column {name!r}: holds a {type(value).__name__}, not text or a number",
-        fix="write text",
-    )
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return str(int(value))
+    if isinstance(value, float | Decimal) and math.isfinite(value):
+        return str(value) if isinstance(value, float) else f"{value:f}"
+    if isinstance(value, datetime) and value.time() == time() and value.tzinfo is None:
+        return value.date().isoformat()
+    return value.isoformat() if isinstance(value, date | time) else None
+
+
+def python_values(values: Iterable[Any]) -> list[Any]:
+    """NumPy scalars as Python's, pandas' kinds of missing values as None."""
+    import numpy as np
+    import pandas as pd
+
+    plain = (value.item() if isinstance(value, np.generic) else value for value in values)
+    return [None if value is pd.NA or value is pd.NaT else value for value in plain]

@@ -20,7 +20,7 @@ from cas_metric.files import place, write_bytes
 from cas_metric.images.raster import FORMATS
 from cas_metric.manifest import COLUMNS, Manifest, read_manifest, write_manifest
 from cas_metric.manifest.reading import manifest_of, name_columns
-from cas_metric.tables import Table, read_table, renamed, table_of
+from cas_metric.tables import Table, python_values, read_table, renamed, table_of
 
 if TYPE_CHECKING:
     import datasets
@@ -52,7 +52,8 @@ def from_frame(
         offline: Whether images on the network are refused.
 
     Raises:
-        InputError: Columns that are absent or misspelt, cells that are neither text nor numbers.
+        InputError: Columns that are absent, misspelt or there twice, cells of the known ones that
+            are neither text, numbers nor dates.
         PreflightError: Rows that cannot be used, all of them.
 
     Examples:
@@ -64,10 +65,16 @@ def from_frame(
     import pandas as pd
 
     if isinstance(frame, pd.DataFrame):
-        cells = {str(name): frame[name].astype(object).tolist() for name in frame.columns}
+        named = [(str(name), frame.iloc[:, at]) for at, name in enumerate(frame.columns)]
+        cells = {name: values.astype(object).tolist() for name, values in named}
+        if len(cells) < len(named):
+            names = [name for name, _ in named]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise InputError(f"frame: two columns are named {twice!r}", fix="keep one of them")
     else:
         cells = frame.to_dict(as_series=False)
-    table = renamed(table_of(_without_missing(cells), "frame"), columns or {}, COLUMNS)
+    cells = {name: python_values(values) for name, values in cells.items()}
+    table = renamed(table_of(cells, "frame"), columns or {}, COLUMNS)
     where = place(root, offline=offline)
     return manifest_of(table, where, allowed_roots=allowed_roots, offline=offline)
 
@@ -200,17 +207,6 @@ def from_torch(
     return _export(rows(), Path(out))
 
 
-def _without_missing(cells: dict[str, list[Any]]) -> dict[str, list[Any]]:
-    """NumPy scalars as Python's, pandas' kinds of missing values as None."""
-    import pandas as pd
-
-    def plain(value: Any) -> Any:
-        value = value.item() if isinstance(value, np.generic) else value
-        return None if value is pd.NA or value is pd.NaT else value
-
-    return {name: [plain(value) for value in values] for name, values in cells.items()}
-
-
 def _stored_bytes(image: dict[str, Any] | None) -> bytes:
     """The file of an undecoded image feature: its bytes, or those of the path it names."""
     if image and image.get("bytes"):
@@ -288,7 +284,7 @@ def _export(rows: Iterable[tuple[bytes, dict[str, Any]]], out: Path) -> Manifest
         records.append({"id": f"{number:06d}", **cells, "image": image})
     if not records:
         raise InputError("the data set is empty", fix="choose a split that holds images")
-    table = pd.DataFrame(records)
+    table = pd.DataFrame(records, dtype=object)  # whole numbers beside None stay whole
     further = [name for name in table if name not in COLUMNS]
     write_manifest(table.drop(columns=further), out, extra=table[further])
     return read_manifest(out)

@@ -89,9 +89,11 @@ def rows_as_table(root: Address, columns: Mapping[str, str]) -> Table:
     assert isinstance(store, Rows)
     cells = store.cells()
     theirs = next((name for name, ours in columns.items() if ours == "image"), "image")
-    for taken in {theirs, "image", "file_name"} & set(cells):
-        del cells[taken]
+    taken = {theirs, "image", "file_name", store.column}
+    cells = {name: values for name, values in cells.items() if name not in taken}
     table = table_of({"image": store.names, **cells}, str(root))
+    left = [name for name in store.schema.names if name not in {*taken, *cells, store.named_by}]
+    table.unread.update({name: f"{root}: column {name!r} is no text" for name in left})
     given = {name: ours for name, ours in columns.items() if ours != "image"}
     return renamed(table, given, COLUMNS)
 

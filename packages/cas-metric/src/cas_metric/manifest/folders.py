@@ -13,7 +13,7 @@ from cas_metric.errors import InputError
 from cas_metric.files import ELSEWHERE, is_local
 from cas_metric.images import IMAGE_SUFFIXES
 from cas_metric.manifest.config import CONFIG_NAME, FolderConfig, read_folder_config
-from cas_metric.manifest.rows import ABSOLUTE, COLUMNS, without_suffix
+from cas_metric.manifest.rows import ABSOLUTE, COLUMNS, plain_path, without_suffix
 from cas_metric.tables import TABLE_SUFFIXES, Table, read_table, renamed
 
 #: The name of the ``image`` column in the imagefolder convention.
@@ -167,6 +167,7 @@ def _collection(
     places: list[str] = []
     rows: list[dict[str, str]] = []
     seen: set[Path] = set()
+    unread: dict[str, str] = {}
     for path in tables:
         part = path.parent.relative_to(folder)
         if part in seen:
@@ -174,15 +175,15 @@ def _collection(
         seen.add(part)
         method, seed = _method_and_seed(folder, part)
         table = renamed(read_table(path), columns, COLUMNS)
-        cells = dict(table.columns)
+        cells, unread = dict(table.columns), unread | table.unread
         if FILE_NAME in cells and "image" not in cells:
             cells["image"] = cells.pop(FILE_NAME)
         for position, place in enumerate(table.places):
             row = {name: values[position] for name, values in cells.items()}
-            rows.append(_placed(row, part, method, seed))
+            rows.append(_placed(row, folder, part, method, seed))
             places.append(f"{part.as_posix()}/{path.name}, {place}")
     names = dict.fromkeys(name for row in rows for name in row)
-    merged = Table(folder, {n: [row.get(n, "") for row in rows] for n in names}, places)
+    merged = Table(folder, {n: [row.get(n, "") for row in rows] for n in names}, places, unread)
     listed = ", ".join(sorted(part.as_posix() for part in seen)[:_SHOWN])
     more = ", …" if len(seen) > _SHOWN else ""
     notes = [
@@ -219,13 +220,15 @@ def _method_and_seed(folder: Path, part: Path) -> tuple[str, str]:
     return "".join(methods), "".join(seeds)
 
 
-def _placed(row: dict[str, str], part: Path, method: str, seed: str) -> dict[str, str]:
+def _placed(
+    row: dict[str, str], folder: Path, part: Path, method: str, seed: str
+) -> dict[str, str]:
     """A row of a manifest below a collection, as a row of the collection."""
     image = row.get("image", "")
     below = bool(image.strip()) and not ABSOLUTE.match(image)
     return {
         **row,
-        "id": row.get("id", "") or without_suffix(image),
+        "id": row.get("id", "") or (image and without_suffix(plain_path(image, folder / part))),
         "image": f"{part.as_posix()}/{image}" if below else image,
         "method": row.get("method", "") or method,
         "seed": row.get("seed", "") or seed,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import posixpath
+import re
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from cas_metric.errors import PreflightError
 from cas_metric.manifest.rows import Manifest
@@ -26,6 +28,8 @@ class Matched(NamedTuple):
     problems: list[str]
 
 
+#: What a table of floats writes behind a whole number.
+_POINT: Final = re.compile(r"^(-?[0-9]+)\.0+$")
 FIX = (
     "give both manifests the same `id`, or name in the column `reference` of the generated images "
     "the id or the image path of the real one"
@@ -69,13 +73,15 @@ def pair(generated: Manifest, real: Manifest) -> pd.DataFrame:
 
 def match(generated: Manifest, real: Manifest) -> Matched:
     """Find the partner of each generated row; see :func:`pair`."""
-    by_id, by_image = _index(real.rows["id"]), _index(map(plain, real.rows["image"]))
+    by_id, by_image = _index(real.rows["id"]), _index(map(_key, real.rows["image"]))
+    by_written = _index(_key(real.spelt.get(image, image)) for image in real.rows["image"])
     positions: list[int] = []
     problems: list[str] = []
     for key, reference in zip(generated.rows["id"], generated.rows["reference"], strict=True):
         if reference:
             for name in (reference, reference.replace("\\", "/")):  # as Windows writes a path
-                found = sorted({*by_id.get(name, ()), *by_image.get(plain(name), ())})
+                images = (*by_image.get(_key(name), ()), *by_written.get(_key(name), ()))
+                found = sorted({*by_id.get(name, ()), *images})
                 if found:
                     break
             wanted = f"reference {reference!r}"
@@ -110,11 +116,35 @@ def duplicates(generated: Manifest, real: Manifest) -> list[str]:
     return problems
 
 
+def differing_in_a_point(name: str, *columns: Iterable[str]) -> list[str]:
+    """A note where keys of two columns would be the same without the ``.0`` of a whole number.
+
+    Args:
+        name: Of the column, for the note.
+        columns: Its cells in two sets.
+
+    Examples:
+        >>> differing_in_a_point("patient", ["12.0", ""], ["12", "3"])
+        ["1 of 'patient' are the same in both sets but for '.0' (12): write whole numbers"]
+    """
+    one, other = map(set, columns)
+    alone = [{_POINT.sub(r"\1", key) for key in own} for own in (one - other, other - one)]
+    if not (same := sorted(alone[0] & alone[1])):
+        return []
+    told = f"{len(same)} of {name!r} are the same in both sets but for '.0' ({same[0]})"
+    return [f"{told}: write whole numbers"]
+
+
 def _index(values: Iterable[str]) -> dict[str, list[int]]:
     positions: dict[str, list[int]] = defaultdict(list)
     for position, value in enumerate(values):
         positions[value].append(position)
     return positions
+
+
+def _key(image: str) -> str:
+    """The path of an image in the form in which paths are compared."""
+    return plain(image if "://" in image else posixpath.normpath(image))
 
 
 def _repeated(keys: pd.DataFrame) -> dict[tuple[Any, ...], int]:

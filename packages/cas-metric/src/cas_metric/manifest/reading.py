@@ -23,9 +23,10 @@ from cas_metric.manifest.rows import (
     absolute,
     granted,
     path_problem,
+    plain_path,
     without_suffix,
 )
-from cas_metric.tables import Table, plain, read_table, renamed
+from cas_metric.tables import Table, plain, read_table, renamed, require_read
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -155,6 +156,11 @@ def manifest_of(
         notes=(*notes, *(f"{table.path}: {note}" for note in (*told, *told_further))),
         extra=extra,
         links=links,
+        spelt={
+            found: image
+            for found, image in zip(rows["image"], columns["image"], strict=True)
+            if found != image
+        },
     )
 
 
@@ -205,6 +211,7 @@ def name_columns(table: Table) -> tuple[dict[str, list[str]], dict[str, list[str
 
     A misspelt name is an error, since a column silently unread would change what is scored.
     """
+    require_read(table, (*COLUMNS, FILE_NAME))
     columns = dict(table.columns)
     if FILE_NAME in columns:
         if "image" in columns:
@@ -229,6 +236,8 @@ def name_columns(table: Table) -> tuple[dict[str, list[str]], dict[str, list[str
         )
     listed = ", ".join(repr(name) for name in further)
     notes = [f"{table.path}: further columns, kept beside the rows: {listed}"] if further else []
+    if listed := ", ".join(map(repr, table.unread)):
+        notes.append(f"{table.path}: neither text, numbers nor dates, and left out: {listed}")
     return {name: columns[name] for name in COLUMNS if name in columns}, further, notes
 
 
@@ -289,17 +298,12 @@ def _build_rows(
     written = cells["image"]
     cells["image"], told = found_images(root, written)
     cells["id"] = [
-        given or plain(without_suffix(_posix(image, found))) or image
-        for given, image, found in zip(cells["id"], written, cells["image"], strict=True)
+        given or plain(without_suffix(plain_path(image, root))) or image
+        for given, image in zip(cells["id"], written, strict=True)
     ]
     rows = pd.DataFrame(cells, columns=list(COLUMNS), dtype="str")
     seeds = [_seed(text) for text in cells["seed"]]
     return rows.assign(seed=pd.array(seeds, dtype="Int64")), [*notes, *told]
-
-
-def _posix(image: str, found: str) -> str:
-    """A path with the separators of the file that was found, whatever machine wrote it."""
-    return image.replace("\\", "/") if "\\" in image and "\\" not in found else image
 
 
 def _row_problems(row: dict[str, str], inside: Inside | None) -> list[str]:

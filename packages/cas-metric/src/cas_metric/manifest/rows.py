@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -48,6 +49,8 @@ class Manifest:
         notes: What the reader left out or changed and a person should hear of: one sentence each.
         links: The addresses of the images that the table names by URLs; what stands in the rows is
             the URL without user, password and query.
+        spelt: Names of images as the table spells them, where those of their files differ: name of
+            the file to name in the table.
         extra: The table's further columns (age, sex, scanner …) as text, row by row beside
             ``rows``; without columns where there are none.
 
@@ -67,6 +70,7 @@ class Manifest:
     notes: tuple[str, ...] = ()
     extra: pd.DataFrame = None  # filled in below
     links: Mapping[str, Path] = field(default_factory=dict)
+    spelt: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         import pandas as pd
@@ -229,6 +233,20 @@ def _common(path: str, folder: str) -> str:
         return os.path.commonpath([path, folder])
     except ValueError:  # another drive
         return ""
+
+
+def plain_path(image: str, root: Path) -> str:
+    """An image's path in one spelling: no ``./``, and ``/`` between its folders.
+
+    Args:
+        image: Below ``root``, as some machine wrote it. URLs stay as they are.
+        root: Folder of the images; a backslash that is part of a file's name there stays.
+    """
+    if "://" in image:
+        return image
+    if "\\" in image and not os.path.lexists(root / image):
+        image = image.replace("\\", "/")
+    return posixpath.normpath(image)
 
 
 def without_suffix(image: str) -> str:

@@ -12,6 +12,7 @@ from cas_metric.errors import InputError
 from cas_metric.files import write_bytes
 from cas_metric.manifest.folders import FILE_NAME
 from cas_metric.manifest.rows import COLUMNS
+from cas_metric.tables import cell_text, python_values
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,8 +109,12 @@ def _normalised(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _text(values: pd.Series) -> pd.Series:
-    values = values.reset_index(drop=True)
-    return values.where(values.notna(), "").astype(str)
+    """The cells as a reader gives them: see :func:`~cas_metric.tables.cell_text`."""
+    import pandas as pd
+
+    cells = python_values(values.astype(object))
+    told = [str(cell) if (text := cell_text(cell)) is None else text for cell in cells]
+    return pd.Series(told, dtype="str")
 
 
 def _whole_numbers(seeds: pd.Series) -> pd.Series:

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 TABLES: Final = (".parquet", ".arrow", ".feather", ".lance")
 #: Names by which one of several columns of bytes is taken for that of the images.
 PREFERRED: Final = ("image", "img", "jpg", "jpeg", "png", "picture", "image_bytes", "bytes")
+#: How Arrow calls the types that are text, numbers or dates.
+_PLAIN: Final = (
+    *("string", "large_string", "int", "uint", "halffloat", "float", "double", "decimal"),
+    *("bool", "null", "date", "time"),
+)
 #: Rows that are read at once, and bytes of them that are kept for readers that lag behind.
 _ROWS: Final = 32
 _KEPT: Final = 32 << 20
@@ -254,20 +259,9 @@ class Rows(Store):
             return False
 
     def cells(self) -> dict[str, list[Any]]:
-        """The columns of text and numbers, classes by their names."""
-        import pyarrow.types as kinds
-
-        def is_plain(kind: pa.DataType) -> bool:
-            kind = kind.value_type if kinds.is_dictionary(kind) else kind
-            return any(
-                test(kind)
-                for test in (
-                    kinds.is_string, kinds.is_large_string, kinds.is_integer, kinds.is_floating,
-                    kinds.is_boolean, kinds.is_null,
-                )
-            )  # fmt: skip
-
-        names = [field.name for field in self.schema if is_plain(field.type)]
+        """The columns of text, numbers and dates, classes by their names."""
+        kinds = {one.name: str(one.type).removeprefix("dictionary<values=") for one in self.schema}
+        names = [name for name, kind in kinds.items() if kind.startswith(_PLAIN)]
         found = self._whole([name for name in names if name != self.named_by])
         for name, classes in self._classes().items():
             if name in found:
@@ -305,10 +299,7 @@ class Rows(Store):
     def _ending(self) -> str:
         """That of the first image; the others are known by their content anyway."""
         for part in self._parts:
-            if part.count:
-                value = part.cell(0, self.column)
-                value = value["bytes"] if _is_struct(value.type) else value
-                content = bytes(value.as_py() or b"")[:8]
+            if content := _first_bytes(part, self.column):
                 return next((e for mark, e in _ENDINGS.items() if content.startswith(mark)), "")
         return ""
 
@@ -342,14 +333,24 @@ def image_columns(schema: pa.Schema) -> list[str]:
 
 
 def begins_with_image(part: Part, column: str) -> bool:
-    """Whether a column of bytes holds images, by its first cell; structs say it themselves."""
+    """Whether a column of bytes holds images, by the first in it; structs say it themselves."""
     if _is_struct(part.schema.field(column).type) or not part.count:
         return True
     try:
-        content = bytes(part.cell(0, column).as_py() or b"")[:132]
-    except (OSError, ValueError, TypeError, StopIteration):  # a damaged page
+        content = _first_bytes(part, column)
+    except (OSError, ValueError, TypeError):  # a damaged page
         return False
     return any(content.startswith(mark) for mark in _ENDINGS) or content[128:] == b"DICM"
+
+
+def _first_bytes(part: Part, column: str) -> bytes:
+    """How the first content of a column begins; missing ones are passed over."""
+    for batch in part._from(0, [column]) if part.count else ():
+        values = batch.column(column).drop_null()
+        for value in values.field("bytes") if _is_struct(values.type) else values:
+            if value.is_valid and (content := bytes(value.as_py())):
+                return content[:132]
+    return b""
 
 
 def part_of(place: Path) -> Part:

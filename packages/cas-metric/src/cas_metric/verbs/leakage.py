@@ -59,6 +59,7 @@ def leakage(
     from cas_metric.copies.leakage import find_leakage
     from cas_metric.copies.pictures import read_pictures
     from cas_metric.copies.verdict import leakage_verdict
+    from cas_metric.manifest.pairing import differing_in_a_point
     from cas_metric.manifest.sources import as_manifest
     from cas_metric.runs.folder import Origin, result_folder
     from cas_metric.runs.provenance import described, provenance
@@ -98,7 +99,10 @@ def leakage(
         {"pairs": found.pairs, "patients": found.patients},
         (partial(_write_report, found, summary),),
         errors,
-        notes=tuple(note for one in sets for note in one.notes),
+        notes=(
+            *(note for one in sets for note in one.notes),
+            *differing_in_a_point("patient", *(one.rows["patient"] for one in sets)),
+        ),
         folder=folder,
         closing="Report: {folder}/report.html",
     )
