@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from tests.support.mllm_server import Say, Status
 from tests.support.questions import GOOD, Verdict, ask, request, store_files
 
 from cas_metric.errors import InputError
-from cas_metric.images import Window
-from cas_metric.mllm import Options, Request, Settings, usage_of
+from cas_metric.images import Window, sha256_file
+from cas_metric.mllm import Options, Request, Settings, answer_all, usage_of
 from cas_metric.mllm.asking import Asking, put_questions
 from cas_metric.mllm.cache import conversation_key
-from cas_metric.mllm.types import Conversation
+from cas_metric.mllm.types import Conversation, Reply
+from cas_metric.mllm.yes_no import YesNo
 
 
 def test_nothing_is_asked_twice(server, store, photo):
@@ -115,3 +117,51 @@ def test_windows_that_differ_in_their_last_digits_and_readings_are_other_questio
     monkeypatch.setattr("cas_metric.mllm.cache.READING", 2)
     assert not keys & {key(window) for window in windows}
     assert key(images=()) == of_text
+
+
+class Plain:
+    """A model that reads the file when it is asked; something may happen to it just before."""
+
+    name, concurrent, notes = "reader", False, ()
+    identity: ClassVar[dict[str, str]] = {"model": "reader"}
+
+    def __init__(self, meanwhile: Callable[[], object] = lambda: None) -> None:
+        self.calls = 0
+        self._meanwhile = meanwhile
+
+    def reply(self, conversation: Conversation) -> Reply:
+        self.calls += 1
+        self._meanwhile()
+        share = len(conversation.request.images[0].read_bytes()) / 1e6
+        return Reply("", shares=(share, 1 - share), shares_from="logits")
+
+
+class Batched(Plain):
+    """One that answers many questions at once."""
+
+    def replies(self, requests: Sequence[Request]) -> list[Reply]:
+        return [self.reply(Conversation(one)) for one in requests]
+
+
+def test_an_answer_about_another_picture_is_not_kept(store, photo):
+    old = photo.read_bytes()
+    question = request(images=(photo,), schema=YesNo, yes_no=True)
+    (answer,) = answer_all([question], Plain(lambda: photo.write_bytes(old + b"1")), cache=store)
+    assert (answer.outcome, store_files(store)) == ("failed", [])
+    assert "changed while a model was asked about it" in answer.reason
+    photo.write_bytes(old)
+    (answer,) = answer_all([question], Plain(), cache=store)
+    assert answer.value.p_yes == pytest.approx(len(old) / 1e6)
+
+
+def test_what_was_accepted_is_not_computed_again(store, photo):
+    model, again = Batched(), Options(ask_again=True)
+    questions = [request(str(n), images=(photo,), schema=YesNo, yes_no=True) for n in range(5)]
+    answer_all(questions[:3], model, cache=store)
+    answers = answer_all(questions, model, cache=store, options=again)
+    assert all(answer.accepted for answer in answers)
+    assert model.calls == 5
+    key = conversation_key(model.identity, Conversation(questions[0]), [sha256_file(photo)])
+    store.put(key, Reply("", refusal="I may not"))
+    assert answer_all(questions, model, cache=store, options=again)[0].accepted
+    assert model.calls == 6

@@ -137,7 +137,7 @@ class _Asker:
                     kept = self._cache.get(key) if self._cache is not None else None
                 except ImageError:
                     continue  # :meth:`answer` lists it
-                if kept is None or self._options.ask_again:
+                if kept is None or (self._options.ask_again and _judge(request, kept)[1]):
                     missing[key] = request
             with suppress(ImageError):  # asked one by one, each has its own outcome
                 self._ready |= zip(missing, replies(list(missing.values())), strict=True)
@@ -197,6 +197,7 @@ class _Asker:
             reply = self._ready.pop(key, None) or self._ask(course.conversation)
             course.cached = False
             course.usage += reply.usage
+            _require_unchanged(course.conversation.request, images)
             if self._cache is not None:
                 self._cache.put(key, reply)
         if not reply.fault:
@@ -302,6 +303,20 @@ class _Asker:
         if self._unanswered >= self._options.give_up_after:
             raise NoAnswer(
                 f"not asked: {self._unanswered} questions in a row got no answer", retry=False
+            )
+
+
+def _require_unchanged(request: Request, images: list[str]) -> None:
+    """The answer is about what was hashed: a model reads the files after that.
+
+    Raises:
+        ImageError: One is another since.
+    """
+    for path, digest in zip(request.images, images, strict=True):
+        if sha256_file(path) != digest:
+            raise ImageError(
+                f"{path}: the file changed while a model was asked about it",
+                fix="wait until it is complete, then ask again",
             )
 
 
