@@ -29,6 +29,7 @@ from cas_metric.study.results import (
     turing_of,
 )
 from cas_metric.study.store import CANNOT_JUDGE, RANKED, Answer, Draft, Refused
+from cas_metric.verbs.study_export import export
 
 
 def rate(study: Study, ranks: Callable[[int, int], dict[int, int]], **more: object) -> None:
@@ -119,6 +120,14 @@ def test_a_real_or_synthetic_study_shows_single_images_and_tests_exactly(tmp_pat
         draft = Draft({}, "", 0, revision=1, ratings=rated)
         with pytest.raises(Refused, match="does not exist"):
             study.store.save_draft(rater, 1, draft)
+    with pytest.raises(InputError, match="by a rater who has finished"):
+        export(study.store.folder, tmp_path / "r.csv", finished_only=True)
+    assert state(study.store, finished_only=True)["turing"] == []
+    assert reliability_of(study.store, finished_only=True) == []
+    study.store.finish(rater)
+    exported = export(study.store.folder, tmp_path / "r.csv", finished_only=True)
+    assert [one["calls"] for one in exported.summary["turing"]] == [10, 10]
+    assert Path(exported.summary["ratings"]).read_text().count("\n") == 1 + 20
     study.store.close()
 
 

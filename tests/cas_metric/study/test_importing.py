@@ -48,6 +48,24 @@ def test_what_was_exported_changes_nothing(tmp_path: Path) -> None:
         assert set(revisions(study.store)["revision"]) == {1}
 
 
+@pytest.mark.parametrize("text", ["=1+1", "'=1+1", "''-x", "'fine'", "@you, me", '+\n"a"', "'"])
+def test_no_text_is_a_formula_and_all_come_back_exactly(tmp_path: Path, text: str) -> None:
+    with opened_study(tmp_path, cases=2, raters=1, design=TIES) as study:
+        answer(study, 0, 1, {1: 1, 2: 1, 3: 3}, note=text)
+        answer(study, 0, 2, {}, reason=text, note=text)
+        before = table(study)
+        written = [*before["note"], before["reason"][1], *revisions(study.store)["reason"]]
+        assert not [one for one in written if one[:1] in ("=", "+", "-", "@")]
+        assert send(study, before, tmp_path / "r.csv")["unchanged"] == 2
+        edited = before.assign(kind=1, reason=before["reason"])
+        edited.loc[1, "note"] = "another"
+        assert send(study, edited, tmp_path / "r.csv")["changed"] == ["1-2"]
+        stored = study.store.database.connection().execute(
+            "SELECT DISTINCT reason FROM submissions"
+        )
+        assert {row["reason"] for row in stored} == {"", text}
+
+
 def test_a_correction_is_a_further_revision_and_comes_out_again(tmp_path: Path) -> None:
     with opened_study(tmp_path, cases=3, design=TIES) as study:
         answer(study, 0, 1, {1: 1, 2: 2, 3: 3})

@@ -96,6 +96,18 @@ def test_a_case_that_cannot_be_judged_needs_a_reason_from_the_list(tmp_path: Pat
         assert client.post(url, data={**fields, "reason": "Outside of my field"}).status_code == 303
 
 
+def test_where_no_reasons_are_listed_none_is_taken(tmp_path: Path) -> None:
+    with opened_study(tmp_path, texts=DEFAULT.split("cannot_judge:")[0]) as study:
+        client = TestClient(
+            create_app(study.store), headers={"origin": "http://testserver"}, follow_redirects=False
+        )
+        fields = {"submission": "submission-1", "verdict": "cannot-judge"}
+        url = f"{study.path()}case/1"
+        forged = {**fields, "reason": '=HYPERLINK("http://evil","x")'}
+        assert client.post(url, data=forged, headers=JSON).status_code == 422
+        assert client.post(url, data=fields).status_code == 303
+
+
 def test_a_rest_is_proposed_after_a_block_of_cases(tmp_path: Path) -> None:
     texts = DEFAULT.replace("break_every: 25", "break_every: 2")
     with opened_study(tmp_path, cases=5, texts=texts) as study:

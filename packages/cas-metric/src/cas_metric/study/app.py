@@ -204,8 +204,8 @@ async def _show(visit: Visit) -> Response:
 
 async def _submit(visit: Visit) -> Response:
     answer = read_answer(await read_form(visit.request), visit.wording.digest)
-    reasons = visit.wording.reasons
-    if answer.verdict == CANNOT_JUDGE and reasons and answer.reason not in reasons:
+    reasons = visit.wording.reasons or ("",)  # where none are listed, none can be given
+    if answer.verdict == CANNOT_JUDGE and answer.reason not in reasons:
         raise Refused("why can this case not be judged", fix="choose a reason")
     await run_in_threadpool(visit.store.submit, visit.rater, visit.number, answer)
     progress = await run_in_threadpool(visit.store.progress, visit.rater)

@@ -21,6 +21,7 @@ from cas_metric.errors import InputError, PreflightError
 from cas_metric.study import answers
 from cas_metric.study.answers import CANNOT_JUDGE, RANKED, Answer, Refused
 from cas_metric.study.design import competition_ranks
+from cas_metric.study.formulas import unguarded
 from cas_metric.study.redcap import VERDICTS
 from cas_metric.study.store import Store
 from cas_metric.study.views import Rated
@@ -169,11 +170,11 @@ class _Row:
             submission="",
             verdict=verdict,
             ranks=ranks if verdict == RANKED else {},
-            note=_unguarded(row.get("note", "")),
+            note=unguarded(row.get("note", "")),
             seconds=_number(row.get("seconds", "")),
             wording=known["wording"] if known else _wording(db),
             ratings=ratings if verdict == RANKED else {},
-            reason=row.get("reason", ""),
+            reason=unguarded(row.get("reason", "")),
         )
         self._same = known is not None and _said(answer) == known["said"]
         if self._finished and not self._same:
@@ -256,8 +257,3 @@ def _number(text: str) -> float:
         return float(text or 0)
     except ValueError:
         raise InputError(f"seconds is {text!r}, which is no number") from None
-
-
-def _unguarded(note: str) -> str:
-    """A note without the apostrophe that the export puts before what looks like a formula."""
-    return note[1:] if note[:1] == "'" and note[1:2] in ("=", "+", "-", "@") else note

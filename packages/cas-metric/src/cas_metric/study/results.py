@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cas_metric.study.cases import REAL_METHOD
 from cas_metric.study.design import REAL_ITEM
+from cas_metric.study.formulas import guarded
 from cas_metric.study.orders import MAIN
 from cas_metric.study.store import CANNOT_JUDGE, RANKED, Store
 
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
 
 #: Columns that ``cas preference`` reads.
 RANKING_COLUMNS: Final = ("case", "rater", "method", "rank", "position")
-#: What a spreadsheet takes for the start of a formula.
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+#: Columns of what raters write, or what their pages may send.
+_WRITTEN: Final = ("note", "reason")
 
 _DETAILS: Final = """
 SELECT coalesce(c.origin, c.key) AS "case", c.label, r.name AS rater, r.finished_at,
@@ -59,6 +60,7 @@ JOIN raters r ON r.id = n.rater_id
 JOIN assignments a ON a.rater_id = n.rater_id AND a.case_id = n.case_id
 JOIN cases c ON c.id = n.case_id
 JOIN candidates k ON k.id = g.candidate_id
+WHERE r.finished_at IS NOT NULL OR NOT :finished_only
 ORDER BY r.id, a.number, k.id, g.item
 """
 
@@ -85,8 +87,8 @@ def details(store: Store) -> pd.DataFrame:
     ``revision`` (answers given), ``wording`` (digest of the texts shown), ``image`` (anonymous
     copy), ``source`` (original file), ``kind`` (``main``, ``practice``, ``repeat``), ``reason``
     (why it cannot be judged). Of a case whose pair is not drawn yet, ``method`` and what follows
-    from it are empty. A note that a spreadsheet would run as a formula gets an apostrophe before
-    it.
+    from it are empty. A note or reason that a spreadsheet would run as a formula gets an
+    apostrophe before it.
     """
     table = _table(store, _DETAILS)
     table["position"] = table["position"].astype("Int64")
@@ -101,46 +103,52 @@ def revisions(store: Store) -> pd.DataFrame:
     return _table(store, _REVISIONS)
 
 
-def ratings(store: Store) -> pd.DataFrame:
+def ratings(store: Store, *, finished_only: bool = False) -> pd.DataFrame:
     """Likert items and real-or-synthetic calls: one row an image, rater and item.
 
     Columns: ``rater, case_number, case, kind, method, image, item, value``.
+
+    Args:
+        store: The study.
+        finished_only: Leave out raters who have not finished.
     """
-    return _table(store, _RATINGS)
+    return _table(store, _RATINGS, finished_only=finished_only)
 
 
-def _table(store: Store, query: str) -> pd.DataFrame:
+def _table(store: Store, query: str, **values: bool) -> pd.DataFrame:
     import pandas as pd
 
     with store.database.reading() as db:
-        cursor = db.execute(query)
+        cursor = db.execute(query, values)
         names = [column[0] for column in cursor.description]
         table = pd.DataFrame([tuple(row) for row in cursor], columns=names)
     if "rank" in table:
         table["rank"] = table["rank"].astype("Int64")
-        table["note"] = [_harmless(note) for note in table["note"].fillna("")]
+        for name in _WRITTEN:
+            table[name] = [guarded(text) for text in table[name].fillna("")]
     return table
 
 
-def reliability_of(store: Store) -> list[dict[str, Any]]:
+def reliability_of(store: Store, *, finished_only: bool = False) -> list[dict[str, Any]]:
     """Agreement of every rater with themselves over repeated cases; plain values."""
     import pandas as pd
 
     from cas_metric.study.reliability import reliability
 
-    ranked = details(store).dropna(subset=["rank"])
+    ranked = details(store).dropna(subset=["rank", *(["finished_at"] if finished_only else [])])
     ranked = ranked.assign(item="rank", value=ranked["rank"].astype(float))
     ranked = ranked[ranked.groupby(["rater", "case_number"])["rank"].transform("size") > 1]
     columns = ["rater", "case", "method", "kind", "item", "value"]
-    both = pd.concat([ranked[columns], ratings(store)[columns].astype({"value": float})])
+    rated = ratings(store, finished_only=finished_only)
+    both = pd.concat([ranked[columns], rated[columns].astype({"value": float})])
     return [one._asdict() for one in reliability(both)]
 
 
-def turing_of(store: Store) -> list[dict[str, Any]]:
+def turing_of(store: Store, *, finished_only: bool = False) -> list[dict[str, Any]]:
     """The visual Turing test of every rater and of all together; plain values."""
     from cas_metric.study.turing import turing_test
 
-    table = ratings(store)
+    table = ratings(store, finished_only=finished_only)
     calls = table[(table["item"] == REAL_ITEM) & (table["kind"] == MAIN)]
     calls = calls.assign(is_real=calls["method"] == REAL_METHOD, called_real=calls["value"])
     if calls.empty:
@@ -166,8 +174,13 @@ def rankings(table: pd.DataFrame, *, finished_only: bool = False) -> pd.DataFram
     return table.loc[kept, list(RANKING_COLUMNS)].reset_index(drop=True)
 
 
-def state(store: Store) -> dict[str, Any]:
-    """How far every rater is, and how far they agree so far; plain values."""
+def state(store: Store, *, finished_only: bool = False) -> dict[str, Any]:
+    """How far every rater is, and how far they agree so far; plain values.
+
+    Args:
+        store: The study.
+        finished_only: Leave raters who have not finished out of all statistics.
+    """
     table = details(store)
     with store.database.reading() as db:
         raters = [dict(row) for row in db.execute(_STATE)]
@@ -192,9 +205,9 @@ def state(store: Store) -> dict[str, Any]:
         "design": store.design.plain(),
         "embedded_world": bool(store.settings().get("embedded_world")),
         "raters": raters,
-        "agreement": agreement_of(rankings(table)),
-        "reliability": reliability_of(store),
-        "turing": turing_of(store),
+        "agreement": agreement_of(rankings(table, finished_only=finished_only)),
+        "reliability": reliability_of(store, finished_only=finished_only),
+        "turing": turing_of(store, finished_only=finished_only),
         "warnings": warnings,
     }
 
@@ -219,10 +232,6 @@ def agreement_of(table: pd.DataFrame) -> dict[str, Any] | None:
         "alpha": found.alpha._asdict(),
         "kendall_w": found.kendall_w._asdict(),
     }
-
-
-def _harmless(note: str) -> str:
-    return f"'{note}" if note.startswith(_FORMULA) else note
 
 
 __all__ = [

@@ -47,7 +47,8 @@ def export(
     Args:
         folder: Of the study; the server may keep running.
         out: File of the rankings.
-        finished_only: Leave out raters who have not finished.
+        finished_only: Leave raters who have not finished out of the rankings, the ratings and all
+            statistics. Details, revisions and records of REDCap are those of all raters.
         redcap: Write ``NAME-redcap.csv`` and its codebook, ``NAME-codebook.csv``, as well.
 
     Raises:
@@ -55,28 +56,29 @@ def export(
     """
     from cas_metric.study import open_study
     from cas_metric.study.redcap import dictionary, records
-    from cas_metric.study.results import agreement_of, details, rankings, ratings, revisions, state
+    from cas_metric.study.results import details, rankings, ratings, revisions, state
 
     path = Path(out)
     if path.suffix.lower() != ".csv":
         inside = path / "rankings.csv"
         raise InputError(f"{path} is no name of a CSV file", fix=f"name one: --out {inside}")
     store = open_study(Path(folder))
-    table, found, rated = details(store), state(store), ratings(store)
+    table, found = details(store), state(store, finished_only=finished_only)
+    rated, every_rating = ratings(store, finished_only=finished_only), ratings(store)
     design, methods, every = store.design, store.methods(), revisions(store)
     store.close()
     ranked = rankings(table, finished_only=finished_only)
     if ranked.empty and rated.empty:
-        raise InputError(f"{folder}: nothing has been ranked yet", fix="see cas study status")
+        who = " by a rater who has finished" if finished_only else ""
+        raise InputError(f"{folder}: nothing has been ranked yet{who}", fix="see cas study status")
     tables = {"details": table, "revisions": every}
     tables |= {"ratings": rated} if len(rated) else {}
     if redcap:
         tables |= {
-            "redcap": records(table, rated, methods),
+            "redcap": records(table, every_rating, methods),
             "codebook": dictionary(design, methods),
         }
     files = _write(path, ranked, tables)
-    found["agreement"] = agreement_of(ranked)
     count = len(ranked.groupby(["case", "rater"]))
     lines = [f"{path}: {count} rankings", *(f"{file}: {name}" for name, file in files.items())]
     return Result(
