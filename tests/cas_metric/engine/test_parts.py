@@ -19,7 +19,7 @@ from cas_metric.embedding.cache import EmbeddingCache
 from cas_metric.encoders import Encoder
 from cas_metric.engine.partitions import statistics
 from cas_metric.engine.parts import Count, Part, Worker, here, part_out, shard_of
-from cas_metric.errors import CasError, InputError, RankStopped
+from cas_metric.errors import CasError, InputError, PartsDone, RankStopped, TooManyFailures
 from cas_metric.images import Window
 from cas_metric.manifest import read_manifest
 from cas_metric.runs.summary import build_summary
@@ -55,9 +55,11 @@ def test_parts_by_three_jobs_make_the_run_of_one(
     words = ["score", own.generated, own.test, "--encoder", siglip_directory]
     assert cas(*words, "--out", tmp_path / "whole", "--cache", tmp_path / "one").code == 3
     mine = [*words, "--out", tmp_path / "parts"]
-    for k in (2, 3, 1):
-        done = cas(*mine, "--shard", f"{k}/3", "--cache", tmp_path / f"job-{k}")
-        assert done.code == 0, done.err
+    for k, code in ((2, 3), (3, 0), (1, 0)):  # the sixth image cannot be read
+        done = cas(*mine, "--shard", f"{k}/3", "--cache", tmp_path / f"job-{k}", "--json")
+        assert done.code == code, done.err
+        told = json.loads(done.out)
+        assert (told["share"], told["parts"], len(told["failures"])) == (f"{k}/3", 1, code // 3)
         assert not (tmp_path / "parts" / "summary.json").exists()
     parts = sorted((tmp_path / "parts" / "rows").iterdir())
     assert [pq.read_metadata(path).num_rows for path in parts] == [5, 5, 2]
@@ -131,7 +133,7 @@ def test_whatever_decides_the_rows_makes_other_parts(
         *(digest(inputs, probe) for probe in probes),
     ]
     assert digest(inputs) == found[0]
-    monkeypatch.setattr("cas_metric.engine.parts.pixel_versions", lambda: "another pillow")
+    monkeypatch.setattr("cas_metric.engine.keys.pixel_versions", lambda: "another pillow")
     assert len({*found, digest(inputs)}) == len(found) + 1
 
 
@@ -141,6 +143,27 @@ def test_a_part_that_nobody_wrote_is_an_error_that_says_where(
     parted = part_out(inputs, lambda: siglip, cache, tmp_path, size=6)
     with pytest.raises(CasError, match=r"2 of 2 parts are not in .*rows"):
         parted.run(lambda work, parts: iter([Count(len(part.table), 0, 0) for part in parts]))
+
+
+def test_failures_of_a_share_or_of_parts_alone_are_told_by_the_exit_code(
+    own: Folders, siglip: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cas_metric.engine.parts.FEWEST", 6)
+    options = {"encoder": siglip, "out": tmp_path / "run", "cache": tmp_path / "cache"}
+
+    def stopped(**more: object) -> PartsDone:
+        with pytest.raises(PartsDone) as caught:
+            cas_metric.score(own.generated, own.test, **options, **more)
+        return caught.value
+
+    first, second = (stopped(shard=f"{k}/2") for k in (1, 2))
+    assert [one["set"] for one in first.summary["failures"]] == ["generated"]
+    assert (first.exit_code, second.exit_code) == (3, 0)
+    assert stopped(rows_only=True).exit_code == 3
+    for more in ({"shard": "1/2"}, {"rows_only": True}):
+        with pytest.raises(TooManyFailures, match="1 images failed, 0 are allowed"):
+            cas_metric.score(own.generated, own.test, **options, **more, max_failures=0)
+    assert stopped(shard="2/2", max_failures=0).exit_code == 0  # it failed in the other share
 
 
 def test_statistics_of_the_parts_are_those_of_all_rows(
@@ -169,11 +192,13 @@ def test_statistics_of_the_parts_are_those_of_all_rows(
 def test_the_rows_alone_and_their_statistics_make_no_run(
     folders: Folders, siglip_directory: Path, tmp_path: Path
 ) -> None:
-    done = cas(
-        "score", folders.generated, folders.test, "--encoder", siglip_directory,
-        "--out", tmp_path / "run", "--rows-only", "--cache", tmp_path / "cache",
-    )  # fmt: skip
+    words = [
+        *("score", folders.generated, folders.test, "--encoder", siglip_directory, "--json"),
+        *("--out", tmp_path / "run", "--rows-only", "--cache", tmp_path / "cache"),
+    ]
+    done = cas(*words)
     assert done.code == 0, done.err
+    assert json.loads(done.out)["methods"][0]["n"] == 12
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["partitions.json", "rows"]
     assert json.loads((tmp_path / "run" / "partitions.json").read_text())["methods"][0]["n"] == 12
 

@@ -7,6 +7,7 @@ its class; a traceback reaching a user is a bug.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 
 class CasError(Exception):
@@ -95,6 +96,18 @@ class RankStopped(CasError):
     def __init__(self, code: int) -> None:
         super().__init__("rank 0 stopped; its message says why")
         self.exit_code = code
+
+
+class PartsDone(RankStopped):
+    """Parts that were asked for are scored, and there is no run yet.
+
+    Args:
+        summary: What was done, plain values; among it ``failures``.
+    """
+
+    def __init__(self, summary: dict[str, Any]) -> None:
+        super().__init__(EXIT_SOME_FAILED if summary["failures"] else 0)
+        self.summary = summary
 
 
 #: Exit code of a run that finished while some images failed.

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from cas_metric.cli import options as option
 from cas_metric.cli.common import CountProgress, console_err, console_out, emit_json, names
-from cas_metric.errors import EXIT_SOME_FAILED
+from cas_metric.errors import EXIT_SOME_FAILED, PartsDone
 from cas_metric.protocol import CUSTOM, PRIMITIVES, SCORE_DTYPE, TEXT_POLICY, VERSION
 from cas_metric.statistics.intervals import FEW_CLUSTERS
 from cas_metric.statistics.rounding import between, fixed
@@ -150,6 +150,10 @@ def score(
                 command=["cas", *sys.argv[1:]],
                 ranks=join(device),
             )
+    except PartsDone as done:
+        if as_json:
+            emit_json(done.summary)
+        raise
     finally:
         leave()
     if as_json:

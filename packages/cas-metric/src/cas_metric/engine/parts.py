@@ -24,11 +24,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cas_metric.embedding.cache import EmbeddingCache, pixel_versions
+from cas_metric.embedding.cache import EmbeddingCache
 from cas_metric.embedding.passes import Progress, embed_image_files
+from cas_metric.engine.keys import digest_of
 from cas_metric.engine.states import States
 from cas_metric.errors import CasError, InputError
-from cas_metric.files import installed, is_local, place, write_bytes
+from cas_metric.files import is_local, place, write_bytes
 from cas_metric.scoring.diagnosis import Judge
 from cas_metric.scoring.embeddings import ImageSet, embed_all_texts, too_many
 from cas_metric.scoring.inputs import Inputs
@@ -221,6 +222,27 @@ class Parted:
                 "the images must not change meanwhile",
             )
 
+    def failures(self, shard: tuple[int, int] = (1, 1)) -> tuple[dict[str, str], ...]:
+        """What could not be read of a share of the generated images, and of the real side.
+
+        Raises:
+            TooManyFailures: More than allowed.
+        """
+        k, n = shard
+        found: list[dict[str, str]] = []
+        for part in self.parts[k - 1 :: n]:
+            rows = pd.read_parquet(
+                self.work.folder / part.name,
+                columns=["id", "image", "error", "status"],
+                filters=[("status", "==", "failed")],
+            ).drop(columns="status")
+            found += [{"set": "generated", **row} for row in rows.to_dict("records")]
+        found += [one for one in self.head.material.failures if one["set"] != "generated"]
+        allowed = self.work.options.max_failures
+        if allowed is not None and len(found) > allowed:
+            raise too_many(found, allowed)
+        return tuple(found)
+
     def scores(self) -> Scores:
         """What a run in one piece would have found; loads all rows.
 
@@ -229,17 +251,7 @@ class Parted:
         """
         paths = [self.work.folder / part.name for part in self.parts]
         rows, read = _joined([pd.read_parquet(path) for path in paths], self.inputs)
-        failed = rows[rows["status"] == "failed"]
-        failures = (
-            *(
-                {"set": "generated", "id": row.id, "image": row.image, "error": row.error}
-                for row in failed.itertuples(index=False)
-            ),
-            *(one for one in self.head.material.failures if one["set"] != "generated"),
-        )
-        allowed = self.work.options.max_failures
-        if allowed is not None and len(failures) > allowed:
-            raise too_many(failures, allowed)
+        failures = self.failures()
         material = self.head.material
         generated = ImageSet(
             np.empty((0, material.images["real"].embeddings.shape[1]), np.float32),
@@ -313,7 +325,7 @@ def part_out(
         options=replace(options, progress=None),  # a terminal does not travel
         device=device,
         folder=folder.absolute() / FOLDER,
-        digest=_digest(inputs, encoder, head, probe),
+        digest=digest_of(inputs, encoder, head, probe),
     )
     table = inputs.generated
     size = size or min(MOST, max(FEWEST, -(-len(table) // PARTS)))
@@ -348,29 +360,6 @@ def _joined(parts: Sequence[pd.DataFrame], inputs: Inputs) -> tuple[pd.DataFrame
         whole[name] = whole[name].fillna("")
     by = [name for name in inputs.by if name in whole and name not in (*COLUMNS, *optional)]
     return whole[[*COLUMNS, *optional, *by]], whole[list(_READ)]
-
-
-def _digest(inputs: Inputs, encoder: Encoder, head: Scores, probe: Probe | None) -> str:
-    """Of all that the rows of every part depend on, but for the images of the part."""
-    labels = sorted(set(inputs.generated["label"]) | set(inputs.real["label"]))
-    real = head.material.images["real"]
-    told = {
-        "package": installed("cas-metric"),
-        "pixels": pixel_versions(),
-        "encoder": encoder.fingerprint,
-        "windows": {name: one and one.bounds for name, one in inputs.windows.items()},
-        "classes": inputs.classes,
-        "checklists": {label: inputs.checklist(label) for label in labels},
-        "judge": head.judge.describe(),
-        "probe": hashlib.sha256(probe.to_bytes()).hexdigest() if probe is not None else None,
-        "by": inputs.by,
-        "real names": inputs.real["image"].tolist(),
-        "real labels": inputs.real["label"].tolist(),
-        "real patients": inputs.real["patient"].tolist(),  # they decide the folds of the probes
-        "real contents": real.digests,
-        "real errors": real.errors,
-    }
-    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _key(work: Work, table: pd.DataFrame, states: States) -> bytes:

@@ -162,8 +162,9 @@ def score(
         ModelUnavailable: The encoder cannot be had here.
         TooManyFailures: More images failed than allowed.
         MissingDependency: Ray is asked for and not installed.
-        RankStopped: This is not rank 0, or only a share was asked for, and its part is done (exit
-            code 0); or rank 0 met an error.
+        RankStopped: This is not rank 0, and its part is done (exit code 0) or rank 0 met an error.
+        PartsDone: Only a share, or the parts alone, were asked for, and they are done (exit code
+            0, or 3 where some images failed).
 
     Examples:
         >>> import cas_metric

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from cas_metric.embedding.ranks import Ranks
-from cas_metric.errors import InputError, MissingDependency, RankStopped
+from cas_metric.errors import InputError, MissingDependency, PartsDone
 from cas_metric.protocol import CALIBRATED_VERSION
 
 if TYPE_CHECKING:
@@ -85,7 +86,8 @@ class Engine:
 
         Raises:
             InputError: There is no folder to keep the parts in.
-            RankStopped: With exit code 0, where a share or the parts alone were asked for.
+            PartsDone: A share or the parts alone were asked for.
+            TooManyFailures: More images failed than allowed; of a share, more of its own.
         """
         from cas_metric.engine.parts import here, part_out
 
@@ -109,16 +111,23 @@ class Engine:
             device=choice.device,
         )
         parted.run(executor, self.shard)
-        if self.stops:
+        if not (self.stops or self.rows_only):
+            return parted.scores()
+        failures = parted.failures(self.shard)
+        summary: dict[str, Any] = {"run": str(folder), "failures": failures}
+        if self.rows_only:
+            from cas_metric.engine.partitions import write_statistics
+
+            path = write_statistics(parted)
+            summary |= {"partitions": str(path), **json.loads(path.read_text(encoding="utf-8"))}
+            notify(f"statistics of the parts: {path}")
+        else:
             k, n = self.shard
+            summary |= {"share": f"{k}/{n}", "parts": len(parted.parts[k - 1 :: n])}
             notify(
                 f"share {k} of {n} is scored; when all are, the same command without --shard "
                 "completes the run"
             )
-            raise RankStopped(0)
-        if self.rows_only:
-            from cas_metric.engine.partitions import write_statistics
-
-            notify(f"statistics of the parts: {write_statistics(parted)}")
-            raise RankStopped(0)
-        return parted.scores()
+        if failures:
+            notify(f"{len(failures)} images failed (first: {failures[0]['error']})")
+        raise PartsDone(summary)
