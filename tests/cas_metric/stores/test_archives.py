@@ -199,6 +199,33 @@ def test_what_macos_packs_beside_a_folder_is_not_read(folder: Path, tmp_path: Pa
     assert rows[["image", "label"]].to_numpy().tolist() == [["Edema/1.png", "Edema"]]
 
 
+def test_what_macos_packs_beside_the_files_of_a_webdataset_is_not_read(
+    folder: Path, tmp_path: Path
+) -> None:
+    image = (folder / "Edema" / "1.png").read_bytes()
+    double = b"\0\5\26\7" + bytes(60)  # AppleDouble
+    members = {"./._000.png": double, "./000.png": image, "./._000.cls": double, "./000.cls": b"1"}
+    place = tar_of(tmp_path / "set.tar", {**members, "./001.png": image, "./001.cls": b"0"})
+    rows = read_manifest(place).rows
+    assert rows[["image", "label"]].values.tolist() == [["000.png", "1"], ["001.png", "0"]]
+
+
+def test_a_zip_of_a_windows_program_has_folders(folder: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "win.zip", "w") as archive:
+        for path in files_of(folder):
+            member = zipfile.ZipInfo("x")
+            member.filename = str(path).replace("/", "\\")
+            archive.writestr(member, (folder / path).read_bytes())
+        outside = zipfile.ZipInfo("x")
+        outside.filename = "..\\out.png"
+        archive.writestr(outside, b"")
+    manifest = read_manifest(tmp_path / "win.zip")
+    assert manifest.rows.equals(read_manifest(folder).rows)
+    assert "leads out of the archive" in manifest.notes[0]
+    for path, name in zip(manifest.paths(), files_of(folder), strict=True):
+        assert sha256_file(path) == sha256_file(folder / name)
+
+
 def test_safe_names() -> None:
     assert safe_name("./a//b.png") == "a/b.png"
     for bad in ("", "../a", "/a", "a/../../b", "\\a", "C:\\a", "a\0b", "..", "a\\..\\..\\b"):

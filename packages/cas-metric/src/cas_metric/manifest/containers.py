@@ -17,6 +17,7 @@ from cas_metric.manifest.folders import Found, read_folder
 from cas_metric.manifest.rows import COLUMNS
 from cas_metric.stores import Address
 from cas_metric.stores.archives import ARCHIVES, Shards, Tar
+from cas_metric.stores.base import is_hidden
 from cas_metric.stores.opening import rows
 from cas_metric.stores.tables import (
     TABLES,
@@ -111,6 +112,8 @@ def sidecar_table(root: Path) -> Table | None:
     images: list[tuple[str, str]] = []
     beside: dict[str, dict[str, str]] = {}
     for name in root.store.sizes:
+        if is_hidden(name):  # what macOS packs beside a file: ``._000.png``
+            continue
         folder, _, file = name.rpartition("/")
         stem, _, kind = file.partition(".")
         key = f"{folder}/{stem}" if folder else stem

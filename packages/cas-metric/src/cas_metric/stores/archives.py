@@ -174,12 +174,13 @@ class Zip(_Archive):
         self._zip = zipfile.ZipFile(seekable(self.place))
         found = []
         for member in sorted(self._zip.infolist(), key=lambda one: one.header_offset):
-            if member.is_dir():
+            name = member.filename.replace("\\", "/")  # as some programs on Windows write it
+            if name.endswith("/"):
                 continue
             if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):
                 self.refused.append(f"{member.filename!r} is a link or no plain file")
             else:
-                found.append((member.filename, member))
+                found.append((name, member))
         return found
 
     @property

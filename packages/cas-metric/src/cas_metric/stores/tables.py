@@ -384,7 +384,7 @@ def _choose(root: str, found: list[str], wanted: str | None) -> str:
 
 def _usable(names: list[Any]) -> list[str]:
     """Names that can be those of images: all there, safe and different; else none."""
-    plain = [safe_name(name) if isinstance(name, str) else "" for name in names]
+    plain = [safe_name(n.replace("\\", "/")) if isinstance(n, str) else "" for n in names]
     return plain if all(plain) and len(set(plain)) == len(plain) else []
 
 
