@@ -8,6 +8,7 @@ the extras ask for.
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -44,6 +45,24 @@ def test_patients_and_real_images_stay_at_home(run: Run, folders: Folders) -> No
     assert entry.metrics["tau"] == run.summary["tau"]
     assert all(text.startswith("generated ") for text, _ in entry.pictures)
     assert str(folders.root) not in str((entry.pictures, entry.settings))
+
+
+def test_no_folder_of_this_machine_leaves(run: Run, tmp_path: Path) -> None:
+    root = Path(run.summary["provenance"]["inputs"]["generated"]["root"])
+    odd = "/home/me/ward 3: x/a.png"
+    rows = run.rows.assign(sex="f").astype({"id": object})
+    rows.loc[0, ["id", "image", "error"]] = [odd[:-4], odd, f"{odd}: no readable image"]
+    image = rows.loc[1, "image"]
+    rows.loc[1, "error"] = f"{root / image}: cut off; sfs: {tmp_path}/real/b.png: no image"
+    changed = replace(run, rows=rows)
+    entry = tracking.Entry.of(changed)
+    assert not {"sex", "reference", "patient"} & set(entry.rows)
+    assert entry.rows["image"][:2].tolist() == ["a.png", Path(image).name]
+    assert entry.rows["error"][1] == f"{Path(image).name}: cut off; sfs: b.png: no image"
+    told = entry.rows.to_csv() + str(entry.pictures) + str(entry.settings)
+    for secret in ("home", "ward", str(root), str(tmp_path)):
+        assert secret not in told
+    assert changed.rows["image"][0] == odd
 
 
 def test_tensorboard_holds_the_numbers_and_the_pictures(run: Run) -> None:

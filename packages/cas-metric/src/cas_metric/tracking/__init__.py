@@ -18,6 +18,7 @@ import numpy as np
 
 from cas_metric.discovery import named_modules
 from cas_metric.errors import CasError, InputError, MissingDependency
+from cas_metric.manifest.rows import ABSOLUTE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,23 +28,25 @@ if TYPE_CHECKING:
 #: Pictures of the generated images with the lowest scores that a tracker gets.
 PICTURES: Final = 16
 _SIDE: Final = 256
-#: Columns that stay at home: who it was.
-PRIVATE: Final = ("patient",)
+#: Columns that stay at home: who it was, and the real images.
+PRIVATE: Final = ("patient", "reference")
+#: An absolute path, but for its last name; blanks may be in it.
+_FOLDERS: Final = re.compile(r"(?<![\w.\\/])(?:[A-Za-z][\w+.-]*:)?[\\/](?:[^\\/:\n]*[\\/])*")
 
 
 @dataclass(frozen=True, eq=False)
 class Entry:
     """What of a run is tracked.
 
-    Real images never leave, nor does the report that shows them, nor the column ``patient``, nor
-    where anything lies on this machine.
+    Real images never leave, nor does the report that shows them, nor the columns ``patient``,
+    ``reference`` and those by which patients are grouped, nor where anything lies on this machine.
 
     Attributes:
         name: Of the run.
         settings: How it was made, flat.
         metrics: ``method/cas`` and the like to a finite number; those of the real images under
             ``real/``.
-        rows: One row a generated image.
+        rows: One row a generated image; of its file the name alone.
         pictures: ``(caption, (H, W, 3) uint8)`` of the generated images with the lowest scores.
         folder: Of the run.
     """
@@ -66,15 +69,60 @@ class Entry:
             "probe": summary["probe"]["kind"],
             "command": command_of(run),
         }
-        settings = {key: value for key, value in made.items() if value not in (None, "")}
-        shown = run.rows.drop(columns=[name for name in PRIVATE if name in run.rows])
-        return cls(run.path.name, settings, _metrics(summary), shown, _pictures(run), run.path)
+        settings = {
+            key: without_folders(value) if isinstance(value, str) and key != "command" else value
+            for key, value in made.items()
+            if value not in (None, "")
+        }
+        rows = _shown(run)
+        return cls(run.path.name, settings, _metrics(summary), rows, _pictures(run), run.path)
 
 
 def command_of(run: Run) -> str:
     """The command line of a run; of paths only the last name, which tells nobody's folders."""
     words = run.summary["provenance"]["command"]
     return " ".join(re.sub(r"[^=]*[\\/](?=[^\\/])", "", str(word)) for word in words)
+
+
+def without_folders(text: str) -> str:
+    """Text in which absolute paths are their last names.
+
+    Examples:
+        >>> without_folders("/home/me/ward 3/gen/a.png: no image; as google/siglip says")
+        'a.png: no image; as google/siglip says'
+    """
+    return _FOLDERS.sub("", text)
+
+
+def _shown(run: Run) -> pd.DataFrame:
+    """The rows with the columns that may leave, without folders of this machine."""
+    from cas_metric.runs.run import roots
+    from cas_metric.scoring.per_image import COLUMNS, OPTIONAL_COLUMNS
+
+    allowed = (*COLUMNS, *OPTIONAL_COLUMNS)
+    rows = run.rows[[name for name in run.rows if name in allowed and name not in PRIVATE]]
+    folders = [str(folder) for folder in roots(run.summary) if folder is not None]
+
+    def told(text: str) -> str:
+        for folder in folders:  # whatever their names are made of
+            text = text.replace(f"{folder.rstrip('/')}/", "")
+        return without_folders(text)
+
+    names = [_last(image) for image in rows["image"]]
+    errors = [
+        told(error.replace(image, name)) if error else ""
+        for error, image, name in zip(rows["error"], rows["image"], names, strict=True)
+    ]
+    return rows.assign(image=names, error=errors, id=rows["id"].map(_plain_id))
+
+
+def _plain_id(name: str) -> str:
+    """An id that is an absolute path by its last name."""
+    return _last(name) if ABSOLUTE.match(name) else name
+
+
+def _last(path: str) -> str:
+    return re.split(r"[\\/]", path)[-1]
 
 
 def require(names: Iterable[str]) -> tuple[str, ...]:
@@ -153,5 +201,6 @@ def _pictures(run: Run) -> tuple[tuple[str, np.ndarray], ...]:
         if pixels is not None:
             picture = Image.fromarray(np.asarray(pixels))
             picture.thumbnail((_SIDE, _SIDE))
-            found.append((f"{row['method']} {row['id']}, CAS {row['cas']}", np.asarray(picture)))
+            name = _plain_id(row["id"])
+            found.append((f"{row['method']} {name}, CAS {row['cas']}", np.asarray(picture)))
     return tuple(found)
