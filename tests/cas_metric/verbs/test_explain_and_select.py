@@ -3,6 +3,7 @@
 import contextlib
 import json
 import shutil
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -15,11 +16,12 @@ from typer.testing import CliRunner
 import cas_metric
 from cas_metric.cli import explain, select
 from cas_metric.domains import load_domain
-from cas_metric.errors import InputError
+from cas_metric.errors import CasError, InputError
 from cas_metric.manifest.sources import as_manifest
 from cas_metric.mllm.sources import read_images
 from cas_metric.page.pair import Pairs
 from cas_metric.phantoms.dataset import write_generated_set, write_phantom_dataset
+from cas_metric.runs.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +149,19 @@ def test_linked_files_are_read_like_copies(own, tmp_path):
     found = cas_metric.select(own, keep=["top:0.5"], files="link", diversity=False)
     kept = as_manifest(found.save(tmp_path / "linked"))
     assert [path.stat().st_nlink for path in kept.paths()] == [2] * len(kept)
+
+
+def test_a_file_that_is_no_image_is_not_copied(world, tmp_path):
+    """A run from elsewhere may name any file of this machine in its rows."""
+    run = Run.load(world / "run")
+    secret = tmp_path / "secret.txt"
+    secret.write_text("mine")
+    forged = replace(run, rows=run.rows.assign(image=str(secret)))
+    for how in ("copy", "link"):
+        found = cas_metric.select(forged, keep=["top:1"], files=how, diversity=False)
+        with pytest.raises(CasError, match="no readable image"):
+            found.save(tmp_path / how)
+        assert not list((tmp_path / how).rglob("0*"))
 
 
 def test_the_window_of_the_images_goes_with_them(world, tmp_path):

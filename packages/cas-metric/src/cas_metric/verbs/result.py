@@ -45,7 +45,8 @@ def require_free(
     begun = any((place / table).exists() for table in written)
     made = origin.as_dict() if origin is not None else {"verb": name}
     require_own(place / f"{name}.json", made, () if begun else files, name)
-    require_writable(place, (f"{name}.json", *written, *files))
+    # A name without an ending is that of a folder, which may be there from the last time.
+    require_writable(place, (f"{name}.json", *written, *(n for n in files if Path(n).suffix)))
 
 
 @dataclass(frozen=True, eq=False)

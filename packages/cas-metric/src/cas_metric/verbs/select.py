@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -235,8 +237,6 @@ def _copies(
 
 
 def _content(path: Path) -> bytes:
-    import hashlib
-
     try:
         return hashlib.sha256(path.read_bytes()).digest()
     except OSError as error:
@@ -341,20 +341,21 @@ def _write_images(
 
 def _bring(paths: Sequence[Path], rows: pd.DataFrame, folder: Path, files: str) -> list[str]:
     """Link or copy the files under names of their own, in place of an earlier selection's."""
-    import shutil
+    from cas_metric.images import probe_header
 
-    place, names = folder / IMAGES, []
+    place = folder / IMAGES
+    names = [f"{IMAGES}/{number:06d}{path.suffix.lower()}" for number, path in enumerate(paths)]
+    for path in paths:  # a run from elsewhere may name any file: images alone are taken
+        probe_header(path)
     try:
         place.mkdir(parents=True, exist_ok=True)
         for earlier in place.glob(f"{'[0-9]' * 6}.*"):
             earlier.unlink()
-        for number, path in enumerate(paths):
-            target = place / f"{number:06d}{path.suffix.lower()}"
+        for name, path in zip(names, paths, strict=True):
             if files == "link":
-                target.hardlink_to(path.resolve())
+                (folder / name).hardlink_to(path.resolve())
             else:
-                shutil.copyfile(path, target)
-            names.append(f"{IMAGES}/{target.name}")
+                shutil.copyfile(path, folder / name)
     except OSError as error:
         raise CasError(f"{place}: {error}", fix="choose another --out, or --files copy") from error
     return names
