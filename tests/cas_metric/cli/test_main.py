@@ -188,6 +188,33 @@ def test_a_standard_output_that_is_closed_is_no_error(monkeypatch: pytest.Monkey
     assert sys.stdout is not None
 
 
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["leakage", "", "test"], "TRAIN"),
+        (["score", "", "real"], "GEN"),
+        (["score", "gen", ""], "REAL"),
+        (["score", "gen", "real", "--train", ""], "--train"),
+        (["score", "gen", "real", "--probe="], "--probe"),
+        (["score", "gen", "real", "--allow-root", "a", "--allow-root", ""], "--allow-root"),
+        (["memorization", "gen", "train", "--test", ""], "--test"),
+        (["diversity", "gen", "--real", ""], "--real"),
+        (["study", "status", ""], "DIR"),
+    ],
+)
+def test_an_empty_path_is_not_the_current_folder(
+    words: list[str],
+    named: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("sys.argv", ["cas", *words])
+    with pytest.raises(SystemExit) as ended:
+        entry.run(app, "cas")
+    assert ended.value.code == 2
+    assert f"{named} is empty" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("words", [["--out", ""], ["--out="], ["--cache="]])
 def test_a_folder_that_an_unset_variable_names_is_refused(
     words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

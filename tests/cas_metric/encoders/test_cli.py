@@ -38,6 +38,7 @@ def test_the_listing_has_a_name_and_keeps_every_hub_id_on_one_line(
     monkeypatch.setenv("COLUMNS", "40")
     assert run("list") == run()
     assert json.loads(run("list", "--json")) == json.loads(run("--json"))
+    assert run("--json", "list") == run("--json")
     lines = [line.strip() for line in run("list").splitlines()]
     for row in json.loads(run("list", "--json")):
         assert row["embedded"] or row["hub_id"] in lines

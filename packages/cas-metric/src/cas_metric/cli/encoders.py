@@ -36,6 +36,8 @@ def without_command(context: typer.Context, as_json: AsJson = False) -> None:
     """List the named encoders, as `cas encoders list` does."""
     if context.invoked_subcommand is None:
         listing(as_json=as_json)
+    elif as_json:  # before the command as behind it
+        context.default_map = {context.invoked_subcommand: {"as_json": True}}
 
 
 @app.command("list")

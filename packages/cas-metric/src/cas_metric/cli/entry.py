@@ -9,14 +9,16 @@ import atexit
 import difflib
 import errno
 import importlib
+import inspect
 import io
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.metadata import EntryPoint
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, get_args, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -107,6 +109,7 @@ class LazyGroup(TyperGroup):
             return TyperCommand(name, help=line)
         command = typer.main.get_command(load().app)
         command.name = name
+        _refuse_empty_paths(command)
         return command
 
     def _installed(self) -> dict[str, EntryPoint]:
@@ -117,6 +120,40 @@ class LazyGroup(TyperGroup):
             return {}
         found = {point.name: point for point in entry_points(group=self.entry_points)}
         return {name: found[name] for name in sorted(found) if name not in self.verbs}
+
+
+def _refuse_empty_paths(command: Any) -> None:
+    """Have every path of a command refuse "", which would be the current directory.
+
+    It is what an unset variable of a shell leaves, and nobody has named that folder.
+    """
+    for below in getattr(command, "commands", {}).values():
+        _refuse_empty_paths(below)
+    called = inspect.unwrap(command.callback) if command.callback is not None else None
+    kinds = get_type_hints(called) if called is not None else {}
+    for one in command.params:
+        if _is_path(kinds.get(one.name)):
+            one.process_value = partial(_named, one, one.process_value)
+
+
+def _is_path(kind: Any) -> bool:
+    """Whether an annotation is that of a path, of several or of none."""
+    return kind is Path or any(map(_is_path, get_args(kind)))
+
+
+def _named(param: Any, process: Callable[..., Any], ctx: Any, value: Any) -> Any:
+    """What the command gets for the words of a path.
+
+    Raises:
+        InputError: One is "".
+    """
+    if "" in (value if isinstance(value, list | tuple) else [value]):
+        is_option = param.opts[-1].startswith("-")
+        raise InputError(
+            f"{param.opts[-1] if is_option else param.metavar or param.name.upper()} is empty",
+            fix="name a path; is a variable of the shell not set?",
+        )
+    return process(ctx, value)
 
 
 def _load(point: EntryPoint) -> Any:
