@@ -103,6 +103,54 @@ def test_an_embedded_colour_profile_is_honoured(tmp_path):
     assert loaded.steps == ("unreadable colour profile ignored",)
 
 
+@pytest.mark.parametrize("transparency", [None, 1])
+def test_the_profile_of_a_palette_is_that_of_its_colours(tmp_path, transparency):
+    """The same pixels as of the colours without a palette, by Adobe RGB's primaries and gamma."""
+    indices = GREY % 3
+    colours = [200, 40, 40, 60, 180, 90, 20, 60, 210]
+    image = Image.fromarray(indices, mode="P")
+    image.putpalette(colours)
+    profile = gamma_profile()
+    options = {} if transparency is None else {"transparency": transparency}
+    image.save(tmp_path / "palette.png", icc_profile=profile, **options)
+    plain = Image.fromarray(np.array(colours, np.uint8).reshape(3, 3)[indices])
+    plain.save(tmp_path / "rgb.png", icc_profile=profile)
+    expected, found = (load_image(tmp_path / f"{name}.png") for name in ("rgb", "palette"))
+    seen = indices != transparency
+    np.testing.assert_array_equal(found.pixels[seen], expected.pixels[seen])
+    assert (found.pixels[~seen] == 255).all()
+    assert expected.steps[0] in found.steps
+    assert np.abs(found.pixels[seen].astype(int) - np.asarray(plain)[seen]).max() > 5
+
+
+def gamma_profile():
+    """An ICC profile of linear light with the primaries of sRGB, tags written by hand."""
+
+    def s15(value):
+        return struct.pack(">i", round(value * 65536))
+
+    def xyz(*values):
+        return b"XYZ \0\0\0\0" + b"".join(map(s15, values))
+
+    tags = {
+        b"desc": b"desc\0\0\0\0" + struct.pack(">I", 7) + b"linear\0" + bytes(78 + 1),
+        b"wtpt": xyz(0.9642, 1.0, 0.8249),
+        b"rXYZ": xyz(0.4361, 0.2225, 0.0139),
+        b"gXYZ": xyz(0.3851, 0.7169, 0.0971),
+        b"bXYZ": xyz(0.1431, 0.0606, 0.7141),
+        **dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), b"curv\0\0\0\0" + struct.pack(">I", 0)),
+    }
+    body, table, at = b"", struct.pack(">I", len(tags)), 128 + 4 + 12 * len(tags)
+    for name, content in tags.items():
+        content += bytes(-len(content) % 4)
+        table += name + struct.pack(">II", at + len(body), len(content))
+        body += content
+    size = at + len(body)
+    head = struct.pack(">I4sI4s4s4s", size, b"\0" * 4, 0x02400000, b"mntr", b"RGB ", b"XYZ ")
+    head += bytes(12) + b"acsp" + bytes(128 - 40 - 60) + xyz(0.9642, 1.0, 0.8249)[8:] + bytes(48)
+    return head[:128] + table + body
+
+
 def low_bit_png(path, values, bits, key):
     """A grey PNG of fewer than 8 bits in which one value is transparent."""
     height, width = values.shape

@@ -290,7 +290,10 @@ def _eight_bits(
             return grey_to_rgb(window.apply(np.asarray(image))), [str(window)]
         shown = 1 - window.apply(255 - np.asarray(image))  # Pillow has inverted these
         return grey_to_rgb(shown), [str(window), "MinIsWhite inverted"]
-    image, steps = to_srgb(image, image.info.get("icc_profile"))
+    profile = image.info.get("icc_profile")
+    if profile and image.mode in ("P", "PA"):  # the profile is that of the colours in the palette
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    image, steps = to_srgb(image, profile)
     if image.has_transparency_data:
         pixels, done = composite(np.asarray(image.convert("RGBA")), background)
         return pixels, [*steps, *done]
