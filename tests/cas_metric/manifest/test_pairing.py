@@ -157,6 +157,20 @@ def test_a_sound_pair_has_no_problems(tmp_path):
     assert preflight(generated, generated, None) == []
 
 
+def test_a_class_may_be_called_none_where_a_domain_has_it(tmp_path):
+    class WithNone(StubDomain):
+        class_names = ("Melanoma", "None")
+
+        def checklist_text(self, name):
+            return "a checklist"
+
+    pictures(tmp_path, "a.png", "b.png")
+    images = manifest(tmp_path, id=["a", "b"], label=["None", "Melanoma"])
+    assert preflight(images, images, WithNone()) == []
+    (first, *_) = preflight(images, images, None)
+    assert "label is 'None', a missing value in disguise; a class of that name needs" in first
+
+
 def test_every_problem_is_listed(tmp_path):
     pictures(tmp_path / "g", "a.png", "b.png", "c.png", "d.png")
     (tmp_path / "g" / "broken.png").write_text("not an image")  # scored as failed, no problem here

@@ -20,6 +20,7 @@ from cas_metric.study import create_study, open_study
 from cas_metric.study.building import add_raters, renew_link, revoke_link
 from cas_metric.study.results import state
 from cas_metric.study.wording import DEFAULT, parse_wording
+from cas_metric.verbs.study import links
 
 
 def chunks(png: bytes) -> list[bytes]:
@@ -126,6 +127,10 @@ def test_links_can_be_renewed_revoked_and_added(tmp_path: Path) -> None:
             renew_link(store, "nobody")
         with pytest.raises(InputError, match="already"):
             add_raters(store, ["rater-1"])
+        with pytest.MonkeyPatch.context() as patch:  # who only lists waits for no writer
+            patch.setattr(type(store.database), "writing", None)
+            told = links(store.folder).summary["raters"]
+        assert [one["link"] for one in told] == [True, False]
 
 
 def test_a_study_appears_whole_or_not_at_all(tmp_path: Path) -> None:

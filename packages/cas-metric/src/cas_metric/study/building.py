@@ -136,6 +136,8 @@ def add_raters(store: Store, names: Sequence[str]) -> tuple[Link, ...]:
     Raises:
         InputError: An unusable name, or one that is taken.
     """
+    if not names:  # nothing is to be written
+        return ()
     _check_names(names)
     seed = store.settings()["seed"]
     links = []

@@ -239,6 +239,8 @@ def score(
     run = Run(scores.rows, summary, scores.real, scores.floor, fitted, calibrated)
     if folder is None:
         return run
+    if below is not None:  # another run, begun at the same time, may have taken the name since
+        folder = claim(own_folder(Path(below), origin), origin)
     run.save(folder, keep=origin.files)
     run = replace(run, path=folder)
     if track or crate:
