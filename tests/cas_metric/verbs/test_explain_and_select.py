@@ -3,6 +3,7 @@
 import contextlib
 import json
 import shutil
+import zipfile
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -17,11 +18,14 @@ import cas_metric
 from cas_metric.cli import explain, select
 from cas_metric.domains import load_domain
 from cas_metric.errors import CasError, InputError
+from cas_metric.files import place
+from cas_metric.images import Window, load_image
 from cas_metric.manifest.sources import as_manifest
 from cas_metric.mllm.sources import read_images
 from cas_metric.page.pair import Pairs
 from cas_metric.phantoms.dataset import write_generated_set, write_phantom_dataset
 from cas_metric.runs.run import Run
+from cas_metric.verbs.select import _bring
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +153,21 @@ def test_linked_files_are_read_like_copies(own, tmp_path):
     found = cas_metric.select(own, keep=["top:0.5"], files="link", diversity=False)
     kept = as_manifest(found.save(tmp_path / "linked"))
     assert [path.stat().st_nlink for path in kept.paths()] == [2] * len(kept)
+
+
+def test_files_keep_their_whole_ending_and_come_out_of_archives(tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    values = np.arange(256, dtype=np.float32).reshape(16, 16, 1)
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "volume.nii.gz")
+    Image.fromarray(np.zeros((16, 16), np.uint8)).save(tmp_path / "a.png")
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        archive.write(tmp_path / "a.png", "a.png")
+    paths = [tmp_path / "volume.nii.gz", place(f"{tmp_path}/set.zip/a.png")]
+    names = _bring(paths, pd.DataFrame(), tmp_path / "out", "copy")
+    assert names == ["images/000000.nii.gz", "images/000001.png"]
+    volume = load_image(tmp_path / "out" / names[0], window=Window(0, 255))
+    assert volume.pixels.shape == (16, 16, 3)
+    assert (tmp_path / "out" / names[1]).read_bytes() == (tmp_path / "a.png").read_bytes()
 
 
 def test_a_file_that_is_no_image_is_not_copied(world, tmp_path):

@@ -41,7 +41,7 @@ def conversation_key(
         images: sha256 of the bytes of each image.
     """
     request = conversation.request
-    content = {
+    content: dict[str, Any] = {
         "model": dict(identity),
         "system": request.system,
         "prompt": request.prompt,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -342,22 +341,23 @@ def _write_images(
 def _bring(paths: Sequence[Path], rows: pd.DataFrame, folder: Path, files: str) -> list[str]:
     """Link or copy the files under names of their own, in place of an earlier selection's."""
     from cas_metric.images import probe_header
+    from cas_metric.manifest.rows import without_suffix
 
-    place = folder / IMAGES
-    names = [f"{IMAGES}/{number:06d}{path.suffix.lower()}" for number, path in enumerate(paths)]
+    endings = [p.name[len(without_suffix(p.name)) :] or p.suffix for p in paths]  # .nii.gz is one
+    names = [f"{IMAGES}/{number:06d}{end.lower()}" for number, end in enumerate(endings)]
     for path in paths:  # a run from elsewhere may name any file: images alone are taken
         probe_header(path)
     try:
-        place.mkdir(parents=True, exist_ok=True)
+        (place := folder / IMAGES).mkdir(parents=True, exist_ok=True)
         for earlier in place.glob(f"{'[0-9]' * 6}.*"):
             earlier.unlink()
         for name, path in zip(names, paths, strict=True):
             if files == "link":
                 (folder / name).hardlink_to(path.resolve())
             else:
-                shutil.copyfile(path, folder / name)
+                (folder / name).write_bytes(path.read_bytes())  # also out of an archive
     except OSError as error:
-        raise CasError(f"{place}: {error}", fix="choose another --out, or --files copy") from error
+        raise CasError(f"{folder}: {error}", fix="choose another --out, or --files copy") from error
     return names
 
 
