@@ -10,9 +10,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from tests.support.clinical_crops import write_folders
 
+import cas_metric
+from cas_metric.encoders import Encoder
 from cas_metric.errors import CasError, InputError
 from cas_metric.files import require_writable, write_bytes
+from cas_metric.runs import Run
 from cas_metric.runs.folder import Origin, claim, read_run, write_run
 from cas_metric.scoring.per_image import COLUMNS
 from cas_metric.verbs.result import require_free
@@ -172,3 +176,18 @@ def test_a_full_disk_is_found_before_anything_is_computed(tmp_path: Path) -> Non
     writer.start()
     writer.join()
     assert writer.exitcode == 7
+
+
+def test_two_runs_of_one_name_at_once_are_both_kept(siglip: Encoder, tmp_path: Path) -> None:
+    one, other = (write_folders(tmp_path / name, a_class=3, seed=k) for k, name in enumerate("ab"))
+    shared = {"below": tmp_path / "runs", "cache": tmp_path / "cache"}
+    runs: list[Run] = []
+
+    def meanwhile(done: int, total: int) -> None:
+        if not runs:
+            runs.append(cas_metric.score(other.generated, other.test, encoder=siglip, **shared))
+
+    late = cas_metric.score(one.generated, one.test, encoder=siglip, **shared, progress=meanwhile)
+    assert [run.path.name for run in (*runs, late)] == ["generated", "generated-2"]
+    for run in (*runs, late):
+        pd.testing.assert_frame_equal(Run.load(run.path).rows, run.rows)

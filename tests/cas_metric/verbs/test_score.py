@@ -142,20 +142,6 @@ def test_runs_of_other_images_are_not_replaced(
     assert len(list((tmp_path / "runs").iterdir())) == 4
 
 
-def test_two_runs_of_one_name_at_once_are_both_kept(siglip: Encoder, tmp_path: Path) -> None:
-    one, other = (write_folders(tmp_path / name, a_class=3, seed=k) for k, name in enumerate("ab"))
-    runs: list[cas_metric.Run] = []
-
-    def meanwhile(done: int, total: int) -> None:
-        if not runs:
-            runs.append(_score(other, siglip, below=tmp_path / "runs"))
-
-    late = _score(one, siglip, below=tmp_path / "runs", progress=meanwhile)
-    assert [run.path.name for run in (*runs, late)] == ["generated", "generated-2"]
-    for run in (*runs, late):
-        pd.testing.assert_frame_equal(cas_metric.Run.load(run.path).rows, run.rows)
-
-
 def test_a_probe_in_the_folder_of_the_run_survives_it(
     folders: Folders, siglip: Encoder, tmp_path: Path
 ) -> None:
