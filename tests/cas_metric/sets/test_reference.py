@@ -6,7 +6,7 @@ import pytest
 from cas_metric.sets.comparison import ImageSet
 from cas_metric.sets.homogeneity import one_mode_p, two_groups
 from cas_metric.sets.modes import mode_trial
-from cas_metric.sets.reference import examine
+from cas_metric.sets.reference import examine, groups_apart
 
 
 def images(rng, n=200, dim=12, *, sites=1, apart=0.0):
@@ -42,6 +42,14 @@ def test_one_population_is_left_alone():
         real, _ = images(rng)
         flags += bool(examine(real, {"site": rng.choice(["x", "y"], 200)})[1])
     assert flags <= 2
+
+
+def test_one_site_of_many_is_found():
+    rng = np.random.default_rng(3)
+    site = np.repeat([f"s{k:02d}" for k in range(12)], 20)
+    rows = rng.normal(size=(240, 3)) + 20 * (site == "s00")[:, None]
+    real = ImageSet(rows, np.full(240, "a"), np.arange(240))
+    assert [one.group for one in groups_apart(real, {"site": site})][:1] == ["s00"]
 
 
 def test_silvermans_test_tells_one_mode_from_two():
