@@ -183,6 +183,11 @@ def memorization(
         settings=settings,
         progress=on_aligned,
     )
+    if analysis.left_out:
+        warnings.append(
+            f"{analysis.left_out:,} flagged pairs are not listed: the pairs are the nearest ones, "
+            "the rows count all"
+        )
     text = []
     if verify and ssim:
         _verify(analysis, pictures, search)
