@@ -60,6 +60,27 @@ def test_silvermans_test_tells_one_mode_from_two():
     assert two_groups(rng.normal(size=(30, 3))) is None
 
 
+def test_images_of_one_patient_are_no_group():
+    rng = np.random.default_rng(0)
+    patients = np.repeat(np.arange(60), 4)
+    rows = rng.normal(size=(60, 3))[patients] + 0.1 * rng.normal(size=(240, 3))
+    assert two_groups(rows, clusters=patients) is None
+    assert two_groups(rows[:160], clusters=patients[:160]) is None  # too few patients
+    rows[patients % 2 == 0, 0] += 8
+    found = two_groups(rows, clusters=patients)
+    assert found.share == 0.5
+    assert len(set(zip(found.members, patients % 2, strict=True))) == 2
+
+
+def test_directions_without_spread_are_no_axes():
+    rng = np.random.default_rng(4)
+    rows = np.concatenate([rng.normal(size=(60, 3)), np.zeros((60, 5))], axis=1)
+    assert two_groups(rows) is None
+    rows[:30, 0] += 9
+    assert two_groups(rows).axis == 1
+    assert two_groups(np.zeros((60, 4))) is None
+
+
 def test_few_patients_are_said_to_be_few():
     real, _ = images(np.random.default_rng(1))
     few = real._replace(clusters=np.arange(200) % 9)

@@ -88,7 +88,7 @@ def examine(
     """
     clusters = len(np.unique(real.clusters))
     apart = groups_apart(real, columns, seed=seed)
-    hidden = None if apart else two_groups(real.features, real.labels, seed=seed)
+    hidden = None if apart else two_groups(real.features, real.labels, real.clusters, seed=seed)
     facts = {
         "n": len(real.features),
         "clusters": clusters,
