@@ -3,6 +3,7 @@
 import contextlib
 import json
 import shutil
+import zipfile
 from importlib.resources import files
 from pathlib import Path
 
@@ -16,10 +17,13 @@ import cas_metric
 from cas_metric.cli import explain, select
 from cas_metric.domains import load_domain
 from cas_metric.errors import InputError
+from cas_metric.images import load_image
 from cas_metric.manifest.sources import as_manifest
 from cas_metric.mllm.sources import read_images
 from cas_metric.page.pair import Pairs
 from cas_metric.phantoms.dataset import write_generated_set, write_phantom_dataset
+from cas_metric.selection.files import bring, require_linkable
+from cas_metric.stores import located
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +151,26 @@ def test_linked_files_are_read_like_copies(own, tmp_path):
     found = cas_metric.select(own, keep=["top:0.5"], files="link", diversity=False)
     kept = as_manifest(found.save(tmp_path / "linked"))
     assert [path.stat().st_nlink for path in kept.paths()] == [2] * len(kept)
+
+
+def test_images_of_an_archive_are_copied_under_their_whole_ending(tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    pixels = np.random.default_rng(0).integers(0, 255, (16, 16, 1)).astype(np.float32)
+    scan = nibabel.Nifti1Image(pixels, np.eye(4))
+    scan.header["cal_max"] = 255
+    nibabel.save(scan, tmp_path / "scan.nii.gz")
+    with zipfile.ZipFile(tmp_path / "gen.zip", "w") as archive:
+        archive.write(tmp_path / "scan.nii.gz", "Edema/scan.NII.gz")
+    paths = [located(tmp_path / "gen.zip") / "Edema/scan.NII.gz", tmp_path / "scan.nii.gz"]
+    assert bring(paths, tmp_path / "images", "copy") == [
+        "images/000000.nii.gz",
+        "images/000001.nii.gz",
+    ]
+    first, second = (load_image(tmp_path / f"images/00000{k}.nii.gz").pixels for k in (0, 1))
+    assert np.array_equal(first, second)
+    with pytest.raises(InputError, match=r"scan.NII.gz is no file of its own") as refused:
+        require_linkable(paths)
+    assert "--files copy" in refused.value.fix
 
 
 def test_the_window_of_the_images_goes_with_them(world, tmp_path):

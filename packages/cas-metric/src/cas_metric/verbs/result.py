@@ -45,7 +45,8 @@ def require_free(
     begun = any((place / table).exists() for table in written)
     made = origin.as_dict() if origin is not None else {"verb": name}
     require_own(place / f"{name}.json", made, () if begun else files, name)
-    require_writable(place, (f"{name}.json", *written, *files))
+    # Those without an ending are folders of the result, which may be there.
+    require_writable(place, (f"{name}.json", *written, *(one for one in files if "." in one)))
 
 
 @dataclass(frozen=True, eq=False)

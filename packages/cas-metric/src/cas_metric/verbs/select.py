@@ -82,6 +82,7 @@ def select(
         True
     """
     from cas_metric.runs.folder import Origin
+    from cas_metric.selection.files import require_linkable
     from cas_metric.selection.keep import choose
     from cas_metric.selection.rule import Keep, parse_keep
 
@@ -97,6 +98,8 @@ def select(
     guarded = (*MANIFEST, *([] if files == "none" else [IMAGES]))
     require_free(out, "selection", origin, tables=("selection",), files=guarded)
     rows = ours.rows.reset_index(drop=True)
+    if files == "link":
+        require_linkable(_paths(ours, rows))
     level, by = _levels(ours)
     threshold = -math.inf
     if rule.risk is not None and labels is not None:
@@ -317,12 +320,13 @@ def _write_images(
     """``metadata.csv`` and ``cas.yaml``, and the files where they are asked for."""
     from cas_metric.manifest import COLUMNS, FolderConfig, write_folder_config, write_manifest
     from cas_metric.runs.run import domain_of, roots, windows
+    from cas_metric.selection.files import bring
 
     root = roots(run.summary)[0]
     images = rows["image"].astype(str).tolist()
     folder.mkdir(parents=True, exist_ok=True)
     if files != "none":
-        images = _bring(_paths(run, rows), rows, folder, files)
+        images = bring(_paths(run, rows), folder / IMAGES, files)
     kept = rows[[name for name in rows if name in COLUMNS]].assign(image=images)
     if "patient" in kept and not kept["patient"].notna().any():
         kept = kept.drop(columns="patient")
@@ -337,27 +341,6 @@ def _write_images(
         },
     )
     write_folder_config(folder, config)
-
-
-def _bring(paths: Sequence[Path], rows: pd.DataFrame, folder: Path, files: str) -> list[str]:
-    """Link or copy the files under names of their own, in place of an earlier selection's."""
-    import shutil
-
-    place, names = folder / IMAGES, []
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        for earlier in place.glob(f"{'[0-9]' * 6}.*"):
-            earlier.unlink()
-        for number, path in enumerate(paths):
-            target = place / f"{number:06d}{path.suffix.lower()}"
-            if files == "link":
-                target.hardlink_to(path.resolve())
-            else:
-                shutil.copyfile(path, target)
-            names.append(f"{IMAGES}/{target.name}")
-    except OSError as error:
-        raise CasError(f"{place}: {error}", fix="choose another --out, or --files copy") from error
-    return names
 
 
 def _markdown(summary: dict[str, Any]) -> str:
