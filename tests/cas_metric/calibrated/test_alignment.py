@@ -8,6 +8,7 @@ import pytest
 from cas_metric.calibrated.alignment import RANKS, calibrate, combine, small_together
 from cas_metric.calibrated.conformal import conformal_rank, tie_breakers
 from cas_metric.calibrated.measures import Measured
+from cas_metric.calibrated.run import held_out
 
 PLACES = np.array([0.05, 0.1, 0.25])
 
@@ -109,3 +110,15 @@ def test_combination_weighs_in_units_of_spread() -> None:
     np.testing.assert_allclose(combine(bag * [1, 1000], weights), combine(bag, weights), atol=1e-9)
     flat = np.column_stack([bag[:, 0], np.full(50, 0.1 + 0.2)])
     np.testing.assert_array_equal(np.argsort(combine(flat, weights)), np.argsort(bag[:, 0]))
+
+
+def test_a_half_ranks_classes_apart_where_the_whole_does() -> None:
+    # Halves of two classes of 30 are too small to be ranked in alone, the whole is not.
+    shares = []
+    for seed in range(20):
+        classes = np.repeat([0, 1], 30)
+        numbers = np.random.default_rng(seed).normal(3 * classes[:, None], 1, (60, 4))
+        found = held_out(images(numbers, classes, f"{seed}|"))
+        shares.append([(found[classes == label] <= 0.1).mean() for label in (0, 1)])
+    # Binomial for 600 images, each ranked among some 15.
+    assert np.abs(np.mean(shares, axis=0) - 0.1).max() < 4 * np.sqrt(0.09 / 600 + 0.09 / 300)

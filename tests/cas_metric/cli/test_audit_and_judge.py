@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,8 +15,10 @@ from typer.testing import CliRunner
 
 from cas_metric.cli import audit, judge, preference
 from cas_metric.domains import load_domain
+from cas_metric.errors import InputError
 from cas_metric.phantoms.dataset import read_specs, write_generated_set, write_phantom_dataset
 from cas_metric.runs.folder import write_run
+from cas_metric.verbs.judge import known_cas
 
 KINDS = ("wrong", "degraded", "faithful")
 CHEST = load_domain("phantom-chexpert")
@@ -231,3 +234,12 @@ def test_when_nothing_can_be_ranked_the_reasons_are_written(world, invoke, tmp_p
         "rank",
         "position",
     ]
+
+
+def test_a_method_with_several_rows_has_no_one_cas(tmp_path):
+    table, cases = tmp_path / "cas.csv", SimpleNamespace(methods=["a", "b", "c"])
+    table.write_text("method,cas\na,0.4\nb,0.5\nc,0.6\n")
+    assert known_cas(None, cases, table)[0] == {"a": 0.4, "b": 0.5, "c": 0.6}
+    table.write_text("method,cas\na,0.4\nb,0.5\nc,0.6\nb,0.1\n")
+    with pytest.raises(InputError, match="'b' has several rows"):
+        known_cas(None, cases, table)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,9 +15,11 @@ from tests.support.real_data import real_data
 
 import cas_metric
 from cas_metric.copies import aligned, chance, geometry, phash
+from cas_metric.copies.analysis import _nearest_hashes
 from cas_metric.copies.keypoints import PERMUTATIONS, SIDE, Keypoints, invariant, rooted
 from cas_metric.copies.shortlist import Shortlist
 from cas_metric.copies.ssim_search import LISTED, Search, nearest
+from cas_metric.copies.suspects import FLAGGED, SSIM, _candidates
 from cas_metric.manifest import read_manifest
 from cas_metric.phantoms import make_phantom
 
@@ -175,6 +178,27 @@ def test_identical_images_are_counted_and_listed_within_bounds():
     assert found.counts.tolist() == [100] * 100
     assert pd.Series(found.above[:, 0]).value_counts().max() == LISTED
     assert found.position.tolist() == [0] * 100
+
+
+def test_of_many_flagged_pairs_the_nearest_are_listed():
+    count = FLAGGED + 600
+    first = pd.Series(np.zeros(count, int)).astype(object)
+    columns = {"ssim": np.full(count, 0.951), "ssim_image": first, "flags": SSIM}
+    rows = pd.DataFrame(columns | {"phash": 4, "phash_image": first})
+    rows.loc[count - 100, "ssim"] = 1.0
+    above = np.stack([np.arange(count), np.zeros(count, int)], axis=1)
+    listed, left_out = _candidates(rows, above)
+    assert len(listed) == FLAGGED
+    assert left_out == 600
+    assert count - 100 in listed[:, 0]
+
+
+def test_a_blank_training_image_is_no_nearest_one_of_a_picture():
+    ours = SimpleNamespace(words=np.array([[0], [0]], np.uint64), blank=np.array([False, True]))
+    theirs = SimpleNamespace(words=np.array([[0], [7]], np.uint64), blank=np.array([True, False]))
+    found = _nearest_hashes(ours, theirs)
+    assert found.distance.tolist() == [3, 0]
+    assert found.position.tolist() == [1, 0]
 
 
 def test_two_images_of_a_patient_are_a_reference_of_their_own(copies, train, tmp_path):

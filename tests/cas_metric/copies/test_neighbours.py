@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from cas_metric.copies import neighbours
+from cas_metric.copies.feature_space import feature_columns
+from cas_metric.copies.suspects import Features
 from cas_metric.errors import InputError, MissingDependency
 
 
@@ -89,6 +91,29 @@ def test_permutation_p_is_uniform_when_membership_does_not_matter(train, test):
     for level in (0.05, 0.25, 0.5):
         spread = 3.5 * np.sqrt(level * (1 - level) / len(values))
         assert abs(np.mean(values <= level) - level) < spread
+
+
+def test_a_test_set_of_few_among_many_gives_the_same(monkeypatch):
+    sets = unit(12, 0), unit(300, 1), unit(9, 2)
+    whole = neighbours.compare(*sets, resamples=99)
+    monkeypatch.setattr(neighbours, "_DEEPEST", 20)
+    monkeypatch.setattr(neighbours, "_BLOCK_PAIRS", 700)
+    parts = neighbours.compare(*sets, resamples=99)
+    assert parts.p == whole.p
+    assert parts.train == pytest.approx(whole.train, abs=1e-6)
+    assert parts.matched_difference == pytest.approx(whole.matched_difference, abs=1e-6)
+    # By brute force: exchanged at random, how often is the difference as low?
+    pool = np.concatenate(sets[1:])
+    rng = np.random.default_rng(5)
+    distance = 1 - sets[0] @ pool.T
+
+    def gap(rows):
+        inside = np.isin(np.arange(309), rows)
+        return distance[:, inside].min(axis=1).mean() - distance[:, ~inside].min(axis=1).mean()
+
+    observed = gap(np.arange(300))
+    lower = np.mean([gap(rng.permutation(309)[:300]) <= observed for _ in range(999)])
+    assert parts.p == pytest.approx(lower, abs=0.08)
 
 
 def test_copies_of_training_images_are_significant_and_flagged():
@@ -173,6 +198,19 @@ def test_nearest_of_all_by_chance_is_counted_exactly():
     rng = np.random.default_rng(0)
     p = [neighbours.nearer_p(rng.random(40), rng.random(20)) for _ in range(2000)]
     assert np.mean(np.array(p) < 0.05) <= 0.06
+
+
+def test_a_training_image_among_the_test_images_hides_no_copy():
+    train, test = unit(60, 0, 16), unit(30, 1, 16)
+    copies = train[:10] + 0.01 * unit(10, 2, 16)
+    ours = np.concatenate([copies / np.linalg.norm(copies, axis=1, keepdims=True), unit(20, 3, 16)])
+    for leaked in (0, 3):
+        seen = np.concatenate([test, train[50 : 50 + leaked]])
+        columns, reference = feature_columns(Features(ours, train, seen), np.arange(30))
+        assert neighbours.nearer_than_real(columns["train_distance"], reference)[:10].all()
+        p = neighbours.nearer_p(columns["train_distance"], reference)
+        assert p <= comb(30, 10) / comb(60, 10)
+    assert feature_columns(Features(ours, train, seen), np.arange(0))[1] is None
 
 
 def test_samples_of_one_prompt_are_not_counted_as_so_many_copies():

@@ -80,6 +80,15 @@ def test_blocks_change_nothing(monkeypatch):
     assert len(whole)
 
 
+def test_the_closest_of_a_set_with_itself_are_others():
+    words = np.array([0, 1, 3, 7, 15], np.uint64)
+    found = phash.pairs_within(words, threshold=2, limit=1)
+    assert found[:, :2].tolist() == [[0, 1], [1, 2], [2, 3], [3, 4]]
+    np.testing.assert_array_equal(
+        phash.pairs_within(words, threshold=2, limit=9), phash.pairs_within(words, threshold=2)
+    )
+
+
 def test_symmetries_are_the_eight_of_the_square_and_of_its_negative():
     picture = data.retina()[::8, ::8]
     seen = list(phash.symmetries(picture))

@@ -64,6 +64,24 @@ def test_out_may_name_a_file(tmp_path):
     assert len(read_manifest(files["test"])) == json.loads(result.stdout)["test"]
 
 
+@pytest.mark.parametrize(("out", "taken"), [("o", "train.parquet"), ("o/d.csv", "d-copies.csv")])
+def test_tables_of_a_person_stay_and_those_of_another_split_go(tmp_path, out, taken):
+    trees.origa(tmp_path)
+    words = ("origa", "--root", tmp_path, "--out", tmp_path / out)
+    (tmp_path / "o").mkdir()
+    (tmp_path / "o" / taken).write_bytes(b"mine")
+    refused = prepare(*words)
+    assert isinstance(refused.exception, InputError)
+    assert "is there already" in str(refused.exception)
+    assert [one.name for one in (tmp_path / "o").iterdir()] == [taken]
+    (tmp_path / "o" / taken).unlink()
+    assert prepare(*words).exit_code == 0
+    stale = tmp_path / "o" / ("d-copies.csv" if "." in out else "copies.csv")
+    stale.write_text("of another split")
+    assert prepare(*words).exit_code == 0
+    assert not stale.exists()
+
+
 def test_json_holds_counts_beside_the_papers(tmp_path):
     trees.origa(tmp_path)
     result = prepare("origa", "--root", tmp_path, "--out", tmp_path / "o", "--json")

@@ -63,3 +63,12 @@ def test_metadata_of_ones_own_is_not_replaced(train: Path, tmp_path: Path) -> No
         draw(train, own, 2)
     assert (own / "metadata.csv").read_text() == "image\na.png\n"
     assert len(draw(train, tmp_path / "drawn", 2)) < len(draw(train, tmp_path / "drawn", 3))
+
+
+def test_a_config_of_ones_own_is_not_replaced(train: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "Edema").mkdir(parents=True)
+    config = tmp_path / "mine" / "cas.yaml"
+    config.write_text("window: [0, 80]\n")
+    with pytest.raises(InputError, match=r"holds a cas\.yaml of its own"):
+        draw(train, tmp_path / "mine", 2)
+    assert config.read_text() == "window: [0, 80]\n"

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from tests.support.runs import score_rows
 
@@ -31,6 +32,13 @@ def test_of_real_images_no_more_than_alpha_are_refused(size):
     expected = math.floor(0.2 * (size + 1)) / (size + 1)
     assert np.mean(refused) == pytest.approx(expected, abs=4 * np.std(refused) / 20)
     assert expected <= 0.2
+
+
+def test_images_without_a_label_have_no_level():
+    labels = pd.Series(["a", np.nan, None, "b"])
+    found = levels([0.1] * 4, labels, [0.0, 0.2, 0.3], pd.Series(["a", "b", np.nan]))
+    assert found[[0, 3]] == pytest.approx([1.0, 0.5])
+    assert np.isnan(found[1:3]).all()
 
 
 def test_levels_are_within_the_class():
@@ -70,6 +78,23 @@ def test_each_refusal_has_its_first_reason(rows):
     assert told["18"] == "has no score to be chosen by"
     assert told["19"] == "the image could not be scored"
     assert list(found["kept"]) == [told[str(k)] == "" for k in range(20)]
+
+
+@pytest.mark.parametrize("percent", [7, 14, 28, 50, 55, 57])
+def test_a_share_is_what_is_written(percent):
+    rows = score_rows("m", n=100).assign(label="one")
+    found = choose(rows, np.linspace(0.01, 1, 100), Keep(top=float(f"0.{percent:02d}")))
+    assert found["kept"].sum() == percent
+
+
+def test_a_risk_is_what_is_written():
+    for percent in range(1, 100):
+        needed = -(-100 // percent) - 1
+        risk = float(f"0.{percent:02d}")
+        assert risk_threshold([0.5] * max(needed, 1), [True] * max(needed, 1), risk) == 0.5
+        if needed > 1:
+            with pytest.raises(InputError, match=f"label at least {needed}$"):
+                risk_threshold([0.5] * (needed - 1), [True] * (needed - 1), risk)
 
 
 def test_the_top_share_is_of_each_class(rows):

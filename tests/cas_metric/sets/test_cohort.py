@@ -1,5 +1,7 @@
 """Generated sets against real patients: by its definition, and by simulation."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -9,8 +11,9 @@ from cas_metric.sets.cohort import (
     kernel_test,
     matched_size,
     size_matched,
+    splits_for,
 )
-from cas_metric.sets.comparison import ImageSet, compare_sets, holm
+from cas_metric.sets.comparison import ImageSet, compare_sets, nearest_class
 from cas_metric.sets.fidelity import frechet_distance
 
 
@@ -113,12 +116,32 @@ def test_the_ratio_is_one_for_the_same_population_and_rises_with_a_shift():
     assert apart.generated > 1.5 * apart.real
 
 
-def test_holm_is_statsmodels():
-    from statsmodels.stats.multitest import multipletests
+def test_sets_far_away_are_flagged_among_many():
+    rng = np.random.default_rng(4)
+    real = ImageSet(rng.normal(size=(40, 2)), np.full(40, "a"), np.arange(40))
+    ours = [rng.normal(size=(12, 2)) + (50 if k % 2 else 0) for k in range(30)]
+    methods = {
+        f"m{k:02d}": ImageSet(rows, np.full(12, "a"), np.arange(12)) for k, rows in enumerate(ours)
+    }
+    tests = [one["all"]["test"] for one in compare_sets(methods, real).values()]
+    assert [one["flagged"] for one in tests] == [bool(k % 2) for k in range(30)]
+    assert 1 / splits_for(30) < FLAG_LEVEL / 30 / 9
 
-    p = np.random.default_rng(4).random(9) ** 3
-    assert holm(p.tolist()) == pytest.approx(multipletests(p, method="holm")[1])
-    assert holm([]) == []
+
+def test_few_patients_have_too_few_splits_for_a_small_p():
+    rng = np.random.default_rng(4)
+    found = kernel_test(rng.normal(size=(30, 2)) + 99, rng.normal(size=(12, 2)), splits=9999)
+    assert found.p == pytest.approx(10 / (1 + math.comb(12, 6) / 2))  # each split has two sides
+
+
+def test_a_class_of_wide_spread_is_no_nearer_for_it():
+    rng = np.random.default_rng(6)
+    labels = np.repeat(["narrow", "wide"], 100)
+    rows = np.concatenate([rng.normal(0, 1, (100, 16)), rng.normal(3, 8, (100, 16))])
+    real = ImageSet(rows, labels, np.arange(200))
+    ours = ImageSet(rng.normal(1, 1, (60, 16)), np.full(60, "narrow"), np.arange(60))
+    fits = {one: frechet_distance(ours.features, rows[labels == one]) for one in set(labels)}
+    assert nearest_class(ours, real) == "narrow" == min(fits, key=fits.__getitem__)
 
 
 def test_a_class_with_the_images_of_another_is_named():

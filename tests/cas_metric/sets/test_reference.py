@@ -6,7 +6,7 @@ import pytest
 from cas_metric.sets.comparison import ImageSet
 from cas_metric.sets.homogeneity import one_mode_p, two_groups
 from cas_metric.sets.modes import mode_trial
-from cas_metric.sets.reference import examine
+from cas_metric.sets.reference import examine, groups_apart
 
 
 def images(rng, n=200, dim=12, *, sites=1, apart=0.0):
@@ -44,12 +44,41 @@ def test_one_population_is_left_alone():
     assert flags <= 2
 
 
+def test_one_site_of_many_is_found():
+    rng = np.random.default_rng(3)
+    site = np.repeat([f"s{k:02d}" for k in range(12)], 20)
+    rows = rng.normal(size=(240, 3)) + 20 * (site == "s00")[:, None]
+    real = ImageSet(rows, np.full(240, "a"), np.arange(240))
+    assert [one.group for one in groups_apart(real, {"site": site})][:1] == ["s00"]
+
+
 def test_silvermans_test_tells_one_mode_from_two():
     rng = np.random.default_rng(0)
     one, two = rng.normal(size=300), np.concatenate([rng.normal(-3, 1, 150), rng.normal(3, 1, 150)])
     assert one_mode_p(one, rng) > 0.05
     assert one_mode_p(two, rng) < 0.01
     assert two_groups(rng.normal(size=(30, 3))) is None
+
+
+def test_images_of_one_patient_are_no_group():
+    rng = np.random.default_rng(0)
+    patients = np.repeat(np.arange(60), 4)
+    rows = rng.normal(size=(60, 3))[patients] + 0.1 * rng.normal(size=(240, 3))
+    assert two_groups(rows, clusters=patients) is None
+    assert two_groups(rows[:160], clusters=patients[:160]) is None  # too few patients
+    rows[patients % 2 == 0, 0] += 8
+    found = two_groups(rows, clusters=patients)
+    assert found.share == 0.5
+    assert len(set(zip(found.members, patients % 2, strict=True))) == 2
+
+
+def test_directions_without_spread_are_no_axes():
+    rng = np.random.default_rng(4)
+    rows = np.concatenate([rng.normal(size=(60, 3)), np.zeros((60, 5))], axis=1)
+    assert two_groups(rows) is None
+    rows[:30, 0] += 9
+    assert two_groups(rows).axis == 1
+    assert two_groups(np.zeros((60, 4))) is None
 
 
 def test_few_patients_are_said_to_be_few():

@@ -50,6 +50,14 @@ def test_a_case_that_a_method_lacks_is_left_out_and_counted(tmp_path: Path) -> N
     assert notes == ["1 cases are left out because some method has no image of them"]
 
 
+def test_labels_that_differ_in_case_are_one(tmp_path: Path) -> None:
+    first = table(tmp_path / "a", [{"image": f"{k}.png", "id": k, "label": "Edema"} for k in "123"])
+    second = table(tmp_path / "b", [{"image": f"{k}.png", "id": k, "label": "edema"} for k in "12"])
+    cases, notes = collect_cases([("one", first), ("two", second)])
+    assert [case.label for case in cases] == ["Edema", "Edema"]
+    assert "differ in case only" in notes[0]
+
+
 def test_labels_come_from_the_real_partner_and_the_real_image_may_be_ranked(tmp_path: Path) -> None:
     real = table(tmp_path / "r", [{"image": "r1.png", "id": "r1", "label": "Edema"}])
     sets = [

@@ -121,6 +121,8 @@ def test_the_verbs_lead_from_images_to_preference_scores(tmp_path: Path) -> None
 
     with opened_study(tmp_path / "first", cases=12) as source:
         sets = [f"{m}={tmp_path / 'first' / 'sets' / m}" for m in METHODS]
+        rank_all(source, 1, lambda number: METHODS, count=1)
+        other = str(source.store.folder)
     folder = tmp_path / "made"
     made = runner.invoke(
         app, ["create", str(folder), *sets, "--cases", "9", "--seed", "4", "--json"]
@@ -148,6 +150,11 @@ def test_the_verbs_lead_from_images_to_preference_scores(tmp_path: Path) -> None
     assert exported["rows"] == 2 * 9 * 3
     assert exported["agreement"]["n_shared"] == 9
     assert len(pd.read_csv(tmp_path / "r-details.csv")) == 54
+    run("export", str(folder), "--out", str(tmp_path / "r.csv"))  # its own
+    own = (tmp_path / "r.csv").read_bytes()
+    with pytest.raises(InputError, match=r"r\.csv is of another study"):
+        run("export", other, "--out", str(tmp_path / "r.csv"))
+    assert (tmp_path / "r.csv").read_bytes() == own
     scored = runner.invoke(preference, [str(tmp_path / "r.csv"), "--json", "--resamples", "100"])
     assert scored.exit_code == 0, scored.output
     table = json.loads(scored.stdout)

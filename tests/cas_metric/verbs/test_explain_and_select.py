@@ -18,14 +18,14 @@ import cas_metric
 from cas_metric.cli import explain, select
 from cas_metric.domains import load_domain
 from cas_metric.errors import CasError, InputError
-from cas_metric.files import place
-from cas_metric.images import Window, load_image
+from cas_metric.images import load_image
 from cas_metric.manifest.sources import as_manifest
 from cas_metric.mllm.sources import read_images
 from cas_metric.page.pair import Pairs
 from cas_metric.phantoms.dataset import write_generated_set, write_phantom_dataset
 from cas_metric.runs.run import Run
-from cas_metric.verbs.select import _bring
+from cas_metric.selection.files import bring, require_linkable
+from cas_metric.stores import located
 
 
 @pytest.fixture(scope="module")
@@ -155,21 +155,6 @@ def test_linked_files_are_read_like_copies(own, tmp_path):
     assert [path.stat().st_nlink for path in kept.paths()] == [2] * len(kept)
 
 
-def test_files_keep_their_whole_ending_and_come_out_of_archives(tmp_path):
-    nibabel = pytest.importorskip("nibabel")
-    values = np.arange(256, dtype=np.float32).reshape(16, 16, 1)
-    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "volume.nii.gz")
-    Image.fromarray(np.zeros((16, 16), np.uint8)).save(tmp_path / "a.png")
-    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
-        archive.write(tmp_path / "a.png", "a.png")
-    paths = [tmp_path / "volume.nii.gz", place(f"{tmp_path}/set.zip/a.png")]
-    names = _bring(paths, pd.DataFrame(), tmp_path / "out", "copy")
-    assert names == ["images/000000.nii.gz", "images/000001.png"]
-    volume = load_image(tmp_path / "out" / names[0], window=Window(0, 255))
-    assert volume.pixels.shape == (16, 16, 3)
-    assert (tmp_path / "out" / names[1]).read_bytes() == (tmp_path / "a.png").read_bytes()
-
-
 def test_a_file_that_is_no_image_is_not_copied(world, tmp_path):
     """A run from elsewhere may name any file of this machine in its rows."""
     run = Run.load(world / "run")
@@ -181,6 +166,26 @@ def test_a_file_that_is_no_image_is_not_copied(world, tmp_path):
         with pytest.raises(CasError, match="no readable image"):
             found.save(tmp_path / how)
         assert not list((tmp_path / how).rglob("0*"))
+
+
+def test_images_of_an_archive_are_copied_under_their_whole_ending(tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    pixels = np.random.default_rng(0).integers(0, 255, (16, 16, 1)).astype(np.float32)
+    scan = nibabel.Nifti1Image(pixels, np.eye(4))
+    scan.header["cal_max"] = 255
+    nibabel.save(scan, tmp_path / "scan.nii.gz")
+    with zipfile.ZipFile(tmp_path / "gen.zip", "w") as archive:
+        archive.write(tmp_path / "scan.nii.gz", "Edema/scan.NII.gz")
+    paths = [located(tmp_path / "gen.zip") / "Edema/scan.NII.gz", tmp_path / "scan.nii.gz"]
+    assert bring(paths, tmp_path / "images", "copy") == [
+        "images/000000.nii.gz",
+        "images/000001.nii.gz",
+    ]
+    first, second = (load_image(tmp_path / f"images/00000{k}.nii.gz").pixels for k in (0, 1))
+    assert np.array_equal(first, second)
+    with pytest.raises(InputError, match=r"scan.NII.gz is no file of its own") as refused:
+        require_linkable(paths)
+    assert "--files copy" in refused.value.fix
 
 
 def test_the_window_of_the_images_goes_with_them(world, tmp_path):

@@ -80,6 +80,16 @@ def test_groups_are_compared_each_for_itself_with_those_of_the_references(tmp_pa
         compare(tmp_path, generated, real, encoder, by=["age"])
 
 
+def test_labels_of_other_case_and_groups_of_equal_ids_are_found(tmp_path, encoder):
+    label, sex = np.tile(["Mass", "Normal"], 12), np.repeat(["f", "m"], 12)
+    real = draw(tmp_path / "real", 24, seed=8, label=label, sex=sex)
+    lower = [one.lower() for one in label]
+    generated = draw(tmp_path / "gen", 24, seed=9, label=lower)
+    found = compare(tmp_path, generated, real, encoder, by=["sex"])
+    assert set(found.summary["by_class"]) == {"Mass", "Normal", "sex = f", "sex = m"}
+    assert any("differ in case only" in one for one in found.warnings)
+
+
 def test_copies_of_training_images_show(tmp_path, encoder):
     train = draw(tmp_path / "train", 40, seed=6)
     real = draw(tmp_path / "real", 40, seed=7)

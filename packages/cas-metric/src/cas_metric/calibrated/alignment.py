@@ -22,7 +22,9 @@ RANKS: Final = tuple(f"rank_{name}" for name in PRIMITIVES)
 _ROUNDING: Final = 1e-9
 
 
-def calibrate(images: Measured, real: Measured) -> pd.DataFrame:
+def calibrate(
+    images: Measured, real: Measured, peers: NDArray[np.int64] | None = None
+) -> pd.DataFrame:
     """Place each image among the real images of its class that are not of its own origin.
 
     A class of fewer than :data:`~cas_metric.protocol.SMALL_CLASS` real images is too small to be
@@ -31,6 +33,8 @@ def calibrate(images: Measured, real: Measured) -> pd.DataFrame:
     Args:
         images: Generated images, or the real ones themselves.
         real: The calibration images.
+        peers: ``(M,)`` whom each of these is compared with, of :func:`small_together`; None takes
+            their own classes, which of a part of the real images may be small though not of all.
 
     Returns:
         ``rank_vdc … rank_sfs`` and ``alignment`` in (0, 1], small where an image is less aligned
@@ -39,7 +43,7 @@ def calibrate(images: Measured, real: Measured) -> pd.DataFrame:
         where nothing can be compared.
     """
     ties = np.stack([tie_breakers(images.names, salt) for salt in (*RANKS, "alignment")], axis=1)
-    peers = small_together(real.classes)
+    peers = small_together(real.classes) if peers is None else peers
     place = dict(zip(real.classes.tolist(), peers.tolist(), strict=True))
     own = np.array([place.get(label, -1) for label in images.classes.tolist()], dtype=np.int64)
     found = np.full((len(images.classes), len(RANKS) + 2), np.nan)

@@ -24,6 +24,7 @@ from cas_metric.calibrated.primitives import Expectation, log_odds
 from cas_metric.embedding.passes import embed_texts
 from cas_metric.scoring.diagnosis import make_judge
 from cas_metric.scoring.embeddings import ImageSet, gather
+from cas_metric.scoring.per_image import TOGETHER
 from cas_metric.scoring.probe import FOLDS, assign_folds
 
 if TYPE_CHECKING:
@@ -128,9 +129,11 @@ def _primitives(
     checklists = texts.rows([inputs.checklist(label) for label in table["label"]])
     found[:, 0] = primitives.vdc(pictures, prompts)
     found[:, 1] = primitives.ccs(pictures, gather(texts.embeddings, checklists))
-    logits = scores.judge.logits(pictures, rows)
-    if logits is not None:
-        found[:, 2] = log_odds(logits, classes)
+    for start in range(0, len(table), TOGETHER):
+        block = slice(start, start + TOGETHER)
+        logits = scores.judge.logits(pictures[block], rows[block])
+        if logits is not None:
+            found[block, 2] = log_odds(logits, classes[block])
     for expectation, members in fitted:
         if expectation is None:
             continue

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cas_metric import protocol
-from cas_metric.calibrated.alignment import RANKS, calibrate
+from cas_metric.calibrated.alignment import RANKS, calibrate, small_together
 from cas_metric.calibrated.conformal import tie_breakers
 from cas_metric.calibrated.measures import Measured, apart_from_training, measure
 from cas_metric.calibrated.tail import tail_table
@@ -67,11 +67,15 @@ def _table(rows: pd.DataFrame, images: Measured, real: Measured) -> pd.DataFrame
 
 
 def held_out(real: Measured) -> NDArray[np.float64]:
-    """``(N,)`` alignment of each real image among those of the half that it is not in."""
+    """``(N,)`` alignment of each real image among those of the half that it is not in.
+
+    Classes are ranked in together where they are in the whole.
+    """
+    peers = small_together(real.classes)
     half = tie_breakers([str(one) for one in real.groups], "half") > 0.5
     found = np.full(len(half), np.nan)
     for side in (half, ~half):
-        found[side] = calibrate(real.take(side), real.take(~side))["alignment"].to_numpy()
+        found[side] = calibrate(real.take(side), real.take(~side), peers[~side])["alignment"]
     return found
 
 

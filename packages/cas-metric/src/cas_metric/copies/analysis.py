@@ -17,14 +17,18 @@ from cas_metric.copies import aligned, neighbours, phash, ssim_search
 from cas_metric.copies.chance import (
     Usual,
     beside_usual,
-    cases_of,
     correct,
     nearer_figures,
     one_each,
     thresholds,
-    units_of,
 )
-from cas_metric.copies.evidence import aligned_columns, aligned_figures, related
+from cas_metric.copies.evidence import aligned_columns, aligned_figures, unrelated
+from cas_metric.copies.feature_space import (
+    feature_columns,
+    means,
+    neighbour_figures,
+    reference_rows,
+)
 from cas_metric.copies.suspects import (
     ALIGNED,
     FEATURES,
@@ -40,7 +44,6 @@ from cas_metric.copies.suspects import (
 )
 from cas_metric.errors import InputError
 from cas_metric.protocol import PHASH_THRESHOLD, SSIM_SIZE
-from cas_metric.statistics.intervals import mean_interval
 
 if TYPE_CHECKING:
     from cas_metric.copies.pictures import Pictures
@@ -70,11 +73,13 @@ class Analysis:
 
     Attributes:
         rows: One row a generated image, failed ones included.
-        pairs: Most suspicious first: all flagged pairs, then the nearest ones.
+        pairs: Most suspicious first: flagged pairs and the nearest other ones.
         methods: Figures of each method; see :func:`analyse`.
-        reference: ``(L,)`` distance of each real test image to its nearest training image.
+        reference: ``(L,)`` distance of each real test image that is not related to the training
+            images to its nearest one.
         calibration: What real images give when aligned with training images; None where the
             pictures carry no local features.
+        left_out: Flagged pairs that ``pairs`` has no room for: those that are least near.
     """
 
     rows: pd.DataFrame
@@ -82,6 +87,7 @@ class Analysis:
     methods: list[dict[str, Any]]
     reference: NDArray[np.float64] | None
     calibration: aligned.Calibration | None = None
+    left_out: int = 0
 
 
 def analyse(
@@ -120,9 +126,13 @@ def analyse(
     pixels, above = _pixel_columns(sets, settings)
     for column, values in pixels.items():
         rows[column] = pd.Series(values, index=where)
+    beside, unseen = None, None
+    if test is not None and test_pictures is not None and len(test_pictures):
+        beside = Sets(test, train, test_pictures, pictures[1])
+        unseen = unrelated(beside)
     reference = None
     if features is not None:
-        columns, reference = _feature_columns(features, settings)
+        columns, reference = feature_columns(features, unseen, faiss=settings.faiss)
         rows = rows.assign(**columns)
     calibration = None
     if sets.ours.keypoints is not None and sets.theirs.keypoints is not None:
@@ -131,12 +141,10 @@ def analyse(
             rows[column] = pd.Series(values, index=where)
     rows["blank"] = pd.Series(sets.ours.blank, index=where)
     rows["flags"] = _flags(rows, reference, calibration)
-    usual = None
-    if test is not None and test_pictures is not None and len(test_pictures):
-        usual = _usual(Sets(test, train, test_pictures, pictures[1]), settings)
+    usual = None if beside is None or unseen is None else _usual(beside, unseen, settings)
     rows["copy"] = _beyond_real(rows, thresholds(usual))
     detected = Detected(rows, above, reference, calibration)
-    pairs = suspicious_pairs(sets, detected, features)
+    pairs, left_out = suspicious_pairs(sets, detected, features)
     names = train.rows["image"].to_numpy(dtype=str)
     for column in ("ssim_image", "phash_image", "train_image", "copy_image", "points_image"):
         if column in rows:
@@ -146,11 +154,11 @@ def analyse(
         known = rows["test_image"].notna()
         tests = test.rows["image"].to_numpy(dtype=str)
         rows.loc[known, "test_image"] = tests[rows.loc[known, "test_image"].astype(int)]
-    methods = _methods(rows, features, (train, test), reference, usual)
+    methods = _methods(rows, features, (train, test), (reference, unseen), usual)
     if calibration is not None:
         aligned_figures(methods, rows, calibration)
     correct(methods)
-    return Analysis(rows, pairs, methods, reference, calibration)
+    return Analysis(rows, pairs, methods, reference, calibration, left_out)
 
 
 def _empty_rows(sets: Sets) -> pd.DataFrame:
@@ -168,7 +176,7 @@ def _pixel_columns(sets: Sets, settings: Settings) -> tuple[dict[str, Any], NDAr
     """
     ours, theirs = sets.ours, sets.theirs
     words = theirs.words[:, 0]
-    hashed = phash.nearest(ours.words[:, 0], words)
+    hashed = _nearest_hashes(ours, theirs)
     # Blank pictures all resemble each other: they are reported as blank, not as copies.
     seen, shown = np.flatnonzero(~ours.blank), np.flatnonzero(~theirs.blank)
     near = phash.pairs_within(ours.words[seen, 0], words[shown], limit=LISTED)
@@ -207,32 +215,15 @@ def _pixel_columns(sets: Sets, settings: Settings) -> tuple[dict[str, Any], NDAr
     return columns, np.stack([ours.rows[pairs[:, 0]], theirs.rows[pairs[:, 1]]], axis=1)
 
 
-def _feature_columns(
-    features: Features, settings: Settings
-) -> tuple[dict[str, Any], NDArray[np.float64] | None]:
-    """Columns of the feature space for all rows, and the distances of real test images."""
-    columns: dict[str, Any] = {}
-    reference = None
-    queries = _usable(features.generated)
-    for name, real in (("train", features.train), ("test", features.test)):
-        if real is None:
-            continue
-        kept = np.flatnonzero(_usable(real))
-        if not len(kept):
-            raise InputError(f"no embedding of a {name} image could be made")
-        distance = np.full(len(queries), np.nan)
-        image: NDArray[Any] = np.full(len(queries), None, dtype=object)
-        found = neighbours.nearest(features.generated[queries], real[kept], faiss=settings.faiss)
-        distance[queries] = found.distance[:, 0]
-        image[queries] = kept[found.position[:, 0]]
-        columns |= {f"{name}_distance": distance, f"{name}_image": image}
-    if features.test is not None:
-        near = neighbours.nearest(_finite(features.test), _finite(features.train))
-        reference = near.distance[:, 0]
-        below = np.searchsorted(np.sort(reference), columns["train_distance"], side="right")
-        # NaN sorts last; such rows get no share.
-        columns["real_share_nearer"] = np.where(queries, below / len(reference), np.nan)
-    return columns, reference
+def _nearest_hashes(ours: Pictures, theirs: Pictures) -> phash.NearestHash:
+    """The closest training image of each, which is blank for blank ones or where all are."""
+    words, shown = theirs.words[:, 0], np.flatnonzero(~theirs.blank)
+    found = phash.nearest(ours.words[:, 0], words)
+    if len(shown) and len(shown) < len(words):
+        seen = ~ours.blank
+        near = phash.nearest(ours.words[seen, 0], words[shown])
+        found.distance[seen], found.position[seen] = near.distance, shown[near.position]
+    return found
 
 
 def _flags(
@@ -245,7 +236,8 @@ def _flags(
     if "phash_variant" in rows:
         marks[VARIANT] = (rows["phash_variant"] <= PHASH_THRESHOLD) & (rows["blank"] != True)  # noqa: E712
     if reference is not None:
-        marks[FEATURES] = neighbours.nearer_than_real(rows["train_distance"].to_numpy(), reference)
+        near = neighbours.nearer_than_real(rows["train_distance"].to_numpy(), reference)
+        marks[FEATURES] = near & (rows["blank"] != True)  # noqa: E712
     if calibration is not None:
         marks[ALIGNED] = rows["copy_score"] > 1
         marks[POINTS] = rows["points"] > calibration.points_threshold
@@ -270,7 +262,7 @@ def _methods(
     rows: pd.DataFrame,
     features: Features | None,
     real: tuple[Manifest, Manifest | None],
-    reference: NDArray[np.float64] | None,
+    beside: tuple[NDArray[np.float64] | None, NDArray[np.int64] | None],
     usual: dict[str, Usual] | None,
 ) -> list[dict[str, Any]]:
     found = []
@@ -287,12 +279,14 @@ def _methods(
         if usual is not None and len(ok):
             entry["usual"] = beside_usual(ok, usual)
         if features is not None:
-            figures = _neighbour_figures(ok, features, real)
-            if reference is not None and real[1] is not None and "nearer_than_real" in figures:
-                figures |= nearer_figures(ok, features, real[1], reference)
+            figures = neighbour_figures(ok, features, real)
+            if real[1] is not None and "nearer_than_real" in figures:
+                patients = real[1].rows["patient"].to_numpy(dtype=str)
+                units = patients[reference_rows(features, beside[1])]
+                figures |= nearer_figures(ok, beside[0], units)
             entry["neighbours"] = figures
         entry["per_class"] = {
-            str(label): {"n": len(part), **_duplicate_figures(part), **_means(part)}
+            str(label): {"n": len(part), **_duplicate_figures(part), **means(part)}
             for label, part in ok.groupby("label", sort=True)
             if label
         }
@@ -300,16 +294,13 @@ def _methods(
     return found
 
 
-def _usual(sets: Sets, settings: Settings) -> dict[str, Usual] | None:
-    """What the pixel detectors say of real test images, one a patient, against training.
+def _usual(sets: Sets, unseen: NDArray[np.int64], settings: Settings) -> dict[str, Usual] | None:
+    """What the pixel detectors say of ``unseen`` real test images, one a patient.
 
-    Blank ones are left out, and those whose patient or pixels are in training: they would teach
-    that copies are usual. None where none is left.
+    None where there is none.
     """
-    patients = [one.rows["patient"].to_numpy(dtype=str) for one in (sets.generated, sets.train)]
-    known = related(patients[0], sets.ours, patients[1], sets.theirs)
-    fresh = ~sets.ours.blank & np.array([not known(row) for row in sets.ours.rows.tolist()])
-    one = np.flatnonzero(np.isin(sets.ours.rows, one_each(sets.ours.rows[fresh], patients[0])))
+    patients = sets.generated.rows["patient"].to_numpy(dtype=str)
+    one = np.flatnonzero(np.isin(sets.ours.rows, one_each(unseen, patients)))
     if not len(one):
         return None
     columns, _ = _pixel_columns(sets, settings)
@@ -340,61 +331,3 @@ def _duplicate_figures(rows: pd.DataFrame) -> dict[str, Any]:
     if "phash_variant" in rows:
         figures["phash_variant_near"] = int((rows["phash_variant"] <= PHASH_THRESHOLD).sum())
     return figures
-
-
-def _means(rows: pd.DataFrame) -> dict[str, Any]:
-    """Mean distances and their difference over the images of a class."""
-    figures: dict[str, Any] = {
-        name: float(rows[f"{name}_distance"].mean())
-        for name in ("train", "test")
-        if f"{name}_distance" in rows
-    }
-    if "test" in figures:
-        gaps = rows["train_distance"] - rows["test_distance"]
-        figures["difference"] = mean_interval(gaps, clusters=cases_of(rows))._asdict()
-    return figures
-
-
-def _neighbour_figures(
-    rows: pd.DataFrame, features: Features, real: tuple[Manifest, Manifest | None]
-) -> dict[str, Any]:
-    """The columns of Table 18, size-matched ones and the permutation test."""
-    figures = _means(rows)
-    if features.test is None or real[1] is None:
-        return figures
-    queries = features.generated[rows.index]
-    usable = _usable(queries)
-    if not usable.any():
-        return figures
-    sets = [_usable(values) for values in (features.train, features.test)]
-    labels = {
-        column: np.concatenate(
-            [m.rows[column].to_numpy(dtype=str)[k] for m, k in zip(real, sets, strict=True) if m]
-        )
-        for column in ("label", "patient")
-    }
-    compared = neighbours.compare(
-        queries[usable],
-        features.train[sets[0]],
-        features.test[sets[1]],
-        clusters=cases_of(rows[usable]),
-        strata=labels["label"].tolist(),
-        units=units_of(labels["patient"]),
-    )
-    figures |= {
-        "difference": compared.difference._asdict(),
-        "matched_size": compared.matched_size,
-        "matched_difference": compared.matched_difference._asdict(),
-        "p_nearer_to_train": compared.p,
-        "nearer_than_real": int(rows["flags"].str.contains(FEATURES).sum()),
-    }
-    return figures
-
-
-def _usable(values: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Which rows hold an embedding."""
-    return np.asarray(np.isfinite(values).all(axis=1))
-
-
-def _finite(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    return values[_usable(values)]

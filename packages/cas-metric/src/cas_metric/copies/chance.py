@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from cas_metric.copies import aligned, neighbours
-from cas_metric.copies.suspects import ALIGNED, FEATURES, PHASH, POINTS, SSIM, Features
+from cas_metric.copies.suspects import ALIGNED, FEATURES, PHASH, POINTS, SSIM
 from cas_metric.protocol import PHASH_THRESHOLD, SSIM_THRESHOLD
 from cas_metric.statistics.comparison import holm
-
-if TYPE_CHECKING:
-    from cas_metric.manifest import Manifest
 
 #: A copy passes real images by so many times the way from their median to their 95th percentile,
 #: on the scale of Fisher's z.
@@ -82,13 +79,16 @@ def beside_usual(rows: pd.DataFrame, usual: Mapping[str, Usual]) -> dict[str, di
 
 
 def nearer_figures(
-    rows: pd.DataFrame, features: Features, test: Manifest, reference: NDArray[np.float64]
+    rows: pd.DataFrame, reference: NDArray[np.float64] | None, patients: NDArray[np.str_]
 ) -> dict[str, Any]:
-    """Images nearer than every real test image: how many, how many by chance, and how unlikely."""
-    known, unseen = rows["train_distance"].notna(), features.test
-    usable = np.isfinite(unseen).all(axis=1) if unseen is not None else slice(None)
+    """Images nearer than every real test image: how many by chance, and how unlikely.
+
+    NaN without a ``reference`` of test images, of the ``patients``.
+    """
+    if reference is None:
+        return dict.fromkeys(("nearer_expected", "p_nearer_than_real"), float("nan"))
+    known = rows["train_distance"].notna() & (rows["blank"] != True)  # noqa: E712
     distance = rows.loc[known, "train_distance"].to_numpy(dtype=float)
-    patients = test.rows["patient"].to_numpy(dtype=str)[usable]
     return {
         "nearer_expected": len(distance) / (len(reference) + 1),
         "p_nearer_than_real": neighbours.nearer_p(

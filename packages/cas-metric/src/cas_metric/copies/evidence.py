@@ -145,6 +145,17 @@ def _calibrate(
     return aligned.calibrate(found, "training", pairs)
 
 
+def unrelated(sets: Sets) -> NDArray[np.int64]:
+    """Rows of ``sets.generated`` that are not blank and not :func:`related` to training images.
+
+    The others would teach that copies are usual.
+    """
+    patients = [one.rows["patient"].to_numpy(dtype=str) for one in (sets.generated, sets.train)]
+    known = related(patients[0], sets.ours, patients[1], sets.theirs)
+    shown = sets.ours.rows[~sets.ours.blank].tolist()
+    return np.array([row for row in shown if not known(row)], dtype=np.int64)
+
+
 def related(
     names: NDArray[np.str_], ours: Pictures, patients: NDArray[np.str_], theirs: Pictures
 ) -> Callable[[int], set[int]]:

@@ -31,6 +31,11 @@ _BLOCK_PAIRS: Final = 32_000_000
 _OTHERS_TOGETHER: Final = 100_000
 #: Probability below which a neighbour is too far down the order to matter.
 _NEGLIGIBLE: Final = 1e-12
+#: Neighbours down the order among which exchanges look for the nearest image of a side; one that
+#: lies deeper, since the side is so small, is searched for in the side itself.
+_DEEPEST: Final = 500
+#: Rounding of a mean distance by which two exchanges are no different.
+_ROUNDING: Final = 1e-7
 
 
 class Neighbours(NamedTuple):
@@ -180,15 +185,13 @@ def compare(
         seed: Of the permutations.
     """
     size = min(len(train), len(test))
-    near = [nearest(generated, real, depth(len(real), size)) for real in (train, test)]
-    gaps = near[0].distance[:, 0] - near[1].distance[:, 0]
-    matched = expected_nearest(near[0].distance, len(train), size)
-    matched -= expected_nearest(near[1].distance, len(test), size)
+    near = [_nearest_and_expected(generated, real, size) for real in (train, test)]
+    gaps, matched = near[0] - near[1]
     options: dict[str, Any] = {"clusters": clusters, "level": CONFIDENCE}
     return Comparison(
         n=len(generated),
-        train=float(near[0].distance[:, 0].mean()),
-        test=float(near[1].distance[:, 0].mean()),
+        train=float(near[0][0].mean()),
+        test=float(near[1][0].mean()),
         difference=mean_interval(gaps, **options),
         matched_size=size,
         matched_difference=mean_interval(matched, **options),
@@ -196,6 +199,19 @@ def compare(
             generated, train, test, strata=strata, units=units, permutations=resamples, seed=seed
         ),
     )
+
+
+def _nearest_and_expected(queries: NDArray[Any], others: NDArray[Any], size: int) -> Floats:
+    """``(2, N)`` distance to the nearest image, and to that of ``size`` drawn ones.
+
+    In blocks: a few images of many thousands need many thousand neighbours each.
+    """
+    k = depth(len(others), size)
+    found = np.empty((2, len(queries)))
+    for block in _slices(len(queries), max(1, _BLOCK_PAIRS // k)):
+        distance = nearest(queries[block], others, k).distance
+        found[:, block] = distance[:, 0], expected_nearest(distance, len(others), size)
+    return found
 
 
 def permutation_p(
@@ -232,15 +248,22 @@ def permutation_p(
     blocks = _exchangeable(member, strata, units)
     if not blocks:
         return math.nan
-    share = min(len(train), len(test)) / len(pool)
-    k = depth(len(pool), max(1, int(share * len(pool))))
-    near = nearest(generated, pool, k)
-    observed = _difference(near, member)
+    depths = [depth(len(pool), len(side)) for side in (train, test)]
+    near = nearest(generated, pool, max([k for k in depths if k <= _DEEPEST], default=1))
+
+    def difference(member: NDArray[np.bool_]) -> float:
+        first, second = (
+            _mean_nearest(near, side)
+            if k <= _DEEPEST
+            else float(nearest(generated, pool[side]).distance.mean())
+            for side, k in zip((member, ~member), depths, strict=True)
+        )
+        return first - second
+
+    observed = difference(member)
     rng = np.random.default_rng(seed)
-    lower = sum(
-        _difference(near, _exchanged(member, blocks, rng)) <= observed + 1e-12
-        for _ in range(permutations)
-    )
+    limit = observed + (1e-12 if max(depths) <= _DEEPEST else _ROUNDING)
+    lower = sum(difference(_exchanged(member, blocks, rng)) <= limit for _ in range(permutations))
     return (1 + lower) / (1 + permutations)
 
 
@@ -311,15 +334,12 @@ def _first_of_each(labels: Sequence[Any] | None, size: int) -> NDArray[np.int64]
     return turns
 
 
-def _difference(near: Neighbours, member: NDArray[np.bool_]) -> float:
-    """Mean distance to the nearest member less that to the nearest other one."""
-    sides = member[near.position]
-    total = 0.0
-    for side, sign in ((sides, 1.0), (~sides, -1.0)):
-        # Where none of the k nearest is on this side the last one stands in, a lower limit.
-        first = np.where(side.any(axis=1), side.argmax(axis=1), sides.shape[1] - 1)
-        total += sign * float(np.take_along_axis(near.distance, first[:, None], axis=1).mean())
-    return total
+def _mean_nearest(near: Neighbours, side: NDArray[np.bool_]) -> float:
+    """Mean distance to the nearest image of a side."""
+    hits = side[near.position]
+    # Where none of the k nearest is on this side the last one stands in, a lower limit.
+    first = np.where(hits.any(axis=1), hits.argmax(axis=1), hits.shape[1] - 1)
+    return float(np.take_along_axis(near.distance, first[:, None], axis=1).mean())
 
 
 def _exchangeable(

@@ -141,7 +141,8 @@ def pairs_within(
         left: ``(N,)`` words.
         right: ``(M,)`` words; None compares ``left`` with itself, each pair once.
         threshold: Largest distance that counts.
-        limit: Closest ones that are listed of each word of ``left``; None lists all.
+        limit: Closest ones that are listed of each word of ``left``, of those that come after it
+            where there is no ``right``; None lists all.
 
     Returns:
         ``(P, 3)`` rows of left index, right index and distance.
@@ -152,13 +153,14 @@ def pairs_within(
         table = hamming(left[rows], others)
         # Flat indices: those of a table with two axes take five times as long to find.
         i, j = np.divmod(np.flatnonzero(table <= threshold), len(others))
+        if right is None:
+            once = i + rows.start < j
+            i, j = i[once], j[once]
         distance = table[i, j]
         if limit is not None:
             chosen = _closest(i, distance, limit)
             i, j, distance = i[chosen], j[chosen], distance[chosen]
-        i += rows.start
-        kept = i < j if right is None else np.ones(len(i), dtype=bool)
-        found.append(np.stack([i, j, distance], axis=1)[kept])
+        found.append(np.stack([i + rows.start, j, distance], axis=1))
     return np.concatenate(found) if found else np.empty((0, 3), dtype=np.int64)
 
 

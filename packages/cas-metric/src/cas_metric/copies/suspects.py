@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,8 +29,8 @@ ALIGNED: Final = "aligned copy"
 POINTS: Final = "matched points"
 #: Training images that are listed of one generated image and detector.
 LISTED: Final = 16
-#: Flagged pairs that are listed in all.
-_FLAGGED: Final = 2000
+#: Flagged pairs that are listed in all, the nearest ones.
+FLAGGED: Final = 2000
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,10 +75,16 @@ class Detected:
     calibration: Calibration | None = None
 
 
-def suspicious_pairs(sets: Sets, found: Detected, features: Features | None) -> pd.DataFrame:
-    """Flagged pairs and the nearest ones with all three scores, most suspicious first."""
+def suspicious_pairs(
+    sets: Sets, found: Detected, features: Features | None
+) -> tuple[pd.DataFrame, int]:
+    """Flagged pairs and the nearest ones with all three scores, most suspicious first.
+
+    Returns:
+        The table, and how many flagged pairs it leaves out.
+    """
     rows = found.rows
-    chosen = _candidates(rows, found.above)
+    chosen, left_out = _candidates(rows, found.above)
     ours = pd.Series(np.arange(len(sets.ours)), index=sets.ours.rows)
     theirs = pd.Series(np.arange(len(sets.theirs)), index=sets.theirs.rows)
     kept = chosen[[g in ours.index and t in theirs.index for g, t in chosen]]
@@ -105,7 +112,7 @@ def suspicious_pairs(sets: Sets, found: Detected, features: Features | None) -> 
         ascending=[False, *([False] if "score" in table else []), False, True],
         kind="stable",
     )
-    return order.drop(columns="count").reset_index(drop=True)
+    return order.drop(columns="count").reset_index(drop=True), left_out
 
 
 def _weight(pairs: pd.DataFrame) -> pd.Series[int]:
@@ -132,10 +139,15 @@ def _alignments(
     }
 
 
-def _candidates(rows: pd.DataFrame, above: NDArray[np.int64]) -> NDArray[np.int64]:
-    """All flagged pairs and the :data:`PAIRS` nearest ones: rows of both manifests, ``(P, 2)``."""
-    flagged = {tuple(pair) for pair in above.tolist()}
-    nearest: list[tuple[float, int, int]] = []
+def _candidates(rows: pd.DataFrame, above: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
+    """The :data:`FLAGGED` nearest flagged pairs and the :data:`PAIRS` nearest other ones.
+
+    Returns:
+        Rows of both manifests, ``(P, 2)``, and the number of flagged pairs that are left out.
+    """
+    flagged = {(row, other) for row, other in above.tolist()}
+    # Best rank by any detector; a flagged pair that is not the nearest of its image comes last.
+    ranked = dict.fromkeys(flagged, math.inf)
     for column, image, ascending in (
         ("ssim", "ssim_image", False),
         ("phash", "phash_image", True),
@@ -148,16 +160,18 @@ def _candidates(rows: pd.DataFrame, above: NDArray[np.int64]) -> NDArray[np.int6
         ranks = rows[column].rank(method="first", ascending=ascending)
         known = rows[rows[image].notna() & ranks.notna()]
         for row, other, flags in zip(known.index, known[image], known["flags"], strict=True):
-            nearest.append((float(ranks[row]), int(row), int(other)))
+            pair = int(row), int(other)
+            ranked[pair] = min(ranked.get(pair, math.inf), float(ranks[row]))
             wanted = {"train_distance": FEATURES, "copy_score": ALIGNED, "points": POINTS}.get(
                 column
             )
             if wanted is not None and wanted in flags:
-                flagged.add((int(row), int(other)))
-    listed = dict.fromkeys((g, t) for _, g, t in sorted(nearest) if (g, t) not in flagged)
-    return np.array([*sorted(flagged)[:_FLAGGED], *list(listed)[:PAIRS]], dtype=np.int64).reshape(
-        -1, 2
-    )
+                flagged.add(pair)
+    order = sorted(ranked, key=lambda pair: (ranked[pair], pair))
+    first = [pair for pair in order if pair in flagged][:FLAGGED]
+    others = [pair for pair in order if pair not in flagged][:PAIRS]
+    chosen = np.array([*first, *others], dtype=np.int64).reshape(-1, 2)
+    return chosen, len(flagged) - len(first)
 
 
 def _pair_flags(

@@ -157,7 +157,8 @@ def write(preparation: Preparation, out: Path) -> dict[str, Path]:
         What each file is to its path.
 
     Raises:
-        InputError: The folder cannot be written to, or its ``cas.yaml`` is of something else.
+        InputError: The folder cannot be written to, its ``cas.yaml`` is of something else, or one
+            of the files lies there and no ``cas.yaml`` says that it was written here.
     """
     import pandas as pd
 
@@ -171,17 +172,25 @@ def write(preparation: Preparation, out: Path) -> dict[str, Path]:
             f"{folder}: holds a cas.yaml of something else, which would be replaced",
             fix="give another --out",
         )
+    paths = {side: folder / f"{stem}{side}{suffix}" for side in ("train", "test")}
+    tables = {name: folder / f"{stem}{name}.csv" for name in ("labels", "copies")}
+    taken = next((one for one in (*paths.values(), *tables.values()) if one.exists()), None)
+    if present is None and taken is not None:
+        raise InputError(
+            f"{taken} is there already, and no cas.yaml says that it was written here",
+            fix="give another --out",
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        paths = {
-            side: write_manifest(rows, folder / f"{stem}{side}{suffix}")
-            for side, rows in (("train", preparation.train), ("test", preparation.test))
-        }
+        # First, so that what is cut short is known as its own.
         paths["config"] = write_folder_config(folder, _config(preparation, paths["train"]))
-        paths["labels"] = folder / f"{stem}labels.csv"
+        for side, rows in (("train", preparation.train), ("test", preparation.test)):
+            write_manifest(rows, paths[side])
+        paths["labels"] = tables["labels"]
         pd.DataFrame(map(asdict, preparation.counts)).to_csv(paths["labels"], index=False)
+        tables["copies"].unlink(missing_ok=True)  # of another split
         if len(preparation.copies):
-            paths["copies"] = folder / f"{stem}copies.csv"
+            paths["copies"] = tables["copies"]
             preparation.copies.to_csv(paths["copies"], index=False)
     except OSError as error:
         raise InputError(f"{folder} cannot be written to: {error}") from None

@@ -13,6 +13,7 @@ import numpy as np
 from cas_metric.datasets.splits import few_shot
 from cas_metric.errors import InputError
 from cas_metric.manifest import (
+    CONFIG_NAME,
     FolderConfig,
     Manifest,
     read_folder_config,
@@ -165,10 +166,10 @@ def _write(
             fix="give another --out",
         )
     earlier = read_folder_config(out)
-    if (out / "metadata.csv").exists() and not (earlier and "of" in earlier.provenance):
+    own = next((name for name in ("metadata.csv", CONFIG_NAME) if (out / name).exists()), None)
+    if own and not (earlier and "of" in earlier.provenance):
         raise InputError(
-            f"{out}: holds a metadata.csv of its own, which would be replaced",
-            fix="give another --out",
+            f"{out}: holds a {own} of its own, which would be replaced", fix="give another --out"
         )
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -34,7 +34,7 @@ OPTIONAL_COLUMNS: Final = ("patient", "prompt", "note", "seen")
 DECIMALS: Final = 6
 
 #: Rows scored at once, which bounds the memory of the gathered embeddings.
-_TOGETHER: Final = 256
+TOGETHER: Final = 256
 
 Scores = dict[str, NDArray[np.float64]]
 
@@ -99,8 +99,8 @@ def _scores(
     labels = side.table["class_index"].to_numpy(dtype=np.int64)
     images, references = side.images.embeddings, side.references.embeddings
     blocks = []
-    for start in range(0, len(labels), _TOGETHER):
-        block = slice(start, start + _TOGETHER)
+    for start in range(0, len(labels), TOGETHER):
+        block = slice(start, start + TOGETHER)
         image, label = images[block], labels[block]
         logits = judge.logits(image, side.judged_by[block])
         blocks.append(
@@ -125,8 +125,8 @@ def _scores(
 def _seen(side: Side, judge: Judge, classes: Sequence[str]) -> list[str]:
     """The class that the probe sees in each image; empty without a probe or an embedding."""
     seen = []
-    for start in range(0, len(side.table), _TOGETHER):
-        block = slice(start, start + _TOGETHER)
+    for start in range(0, len(side.table), TOGETHER):
+        block = slice(start, start + TOGETHER)
         logits = judge.logits(side.images.embeddings[block], side.judged_by[block])
         if logits is None:
             return [""] * len(side.table)

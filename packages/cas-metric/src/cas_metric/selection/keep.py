@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -30,7 +31,7 @@ def levels(scores: ArrayLike, labels: ArrayLike, real: ArrayLike, real_labels: A
     """``(N,)`` conformal rank of each score among those of real images of its class, in (0, 1].
 
     Of real images a share of at most alpha has a level of alpha or less. NaN where there is no
-    score, or no real image of the class.
+    score, no label, or no real image of the class.
 
     Args:
         scores: ``(N,)``.
@@ -38,12 +39,16 @@ def levels(scores: ArrayLike, labels: ArrayLike, real: ArrayLike, real_labels: A
         real: ``(M,)``.
         real_labels: ``(M,)``.
     """
-    values, classes = np.asarray(scores, dtype=np.float64), np.asarray(labels)
-    known, theirs = np.asarray(real, dtype=np.float64), np.asarray(real_labels)
+    import pandas as pd
+
+    values, known = np.asarray(scores, dtype=np.float64), np.asarray(real, dtype=np.float64)
+    both = [np.asarray(each, dtype=object) for each in (labels, real_labels)]
+    codes, names = pd.factorize(np.concatenate(both))  # -1 where a label is missing
+    classes, theirs = codes[: len(values)], codes[len(values) :]
     found = np.full(len(values), np.nan)
-    for label in np.unique(classes):
-        calibration = np.sort(known[(theirs == label) & np.isfinite(known)])
-        own = (classes == label) & np.isfinite(values)
+    for code in range(len(names)):
+        calibration = np.sort(known[(theirs == code) & np.isfinite(known)])
+        own = (classes == code) & np.isfinite(values)
         if len(calibration):
             below = np.searchsorted(calibration, values[own], side="right")
             found[own] = (below + 1) / (len(calibration) + 1)
@@ -75,18 +80,28 @@ def risk_threshold(scores: ArrayLike, good: ArrayLike, risk: float) -> float:
         0.2
     """
     values, bad = np.asarray(scores, dtype=np.float64), ~np.asarray(good, dtype=bool)
-    n = len(values)
-    if risk * (n + 1) < 1:
+    n, share = len(values), exactly(risk)
+    if share * (n + 1) < 1:
         raise InputError(
             f"{n} labelled images cannot hold a risk of {risk:g}",
-            fix=f"label at least {math.ceil(1 / risk) - 1}",
+            fix=f"label at least {math.ceil(1 / share) - 1}",
         )
-    allowed = math.floor(risk * (n + 1) - 1 + 1e-9)  # bad images that may be kept
+    allowed = math.floor(share * (n + 1) - 1)  # bad images that may be kept
     candidates = np.unique(values)
     for threshold in candidates:
         if int((bad & (values >= threshold)).sum()) <= allowed:
             return float(threshold)
     return math.inf
+
+
+def exactly(share: float) -> Fraction:
+    """A share as it is written, not as it is stored: 0.55 of 100 is 55.
+
+    Examples:
+        >>> math.ceil(exactly(0.55) * 100), math.ceil(0.55 * 100)
+        (55, 56)
+    """
+    return Fraction(repr(float(share)))
 
 
 def choose(
@@ -167,7 +182,7 @@ def _keep_top(table: pd.DataFrame, rows: pd.DataFrame, refuse: _Refusals, share:
     for _, group in ranked.groupby(["method", "label"], sort=True):
         usable = [int(k) for k in group.index if scored[k]]
         beyond = np.zeros(len(table), dtype=bool)
-        beyond[usable[math.ceil(share * len(usable)) :]] = True
+        beyond[usable[math.ceil(exactly(share) * len(usable)) :]] = True
         refuse(beyond, f"not in the best {share:.0%} of its class")
 
 

@@ -12,7 +12,8 @@ blocks of real images that share no patient and are as large as the generated se
   generated set against real blocks, and of real blocks against each other.
 
 Sources: Gretton et al. (2012), the kernel two-sample test and its permutation; Kish (1965), the
-design effect; Efron and Stein (1981), the jackknife, here over groups of patients.
+design effect; Besag and Clifford (1991), a Monte Carlo test that ends early; Efron and Stein
+(1981), the jackknife, here over groups of patients.
 """
 
 from __future__ import annotations
@@ -28,14 +29,18 @@ from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE
 from cas_metric.sets.fidelity import Floats
 from cas_metric.statistics.uncertainty import Codes, cluster_codes
 
-#: Splits of the real patients behind a p-value.
+#: Splits of the real patients behind a p-value, at least.
 SPLITS: Final = 999
+#: Splits that a tail is told from: so many beyond the distance found end the drawing of more.
+_ENOUGH: Final = 10
 #: One-sided level of a flag, after correction for the number of comparisons.
 FLAG_LEVEL: Final = 0.025
 #: Images of a set in a kernel matrix; larger sets are thinned at random.
 MOST_IMAGES: Final = 3000
 #: Patients that each half needs for their splits to form a distribution.
 FEWEST_CLUSTERS: Final = 6
+#: From so many on, the number of their halves is beyond every p-value.
+_MANY_CLUSTERS: Final = 100
 #: Images of a block at most, blocks, and groups of the jackknife.
 MOST_IN_BLOCK: Final = 1000
 _BLOCKS: Final = 4
@@ -52,7 +57,9 @@ class KernelTest(NamedTuple):
     Attributes:
         discrepancy: Unbiased squared kernel distance; about 0 for two sets of one distribution.
         z: The same in standard deviations of real against real, from its mean.
-        p: Share of real-to-real distances at least as large, one-sided.
+        p: Share of real-to-real distances at least as large, one-sided. Not below ten
+            in the number of ways to halve the patients: of the tail beyond, few patients tell
+            nothing (their false alarms are several times what it promises).
         n_generated: Generated images that entered.
         n_real: Real images that entered.
         real_clusters: Patients among them, or images where no patients are known.
@@ -84,6 +91,22 @@ class Matched(NamedTuple):
     high: float = math.nan
 
 
+def splits_for(tests: int, level: float = FLAG_LEVEL) -> int:
+    """Splits whose smallest p-value is far below ``level`` once corrected for so many tests.
+
+    Examples:
+        >>> splits_for(1), splits_for(105)
+        (999, 42000)
+    """
+    return max(SPLITS, math.ceil(_ENOUGH * tests / level))
+
+
+def bandwidth(real: Floats, *, seed: int = BOOTSTRAP_SEED) -> float:
+    """Median squared distance between two of the ``(M, D)`` real images, above 0."""
+    rows, _ = _thinned(real, None, np.random.default_rng(seed))
+    return _median_distance(_squared_distances(rows, rows))
+
+
 def kernel_test(
     generated: Floats,
     real: Floats,
@@ -91,11 +114,12 @@ def kernel_test(
     generated_clusters: Labels = None,
     real_clusters: Labels = None,
     splits: int = SPLITS,
+    width: float | None = None,
     seed: int = BOOTSTRAP_SEED,
 ) -> KernelTest | None:
     """Test whether a generated set is farther from the real one than real patients from others.
 
-    The kernel is Gaussian, its bandwidth the median distance of real images.
+    The kernel is Gaussian. Discrepancies compare only where they are of one width.
 
     Args:
         generated: ``(N, D)`` finite features.
@@ -103,7 +127,9 @@ def kernel_test(
         generated_clusters: ``(N,)`` what makes generated images dependent, such as the reference
             that several samples share; None takes every image for itself.
         real_clusters: ``(M,)`` patients.
-        splits: Random splits of the real patients.
+        splits: Random splits of the real patients; no more than :data:`SPLITS` where the set is
+            clearly not beyond them.
+        width: Squared bandwidth; None takes :func:`bandwidth` of these real images.
         seed: Seed of the splits.
 
     Returns:
@@ -121,19 +147,24 @@ def kernel_test(
     if clusters < 2 * FEWEST_CLUSTERS or len(np.unique(our_codes)) < FEWEST_CLUSTERS:
         return None
     squared = _squared_distances(theirs, theirs)
-    width = float(np.median(squared[np.triu_indices(len(squared), 1)])) or 1.0
+    width = _median_distance(squared) if width is None else width
     within_real = _Gram(np.exp(-squared / width), codes)
     within_ours = _Gram(np.exp(-_squared_distances(ours, ours) / width), our_codes)
     across = float(np.exp(-_squared_distances(ours, theirs) / width).mean())
     found = within_ours.mean + within_real.mean - 2 * across
-    null, inverse_sizes = _between_blocks(within_real, len(ours), splits, rng)
     scale = within_ours.design / len(ours) + within_real.design / len(theirs)
-    null = null * scale / (within_real.design * inverse_sizes)
+    null = np.empty(0)
+    for count in (min(splits, SPLITS), splits - SPLITS):
+        if count > 0 and (null >= found).sum() < _ENOUGH:
+            values, inverse_sizes = _between_blocks(within_real, len(ours), count, rng)
+            values *= scale / (within_real.design * inverse_sizes)
+            null = np.concatenate([null, values])
     spread = float(null.std(ddof=1))
+    halves = math.comb(clusters, clusters // 2) // 2 if clusters < _MANY_CLUSTERS else math.inf
     return KernelTest(
         discrepancy=found,
         z=(found - float(null.mean())) / spread if spread > 0 else math.nan,
-        p=(1 + int((null >= found).sum())) / (splits + 1),
+        p=max((1 + int((null >= found).sum())) / (len(null) + 1), _ENOUGH / (1 + halves)),
         n_generated=len(ours),
         n_real=len(theirs),
         real_clusters=clusters,
@@ -281,6 +312,10 @@ def _thinned(rows: Floats, clusters: Labels, rng: np.random.Generator) -> tuple[
     rank = rng.permutation(count)[codes]
     kept = np.sort(np.argsort(rank, kind="stable")[:MOST_IMAGES])
     return np.asarray(rows[kept], dtype=np.float64), cluster_codes(codes[kept], len(kept))[0]
+
+
+def _median_distance(squared: Floats) -> float:
+    return float(np.median(squared[np.triu_indices(len(squared), 1)])) or 1.0
 
 
 def _squared_distances(left: Floats, right: Floats) -> Floats:

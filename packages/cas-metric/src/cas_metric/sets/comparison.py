@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 from cas_metric.protocol import BOOTSTRAP_SEED
 from cas_metric.sets.cohort import (
     FLAG_LEVEL,
+    SPLITS,
     KernelTest,
+    bandwidth,
     block_means,
     kernel_test,
     matched_size,
     size_matched,
+    splits_for,
 )
 from cas_metric.sets.fidelity import (
     NEIGHBOURS,
@@ -27,6 +30,7 @@ from cas_metric.sets.fidelity import (
     manifolds,
 )
 from cas_metric.sets.kernels import cmmd, kernel_distance
+from cas_metric.statistics.comparison import holm
 
 #: Measures that are taken block by block, in the order of a table.
 BLOCK_MEASURES: Final = ("kernel_distance", "cmmd", *Manifolds._fields)
@@ -78,7 +82,8 @@ def compare_sets(
 
     Returns:
         Method to scope (``all``, a class, or ``attribute = group``) to :func:`compare_pair`. Scopes
-        with too few images are left out. The p-values of all tests together are corrected by Holm.
+        with too few images are left out. The p-values of all tests together are corrected by Holm,
+        and are of so many splits that a set far away passes the correction.
     """
     pairs = [
         (name, scope, ours, theirs)
@@ -87,22 +92,28 @@ def compare_sets(
         if min(len(ours.features), len(theirs.features)) > k or scope == ALL
     ]
     found: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in methods}
+    splits, width = splits_for(len(pairs)), bandwidth(real.features, seed=seed)
     for done, (name, scope, ours, theirs) in enumerate(pairs, start=1):
-        found[name][scope] = compare_pair(ours, theirs, k=k, seed=seed)
-        if scope in real.labels and (nearest := nearest_class(ours, real)):
+        found[name][scope] = compare_pair(ours, theirs, k=k, splits=splits, seed=seed)
+        if scope in real.labels and (nearest := nearest_class(ours, real, width)):
             found[name][scope]["nearest_class"] = nearest
         if progress is not None:
             progress(done, len(pairs))
     tests = [one["test"] for entry in found.values() for one in entry.values() if one["test"]]
     for test, p in zip(tests, holm([test["p"] for test in tests]), strict=True):
-        test |= {"p_holm": p, "flagged": p <= FLAG_LEVEL}
+        test |= {"p_holm": float(p), "flagged": bool(p <= FLAG_LEVEL)}
     return found
 
 
 def compare_pair(
-    generated: ImageSet, real: ImageSet, *, k: int = NEIGHBOURS, seed: int = BOOTSTRAP_SEED
+    generated: ImageSet,
+    real: ImageSet,
+    *,
+    k: int = NEIGHBOURS,
+    splits: int = SPLITS,
+    seed: int = BOOTSTRAP_SEED,
 ) -> dict[str, Any]:
-    """One set against the real one.
+    """One set against the real one, by so many ``splits`` of the real patients.
 
     Returns:
         ``n_generated``, ``n_real``; over all images ``frechet_distance``, ``frechet_infinity`` (NaN
@@ -115,7 +126,11 @@ def compare_pair(
     size = matched_size(len(ours), len(theirs), real.clusters)
     enough = len(ours) // 10 > ours.shape[1]
     test = kernel_test(
-        ours, theirs, generated_clusters=generated.clusters, real_clusters=real.clusters, seed=seed
+        *(ours, theirs),
+        generated_clusters=generated.clusters,
+        real_clusters=real.clusters,
+        splits=splits,
+        seed=seed,
     )
     matched: dict[str, Any] = {"size": size}
     distance = size_matched(ours, theirs, frechet_distance, real_clusters=real.clusters, seed=seed)
@@ -140,12 +155,14 @@ def compare_pair(
     }
 
 
-def nearest_class(generated: ImageSet, real: ImageSet) -> str:
+def nearest_class(generated: ImageSet, real: ImageSet, width: float | None = None) -> str:
     """The real class that a set lies nearest to by its kernel distance; empty if none can be told.
 
     A set that lies nearer to another class than to its own shows the wrong thing, or has the wrong
-    label.
+    label. Distances by different kernels do not compare, so all classes have one ``width``, by
+    default that of all real images.
     """
+    width = bandwidth(real.features) if width is None else width
     distances = {}
     for label in np.unique(real.labels):
         theirs = real.take(real.labels == label)
@@ -154,19 +171,11 @@ def nearest_class(generated: ImageSet, real: ImageSet) -> str:
             generated_clusters=generated.clusters,
             real_clusters=theirs.clusters,
             splits=2,
+            width=width,
         )
         if label and test is not None:
             distances[str(label)] = test.discrepancy
     return min(distances, key=distances.__getitem__) if len(distances) > 1 else ""
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's corrected p-values, in the order given."""
-    order = np.argsort(p_values, kind="stable")
-    scaled = np.asarray(p_values)[order] * np.arange(len(order), 0, -1)
-    corrected = np.empty(len(order))
-    corrected[order] = np.minimum(np.maximum.accumulate(scaled), 1.0) if len(order) else []
-    return [float(p) for p in corrected]
 
 
 def _scopes(images: ImageSet, real: ImageSet) -> list[tuple[str, ImageSet, ImageSet]]:

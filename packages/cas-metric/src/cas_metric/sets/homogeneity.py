@@ -9,20 +9,23 @@ Source: Silverman (1981), the test of the number of modes by a critical bandwidt
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cas_metric.protocol import BOOTSTRAP_SEED
 from cas_metric.sets.fidelity import Floats
+from cas_metric.statistics.uncertainty import cluster_codes
 
 #: Leading axes that are looked at, and the level of a flag over all of them.
 AXES: Final = 5
 LEVEL: Final = 0.01
-#: Smallest share of images in a hump that counts, and images that the test needs.
+#: Smallest share in a hump that counts, and patients (or images) that the test needs.
 SMALLEST_SHARE: Final = 0.1
-FEWEST_IMAGES: Final = 50
+FEWEST: Final = 50
+#: Spread along an axis, over that along the first, that is nothing.
+_ROUNDING: Final = 1e-9
 _RESAMPLES: Final = 999
 _GRID: Final = 512
 _STEPS: Final = 25
@@ -36,7 +39,7 @@ class TwoGroups(NamedTuple):
     Attributes:
         axis: Number of the axis, from 1.
         p: Probability of two such humps in a sample from one, corrected for the number of axes.
-        share: Share of images in the smaller hump.
+        share: Share of patients in the smaller hump, or of images where none are known.
         members: ``(M,)`` whether each image lies in the smaller one.
     """
 
@@ -47,22 +50,35 @@ class TwoGroups(NamedTuple):
 
 
 def two_groups(
-    real: Floats, labels: NDArray[np.str_] | None = None, *, seed: int = BOOTSTRAP_SEED
+    real: Floats,
+    labels: NDArray[np.str_] | None = None,
+    clusters: NDArray[Any] | None = None,
+    *,
+    seed: int = BOOTSTRAP_SEED,
 ) -> TwoGroups | None:
     """The clearest two groups within the classes of a real set; None where there is one group.
+
+    A patient enters once, by the mean of the images: a patient with many is a hump of one.
 
     Args:
         real: ``(M, D)`` finite features.
         labels: ``(M,)`` classes, whose means are taken out first: classes are no sites.
+        clusters: ``(M,)`` patients; None takes every image for itself.
         seed: Seed of the resamples.
     """
-    if len(real) < FEWEST_IMAGES:
+    codes, count = cluster_codes(clusters, len(real))
+    if count < FEWEST:
         return None
     rows = np.asarray(real, dtype=np.float64).copy()
     classes = np.zeros(len(rows), dtype=int) if labels is None else labels
     for label in np.unique(classes):
         rows[classes == label] -= rows[classes == label].mean(axis=0)
-    axes = np.linalg.svd(rows, full_matrices=False)[2][: min(AXES, rows.shape[1])]
+    means = np.zeros((count, rows.shape[1]))
+    np.add.at(means, codes, rows)
+    rows = means / np.bincount(codes)[:, None]
+    rows -= rows.mean(axis=0)
+    _, spread, axes = np.linalg.svd(rows, full_matrices=False)
+    axes = axes[:AXES][spread[:AXES] > _ROUNDING * spread[0]]  # none along which nothing varies
     rng = np.random.default_rng(seed)
     best: TwoGroups | None = None
     for number, axis in enumerate(axes, start=1):
@@ -74,7 +90,7 @@ def two_groups(
         below = scores < split
         members = below if below.mean() <= 0.5 else ~below
         if p <= LEVEL and (best is None or p < best.p):
-            best = TwoGroups(number, p, float(members.mean()), members)
+            best = TwoGroups(number, p, float(members.mean()), members[codes])
     return best
 
 

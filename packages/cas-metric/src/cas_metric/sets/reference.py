@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cas_metric.protocol import BOOTSTRAP_SEED
-from cas_metric.sets.cohort import kernel_test
+from cas_metric.sets.cohort import kernel_test, splits_for
 from cas_metric.sets.comparison import ImageSet
 from cas_metric.sets.homogeneity import LEVEL, TwoGroups, two_groups
 
@@ -57,6 +57,7 @@ def groups_apart(
                 *(rows[inside], rows[known & ~inside]),
                 generated_clusters=real.clusters[inside],
                 real_clusters=real.clusters[known & ~inside],
+                splits=splits_for(len(groups), LEVEL),
                 seed=seed,
             )
             if test is not None and (p := min(1.0, test.p * len(groups))) <= LEVEL:
@@ -87,7 +88,7 @@ def examine(
     """
     clusters = len(np.unique(real.clusters))
     apart = groups_apart(real, columns, seed=seed)
-    hidden = None if apart else two_groups(real.features, real.labels, seed=seed)
+    hidden = None if apart else two_groups(real.features, real.labels, real.clusters, seed=seed)
     facts = {
         "n": len(real.features),
         "clusters": clusters,

@@ -13,6 +13,7 @@ import numpy as np
 from cas_metric.errors import InputError, PreflightError
 from cas_metric.manifest import Manifest, pair
 from cas_metric.scoring.inputs import select
+from cas_metric.scoring.labels import same_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,6 +100,10 @@ def collect_cases(
     """
     rng = np.random.default_rng(seed)
     tables = _by_method(sets)
+    named, partners = list(tables), [] if real is None else [real]
+    alike = same_labels([*tables.values(), *partners]) if tables else []
+    tables = dict(zip(named, alike, strict=False))
+    real = alike[-1] if partners and alike else real
     names = [*tables, REAL_METHOD] if rank_real else list(tables)
     _check_methods(names, real, rank_real, show_real)
     found: dict[str, dict[str, Candidate]] = defaultdict(dict)

@@ -65,6 +65,7 @@ def diversity(
     from cas_metric.manifest.sources import as_manifest
     from cas_metric.runs.folder import Origin
     from cas_metric.scoring.inputs import select
+    from cas_metric.scoring.labels import same_labels
 
     origin = Origin.of_verb("diversity", {"generated": generated, "real": real}, encoder=encoder)
     require_free(out, "diversity", origin)
@@ -75,7 +76,8 @@ def diversity(
             "without LPIPS and without embeddings nothing is left to measure",
             fix="leave out one of --no-lpips and --no-embeddings",
         )
-    manifests = [one for one in (manifest, other) if one is not None]
+    manifests = same_labels((one for one in (manifest, other) if one is not None), offline=offline)
+    manifest, other = manifests[0], manifests[1] if other is not None else None
     summary: dict[str, Any] = {"failures": {}}
     if lpips:
         path = Path(backbone) if backbone is not None else None

@@ -55,7 +55,7 @@ def fidelity(
         train: What the methods were trained on, for the two tests of copying.
         method: Only this method of ``generated``, or its name.
         by: Columns whose groups are compared each for itself; a generated image without them takes
-            those of its reference.
+            those of its real partner.
         encoder: The space: what :func:`cas_metric.load_encoder` takes, ``inception:FILE`` for FID,
             or ``chexgenbench``. Default: DINOv2, or its phantom for phantom images.
         neighbours: k of precision, recall, density and coverage.
@@ -85,6 +85,7 @@ def fidelity(
     from cas_metric.manifest.sources import as_manifest
     from cas_metric.runs.folder import Origin
     from cas_metric.scoring.inputs import select
+    from cas_metric.scoring.labels import same_labels
     from cas_metric.sets.comparison import compare_sets
     from cas_metric.verbs.fidelity_text import fidelity_markdown, fidelity_table
 
@@ -96,6 +97,7 @@ def fidelity(
     read = functools.partial(as_manifest, offline=offline)
     manifests = [select(read(generated), method, None), read(real)]
     manifests += [read(train)] if train is not None else []
+    manifests = same_labels(manifests, offline=offline)
     model = choose_encoder(encoder, manifests[1], device=device, offline=offline, raw=True)
     found = [embed(one, model, running, progress) for one in manifests]
     groups = _groups(manifests[0], manifests[1], by)
@@ -281,19 +283,16 @@ def _image_set(
 
 
 def _groups(ours: Manifest, theirs: Manifest, by: Sequence[str]) -> list[pd.DataFrame]:
-    """Groups of both sets, cut alike; generated images take those of their reference."""
+    """Groups of both sets, cut alike; generated images take those of their partner."""
     import pandas as pd
 
     from cas_metric.manifest.attributes import attribute_columns
+    from cas_metric.manifest.pairing import match
     from cas_metric.statistics.subgroups import attribute_groups
 
     if not by:
         return [pd.DataFrame(index=one.rows.index) for one in (ours, theirs)]
-    by_key = {
-        key: row for column in ("id", "image") for row, key in enumerate(theirs.rows[column]) if key
-    }
-    partners = [by_key.get(key, -1) for key in ours.rows["reference"]]
-    own, reference = attribute_columns(ours, theirs, partners, by)
+    own, reference = attribute_columns(ours, theirs, match(ours, theirs).positions, by)
     return [attribute_groups(table, by, reference=reference) for table in (own, reference)]
 
 

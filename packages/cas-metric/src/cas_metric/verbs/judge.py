@@ -16,9 +16,9 @@ from cas_metric.runs.folder import result_folder
 from cas_metric.runs.provenance import provenance
 from cas_metric.statistics.preference_table import analyse, correlate_with, score_table
 from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, number, p_value, percent
-from cas_metric.tables import read_frame
 from cas_metric.verbs.audit import PACKAGES
 from cas_metric.verbs.inputs import made_of
+from cas_metric.verbs.preference import mean_cas
 from cas_metric.verbs.progress import Progress, counting
 from cas_metric.verbs.result import FolderResult
 
@@ -130,11 +130,11 @@ def known_cas(images: Images, found: Cases, table: Path | None) -> tuple[dict[st
     that are judged.
 
     Raises:
-        InputError: The table cannot be read, or holds fewer than three of the methods.
+        InputError: The table cannot be read, has several rows of one method, or holds fewer than
+            three of the methods.
     """
     if table is not None:
-        frame = read_frame(table, "method", "cas", numeric=["cas"])
-        known = dict(zip(frame["method"], frame["cas"], strict=True))
+        known = mean_cas(table, str(table))
         if sum(name in known for name in found.methods) < _CORRELATED:
             raise InputError(
                 f"{table} holds fewer than {_CORRELATED} of the methods; a correlation needs them",

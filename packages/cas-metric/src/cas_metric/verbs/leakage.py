@@ -63,8 +63,12 @@ def leakage(
     from cas_metric.manifest.sources import as_manifest
     from cas_metric.runs.folder import Origin, result_folder
     from cas_metric.runs.provenance import described, provenance
+    from cas_metric.scoring.labels import same_labels
 
-    sets = as_manifest(train, offline=offline), as_manifest(test, offline=offline)
+    first, second = same_labels(
+        (as_manifest(one, offline=offline) for one in (train, test)), offline=offline
+    )
+    sets = first, second
     origin = Origin.of_verb("leakage", {"train": train, "test": test})
     folder = result_folder(out, Path("leakage") / short_name(test, sets[1]), origin)
     pictures = [

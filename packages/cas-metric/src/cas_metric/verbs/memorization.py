@@ -134,16 +134,21 @@ def memorization(
     from cas_metric.manifest.sources import as_manifest
     from cas_metric.runs.folder import Origin, result_folder
     from cas_metric.scoring.inputs import select
+    from cas_metric.scoring.labels import same_labels
     from cas_metric.verbs.memorization_text import memorization_markdown
 
     if count_only and verify:
         raise InputError("--count-only and --verify ask for different things", fix="give one")
     place = _ssim_device(device)  # a device that is not there shows before hours of reading
-    sets = _Sets(
-        select(as_manifest(generated, offline=offline), method, seed),
-        as_manifest(train, offline=offline),
-        as_manifest(test, offline=offline) if test is not None else None,
+    read_set = partial(as_manifest, offline=offline)
+    ours, theirs, *unseen = same_labels(
+        [
+            select(read_set(generated), method, seed),
+            *map(read_set, (train, test) if test is not None else (train,)),
+        ],
+        offline=offline,
     )
+    sets = _Sets(ours, theirs, unseen[0] if unseen else None)
     planted = as_manifest(canaries, offline=offline) if canaries is not None else None
     if planted is not None and not geometry:
         raise InputError("canaries are looked for by alignment", fix="leave --no-geometry out")
@@ -183,6 +188,11 @@ def memorization(
         settings=settings,
         progress=on_aligned,
     )
+    if analysis.left_out:
+        warnings.append(
+            f"{analysis.left_out:,} flagged pairs are not listed: the pairs are the nearest ones, "
+            "the rows count all"
+        )
     text = []
     if verify and ssim:
         _verify(analysis, pictures, search)

@@ -67,7 +67,7 @@ def preference(
     summary = analyse(parse_rankings(table), model, ridge, {"resamples": resamples, "seed": seed})
     if cas is not None:
         named = "the means" if isinstance(cas, Mapping) or _is_frame(cas) else str(cas)
-        summary["correlation"] = correlate_with(summary, _mean_cas(cas, named), named)
+        summary["correlation"] = correlate_with(summary, mean_cas(cas, named), named)
     return Result(
         "preference",
         summary,
@@ -87,8 +87,12 @@ def _draw(summary: dict[str, Any], out: Path) -> None:
     draw_figures(out, summary)
 
 
-def _mean_cas(source: Any, named: str) -> dict[str, float]:
-    """Method to mean CAS out of a mapping, or of a table with one row a method."""
+def mean_cas(source: Any, named: str) -> dict[str, float]:
+    """Method to mean CAS out of a mapping, or of a table with one row a method.
+
+    Raises:
+        InputError: The table cannot be read, lacks a column, or has several rows of one method.
+    """
     from cas_metric.tables import read_frame
 
     if isinstance(source, Mapping):

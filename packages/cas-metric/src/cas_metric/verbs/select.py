@@ -83,6 +83,7 @@ def select(
         True
     """
     from cas_metric.runs.folder import Origin
+    from cas_metric.selection.files import require_linkable
     from cas_metric.selection.keep import choose
     from cas_metric.selection.rule import Keep, parse_keep
 
@@ -98,6 +99,8 @@ def select(
     guarded = (*MANIFEST, *([] if files == "none" else [IMAGES]))
     require_free(out, "selection", origin, tables=("selection",), files=guarded)
     rows = ours.rows.reset_index(drop=True)
+    if files == "link":
+        require_linkable(_paths(ours, rows))
     level, by = _levels(ours)
     threshold = -math.inf
     if rule.risk is not None and labels is not None:
@@ -316,12 +319,13 @@ def _write_images(
     """``metadata.csv`` and ``cas.yaml``, and the files where they are asked for."""
     from cas_metric.manifest import COLUMNS, FolderConfig, write_folder_config, write_manifest
     from cas_metric.runs.run import domain_of, roots, windows
+    from cas_metric.selection.files import bring
 
     root = roots(run.summary)[0]
     images = rows["image"].astype(str).tolist()
     folder.mkdir(parents=True, exist_ok=True)
     if files != "none":
-        images = _bring(_paths(run, rows), rows, folder, files)
+        images = bring(_paths(run, rows), folder / IMAGES, files)
     kept = rows[[name for name in rows if name in COLUMNS]].assign(image=images)
     if "patient" in kept and not kept["patient"].notna().any():
         kept = kept.drop(columns="patient")
@@ -336,29 +340,6 @@ def _write_images(
         },
     )
     write_folder_config(folder, config)
-
-
-def _bring(paths: Sequence[Path], rows: pd.DataFrame, folder: Path, files: str) -> list[str]:
-    """Link or copy the files under names of their own, in place of an earlier selection's."""
-    from cas_metric.images import probe_header
-    from cas_metric.manifest.rows import without_suffix
-
-    endings = [p.name[len(without_suffix(p.name)) :] or p.suffix for p in paths]  # .nii.gz is one
-    names = [f"{IMAGES}/{number:06d}{end.lower()}" for number, end in enumerate(endings)]
-    for path in paths:  # a run from elsewhere may name any file: images alone are taken
-        probe_header(path)
-    try:
-        (place := folder / IMAGES).mkdir(parents=True, exist_ok=True)
-        for earlier in place.glob(f"{'[0-9]' * 6}.*"):
-            earlier.unlink()
-        for name, path in zip(names, paths, strict=True):
-            if files == "link":
-                (folder / name).hardlink_to(path.resolve())
-            else:
-                (folder / name).write_bytes(path.read_bytes())  # also out of an archive
-    except OSError as error:
-        raise CasError(f"{folder}: {error}", fix="choose another --out, or --files copy") from error
-    return names
 
 
 def _markdown(summary: dict[str, Any]) -> str:

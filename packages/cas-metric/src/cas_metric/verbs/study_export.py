@@ -52,7 +52,8 @@ def export(
         redcap: Write ``NAME-redcap.csv`` and its codebook, ``NAME-codebook.csv``, as well.
 
     Raises:
-        InputError: Nothing has been answered yet, or ``out`` is no name of a CSV.
+        InputError: Nothing has been answered yet, ``out`` is no name of a CSV, or there lies
+            something else than an earlier export of this study.
     """
     from cas_metric.study import open_study
     from cas_metric.study.redcap import dictionary, records
@@ -123,13 +124,42 @@ def import_answers(folder: str | Path, table: str | Path) -> Result:
 
 
 def _write(path: Path, ranked: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> dict[str, str]:
-    """The rankings, and the other tables beside them; name to file."""
+    """The rankings, and the other tables beside them; name to file.
+
+    Raises:
+        InputError: One of the files is of another study, or of no export.
+    """
     from cas_metric.files import write_bytes
 
     files = {name: path.with_name(f"{path.stem}-{name}{path.suffix}") for name in tables}
-    for file, content in ((path, ranked), *((files[name], tables[name]) for name in tables)):
-        write_bytes(file, content.to_csv(index=False, lineterminator="\n").encode())
+    taken = next((one for one in (path, *files.values()) if one.exists()), None)
+    if taken and not _earlier(files["revisions"], tables["revisions"]):
+        raise InputError(
+            f"{taken} is of another study, or of no export, and would be replaced",
+            fix="give another --out",
+        )
+    # The revisions first: by them the files of an export that was cut short are known again.
+    for name in sorted(tables, key=lambda name: name != "revisions"):
+        write_bytes(files[name], _csv(tables[name]))
+    write_bytes(path, _csv(ranked))
     return {name: str(file) for name, file in files.items()}
+
+
+def _csv(table: pd.DataFrame) -> bytes:
+    return table.to_csv(index=False, lineterminator="\n").encode()
+
+
+def _earlier(file: Path, revisions: pd.DataFrame) -> bool:
+    """Whether a file holds answers of this study only, of which none is ever deleted."""
+    from cas_metric.tables import read_frame
+
+    keys = ["submission", "submitted_at"]
+    try:
+        told = read_frame(file, *keys)
+    except InputError:
+        return False
+    known, found = (set(one[keys].astype(str).agg("|".join, axis=1)) for one in (revisions, told))
+    return found <= known
 
 
 def _state_text(found: Mapping[str, Any]) -> str:
