@@ -357,13 +357,14 @@ def _balance(config: Config) -> Iterator[Check]:
 
     for number, stage in enumerate(config.stages, start=1):
         folder = config.output / f"{number}-{stage.method}"
-        found = [row[RATIO] for row in Journal(folder / "metrics.jsonl").rows() if RATIO in row]
+        path = folder / "metrics.jsonl"
+        found = [row[RATIO] for row in Journal(path).rows() if RATIO in row]
         if not found:
             continue
         middle = median(found)
         detail = (
-            f"the gradient of lambda_cam r_cam is {middle:.2g} times that of lambda_diff times the "
-            "diffusion loss (median)"
+            f"by {path} the gradient of lambda_cam r_cam is {middle:.2g} times that of lambda_diff "
+            "times the diffusion loss (median)"
         )
         name = f"balance of stage {number}"
         if middle < 1:

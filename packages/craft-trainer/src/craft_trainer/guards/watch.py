@@ -115,10 +115,18 @@ class Watch:
         self.texts = conditioning_texts(self.held_out.examples, template, self.model.tokens)
 
     def start(self, step: int) -> None:
-        """Continue the journals from ``step``."""
+        """Continue the journals from ``step``, whose checkpoint the run continues from.
+
+        Without one, -1: nothing is kept of an attempt that died, whose settings may be others.
+        """
         rows = self.metrics.rewind(step)
         self.looks = [Look.from_json(row) for row in self.journal.rewind(step)]
         self.findings = []
+        (self.folder / GUARDS_FILE).unlink(missing_ok=True)
+        for sheet in (self.folder / SAMPLES).glob("*-*.png"):
+            number = sheet.stem.rpartition("-")[2]
+            if number.isdecimal() and int(number) > step:
+                sheet.unlink()
         for count in range(1, len(self.looks) + 1):
             self._examine(count)
         for path in checkpoints.checkpoints(self.folder / BEST):

@@ -207,7 +207,7 @@ class StageRun:
     def _begin_watch(self, step: int) -> None:
         """Continue the curves from ``step``, and look at the model before the first one."""
         if self.accelerator.is_main_process:
-            self.watch.start(step)
+            self.watch.start(step or -1)  # only a checkpoint knows whose journals these are
             if self.watch.held_out is not None and not self.watch.looks:
                 self._look(step)
         self._agree_on_stopping()
