@@ -35,6 +35,7 @@ from craft_trainer.config.extensions import extension, extension_names
 if TYPE_CHECKING:
     from craft_trainer.bases.base import DiffusionModel
     from craft_trainer.config.schema import Config
+    from craft_trainer.config.sections import Sampling
     from craft_trainer.data.dataset import Examples
     from craft_trainer.methods.base import Method, Setup
 
@@ -181,6 +182,14 @@ class Stage(Section):
     def encoders(self, config: Config) -> tuple[str, ...]:
         """The critics that are loaded, that of the configuration first."""
         return (config.critic.encoder,) if self.rewarded() else ()
+
+    def judged_by(self, config: Config) -> str:
+        """Who gives the rewards, as a model card says it."""
+        return ", ".join(self.encoders(config)) or "none: no reward"
+
+    def sampling(self, config: Config) -> Sampling:
+        """How the stage draws its own trajectories."""
+        return config.sampling
 
     def sources(self) -> tuple[Path, ...]:
         """Files that :meth:`examples` reads, beside the training images."""

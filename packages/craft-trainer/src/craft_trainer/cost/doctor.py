@@ -290,13 +290,15 @@ def _encoders(config: Config) -> Iterator[Check]:
         except CasError as error:
             status = MISSING if isinstance(error, ModelUnavailable) else FAIL
             yield Check(role, status, error.problem, error.fix)
-    if "critic" in digests and digests["critic"] == digests.get("evaluator"):
-        yield Check(
-            "evaluator",
-            FAIL,
-            f"{config.validation.encoder} has the very weights of the critic",
-            "name another checkpoint in validation.encoder",
-        )
+    judge = digests.pop("evaluator", None)
+    for role, own in digests.items():
+        if own == judge and role.startswith("critic"):
+            yield Check(
+                "evaluator",
+                FAIL,
+                f"{config.validation.encoder} has the very weights of the {role}",
+                "name another checkpoint in validation.encoder",
+            )
 
 
 def _probes_here(config: Config) -> Mapping[str, Probe]:

@@ -262,15 +262,17 @@ class Craft(Method):
     targets: tuple[Targets, ...]
     stage: CraftStage
 
+    reward: ClassVar[str] = "reward/r_cam"
+
     @property
     def cam(self) -> ClinicalAlignmentModule:
         """Of the configuration's critic."""
         return self.judge.cams[0]
 
     @property
-    def critic(self) -> Encoder | None:
-        """Gives the rewards."""
-        return self.cam.critic if self.judge.cams else None
+    def critics(self) -> tuple[Encoder, ...]:
+        """Give the rewards."""
+        return tuple(cam.critic for cam in self.judge.cams)
 
     def loss(self, batch: Batch, step: int) -> Loss:
         """Both terms; a weight of 0 leaves a term's computation out."""

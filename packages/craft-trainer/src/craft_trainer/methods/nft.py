@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from cas_metric.encoders import Encoder
     from craft_trainer.bases.base import DiffusionModel
     from craft_trainer.config.schema import Config
+    from craft_trainer.config.sections import Sampling
     from craft_trainer.data.dataset import Batch
     from craft_trainer.diffusion.conditions import Conditions
     from craft_trainer.diffusion.forward_process import Corrupted, ForwardProcess
@@ -93,6 +94,19 @@ class NftStage(TrainedStage):
         from craft_trainer.rewards.scores import OWN
 
         return dict.fromkeys(OWN.get(self.score, ()), 1.0)
+
+    def judged_by(self, config: Config) -> str:
+        """The critic, or the entry point that scores."""
+        return super().judged_by(config) if self.rewarded() else f"the score {self.score}"
+
+    def sampling(self, config: Config) -> Sampling:
+        """With a guidance of its own."""
+        return config.sampling.model_copy(update={"guidance": self.guidance})
+
+    @property
+    def copies(self) -> int:
+        """The older copy."""
+        return 1
 
     def require(self, config: Config, family: type[DiffusionModel]) -> None:
         """A solver is one of DDPM's betas; a buffer of prefixes is CRAFT's."""
@@ -171,10 +185,12 @@ class Nft(Method):
     old: dict[str, Tensor]
     stage: NftStage
 
+    reward: ClassVar[str] = "reward/score"
+
     @property
-    def critic(self) -> Encoder | None:
+    def critics(self) -> tuple[Encoder, ...]:
         """Gives the score, where an encoder does."""
-        return self.score.critic
+        return () if self.score.critic is None else (self.score.critic,)
 
     def loss(self, batch: Batch, step: int) -> Loss:
         """Draw a group of images a prompt, score them, learn from their noisy versions."""
@@ -209,7 +225,7 @@ class Nft(Method):
         total = (share * good + (1 - share) * bad).mean() * CLIP / self.stage.beta
         logs = {
             "loss/nft": total.detach(),
-            "reward/score": scores.float().mean(),
+            self.reward: scores.float().mean(),
             "nft/undecided": (wanted == 0.5).float().mean(),
         }
         if base is not None:
