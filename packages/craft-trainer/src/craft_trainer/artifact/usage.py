@@ -94,4 +94,10 @@ def _tokens(towers: Sequence[TextTower]) -> list[str]:
             f"        text_encoder=pipe.{tower.encoder}, tokenizer=pipe.{tower.tokenizer},",
             "    )",
         ]
+    # Or the highest id, that of a learned token, would be taken for the end of the prompt.
+    lines += [
+        f"pipe.{tower.encoder}.text_model.eos_token_id = pipe.{tower.tokenizer}.eos_token_id"
+        for tower in towers
+        if tower.pooled
+    ]
     return lines
