@@ -274,6 +274,16 @@ class TrainedStage(Stage):
             raise ValueError("schedule_cycles counts restarts: set schedule: cosine_with_restarts")
         return self
 
+    @property
+    def period(self) -> int:
+        """Steps after which the cost of a step repeats."""
+        return 1
+
+    @property
+    def copies(self) -> int:
+        """Copies of the trained parameters that the method keeps beside them."""
+        return 0
+
     def attach(self, model: DiffusionModel, classes: Sequence[str]) -> None:
         """Make tokens trainable; asked of a stage that ``learns`` tokens, no other defines it.
 

@@ -97,6 +97,11 @@ class CraftStage(DenoisingStage):
         """The switches; all off where nothing is set."""
         return self.safeguards or Safeguards()
 
+    @property
+    def period(self) -> int:
+        """A prefix is drawn in one step, and used again in others."""
+        return 1 + self.cheaper.replay * (self.lambda_cam > 0)
+
     def check(self, config: Config) -> None:
         """K steps are within T, and settings do not contradict each other."""
         steps, guarded, own = config.sampling.steps, self.guarded, self.cheaper
@@ -234,12 +239,14 @@ class CraftStage(DenoisingStage):
         """The diffusion term's prediction, K steps, the decoder and the critic."""
         trajectories = self.batch_size * self.repeats * (self.lambda_cam > 0)
         both = 1 if self.unconditional_gradient == "stop" else kept.branches
-        tail = kept.denoiser + (self.gradient_steps - 1) * kept.later
+        later = kept.denoiser if self.guarded.whole_trajectory else kept.later
+        tail = kept.denoiser + (self.gradient_steps - 1) * later
         judged = min(self.micro_batch or trajectories, trajectories)
         again = max(both * kept.block * trajectories, kept.decoder_block * judged)
-        diffusion = kept.denoiser * self.batch_size * (self.lambda_diff > 0)
+        diffusion = self.batch_size * (self.lambda_diff > 0 or self.kl_to_base > 0)
+        alone = kept.denoiser * (diffusion + trajectories * (self.guarded.trajectory_kl > 0))
         rewarded = trajectories * both * tail + judged * (kept.decoder + kept.critic)
-        return diffusion + rewarded + again
+        return alone + rewarded + again
 
 
 @dataclass(frozen=True)

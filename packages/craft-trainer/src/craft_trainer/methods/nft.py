@@ -150,9 +150,9 @@ class NftStage(TrainedStage):
 
     def forwards_per_image(self, differentiated: float, branches: int, steps: int) -> float:
         """A trajectory an image of the group, and three predictions of each noisy version."""
-        own = branches if self.guidance > 1 else 1
         prefix = self.prefix or Prefix()
-        drawn = prefix.forwards(steps - 1, own, self.group, shared=False) + self.group * own
+        drawn = prefix.forwards(steps - 1, branches, self.group, shared=False)
+        drawn += self.group * branches
         learned = differentiated + 1 + float(self.kl_to_base > 0)
         return drawn + self.group * self.draws * learned
 
