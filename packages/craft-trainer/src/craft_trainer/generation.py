@@ -64,6 +64,7 @@ class Generated(NamedTuple):
 
 def generate(
     artifact: str | Path,
+    /,  # which is also a setting, and one that changes no image
     prompts: str | Path,
     out: str | Path,
     *,
@@ -110,10 +111,10 @@ def generate(
         (8, True)
     """
     found = find_artifact(Path(artifact), None if stage is None else str(stage))
+    own = f"stages.{len(stored_identity(found).get('stages', ())) - 1}.prompt"
+    require_effect(overrides, (*LOADING, "data", "sampling", own), "generated images")
     config = resolve(found / CONFIG_FILE, **overrides)
     trained = stage_of(found, config)
-    own = f"stages.{len(stored_identity(found)['stages']) - 1}.prompt"
-    require_effect(overrides, (*LOADING, "data", "sampling", own), "generated images")
     require_sampling(config)
     examples = read_examples(Path(prompts), config.data.domain)
     if problems := repeated_ids(examples.manifest):
