@@ -85,6 +85,8 @@ class CraftStage(DenoisingStage):
             raise ValueError("lambda_diff, lambda_cam and kl_to_base are all 0: nothing is learned")
         if not any(self.rewards.weights().values()):
             raise ValueError("every reward is switched off: give one a weight above 0")
+        if self.lambda_cam == 0 and (self.guarded != Safeguards() or self.cheaper != Prefix()):
+            raise ValueError("lambda_cam is 0: leave safeguards and prefix, which are its own, out")
         return self
 
     @property
@@ -122,6 +124,8 @@ class CraftStage(DenoisingStage):
                 "prefix.solver takes steps of its own, and repeat_mode: renoise draws the noise of "
                 "the sampler's anew"
             )
+        if own.own_steps > 1 and self.repeat_mode != "renoise":
+            raise ValueError("prefix.own_steps are those of repeat_mode: renoise: leave them out")
         if config.critic.encoder in guarded.critics:
             raise ValueError("safeguards.critics names the critic itself")
         if len(set(guarded.critics)) < len(guarded.critics):
@@ -141,11 +145,7 @@ class CraftStage(DenoisingStage):
                 f"{steps} draw none",
                 fix=f"set sampling.{way}, or repeat_mode: resample",
             )
-        if self.cheaper.solver is not None and not family.noise_schedule:
-            raise InputError(
-                f"prefix.solver is not offered for {family.pipeline_name}, a flow model",
-                fix="leave prefix.solver out",
-            )
+        self.cheaper.require(family)
 
     def require_times(self, times: Sequence[float]) -> None:
         """A solver takes its steps between noise and the first of the K steps."""

@@ -64,7 +64,8 @@ class NftStage(TrainedStage):
         beta: β, how far the two predictions lie apart.
         old_decay: Most of the older copy that stays in a step. The first step keeps nothing of it,
             each further one :data:`SLOWING` more; 0 always draws from the model itself.
-        guidance: Of the images that are drawn; the original takes none.
+        guidance: Of the images that are drawn; the original takes none. A guidance-distilled model
+            is always told ``sampling.guidance``.
         prefix: How they are drawn; by default by every step of the sampler.
         kl_to_base: As of a ``lora`` stage, on the noisy versions.
 
@@ -113,17 +114,24 @@ class NftStage(TrainedStage):
         from craft_trainer.rewards.scores import require_score
 
         require_score(self.score)
+        if self.guidance > 1 and not family.unconditional_branch:
+            raise InputError(
+                f"guidance of an nft stage is not offered for {family.pipeline_name}, which is "
+                "told sampling.guidance",
+                fix="leave it out of the nft stage",
+            )
         if self.prefix is None:
             return
-        if self.prefix.solver is not None and not family.noise_schedule:
-            raise InputError(
-                f"prefix.solver is not offered for {family.pipeline_name}, a flow model",
-                fix="leave prefix.solver out",
-            )
-        if self.prefix.replay:
-            raise InputError(
-                "prefix.replay is a setting of craft alone", fix="leave it out of the nft stage"
-            )
+        self.prefix.require(family)
+        for name, used in (
+            ("replay", self.prefix.replay),
+            ("own_steps", self.prefix.own_steps > 1),
+        ):
+            if used:
+                raise InputError(
+                    f"prefix.{name} is a setting of craft alone",
+                    fix="leave it out of the nft stage",
+                )
 
     def require_times(self, times: Sequence[float]) -> None:
         """A solver takes its steps between noise and the last step."""
