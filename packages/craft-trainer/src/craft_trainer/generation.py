@@ -135,8 +135,10 @@ def generate(
         "lora_scale": lora_scale,
         "prompt": template,
     }
-    claim_folder(folder, folder_config(config, examples, texts, origin))
+    told = folder_config(config, examples, texts, origin)
+    require_own_folder(folder, told)  # a refused one gets no file at all
     with alone_in(folder, "--out"):
+        claim_folder(folder, told)
         drawn = generate_folder(
             model,
             examples,
@@ -198,7 +200,17 @@ def drawn_with(
 
 
 def claim_folder(folder: Path, config: FolderConfig) -> None:
-    """Write ``cas.yaml``, before any image: a folder holds images of one origin.
+    """Write ``cas.yaml``, before any image, into a folder that is held.
+
+    Raises:
+        InputError: As of :func:`require_own_folder`.
+    """
+    require_own_folder(folder, config)
+    write_folder_config(folder, config)
+
+
+def require_own_folder(folder: Path, config: FolderConfig) -> None:
+    """Refuse a folder of other images: it holds those of one origin.
 
     Raises:
         InputError: The folder holds images that were drawn with other settings, which are named,
@@ -212,7 +224,6 @@ def claim_folder(folder: Path, config: FolderConfig) -> None:
             f"{folder} holds images, and nothing says what they were drawn with",
             fix="name another folder with --out",
         )
-    write_folder_config(folder, config)
 
 
 def _holds_images(folder: Path) -> bool:

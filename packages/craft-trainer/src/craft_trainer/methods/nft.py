@@ -211,7 +211,8 @@ class Nft(Method):
         conditions = conditions_of(batch, self.model).repeat(self.stage.group)
         with with_weights(self.model, self.old):
             latents = self._drawn(batch, conditions)
-            scores = self.score.of(self.model.decode(latents), batch.rows * self.stage.group)
+            images = self.model.decode(latents)
+            scores = self.score.of(images, batch.rows * self.stage.group).to(latents.device)
             each = self.stage.group if self.stage.baseline == "prompt" else len(scores)
             wanted = relative(scores.float(), each)
         clean = latents.repeat(self.stage.draws, 1, 1, 1)
