@@ -16,7 +16,7 @@ from craft_trainer.artifact.curves import draw_curves
 from craft_trainer.artifact.model_card import plain
 from craft_trainer.bases.lora import with_weights
 from craft_trainer.cost.estimate import cost_of
-from craft_trainer.methods.nft import relative
+from craft_trainer.methods.nft import NftStage, relative
 from craft_trainer.rewards.scores import Score
 from craft_trainer.training import trainer
 
@@ -110,5 +110,7 @@ def test_guards_card_and_curves_know_the_score(watched: Any) -> None:
         f"| critic (gives the rewards) | {plain(config.critic.encoder)} |"
         in (artifact / "README.md").read_text()
     )
+    own = NftStage(**{**NFT, "score": "of another package"})
+    assert own.judged_by(config) == "the score of another package"
     drawn = Image.open(io.BytesIO(draw_curves([row], [], None, None)))
     assert drawn.width == pytest.approx(2 * 3.4 * 160, abs=2)  # the loss, and the score
