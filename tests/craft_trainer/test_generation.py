@@ -185,6 +185,7 @@ def test_settings_that_change_no_image_are_refused(run: Path, images: Path, tmp_
         "seed": 5,
         "lora.dropout": 0.5,
         "critic.encoder": "x",
+        "artifact": "best",  # also what the first parameter is called
     }
     for name, value in idle.items():
         with pytest.raises(InputError, match=rf"{name}: without effect(.|\n)*base, .*sampling, "):
@@ -193,6 +194,8 @@ def test_settings_that_change_no_image_are_refused(run: Path, images: Path, tmp_
         generation.generate(run, images, out, seeds=1, **{"samplign.steps": 2})
     with pytest.raises(InputError, match="seed: without effect on the pipeline"):
         load(run, seed=5)
+    with pytest.raises(InputError, match="artifact: without effect on the pipeline"):
+        load(run, artifact="best")
     assert not out.exists()
     own = {"sampling.steps": 2, "data.resolution": 16, "stages.1.prompt": "{label}"}
     assert generation.generate(run, images, out, seeds=1, **own).drawn == 6

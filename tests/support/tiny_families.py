@@ -39,13 +39,16 @@ _WIDTH = 16
 
 
 def build_sdxl(directory: Path) -> Path:
-    """Stable Diffusion XL: two text encoders, pooled vector, six time ids."""
+    """Stable Diffusion XL: two text encoders, pooled vector, six time ids.
+
+    Their settings say ``eos_token_id: 2`` as the released ones do, whose tokenizer ends otherwise.
+    """
     tokenizer = _clip_tokenizer(directory)
     torch.manual_seed(0)
     pipeline = StableDiffusionXLPipeline(
         vae=_vae(latent_channels=4),
-        text_encoder=_clip(tokenizer, CLIPTextModel),
-        text_encoder_2=_clip(tokenizer, CLIPTextModelWithProjection),
+        text_encoder=_clip(tokenizer, CLIPTextModel, end=2),
+        text_encoder_2=_clip(tokenizer, CLIPTextModelWithProjection, end=2),
         tokenizer=tokenizer,
         tokenizer_2=_clip_tokenizer(directory),
         unet=UNet2DConditionModel(
@@ -193,7 +196,7 @@ def _clip_tokenizer(directory: Path) -> Any:
     return AutoTokenizer.from_pretrained(source)
 
 
-def _clip(tokenizer: Any, cls: type) -> Any:
+def _clip(tokenizer: Any, cls: type, end: int | None = None) -> Any:
     return cls(
         CLIPTextConfig(
             vocab_size=len(tokenizer),
@@ -204,7 +207,7 @@ def _clip(tokenizer: Any, cls: type) -> Any:
             projection_dim=_WIDTH,
             pad_token_id=tokenizer.pad_token_id,
             bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
+            eos_token_id=tokenizer.eos_token_id if end is None else end,
         )
     )
 

@@ -96,6 +96,8 @@ def test_the_lines_under_use_draw_with_diffusers_alone(
     assert space["image"].size == (16, 16)
     pipe = space["pipe"]
     assert pipe.get_active_adapters()
+    if family == "sdxl":
+        assert pipe.text_encoder_2.text_model.eos_token_id == pipe.tokenizer_2.eos_token_id != 2
     if family != "flux":
         assert tuple(pipe.scheduler.timesteps.tolist()) == require_sampling(config)
         for tokenizer in (pipe.tokenizer, getattr(pipe, "tokenizer_2", pipe.tokenizer)):

@@ -202,12 +202,65 @@ def test_sdxl_tokens_of_two_vectors_are_read_back_by_diffusers(
         fresh.load_textual_inversion(
             vectors[key], token="<cardiomegaly>", text_encoder=encoder, tokenizer=tokenizer
         )
+    fresh.text_encoder_2.text_model.eos_token_id = fresh.tokenizer_2.eos_token_id
     theirs, _, pooled, _ = fresh.encode_prompt(prompt, do_classifier_free_guidance=False)
     torch.testing.assert_close(ours.embeddings, theirs, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(ours.pooled, pooled, atol=1e-5, rtol=1e-4)
     again = models.load_model(str(families("sdxl")), device=CPU)
     models.load_artifact(again, tmp_path)
     torch.testing.assert_close(again.encode_prompts([prompt]).embeddings, ours.embeddings)
+
+
+def test_a_learned_token_of_sdxl_is_not_taken_for_the_end_of_a_prompt(families: Any) -> None:
+    ends = ("an enlarged heart", "clear lungs on both sides")
+    prompts = [f"<cardiomegaly>. {end}" for end in ends]
+    pooled = {}
+    for kind in ("trained", "by its settings", "without"):
+        model = models.load_model(str(families("sdxl")), device=CPU)
+        tower, end = model.pipeline.text_encoder_2, model.pipeline.tokenizer_2.eos_token_id
+        assert tower.config.eos_token_id == 2 != end
+        tokens.attach_tokens(model, tokens.initial_tokens(model, ["Cardiomegaly"]))
+        if kind == "by its settings":  # as transformers builds it of the right ones
+            other = type(tower)(
+                type(tower.config)(**{**tower.config.to_dict(), "eos_token_id": end})
+            )
+            other.set_input_embeddings(tower.get_input_embeddings())
+            other.load_state_dict(tower.state_dict())
+            model.pipeline.text_encoder_2 = other.eval()
+        if kind == "without":
+            tower.text_model.eos_token_id = 2
+        with torch.no_grad():
+            found = model.encode_prompts(prompts).pooled
+        assert found is not None
+        pooled[kind] = found
+    assert torch.equal(pooled["trained"], pooled["by its settings"])
+    assert not torch.equal(*pooled["trained"])
+    assert torch.equal(*pooled["without"])  # the fault that this is about
+
+
+def test_latents_of_a_vae_that_knows_their_levels_are_those_of_the_pipeline(families: Any) -> None:
+    model = models.load_model(str(families("sdxl")), device=CPU)
+    pipeline = model.pipeline
+    levels = {"latents_mean": [-1.6, 1.4, 0.3, 0.2], "latents_std": [8.4, 5.2, 4.3, 5.7]}
+    pipeline.vae.register_to_config(**levels)
+    latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    drawn = []
+
+    def kept(*inputs: Any) -> None:
+        drawn.append(inputs[1][0])
+
+    pipeline.vae.post_quant_conv.register_forward_pre_hook(kept)
+    with torch.no_grad():
+        model.decode(latents)
+        final = {"latents": latents}
+        pipeline(
+            PROMPT, height=16, width=16, num_inference_steps=1, guidance_scale=1.0,
+            callback_on_step_end=lambda *_: final, output_type="np",
+        )  # fmt: skip
+        torch.testing.assert_close(drawn[0], drawn[1])
+        moments = torch.cat([drawn[0], torch.full_like(drawn[0], -30.0)], dim=1)
+        again = model.latents_of(moments, torch.zeros_like(latents))
+    torch.testing.assert_close(again, latents, atol=1e-4, rtol=1e-4)
 
 
 def test_flow_models_refuse_what_cannot_work(families: Any, settings: Any) -> None:

@@ -14,6 +14,7 @@ from tests.support.tiny_families import build_sd3
 from cas_metric.errors import InputError
 from craft_trainer.bases import loading as models
 from craft_trainer.config.sections import Sampling
+from craft_trainer.diffusion.prefix import FastPrefix
 from craft_trainer.diffusion.sampling import draft
 from craft_trainer.inference import sample_images
 from craft_trainer.training.preflight import require_stages
@@ -116,3 +117,20 @@ def test_more_steps_than_the_base_can_tell_apart_are_refused(base: Path) -> None
         model.sampler(
             Sampling(steps=1000, sampler="dpmpp_2m", timestep_spacing="leading"), (4, 8, 8)
         )
+
+
+@pytest.mark.parametrize("levels", ["karras_sigmas", "exponential_sigmas", "beta_sigmas"])
+def test_timesteps_are_those_asked_for_however_the_base_model_spaces_its_own(
+    base: Path, levels: str
+) -> None:
+    model = models.load_model(str(base), device=CPU)
+    own = Sampling(steps=6, sampler="dpmpp_2m")
+    plain = model.sampler(own, (4, 8, 8)).timesteps
+    fast = FastPrefix(dict(model.pipeline.scheduler.config), 3, CPU)
+    solved = fast._solver(plain, 4)
+    config = {**model.pipeline.scheduler.config, f"use_{levels}": True}
+    model.pipeline.scheduler = DPMSolverMultistepScheduler.from_config(config)
+    assert torch.equal(model.sampler(own, (4, 8, 8)).timesteps, plain)
+    again = FastPrefix(dict(model.pipeline.scheduler.config), 3, CPU)._solver(plain, 4)
+    assert torch.equal(again.sigmas, solved.sigmas)
+    assert torch.equal(again.timesteps, solved.timesteps)

@@ -77,6 +77,13 @@ def test_a_resolved_configuration_reads_back_as_itself(tmp_path: Path) -> None:
         ("stages.1.prompt='{token} {lable}'", r"stages\.1\.prompt: .*only \{prompt\}, \{label\}"),
         ("stages.0.prompt=a film", r"stages\.0: .*lacks \{token\}"),
         ("stages.2={method: craft, steps: 1, lambda_diff: 0, lambda_cam: 0}", "nothing is learned"),
+        # What would be left out without a word.
+        ("stages.2.prefix={own_steps: 2}", "own_steps are those of repeat_mode: renoise"),
+        ("stages.2.prefix={steps: 2}", "steps are those of a solver"),
+        ("stages.2.prefix={replay_age: 5}", "replay_age is that of a replayed prefix"),
+        ("stages.2={method: craft, steps: 1, lambda_cam: 0, safeguards: {grey: true}}", "is 0"),
+        ("stages.2={method: craft, steps: 1, lambda_cam: 0, prefix: {replay: 1}}", "lambda_cam is"),
+        ("stages.0.learning_rate=1e39", r"stages\.0\.learning_rate: Input should be less"),
         ("stages.1.steps=5", "either `steps` or `epochs`"),
         ("seed", "is no key=value"),
         ("seed.deeper=1", "no keys below it"),

@@ -86,6 +86,18 @@ def test_a_copy_of_the_critic_is_no_evaluator(
     assert "is a training image" in checks["held-out data"]["detail"]
 
 
+def test_nor_is_one_of_a_further_critic(
+    settings: Any, examined: Any, evaluator: Path, images: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    shutil.copytree(evaluator, tmp_path / "renamed")
+    stage = {**CRAFT, "safeguards": {"critics": [str(tmp_path / "renamed")]}}
+    validation = {"every": 1, "encoder": str(evaluator), "manifest": str(images)}
+    _, checks = examined(settings(stage, validation=validation))
+    assert "the very weights of the critic 2" in checks["evaluator"]["detail"]
+
+
 def test_what_stages_start_from_is_looked_at(
     settings: Any, examined: Any, images: Path, tmp_path: Path
 ) -> None:

@@ -17,15 +17,20 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 from tests.support.tiny_families import build_flux, build_sd3, build_sdxl
+from tests.support.tiny_models import build_dinov2
 from typer.testing import CliRunner
 
 from cas_metric.embedding.cache import EmbeddingCache
+from cas_metric.encoders import load_encoder
 from cas_metric.errors import InputError
 from craft_trainer.bases.weights import empty_part
 from craft_trainer.cli import main as cli
 from craft_trainer.config.schema import Config, to_yaml
+from craft_trainer.cost import measurement
 from craft_trainer.cost.estimate import cost_of
 from craft_trainer.cost.memory import (
+    Memory,
+    Parts,
     encoder_bytes,
     has_unconditional_branch,
     memory_of,
@@ -126,10 +131,12 @@ def test_a_guidance_distilled_model_predicts_once(settings: Any, bases: Any) -> 
         {**CRAFT, "repeats": 3, "repeat_mode": "renoise"},
         {**CRAFT, "gradient_steps": 2, "unconditional_gradient": "stop"},
         {**CRAFT, "lambda_diff": 0.0},
+        {"method": "nft", "steps": 1, "guidance": 3.0},
     ],
 )
 def test_forwards_are_those_of_a_real_step(settings: Any, stage: dict[str, Any]) -> None:
-    config = settings(stage)
+    own = {"sampling": {"steps": 3, "guidance": 1.0}} if stage["method"] == "nft" else {}
+    config = settings(stage, **own)
     run = ready(config)
     forwards = 0.0
 
@@ -154,16 +161,15 @@ def bases(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str
     return functools.cache(lambda name: builders[name](tmp_path_factory.mktemp(name)))
 
 
-@pytest.mark.parametrize("unconditional", ["full", "stop"])
-@pytest.mark.parametrize("name", ["sd", "sdxl", "sd3", "sd3-without-t5", "flux"])
-def test_memory_is_what_the_models_hold_and_autograd_keeps(
-    settings: Any, bases: Any, name: str, unconditional: str
-) -> None:
-    stage = {**CRAFT, "gradient_steps": 2, "unconditional_gradient": unconditional}
-    config = settings(stage, base=str(bases(name)))
-    run = ready(config)
+@pytest.fixture(scope="module")
+def parts(make_settings: Any) -> Parts:
+    """Of the base model that most tests have."""
+    return parts_of(make_settings(CRAFT, output="run"))
+
+
+def kept_by(run: trainer.StageRun) -> int:
+    """Bytes that autograd keeps of a step's loss."""
     kept: dict[int, int] = {}
-    held = []
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         if not isinstance(tensor, torch.nn.Parameter):
@@ -173,10 +179,89 @@ def test_memory_is_what_the_models_hold_and_autograd_keeps(
 
     (positions,) = run._positions(0)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        held.append(run.method.loss(run.inputs.batch(positions), 1).total)
+        loss = run.method.loss(run.inputs.batch(positions), 1).total
+    total = sum(kept.values())
+    del loss
+    return total
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"safeguards": {"trajectory_kl": 1.0}},
+        {"lambda_diff": 0.0, "kl_to_base": 1.0},
+        {"gradient_steps": 3, "safeguards": {"differentiate": "random"}},
+        {"gradient_steps": 2, "safeguards": {"base_steps": 1}},
+    ],
+)
+def test_memory_knows_what_else_has_a_graph(
+    settings: Any, parts: Parts, changes: dict[str, Any]
+) -> None:
+    config = settings({**CRAFT, **changes})
+    estimated = memory_of(config, config.stages[0], 2, parts).activations * 1e9
+    assert estimated == pytest.approx(kept_by(ready(config)), rel=0.05)
+
+
+def test_copies_of_the_adapter_and_every_encoder_are_held(
+    settings: Any, parts: Parts, evaluator: Path, images: Path, tmp_path: Path
+) -> None:
+    def held(stage: dict[str, Any], **changes: Any) -> Memory:
+        config = settings({"steps": 1, **stage}, **changes)
+        return memory_of(config, config.stages[0], 2, parts)
+
+    pairs = {"method": "dpo", "pairs": "pairs"}
+    base = held({**pairs, "reference": "base"}).optimizer
+    for stage in (pairs, {"method": "nft"}):
+        assert (held(stage).optimizer - base) * 1e9 == pytest.approx(parts.trained)
+    watched = {"every": 1, "encoder": str(evaluator), "manifest": str(images)}
+    dino = build_dinov2(tmp_path / "dino")
+    weights = [
+        held(CRAFT, validation=watched, guards={"memorization": guard}).weights
+        for guard in ({}, {"encoder": str(dino)}, {"encoder": str(dino), "reaction": "off"})
+    ]
+    size = sum(one.nbytes for one in load_encoder(dino, device="cpu").model.state_dict().values())
+    assert weights[2] == weights[0]
+    assert (weights[1] - weights[0]) * 1e9 == pytest.approx(size)
+    assert encoder_bytes(str(dino)).kept > 0  # as a critic of dd and sfs
+
+
+def test_a_replayed_prefix_is_measured_with_the_steps_that_use_it(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, steps, plain = [0.0], [], trainer.StageRun._step
+
+    def step(self: Any, number: int) -> Any:
+        def count(module: Any, inputs: Any, output: Any) -> None:
+            clock[0] += len(inputs[0])
+
+        before, hook = clock[0], self.model.trunk.register_forward_hook(count)
+        logs = plain(self, number)
+        hook.remove()
+        steps.append(clock[0] - before)
+        return logs
+
+    monkeypatch.setattr(trainer.StageRun, "_step", step)
+    monkeypatch.setattr(measurement.time, "perf_counter", lambda: clock[0])
+    config = settings({**CRAFT, "prefix": {"replay": 2}}, sampling={"steps": 9, "guidance": 2.0})
+    examples = data.read_examples(config.data.train, config.data.domain)
+    seconds = measurement.measure(config, 1, examples).seconds
+    assert len(steps) == 4
+    assert steps[0] == steps[3] > steps[1] == steps[2]
+    assert seconds == pytest.approx(sum(steps[1:]) / 3)
+
+
+@pytest.mark.parametrize("unconditional", ["full", "stop"])
+@pytest.mark.parametrize("name", ["sd", "sdxl", "sd3", "sd3-without-t5", "flux"])
+def test_memory_is_what_the_models_hold_and_autograd_keeps(
+    settings: Any, bases: Any, name: str, unconditional: str
+) -> None:
+    stage = {**CRAFT, "gradient_steps": 2, "unconditional_gradient": unconditional}
+    config = settings(stage, base=str(bases(name)))
+    run = ready(config)
+    held = kept_by(run)
     parts = parts_of(config)
     estimated = memory_of(config, config.stages[0], 2, parts)
-    assert estimated.activations * 1e9 == pytest.approx(sum(kept.values()), rel=0.1)
+    assert estimated.activations * 1e9 == pytest.approx(held, rel=0.1)
     modules = [x for x in run.model.pipeline.components.values() if isinstance(x, torch.nn.Module)]
     loaded = [value for x in modules for value in (*x.parameters(), *x.buffers())]
     frozen = [value for value in loaded if not value.requires_grad]

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from tests.craft_trainer.conftest import WATCHED
+from tests.craft_trainer.training.test_trainer import ready
 from tests.support.tiny_models import build_siglip
 from tests.support.warm import Warm
 
@@ -41,13 +42,13 @@ from craft_trainer.training import trainer
 CPU = torch.device("cpu")
 
 
-def prepared(config: Config, critic: Path | None = None) -> heldout.HeldOut:
+def prepared(config: Config, *critics: Path) -> heldout.HeldOut:
     train = data.read_examples(config.data.train, config.data.domain)
     with EmbeddingCache("none") as cache:
         return heldout.prepare(
             config,
             train,
-            load_encoder(critic, device="cpu") if critic else None,
+            [load_encoder(critic, device="cpu") for critic in critics],
             cache,
             latent_cells=8,
             device=CPU,
@@ -104,6 +105,17 @@ def test_the_critic_cannot_be_its_own_evaluator(watched: Any, critic: Path, tmp_
     copy = build_siglip(tmp_path / "renamed")  # the same seed, hence the same weights
     with pytest.raises(InputError, match="the very weights of the critic"):
         prepared(watched(validation={"encoder": str(copy)}), critic)
+
+
+def test_every_critic_is_known(watched: Any, settings: Any, critic: Path, tmp_path: Path) -> None:
+    copy = build_siglip(tmp_path / "renamed", seed=3)  # as the evaluator
+    with pytest.raises(InputError, match="the very weights of the critic"):
+        prepared(watched(), critic, copy)
+    coarse = build_siglip(tmp_path / "coarse", seed=5, patch_size=16)
+    assert prepared(watched(), critic, coarse).cells == (8, 32 // 8, 32 // 16)
+    stage = {"method": "craft", "steps": 1, "safeguards": {"critics": [str(coarse)]}}
+    found = [one.fingerprint for one in ready(settings(stage)).method.critics]
+    assert found == [load_encoder(one, device="cpu").fingerprint for one in (critic, coarse)]
 
 
 def test_training_images_cannot_be_held_out(watched: Any, images: Path) -> None:

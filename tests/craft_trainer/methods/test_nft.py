@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
+from tests.craft_trainer.guards.test_heldout import journal
 from tests.craft_trainer.training.test_trainer import ready
 from tests.support.forwards import counted
 
+from craft_trainer.artifact.curves import draw_curves
+from craft_trainer.artifact.model_card import plain
 from craft_trainer.bases.lora import with_weights
 from craft_trainer.cost.estimate import cost_of
-from craft_trainer.methods.nft import relative
+from craft_trainer.methods.nft import NftStage, relative
 from craft_trainer.rewards.scores import Score
+from craft_trainer.training import trainer
 
 NFT = {"method": "nft", "steps": 1, "batch_size": 2, "group": 2, "draws": 2, "max_grad_norm": 1e9}
 
@@ -92,3 +98,19 @@ def test_forwards_are_those_of_a_real_step(settings: Any, prefix: Any) -> None:
     config = settings({**NFT, "prefix": prefix, "guidance": 2.0, "kl_to_base": 0.1})
     expected = cost_of(config, config.stages[0], 6).forwards_per_step
     assert counted(ready(config)) == expected
+
+
+def test_guards_card_and_curves_know_the_score(watched: Any) -> None:
+    """A fall of held-out CAS is a sign only where what is rewarded is known to rise."""
+    config = watched({**NFT, "score": "cas"})
+    artifact = trainer.train_stages(config, cache="none")
+    (row,) = journal(artifact.parent, "metrics.jsonl")
+    assert [look["reward"] for look in journal(artifact.parent)] == [None, row["reward/score"]]
+    assert (
+        f"| critic (gives the rewards) | {plain(config.critic.encoder)} |"
+        in (artifact / "README.md").read_text()
+    )
+    own = NftStage(**{**NFT, "score": "of another package"})
+    assert own.judged_by(config) == "the score of another package"
+    drawn = Image.open(io.BytesIO(draw_curves([row], [], None, None)))
+    assert drawn.width == pytest.approx(2 * 3.4 * 160, abs=2)  # the loss, and the score

@@ -21,6 +21,7 @@ from cas_metric.mllm import Conversation, Reply
 from craft_trainer.cli import main as cli
 from craft_trainer.data import dataset as data
 from craft_trainer.preference import judges, pairs
+from craft_trainer.rewards.targets import load_critic, prepare_targets
 from craft_trainer.training import trainer
 
 
@@ -118,3 +119,24 @@ def test_a_language_model_is_not_fooled_by_the_order(images: Path, tmp_path: Pat
     for row in table.itertuples():
         assert load_image(tmp_path / row.chosen).pixels.mean() > 150
         assert load_image(tmp_path / row.rejected).pixels.mean() < 100
+
+
+def test_the_critic_judges_in_its_own_precision(
+    settings: Any, critic: Path, images: Path, tmp_path: Path
+) -> None:
+    stage, cpu = {"method": "craft", "steps": 1}, torch.device("cpu")
+    examples = data.read_examples(images, None)
+    own = {
+        "encoder": str(critic),
+        "dtype": "bfloat16",
+        "probe": str(tmp_path / "probe.safetensors"),
+    }
+    config = settings(stage, critic=own)
+    with EmbeddingCache("none") as cache:
+        loaded = load_critic(str(critic), config, cpu)
+        _, probe = prepare_targets(examples, loaded, cache, {"dd": 1.0})
+        assert probe is not None
+        probe.save(tmp_path / "probe.safetensors")
+        judge = judges.judge_of("cas", None, config, examples, cpu, cache)
+    assert isinstance(judge, judges.AlignmentJudge)
+    assert judge.encoder.fingerprint == loaded.fingerprint

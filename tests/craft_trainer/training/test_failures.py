@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.craft_trainer.guards.test_heldout import journal
 from tests.craft_trainer.training.test_trainer import CRAFT, INVERSION, LORA, weights
 from tests.support.warm import Warm
 
@@ -337,3 +338,39 @@ def test_weights_that_are_not_finite_are_never_saved(
     assert last.name == "step-0000002.safetensors"
     assert str(last) in str(caught.value)
     assert not (config.output / "1-lora" / "artifact").exists()
+
+
+@pytest.mark.parametrize("watching", [True, False])
+def test_an_attempt_that_died_before_a_checkpoint_leaves_nothing_to_the_next(
+    watched: Any, settings: Any, watching: bool
+) -> None:
+    stage = {**LORA, "steps": 1}
+
+    def killed(what: str, done: int, total: int) -> None:
+        if what.endswith("steps"):
+            raise KeyboardInterrupt
+
+    config = watched(stage)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train_stages(config, progress=killed, cache="none")
+    folder = config.output / "1-lora"
+    left = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert left >= {"heldout.jsonl", "guards.json", "samples/heldout-0000000.png"}
+    assert not (folder / "checkpoints").exists()
+    (before,) = journal(folder)
+    if not watching:
+        trainer.train_stages(settings(stage), cache="none")
+        assert {path.name for path in folder.iterdir()} >= {"artifact", "metrics.jsonl"}
+        assert not any((folder / name).is_file() for name in left)
+        return
+    changed = watched(
+        {**stage, "learning_rate": 1e-30},  # the best weights are those before the first step
+        artifact="best",
+        sampling={"steps": 3, "guidance": 8.0},
+        validation={"prompts": 2},
+    )
+    artifact = trainer.train_stages(changed, cache="none")
+    looks = journal(folder)
+    assert [(look["step"], len(look["scores"]["cas"])) for look in looks] == [(0, 2), (1, 2)]
+    assert looks[0]["scores"]["cas"] != before["scores"]["cas"][:2]
+    assert (artifact.parent / "best" / "step-0000000.safetensors").is_file()

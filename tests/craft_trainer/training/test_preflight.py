@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from diffusers import DPMSolverMultistepScheduler
 from tests.craft_trainer.conftest import LABELS
-from tests.support.tiny_families import build_sd3
+from tests.support.tiny_families import build_flux, build_sana, build_sd3
 
 from cas_metric.domains import load_domain
 from cas_metric.encoders import load_encoder
@@ -202,6 +204,39 @@ def test_more_steps_than_the_base_model_has_timesteps(settings: Any, untouched: 
     for method in ({"method": "zero_shot"}, LORA):
         untouched(settings(method, sampling={"steps": 1001}), "steps 1001 is more than the 1000")
     preflight.require_stages(settings(LORA, sampling={"steps": 1000}), offline=True)
+
+
+def test_settings_of_a_model_of_another_kind(
+    settings: Any, untouched: Any, tmp_path: Path, base: Path
+) -> None:
+    flux = str(build_flux(tmp_path / "flux"))
+    ancestral = {"steps": 3, "flow_sampler": "ancestral"}
+    untouched(settings(LORA, sampling=ancestral), "flow_sampler is not offered for StableDiff")
+    leading = {"steps": 3, "timestep_spacing": "leading"}
+    untouched(settings(LORA, sampling=leading, base=flux), "timestep_spacing is not offered for Fl")
+    free, nft = {"prefix": {"unguided": 1.0}}, {"method": "nft", "steps": 1}
+    for stage in ({**CRAFT, **free}, {**nft, **free}):
+        untouched(settings(stage, base=flux), "prefix.unguided is not offered for FluxPipeline")
+    untouched(settings({**nft, "guidance": 3.0}, base=flux), "guidance of an nft stage is not")
+    untouched(settings({**nft, "prefix": {"own_steps": 2}}), "prefix.own_steps is a setting of cr")
+    for stage in (CRAFT, nft):
+        preflight.require_stages(settings(stage, base=flux), offline=True)
+    other = shutil.copytree(base, tmp_path / "edm")
+    scheduler = {"_class_name": "EDMEulerScheduler", "sigma_data": 0.5}
+    (other / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler))
+    untouched(settings(LORA, base=str(other)), "is that of EDMEulerScheduler")
+
+
+def test_sana_has_whole_timesteps(settings: Any, untouched: Any, tmp_path: Path) -> None:
+    sana = build_sana(tmp_path / "sana")
+    flow = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0}
+    DPMSolverMultistepScheduler(**flow).save_pretrained(sana / "scheduler")
+    data = settings(LORA).data.model_dump(mode="json") | {"resolution": 32}
+    few, many = (
+        settings(LORA, base=str(sana), data=data, sampling={"steps": steps}) for steps in (20, 400)
+    )
+    untouched(many, "sampling.steps 400 is more than the timesteps of the base model allow")
+    preflight.require_stages(few, offline=True)
 
 
 def test_encoders_without_a_text_tower(

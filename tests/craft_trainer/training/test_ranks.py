@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tests.support.preferences import write_pairs_of
 from tests.support.warm import Warm
 
 from craft_trainer.config.schema import to_yaml
+from craft_trainer.runtime import ranks
 from craft_trainer.training import trainer
 
 STEPS = 4
@@ -114,3 +116,9 @@ def test_one_process_writes_the_files(runs: dict[str, Path]) -> None:
         assert len(rows) == STEPS
         kept = sorted(path.name for path in (stage / "checkpoints").iterdir())
         assert kept == ["step-0000002.safetensors", "step-0000004.safetensors"]
+
+
+def test_the_others_wait_for_long_work_of_the_main_one(settings: Any) -> None:
+    """A download, or the embedding of the training images, takes longer than NCCL's ten minutes."""
+    joined = ranks.join(settings({"method": "lora", "steps": 1}))
+    assert joined.init_handler.timeout >= timedelta(hours=12)

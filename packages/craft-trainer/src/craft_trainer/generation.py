@@ -64,6 +64,7 @@ class Generated(NamedTuple):
 
 def generate(
     artifact: str | Path,
+    /,  # which is also a setting, and one that changes no image
     prompts: str | Path,
     out: str | Path,
     *,
@@ -110,10 +111,10 @@ def generate(
         (8, True)
     """
     found = find_artifact(Path(artifact), None if stage is None else str(stage))
+    own = f"stages.{len(stored_identity(found).get('stages', ())) - 1}.prompt"
+    require_effect(overrides, (*LOADING, "data", "sampling", own), "generated images")
     config = resolve(found / CONFIG_FILE, **overrides)
     trained = stage_of(found, config)
-    own = f"stages.{len(stored_identity(found)['stages']) - 1}.prompt"
-    require_effect(overrides, (*LOADING, "data", "sampling", own), "generated images")
     require_sampling(config)
     examples = read_examples(Path(prompts), config.data.domain)
     if problems := repeated_ids(examples.manifest):
@@ -134,8 +135,10 @@ def generate(
         "lora_scale": lora_scale,
         "prompt": template,
     }
-    claim_folder(folder, folder_config(config, examples, texts, origin))
+    told = folder_config(config, examples, texts, origin)
+    require_own_folder(folder, told)  # a refused one gets no file at all
     with alone_in(folder, "--out"):
+        claim_folder(folder, told)
         drawn = generate_folder(
             model,
             examples,
@@ -197,7 +200,17 @@ def drawn_with(
 
 
 def claim_folder(folder: Path, config: FolderConfig) -> None:
-    """Write ``cas.yaml``, before any image: a folder holds images of one origin.
+    """Write ``cas.yaml``, before any image, into a folder that is held.
+
+    Raises:
+        InputError: As of :func:`require_own_folder`.
+    """
+    require_own_folder(folder, config)
+    write_folder_config(folder, config)
+
+
+def require_own_folder(folder: Path, config: FolderConfig) -> None:
+    """Refuse a folder of other images: it holds those of one origin.
 
     Raises:
         InputError: The folder holds images that were drawn with other settings, which are named,
@@ -211,7 +224,6 @@ def claim_folder(folder: Path, config: FolderConfig) -> None:
             f"{folder} holds images, and nothing says what they were drawn with",
             fix="name another folder with --out",
         )
-    write_folder_config(folder, config)
 
 
 def _holds_images(folder: Path) -> bool:

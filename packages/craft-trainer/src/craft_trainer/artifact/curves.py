@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import matplotlib as mpl
 import numpy as np
@@ -18,7 +18,15 @@ from cas_metric.statistics.intervals import mean_interval
 from craft_trainer.guards.reward_hacking import Look
 
 #: Steps that a curve is smoothed over, as a share of all.
-_SMOOTHING = 0.05
+_SMOOTHING: Final = 0.05
+#: What is rewarded: by a gradient, or by the score of ``nft``.
+_REWARDS: Final = (*PRIMITIVES, "score")
+#: Losses of a stage, and their titles: the first one that it logs is drawn.
+_LOSSES: Final = {
+    "loss/diffusion": "diffusion loss",
+    "loss/nft": "DiffusionNFT loss",
+    "loss/total": "loss",
+}
 
 
 def draw_curves(
@@ -32,7 +40,7 @@ def draw_curves(
         real: The same of the real partners; a grey line.
         best: Step of the best look; a dotted line.
     """
-    rewards = [name for name in PRIMITIVES if any(f"reward/{name}" in row for row in rows)]
+    rewards = [name for name in _REWARDS if any(f"reward/{name}" in row for row in rows)]
     panels = ["loss"] + ["rewards"] * bool(rewards) + ["held-out"] * bool(looks)
     with mpl.rc_context(fname=STYLE):
         figure = Figure(figsize=(3.4 * len(panels), 2.6), layout="constrained")
@@ -51,13 +59,15 @@ def draw_curves(
 
 
 def _loss(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
-    axes.set_title("diffusion loss")
-    _curve(axes, rows, "loss/diffusion", 0, "")
+    drawn = [name for name in _LOSSES if any(name in row for row in rows)]
+    name = drawn[0] if drawn else "loss/diffusion"
+    axes.set_title(_LOSSES[name])
+    _curve(axes, rows, name, 0, "")
 
 
 def _rewards(axes: Axes, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
     """Change since the first steps: log-likelihood and cosines share no scale."""
-    axes.set_title("critic's rewards, change")
+    axes.set_title("rewards, change")
     for index, name in enumerate(names):
         _curve(axes, rows, f"reward/{name}", index, name.upper(), change=True)
     axes.legend(fontsize=7, ncols=2)

@@ -134,6 +134,7 @@ def load_trained(artifact: Path, config: Config, device: torch.device) -> Diffus
 
 def load(
     artifact: str | Path,
+    /,  # which is also a setting, and one that changes no pipeline
     *,
     stage: str | int | None = None,
     device: str | torch.device | None = None,
@@ -164,8 +165,8 @@ def load(
         (64, 64)
     """
     found = find_artifact(Path(artifact), None if stage is None else str(stage))
-    config = resolve(found / CONFIG_FILE, **overrides)
     require_effect(overrides, (*LOADING, "gradient_checkpointing"), "the pipeline")
+    config = resolve(found / CONFIG_FILE, **overrides)
     where = default_device() if device is None else torch.device(device)
     return load_trained(found, config, where).pipeline
 

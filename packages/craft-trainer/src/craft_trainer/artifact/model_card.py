@@ -208,7 +208,7 @@ def _facts(
         "data": told or config.data.train.name,
         "domain": train.domain.name if train.domain else "none",
         "resolution": config.data.resolution,
-        "critic": config.critic.encoder if stage.rewarded() else "none: no reward",
+        "critic": stage.judged_by(config),
         "evaluator": config.validation.encoder or "none",
         "versions": ", ".join(
             f"{name} {version(name)}" for name in ("craft-trainer", "diffusers", "peft", "torch")

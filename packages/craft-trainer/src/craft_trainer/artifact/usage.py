@@ -10,13 +10,15 @@ from craft_trainer.bases.weights import EMBEDDED
 from craft_trainer.config.schema import Config
 from craft_trainer.config.sections import Sampling
 
+#: The spacing decides, however the base model spaces its noise levels.
+_OWN: Final = "use_karras_sigmas=False"
 #: A sampler's class in diffusers, and what it is told beside the spacing.
 _CLIP: Final = 'clip_sample=pipe.scheduler.config.get("clip_sample", False)'
 _SCHEDULERS: Final = {
     "ddpm": ("DDPMScheduler", _CLIP),
     "ddim": ("DDIMScheduler", _CLIP),
-    "dpmpp_2m": ("DPMSolverMultistepScheduler", 'algorithm_type="dpmsolver++"'),
-    "dpmpp_2m_sde": ("DPMSolverMultistepScheduler", 'algorithm_type="sde-dpmsolver++"'),
+    "dpmpp_2m": ("DPMSolverMultistepScheduler", f'algorithm_type="dpmsolver++", {_OWN}'),
+    "dpmpp_2m_sde": ("DPMSolverMultistepScheduler", f'algorithm_type="sde-dpmsolver++", {_OWN}'),
 }
 
 
@@ -94,4 +96,10 @@ def _tokens(towers: Sequence[TextTower]) -> list[str]:
             f"        text_encoder=pipe.{tower.encoder}, tokenizer=pipe.{tower.tokenizer},",
             "    )",
         ]
+    # Or the highest id, that of a learned token, would be taken for the end of the prompt.
+    lines += [
+        f"pipe.{tower.encoder}.text_model.eos_token_id = pipe.{tower.tokenizer}.eos_token_id"
+        for tower in towers
+        if tower.pooled
+    ]
     return lines

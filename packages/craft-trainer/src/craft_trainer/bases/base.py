@@ -36,11 +36,13 @@ class TextTower(NamedTuple):
         name: Key of its vectors in a file of learned tokens; empty where there is one tower.
         tokenizer: Attribute of the pipeline.
         encoder: Attribute of the pipeline.
+        pooled: Whether the pipeline also uses its state at the end of a prompt.
     """
 
     name: str
     tokenizer: str
     encoder: str
+    pooled: bool = False
 
 
 @dataclass
@@ -221,8 +223,8 @@ class DiffusionModel(ABC):
         """``(B, C, h, w)`` scaled latents drawn from ``moments`` with standard normal ``noise``."""
         mean, log_variance = moments.chunk(2, dim=1)
         drawn = mean + (0.5 * log_variance.clamp(-30, 20)).exp() * noise
-        scale: float = self.pipeline.vae.config.scaling_factor
-        return (drawn - self._latent_shift) * scale
+        shift, scale = self.latent_levels
+        return (drawn - shift) * scale
 
     def decode(self, latents: Tensor) -> Tensor:
         """``(B, C, h, w)`` scaled latents to ``(B, 3, H, W)`` images in [0, 1]; gradients flow.
@@ -230,13 +232,15 @@ class DiffusionModel(ABC):
         The clamp is part of what an image is: a saturated pixel has no gradient.
         """
         vae = self.pipeline.vae
-        unscaled = latents.to(vae.dtype) / vae.config.scaling_factor + self._latent_shift
-        decoded: Tensor = vae.decode(unscaled).sample
+        shift, scale = self.latent_levels
+        decoded: Tensor = vae.decode(latents.to(vae.dtype) / scale + shift).sample
         return (decoded.float() / 2 + 0.5).clamp(0, 1)
 
     @property
-    def _latent_shift(self) -> float:
-        return getattr(self.pipeline.vae.config, "shift_factor", None) or 0.0
+    def latent_levels(self) -> tuple[float | Tensor, float | Tensor]:
+        """What the denoiser's latents are of the VAE's: less the first, times the second."""
+        settings = self.pipeline.vae.config
+        return getattr(settings, "shift_factor", None) or 0.0, settings.scaling_factor
 
     def latent_shape(self, resolution: int) -> tuple[int, int, int]:
         """``(C, h, w)`` of a latent of a square image.

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import diffusers
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
@@ -30,6 +31,7 @@ from craft_trainer.bases.tokens import (
 )
 from craft_trainer.bases.weights import EMBEDDED, base_directory, empty_part, pipeline_name
 from craft_trainer.config.schema import Config
+from craft_trainer.config.sections import Sampling
 from craft_trainer.diffusion.sampling import sampling_scheduler
 
 
@@ -40,8 +42,9 @@ def require_sampling(config: Config) -> tuple[float, ...]:
         Timesteps of a trajectory; none of a flow model.
 
     Raises:
-        InputError: It has more steps than the base model has timesteps, or names a sampler that is
-            not offered for such a model; or the model draws no images of that side.
+        InputError: It has more steps than the base model has timesteps, or names a setting that is
+            not offered for such a model; or the model draws no images of that side, or has noise of
+            another kind.
         ModelUnavailable: The base model cannot be had here.
 
     Examples:
@@ -52,19 +55,39 @@ def require_sampling(config: Config) -> tuple[float, ...]:
     own = config.sampling
     directory = base_directory(config.base, config.revision, offline=config.offline)
     model = empty_model(directory)
-    model.latent_shape(config.data.resolution)
-    scheduler = directory / "scheduler" / "scheduler_config.json"
-    if model.noise_schedule and scheduler.is_file():
-        settings = json.loads(scheduler.read_text(encoding="utf-8"))
+    shape = model.latent_shape(config.data.resolution)
+    _require_kind(own, model)
+    file = directory / "scheduler" / "scheduler_config.json"
+    if not file.is_file():
+        return ()
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    if str(settings.get("_class_name")).startswith("EDM"):
+        raise InputError(
+            f"the noise of the base model is that of {settings['_class_name']}, and no DDPM's",
+            fix="take a base model whose scheduler has betas, or a flow model",
+        )
+    if model.noise_schedule:
         kind, cpu = own.sampler or "ddpm", torch.device("cpu")
         made = sampling_scheduler(settings, own.steps, own.timestep_spacing, cpu, kind)
         return tuple(float(time) for time in made.timesteps)
-    if own.sampler is not None and not model.noise_schedule:
+    model.pipeline.scheduler = getattr(diffusers, settings["_class_name"]).from_config(settings)
+    if len(set(model.sampler(own, shape).timesteps.tolist())) < own.steps:
         raise InputError(
-            f"sampling.sampler is not offered for {model.pipeline_name}, a flow model",
-            fix="leave it out; sampling.flow_sampler says how it steps",
+            f"sampling.steps {own.steps} is more than the timesteps of the base model allow",
+            fix="take fewer steps",
         )
     return ()
+
+
+def _require_kind(own: Sampling, model: DiffusionModel) -> None:
+    """Refuse settings of models of another kind. InputError."""
+    kind = "no flow model" if model.noise_schedule else "a flow model"
+    for name in ("flow_sampler",) if model.noise_schedule else ("sampler", "timestep_spacing"):
+        if getattr(own, name) != Sampling.model_fields[name].default:
+            raise InputError(
+                f"sampling.{name} is not offered for {model.pipeline_name}, {kind}",
+                fix="leave it out; sampling.flow_sampler says how a flow model steps",
+            )
 
 
 def empty_model(directory: Path) -> DiffusionModel:

@@ -19,8 +19,20 @@ class StableDiffusionXL(StableDiffusion):
     pipeline_name: ClassVar[str] = "StableDiffusionXLPipeline"
     towers: ClassVar[tuple[TextTower, ...]] = (
         TextTower("clip_l", "tokenizer", "text_encoder"),
-        TextTower("clip_g", "tokenizer_2", "text_encoder_2"),
+        TextTower("clip_g", "tokenizer_2", "text_encoder_2", pooled=True),
     )
+
+    @property
+    def latent_levels(self) -> tuple[float | Tensor, float | Tensor]:
+        """Of each channel, where the VAE says its mean and deviation; as the pipeline has it."""
+        vae = self.pipeline.vae
+        known = [getattr(vae.config, name, None) for name in ("latents_mean", "latents_std")]
+        if None in known:
+            return super().latent_levels
+        mean, deviation = (
+            torch.tensor(one, device=vae.device).reshape(1, -1, 1, 1) for one in known
+        )
+        return mean, vae.config.scaling_factor / deviation
 
     def denoise(self, latents: Tensor, timestep: Tensor, conditions: Conditions) -> Tensor:
         """The UNet's prediction, told that the image is as large as it is and was not cropped."""

@@ -134,6 +134,10 @@ def attach_tokens(
 ) -> dict[str, LearnedTokens]:
     """Add one learned token a class to every tokenizer and text encoder that learns.
 
+    A text encoder of CLIP whose settings say ``eos_token_id: 2``, as those of Stable Diffusion XL
+    do, pools where the highest id stands, which is that of a learned token. It is told where a
+    text ends; without learned tokens that is the same place.
+
     Args:
         model: Extended in place; the vectors do not become trainable by this.
         tokens: Class name to its token.
@@ -159,6 +163,8 @@ def attach_tokens(
         module = LearnedTokens(encoder.get_input_embeddings(), learned, start)
         module.learned.requires_grad_(False)
         encoder.set_input_embeddings(module)
+        if tower.pooled:
+            encoder.text_model.eos_token_id = tokenizer.eos_token_id
         modules[_parameter_name(tower.name)] = module
     model.tokens = {name: one.token for name, one in tokens.items()}
     return modules

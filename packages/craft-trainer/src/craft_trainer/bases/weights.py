@@ -21,7 +21,7 @@ EMBEDDED: Final = {"phantom-sd": Path(__file__).parent.parent / "phantoms" / "ph
 _VARIANT: Final = re.compile(r"\.(fp16|bf16|fp32|ema_only|non_ema)[.-]")
 #: Parts of a pipeline that make latents of images and conditions of texts, and what runs them.
 _ENCODING: Final = ("text_encoder", "tokenizer", "vae")
-_RUNNING: Final = ("torch", "transformers", "diffusers")
+_RUNNING: Final = ("torch", "transformers", "diffusers", "cas-metric", "pillow")
 #: Files of weights: those that are loaded have digests, the others do not count.
 _WEIGHTS: Final = (".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".h5", ".msgpack", ".onnx")
 _INDEX: Final = "model_index.json"

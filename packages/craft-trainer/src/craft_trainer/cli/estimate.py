@@ -19,7 +19,7 @@ def estimate(
     measure: Annotated[
         bool,
         typer.Option(
-            "--measure", help="Take two steps of every stage on a few images, and time the second."
+            "--measure", help="Take a few steps of every stage on a few images, and time them."
         ),
     ] = False,
     out: Annotated[

@@ -244,10 +244,10 @@ def resolve(config: Config | Mapping[str, Any] | str | Path, **overrides: Any) -
 
 
 def require_effect(overrides: Iterable[str], sections: Sequence[str], what: str) -> None:
-    """Refuse dotted keys that change nothing of what is done.
+    """Refuse dotted keys that change nothing of what is done, whatever value they are given.
 
     Args:
-        overrides: Known keys, with their values or without.
+        overrides: Keys, with their values or without; unknown ones are left to :func:`resolve`.
         sections: Keys that count, with all below them.
         what: Is done.
 
@@ -258,7 +258,8 @@ def require_effect(overrides: Iterable[str], sections: Sequence[str], what: str)
         >>> require_effect({"sampling.steps": 50}, ("data", "sampling"), "generated images")
     """
     counts = tuple(f"{one}." for one in sections)
-    idle = [key for key in overrides if not f"{key}.".startswith(counts)]
+    known = [key for key in overrides if key.partition(".")[0] in Config.model_fields]
+    idle = [key for key in known if not f"{key}.".startswith(counts)]
     if idle:
         raise InputError(
             f"{', '.join(idle)}: without effect on {what}",

@@ -35,6 +35,7 @@ from craft_trainer.config.extensions import extension, extension_names
 if TYPE_CHECKING:
     from craft_trainer.bases.base import DiffusionModel
     from craft_trainer.config.schema import Config
+    from craft_trainer.config.sections import Sampling
     from craft_trainer.data.dataset import Examples
     from craft_trainer.methods.base import Method, Setup
 
@@ -182,6 +183,14 @@ class Stage(Section):
         """The critics that are loaded, that of the configuration first."""
         return (config.critic.encoder,) if self.rewarded() else ()
 
+    def judged_by(self, config: Config) -> str:
+        """Who gives the rewards, as a model card says it."""
+        return ", ".join(self.encoders(config)) or "none: no reward"
+
+    def sampling(self, config: Config) -> Sampling:
+        """How the stage draws its own trajectories."""
+        return config.sampling
+
     def sources(self) -> tuple[Path, ...]:
         """Files that :meth:`examples` reads, beside the training images."""
         return ()
@@ -264,6 +273,16 @@ class TrainedStage(Stage):
         if self.schedule_cycles is not None and self.schedule != "cosine_with_restarts":
             raise ValueError("schedule_cycles counts restarts: set schedule: cosine_with_restarts")
         return self
+
+    @property
+    def period(self) -> int:
+        """Steps after which the cost of a step repeats."""
+        return 1
+
+    @property
+    def copies(self) -> int:
+        """Copies of the trained parameters that the method keeps beside them."""
+        return 0
 
     def attach(self, model: DiffusionModel, classes: Sequence[str]) -> None:
         """Make tokens trainable; asked of a stage that ``learns`` tokens, no other defines it.

@@ -290,13 +290,15 @@ def _encoders(config: Config) -> Iterator[Check]:
         except CasError as error:
             status = MISSING if isinstance(error, ModelUnavailable) else FAIL
             yield Check(role, status, error.problem, error.fix)
-    if "critic" in digests and digests["critic"] == digests.get("evaluator"):
-        yield Check(
-            "evaluator",
-            FAIL,
-            f"{config.validation.encoder} has the very weights of the critic",
-            "name another checkpoint in validation.encoder",
-        )
+    judge = digests.pop("evaluator", None)
+    for role, own in digests.items():
+        if own == judge and role.startswith("critic"):
+            yield Check(
+                "evaluator",
+                FAIL,
+                f"{config.validation.encoder} has the very weights of the {role}",
+                "name another checkpoint in validation.encoder",
+            )
 
 
 def _probes_here(config: Config) -> Mapping[str, Probe]:
@@ -357,13 +359,14 @@ def _balance(config: Config) -> Iterator[Check]:
 
     for number, stage in enumerate(config.stages, start=1):
         folder = config.output / f"{number}-{stage.method}"
-        found = [row[RATIO] for row in Journal(folder / "metrics.jsonl").rows() if RATIO in row]
+        path = folder / "metrics.jsonl"
+        found = [row[RATIO] for row in Journal(path).rows() if RATIO in row]
         if not found:
             continue
         middle = median(found)
         detail = (
-            f"the gradient of lambda_cam r_cam is {middle:.2g} times that of lambda_diff times the "
-            "diffusion loss (median)"
+            f"by {path} the gradient of lambda_cam r_cam is {middle:.2g} times that of lambda_diff "
+            "times the diffusion loss (median)"
         )
         name = f"balance of stage {number}"
         if middle < 1:

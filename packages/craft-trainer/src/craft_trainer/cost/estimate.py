@@ -54,7 +54,8 @@ def estimate(
 
     Args:
         config: A configuration, its values, or the YAML file that holds them.
-        measure: Take two steps of every stage on a few images, and time the second.
+        measure: Take a few steps of every stage on a few images, and time all but the first: one,
+            or with ``prefix.replay`` as many as share a prefix.
         progress: Told how many stages are measured.
         overrides: As of :func:`craft_trainer.train`.
 
@@ -165,7 +166,8 @@ def cost_of(config: Config, stage: Stage, images: int, *, guided: bool = True) -
     steps = stage.steps or -(-(stage.epochs or 0) * images // together)
     differentiated = 4.0 if config.gradient_checkpointing else 3.0
     both = branches(config.sampling, guided=guided)
-    one = stage.forwards_per_image(differentiated, both, config.sampling.steps)
+    own = stage.sampling(config)
+    one = stage.forwards_per_image(differentiated, branches(own, guided=guided), own.steps)
     looks = _looks(config, steps)
     return Cost(
         method=stage.method,

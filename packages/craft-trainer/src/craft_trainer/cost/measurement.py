@@ -26,7 +26,7 @@ class Measured(NamedTuple):
     Attributes:
         method: Of the stage.
         device: Where it ran.
-        seconds: Of the last of the steps taken; the first warms up.
+        seconds: Of a step, the mean over a period of the stage; the one before it warms up.
         peak: Gigabytes (10⁹ bytes) of GPU memory at the peak, the weights included; None on a CPU.
     """
 
@@ -36,8 +36,11 @@ class Measured(NamedTuple):
     peak: float | None
 
 
-def measure(config: Config, number: int, examples: Examples, steps: int = 2) -> Measured:
-    """Take ``steps`` steps of stage ``number`` (from 1) from untrained adapters.
+def measure(config: Config, number: int, examples: Examples) -> Measured:
+    """Take a step and then a period of stage ``number`` (from 1) from untrained adapters.
+
+    A period is one step, but where some steps cost less than others: see
+    :attr:`~craft_trainer.config.stage.TrainedStage.period`.
 
     As many images are encoded as a step needs, and each class at least once. Learned tokens that an
     earlier stage would bring are left out of the prompts: they cost nothing.
@@ -63,15 +66,20 @@ def measure(config: Config, number: int, examples: Examples, steps: int = 2) -> 
         cuda = accelerator.device.type == "cuda"
         if cuda:
             torch.cuda.reset_peak_memory_stats()
-        seconds = 0.0
-        for step in range(steps):
-            started = time.perf_counter()
+        run._step(0)
+        started = _now(cuda)
+        for step in range(1, 1 + stage.period):
             run._step(step)
-            if cuda:
-                torch.cuda.synchronize()
-            seconds = time.perf_counter() - started
+        seconds = (_now(cuda) - started) / stage.period
         peak = torch.cuda.max_memory_allocated() / 1e9 if cuda else None
     return Measured(chosen.method, str(accelerator.device), seconds, peak)
+
+
+def _now(cuda: bool) -> float:
+    """Seconds, once the accelerator has done what it was given."""
+    if cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def _without_token(stage: TrainedStage) -> str:

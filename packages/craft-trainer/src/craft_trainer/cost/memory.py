@@ -11,11 +11,12 @@ the critic keep for one image:
   the critics' text towers leave the device once all texts are encoded, except where tokens are
   learned;
 - optimizer: 4 bytes a trained parameter for itself, its gradient and each of what the optimizer
-  keeps: two moments (AdamW, 1 byte each in 8 bits), one (Muon), four vectors (Prodigy);
+  keeps: two moments (AdamW, 1 byte each in 8 bits), one (Muon), four vectors (Prodigy); and for
+  each copy: an average, the reference of DPO, the older copy of DiffusionNFT;
 - activations of the diffusion loss: u B (DPO: 2 u B);
 - activations of the reward: K b u M B + v M B + r M B, b = 2 with guidance in both branches (a
-  guidance-distilled model has one); in the first of the K steps nothing is kept before the first
-  adapter.
+  guidance-distilled model has one); where a step's latent needs no gradient, as in the first of
+  the K steps, nothing is kept before the first adapter. A KL term on the trajectory keeps u M B.
 
 With gradient checkpointing u and v shrink to the inputs of the blocks, and the largest block is
 held once more while it is run again. Before the first step every text encoder and text tower is on
@@ -134,9 +135,11 @@ def memory_of(config: Config, stage: TrainedStage, classes: int, parts: Parts) -
     loading = parts.weights + image_towers + max((one.texts for one in critics), default=0)
     weights += image_towers
     if config.validation.encoder is not None:
-        weights += encoder_bytes(config.validation.encoder).weights
+        guard = config.guards.memorization
+        watching = (config.validation.encoder, guard.encoder if guard.reaction != "off" else None)
+        weights += sum(_bytes(_empty_encoder(one)[0]) for one in watching if one is not None)
     trained = stage.trained_bytes(parts.trained, 4 * parts.token, classes) // 4
-    both = branches(config.sampling, guided=parts.guided)
+    both = branches(stage.sampling(config), guided=parts.guided)
     plain, checkpointed = (
         stage.kept_bytes(
             Kept(
@@ -152,7 +155,8 @@ def memory_of(config: Config, stage: TrainedStage, classes: int, parts: Parts) -
         for index in range(2)
     )
     chosen = checkpointed if config.gradient_checkpointing else plain
-    optimizer = (_TRAINED[stage.optimizer or "adamw"] + 4 * (stage.ema is not None)) * trained
+    copies = stage.copies + (stage.ema is not None)
+    optimizer = (_TRAINED[stage.optimizer or "adamw"] + 4 * copies) * trained
     total = max(weights + optimizer + chosen, loading + 4 * trained)
     figures = (weights, loading, optimizer, plain, checkpointed, total)
     return Memory(stage.method, *(value / _GIGABYTE for value in figures))
@@ -233,6 +237,26 @@ def encoder_bytes(
     Raises:
         CasError: Its configuration is not here, or it is no model of transformers.
     """
+    model, settings = _empty_encoder(spec)
+    model = model.to(_DTYPES[dtype])
+    if checkpointing:
+        checkpoint_blocks(model)
+    texts = _bytes(getattr(model, "text_model", nn.Module()))
+    vision = getattr(settings, "vision_config", settings)
+    with _fake(model):
+        size = 3, vision.image_size, vision.image_size
+
+        def forward(count: int) -> Tensor:
+            pixels = torch.randn(count, *size, dtype=_DTYPES[dtype], requires_grad=True)
+            embed = getattr(model, "get_image_features", model)  # some embed images alone
+            pooled: Tensor = embed(pixel_values=pixels).pooler_output
+            return pooled
+
+        return EncoderBytes(_bytes(model), texts, _per_image(forward))
+
+
+def _empty_encoder(spec: str) -> tuple[Any, Any]:
+    """An encoder on the device ``meta``, and its configuration. CasError as `encoder_bytes`."""
     from transformers import AutoConfig, AutoModel
 
     from cas_metric.encoders.hub import fetch
@@ -248,21 +272,7 @@ def encoder_bytes(
     settings = AutoConfig.from_pretrained(directory)
     with torch.device("meta"):
         builder: Any = AutoModel
-        model = builder.from_config(settings).requires_grad_(False).eval()
-    model = model.to(_DTYPES[dtype])
-    if checkpointing:
-        checkpoint_blocks(model)
-    texts = _bytes(getattr(model, "text_model", nn.Module()))
-    vision = getattr(settings, "vision_config", settings)
-    with _fake(model):
-        size = 3, vision.image_size, vision.image_size
-
-        def forward(count: int) -> Tensor:
-            pixels = torch.randn(count, *size, dtype=_DTYPES[dtype], requires_grad=True)
-            pooled: Tensor = model.get_image_features(pixel_values=pixels).pooler_output
-            return pooled
-
-        return EncoderBytes(_bytes(model), texts, _per_image(forward))
+        return builder.from_config(settings).requires_grad_(False).eval(), settings
 
 
 def _counted(module: Any, forward: Callable[[int], Tensor]) -> tuple[tuple[int, int], int]:

@@ -108,6 +108,8 @@ class Encodings:
     def _tokens(self) -> str:
         """Digest of the learned tokens, which decide what a text becomes."""
         learned = hashlib.sha256(repr(sorted(self.model.tokens.items())).encode())
+        if self.model.tokens and any(tower.pooled for tower in self.model.towers):
+            learned.update(b"pooled at the end of a text")  # earlier versions: at a learned token
         for name, module in sorted(learned_tokens(self.model).items()):
             learned.update(name.encode() + module.learned.detach().float().cpu().numpy().tobytes())
         return learned.hexdigest()

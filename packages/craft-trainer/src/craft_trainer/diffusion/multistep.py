@@ -23,6 +23,11 @@ ALGORITHMS: Final[dict[str, str]] = {
     "dpmpp_2m": "dpmsolver++",
     "dpmpp_2m_sde": "sde-dpmsolver++",
 }
+#: The timesteps are those that are asked for, whatever spaces the noise levels of the base model.
+OWN_LEVELS: Final[dict[str, bool]] = {
+    f"use_{kind}": False
+    for kind in ("karras_sigmas", "exponential_sigmas", "beta_sigmas", "lu_lambdas")
+}
 #: diffusers declares no types of what it inherits.
 _dpm: Any = DPMSolverMultistepScheduler
 
@@ -61,7 +66,7 @@ class MultistepSampler:
             solver_type="midpoint",
             timestep_spacing=spacing,
             final_sigmas_type="zero",
-            use_karras_sigmas=False,
+            **OWN_LEVELS,
             thresholding=False,
         )
         self.config = scheduler.config

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from cas_metric.errors import InputError
 from craft_trainer.diffusion.conditions import Conditions
-from craft_trainer.diffusion.multistep import ALGORITHMS
+from craft_trainer.diffusion.multistep import ALGORITHMS, OWN_LEVELS
 from craft_trainer.diffusion.sampling import (
     Denoiser,
     Generators,
@@ -99,7 +99,7 @@ class FastPrefix:
             algorithm_type=ALGORITHMS[self.kind],
             solver_order=2,
             lower_order_final=False,
-            use_karras_sigmas=False,
+            **OWN_LEVELS,
             thresholding=False,
         )
         visited = solver_times(timesteps, after, self.steps)

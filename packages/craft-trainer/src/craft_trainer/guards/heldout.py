@@ -51,12 +51,12 @@ class HeldOut:
 
     Attributes:
         examples: Held-out prompts with their real partners.
-        evaluator: The encoder; never the critic.
+        evaluator: The encoder; never a critic.
         probe: In its space.
         targets: What each sample is judged against.
         training: What samples must not be copies of.
         real: The real partners, looked at like samples; their SFS is 1 by construction.
-        cells: Cells a side of the VAE's, and of the critic's, grid.
+        cells: Cells a side of the VAE's, and of each critic's, grid.
         config: Of the run.
     """
 
@@ -78,7 +78,7 @@ class HeldOut:
             model: As it is after ``step`` steps.
             texts: Conditioning text of every held-out prompt.
             step: Optimizer steps taken.
-            reward: Mean r_cam of the critic since the look before.
+            reward: Mean reward of the training steps since the look before.
 
         Returns:
             The look, and the ``(N, 3, S, S)`` samples in [0, 1] on the CPU.
@@ -113,7 +113,7 @@ class HeldOut:
 def prepare(
     config: Config,
     train: Examples,
-    critic: Encoder | None,
+    critics: Sequence[Encoder],
     cache: EmbeddingCache,
     *,
     latent_cells: int,
@@ -125,14 +125,14 @@ def prepare(
     Args:
         config: With ``validation.encoder`` and ``validation.manifest``.
         train: The training images.
-        critic: The encoder that gives the rewards of this stage, where one does.
+        critics: The encoders that give the rewards of this stage.
         cache: Embeddings that are already known are not computed again.
         latent_cells: Side of a latent.
         device: Where the evaluator goes.
         progress: Told what is being done.
 
     Raises:
-        InputError: The evaluator has the critic's weights, or held-out images are training images.
+        InputError: The evaluator has a critic's weights, or held-out images are training images.
         PreflightError: Held-out rows lack a label, a prompt or a checklist; all are listed.
     """
     validation = config.validation
@@ -140,7 +140,7 @@ def prepare(
     assert validation.manifest is not None
     examples = held_out_examples(config, train)
     evaluator = load_encoder(validation.encoder, device=str(device), offline=config.offline)
-    if critic is not None:
+    for critic in critics:
         refuse_same_weights(evaluator, critic)
     embedded = embed_image_files(
         train.paths,
@@ -162,7 +162,8 @@ def prepare(
     squares = as_pixels(load_squares(examples, config.data.resolution))
     training = training_images(config, train, examples, cache, device, progress)
     reference = torch.from_numpy(partners.embeddings).to(evaluator.device)
-    cells = (latent_cells, *patches_of(critic))
+    grids = (latent_cells, *itertools.chain.from_iterable(map(patches_of, critics)))
+    cells = tuple(dict.fromkeys(grids))  # critics may share one
     real = Look(
         step=0,
         scores=score(reference, targets, probe),
@@ -241,11 +242,11 @@ def score(embeddings: Tensor, targets: Targets, probe: Probe) -> dict[str, tuple
     }
 
 
-def patches_of(encoder: Encoder | None) -> tuple[int, ...]:
+def patches_of(encoder: Encoder) -> tuple[int, ...]:
     """Patches a side of a vision transformer; empty where the encoder does not say."""
     config: Any = getattr(getattr(encoder, "model", None), "config", None)
     patch = getattr(getattr(config, "vision_config", config), "patch_size", None)
-    return (encoder.image_size // patch,) if encoder is not None and patch else ()
+    return (encoder.image_size // patch,) if patch else ()
 
 
 def refuse_same_weights(evaluator: Encoder, critic: Encoder) -> None:

@@ -42,7 +42,8 @@ class Look:
             prompt, always in the same order.
         statistics: ``edge_density``, ``saturation``, ``entropy``, ``noise``, ``grid``,
             ``diversity`` and ``copies`` of the samples.
-        reward: Mean r_cam of the critic over the steps since the look before; None without one.
+        reward: Mean reward over the steps since the look before, r_cam of ``craft`` and the score
+            of ``nft``; None without one.
     """
 
     step: int

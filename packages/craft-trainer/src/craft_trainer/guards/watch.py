@@ -37,9 +37,6 @@ BEST: Final = "best"
 SAMPLES: Final = "samples"
 _LOG = logging.getLogger(__name__)
 
-#: What the critic's reward is called in the curves.
-_REWARD: Final = "reward/r_cam"
-
 
 class StoppedByGuard(CasError):
     """A guard ended a stage early; its best weights were saved as its artefact. Exit code 3."""
@@ -71,12 +68,16 @@ class Watch:
         config: Of the run.
         folder: Of the stage.
         model: The model that is trained.
+        reward: What the curves call that which the stage drives up; empty where nothing is.
     """
 
-    def __init__(self, config: Config, folder: Path, model: DiffusionModel) -> None:
+    def __init__(
+        self, config: Config, folder: Path, model: DiffusionModel, reward: str = ""
+    ) -> None:
         self.config = config
         self.folder = folder
         self.model = model
+        self.reward = reward
         self.metrics = Journal(folder / METRICS_FILE)
         self.journal = Journal(folder / HELD_OUT_FILE)
         self.looks: list[Look] = []
@@ -89,7 +90,7 @@ class Watch:
         self,
         train: Examples,
         template: str,
-        critic: Encoder | None,
+        critics: Sequence[Encoder],
         cache: EmbeddingCache,
         device: torch.device,
         progress: Progress,
@@ -99,7 +100,7 @@ class Watch:
         Args:
             train: Training images.
             template: Of the conditioning texts of the stage.
-            critic: The encoder that gives the rewards, where one does.
+            critics: The encoders that give the rewards.
             cache: Store of embeddings.
             device: Where the evaluator goes.
             progress: Told what is being done.
@@ -110,22 +111,32 @@ class Watch:
 
         _, side, _ = self.model.latent_shape(self.config.data.resolution)
         self.held_out = prepare(
-            self.config, train, critic, cache, latent_cells=side, device=device, progress=progress
+            self.config, train, critics, cache, latent_cells=side, device=device, progress=progress
         )
         self.texts = conditioning_texts(self.held_out.examples, template, self.model.tokens)
 
     def start(self, step: int) -> None:
-        """Continue the journals from ``step``."""
+        """Continue the journals from ``step``, whose checkpoint the run continues from.
+
+        Without one, -1: nothing is kept of an attempt that died, whose settings may be others.
+        """
         rows = self.metrics.rewind(step)
         self.looks = [Look.from_json(row) for row in self.journal.rewind(step)]
         self.findings = []
+        (self.folder / GUARDS_FILE).unlink(missing_ok=True)
+        for sheet in (self.folder / SAMPLES).glob("*-*.png"):
+            number = sheet.stem.rpartition("-")[2]
+            if number.isdecimal() and int(number) > step:
+                sheet.unlink()
         for count in range(1, len(self.looks) + 1):
             self._examine(count)
         for path in checkpoints.checkpoints(self.folder / BEST):
             if checkpoints.step_of(path) > step:
                 path.unlink()
         since = self.looks[-1].step if self.looks else 0
-        self._rewards = [row[_REWARD] for row in rows if _REWARD in row and row["step"] > since]
+        self._rewards = [
+            row[self.reward] for row in rows if self.reward in row and row["step"] > since
+        ]
 
     @property
     def stopped(self) -> Finding | None:
@@ -135,8 +146,8 @@ class Watch:
     def record(self, step: int, logs: Mapping[str, float]) -> None:
         """Write down what a step logged."""
         self.metrics.append({"step": step, **logs})
-        if _REWARD in logs:
-            self._rewards.append(logs[_REWARD])
+        if self.reward in logs:
+            self._rewards.append(logs[self.reward])
 
     def look(self, step: int, save_best: Callable[[Path], None]) -> tuple[dict[str, float], Path]:
         """Evaluate the model as it is after ``step`` steps, and let the guards see it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from cas_metric.errors import InputError
 
@@ -46,14 +46,17 @@ class Method(ABC):
         >>> class Constant(Method):
         ...     def loss(self, batch, step):
         ...         return Loss(torch.tensor(float(step)), {})
-        >>> Constant().loss(None, 3).total, Constant().critic
-        (tensor(3.), None)
+        >>> Constant().loss(None, 3).total, Constant().critics
+        (tensor(3.), ())
     """
 
+    #: In the logs, what a stage drives up: a fall of held-out CAS meanwhile is a sign of hacking.
+    reward: ClassVar[str] = ""
+
     @property
-    def critic(self) -> Encoder | None:
-        """Encoder that gives rewards, where one does: it cannot be the held-out evaluator."""
-        return None
+    def critics(self) -> tuple[Encoder, ...]:
+        """Encoders that give rewards: none of them can be the held-out evaluator."""
+        return ()
 
     @abstractmethod
     def loss(self, batch: Batch, step: int) -> Loss:

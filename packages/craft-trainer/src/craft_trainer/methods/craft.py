@@ -85,6 +85,8 @@ class CraftStage(DenoisingStage):
             raise ValueError("lambda_diff, lambda_cam and kl_to_base are all 0: nothing is learned")
         if not any(self.rewards.weights().values()):
             raise ValueError("every reward is switched off: give one a weight above 0")
+        if self.lambda_cam == 0 and (self.guarded != Safeguards() or self.cheaper != Prefix()):
+            raise ValueError("lambda_cam is 0: leave safeguards and prefix, which are its own, out")
         return self
 
     @property
@@ -96,6 +98,11 @@ class CraftStage(DenoisingStage):
     def guarded(self) -> Safeguards:
         """The switches; all off where nothing is set."""
         return self.safeguards or Safeguards()
+
+    @property
+    def period(self) -> int:
+        """A prefix is drawn in one step, and used again in others."""
+        return 1 + self.cheaper.replay * (self.lambda_cam > 0)
 
     def check(self, config: Config) -> None:
         """K steps are within T, and settings do not contradict each other."""
@@ -117,6 +124,8 @@ class CraftStage(DenoisingStage):
                 "prefix.solver takes steps of its own, and repeat_mode: renoise draws the noise of "
                 "the sampler's anew"
             )
+        if own.own_steps > 1 and self.repeat_mode != "renoise":
+            raise ValueError("prefix.own_steps are those of repeat_mode: renoise: leave them out")
         if config.critic.encoder in guarded.critics:
             raise ValueError("safeguards.critics names the critic itself")
         if len(set(guarded.critics)) < len(guarded.critics):
@@ -136,11 +145,7 @@ class CraftStage(DenoisingStage):
                 f"{steps} draw none",
                 fix=f"set sampling.{way}, or repeat_mode: resample",
             )
-        if self.cheaper.solver is not None and not family.noise_schedule:
-            raise InputError(
-                f"prefix.solver is not offered for {family.pipeline_name}, a flow model",
-                fix="leave prefix.solver out",
-            )
+        self.cheaper.require(family)
 
     def require_times(self, times: Sequence[float]) -> None:
         """A solver takes its steps between noise and the first of the K steps."""
@@ -234,12 +239,14 @@ class CraftStage(DenoisingStage):
         """The diffusion term's prediction, K steps, the decoder and the critic."""
         trajectories = self.batch_size * self.repeats * (self.lambda_cam > 0)
         both = 1 if self.unconditional_gradient == "stop" else kept.branches
-        tail = kept.denoiser + (self.gradient_steps - 1) * kept.later
+        later = kept.denoiser if self.guarded.whole_trajectory else kept.later
+        tail = kept.denoiser + (self.gradient_steps - 1) * later
         judged = min(self.micro_batch or trajectories, trajectories)
         again = max(both * kept.block * trajectories, kept.decoder_block * judged)
-        diffusion = kept.denoiser * self.batch_size * (self.lambda_diff > 0)
+        diffusion = self.batch_size * (self.lambda_diff > 0 or self.kl_to_base > 0)
+        alone = kept.denoiser * (diffusion + trajectories * (self.guarded.trajectory_kl > 0))
         rewarded = trajectories * both * tail + judged * (kept.decoder + kept.critic)
-        return diffusion + rewarded + again
+        return alone + rewarded + again
 
 
 @dataclass(frozen=True)
@@ -262,15 +269,17 @@ class Craft(Method):
     targets: tuple[Targets, ...]
     stage: CraftStage
 
+    reward: ClassVar[str] = "reward/r_cam"
+
     @property
     def cam(self) -> ClinicalAlignmentModule:
         """Of the configuration's critic."""
         return self.judge.cams[0]
 
     @property
-    def critic(self) -> Encoder | None:
-        """Gives the rewards."""
-        return self.cam.critic if self.judge.cams else None
+    def critics(self) -> tuple[Encoder, ...]:
+        """Give the rewards."""
+        return tuple(cam.critic for cam in self.judge.cams)
 
     def loss(self, batch: Batch, step: int) -> Loss:
         """Both terms; a weight of 0 leaves a term's computation out."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import (
     Field,
@@ -12,8 +12,12 @@ from pydantic import (
     model_validator,
 )
 
+from cas_metric.errors import InputError
 from cas_metric.protocol import PRIMITIVES
 from craft_trainer.config.stage import Section, Spec
+
+if TYPE_CHECKING:
+    from craft_trainer.bases.base import DiffusionModel
 
 #: A share of something.
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -77,9 +81,27 @@ class Prefix(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> Prefix:
+        defaults = type(self).model_fields
+        if self.solver is None and self.steps != defaults["steps"].default:
+            raise ValueError("steps are those of a solver: name one, or leave them out")
+        if self.replay == 0 and self.replay_age != defaults["replay_age"].default:
+            raise ValueError("replay_age is that of a replayed prefix: set replay, or leave it out")
         if self.replay >= self.replay_age:
             raise ValueError(f"replay {self.replay} needs a replay_age above it")
         return self
+
+    def require(self, family: type[DiffusionModel]) -> None:
+        """Hold it against the family of the base model. InputError where it cannot be taken."""
+        refused = ""
+        if self.solver is not None and not family.noise_schedule:
+            refused = f"prefix.solver is not offered for {family.pipeline_name}, a flow model"
+        if self.unguided > 0 and not family.unconditional_branch:
+            refused = (
+                f"prefix.unguided is not offered for {family.pipeline_name}, which is told the "
+                "guidance"
+            )
+        if refused:
+            raise InputError(refused, fix=f"leave {refused.split()[0]} out")
 
     @property
     def kept(self) -> int:

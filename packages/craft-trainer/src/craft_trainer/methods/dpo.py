@@ -54,6 +54,11 @@ class DpoStage(TrainedStage):
     title: ClassVar[str] = "Diffusion-DPO"
     first_values: ClassVar[Mapping[str, Any]] = {"epochs": 1, "pairs": "pairs"}
 
+    @property
+    def copies(self) -> int:
+        """The reference, where it is not the base model."""
+        return int(self.reference == "start")
+
     def sources(self) -> tuple[Path, ...]:
         """The table of pairs."""
         return (self.pairs,)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from cas_metric.encoders import Encoder
     from craft_trainer.bases.base import DiffusionModel
     from craft_trainer.config.schema import Config
+    from craft_trainer.config.sections import Sampling
     from craft_trainer.data.dataset import Batch
     from craft_trainer.diffusion.conditions import Conditions
     from craft_trainer.diffusion.forward_process import Corrupted, ForwardProcess
@@ -63,7 +64,8 @@ class NftStage(TrainedStage):
         beta: β, how far the two predictions lie apart.
         old_decay: Most of the older copy that stays in a step. The first step keeps nothing of it,
             each further one :data:`SLOWING` more; 0 always draws from the model itself.
-        guidance: Of the images that are drawn; the original takes none.
+        guidance: Of the images that are drawn; the original takes none. A guidance-distilled model
+            is always told ``sampling.guidance``.
         prefix: How they are drawn; by default by every step of the sampler.
         kl_to_base: As of a ``lora`` stage, on the noisy versions.
 
@@ -94,22 +96,42 @@ class NftStage(TrainedStage):
 
         return dict.fromkeys(OWN.get(self.score, ()), 1.0)
 
+    def judged_by(self, config: Config) -> str:
+        """The critic, or the entry point that scores."""
+        return super().judged_by(config) if self.rewarded() else f"the score {self.score}"
+
+    def sampling(self, config: Config) -> Sampling:
+        """With a guidance of its own."""
+        return config.sampling.model_copy(update={"guidance": self.guidance})
+
+    @property
+    def copies(self) -> int:
+        """The older copy."""
+        return 1
+
     def require(self, config: Config, family: type[DiffusionModel]) -> None:
         """A solver is one of DDPM's betas; a buffer of prefixes is CRAFT's."""
         from craft_trainer.rewards.scores import require_score
 
         require_score(self.score)
+        if self.guidance > 1 and not family.unconditional_branch:
+            raise InputError(
+                f"guidance of an nft stage is not offered for {family.pipeline_name}, which is "
+                "told sampling.guidance",
+                fix="leave it out of the nft stage",
+            )
         if self.prefix is None:
             return
-        if self.prefix.solver is not None and not family.noise_schedule:
-            raise InputError(
-                f"prefix.solver is not offered for {family.pipeline_name}, a flow model",
-                fix="leave prefix.solver out",
-            )
-        if self.prefix.replay:
-            raise InputError(
-                "prefix.replay is a setting of craft alone", fix="leave it out of the nft stage"
-            )
+        self.prefix.require(family)
+        for name, used in (
+            ("replay", self.prefix.replay),
+            ("own_steps", self.prefix.own_steps > 1),
+        ):
+            if used:
+                raise InputError(
+                    f"prefix.{name} is a setting of craft alone",
+                    fix="leave it out of the nft stage",
+                )
 
     def require_times(self, times: Sequence[float]) -> None:
         """A solver takes its steps between noise and the last step."""
@@ -136,9 +158,9 @@ class NftStage(TrainedStage):
 
     def forwards_per_image(self, differentiated: float, branches: int, steps: int) -> float:
         """A trajectory an image of the group, and three predictions of each noisy version."""
-        own = branches if self.guidance > 1 else 1
         prefix = self.prefix or Prefix()
-        drawn = prefix.forwards(steps - 1, own, self.group, shared=False) + self.group * own
+        drawn = prefix.forwards(steps - 1, branches, self.group, shared=False)
+        drawn += self.group * branches
         learned = differentiated + 1 + float(self.kl_to_base > 0)
         return drawn + self.group * self.draws * learned
 
@@ -171,10 +193,12 @@ class Nft(Method):
     old: dict[str, Tensor]
     stage: NftStage
 
+    reward: ClassVar[str] = "reward/score"
+
     @property
-    def critic(self) -> Encoder | None:
+    def critics(self) -> tuple[Encoder, ...]:
         """Gives the score, where an encoder does."""
-        return self.score.critic
+        return () if self.score.critic is None else (self.score.critic,)
 
     def loss(self, batch: Batch, step: int) -> Loss:
         """Draw a group of images a prompt, score them, learn from their noisy versions."""
@@ -187,7 +211,8 @@ class Nft(Method):
         conditions = conditions_of(batch, self.model).repeat(self.stage.group)
         with with_weights(self.model, self.old):
             latents = self._drawn(batch, conditions)
-            scores = self.score.of(self.model.decode(latents), batch.rows * self.stage.group)
+            images = self.model.decode(latents)
+            scores = self.score.of(images, batch.rows * self.stage.group).to(latents.device)
             each = self.stage.group if self.stage.baseline == "prompt" else len(scores)
             wanted = relative(scores.float(), each)
         clean = latents.repeat(self.stage.draws, 1, 1, 1)
@@ -209,7 +234,7 @@ class Nft(Method):
         total = (share * good + (1 - share) * bad).mean() * CLIP / self.stage.beta
         logs = {
             "loss/nft": total.detach(),
-            "reward/score": scores.float().mean(),
+            self.reward: scores.float().mean(),
             "nft/undecided": (wanted == 0.5).float().mean(),
         }
         if base is not None:

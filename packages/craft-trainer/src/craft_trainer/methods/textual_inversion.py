@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import PositiveFloat, PositiveInt, model_validator
+from pydantic import PositiveInt, model_validator
 
 from cas_metric.errors import InputError
-from craft_trainer.config.stage import DenoisingStage, Template
+from craft_trainer.config.stage import DenoisingStage, LearningRate, Template
 
 if TYPE_CHECKING:
     from craft_trainer.bases.base import DiffusionModel
@@ -32,7 +32,7 @@ class TextualInversionStage(DenoisingStage):
 
     method: Literal["textual_inversion"]
     vectors_per_token: PositiveInt = 1
-    learning_rate: PositiveFloat = 5e-4
+    learning_rate: LearningRate = 5e-4
     prompt: Template = "a photo of {token}"
 
     title: ClassVar[str] = "Textual inversion"

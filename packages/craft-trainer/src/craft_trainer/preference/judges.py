@@ -23,7 +23,7 @@ from craft_trainer.data.dataset import Examples
 from craft_trainer.guards.samples import embed_arrays
 from craft_trainer.preference.pairs import Candidates
 from craft_trainer.rewards.clinical_alignment import EQUAL_WEIGHTS, Targets
-from craft_trainer.rewards.targets import prepare_targets
+from craft_trainer.rewards.targets import load_critic, prepare_targets
 
 #: Told how many pairs are judged, and how many there are.
 Progress = Callable[[int, int], None]
@@ -190,12 +190,13 @@ def judge_of(
         return LanguageModelJudge(examples, opened, AnswerCache(cache.directory))
     if spec not in ("cas", "r_cam"):
         raise InputError(f"no judge {spec!r}", fix="cas, r_cam, or mllm:SPEC")
-    loaded = load_encoder(
-        encoder or config.critic.encoder,
-        device=str(device),
-        offline=config.offline,
-        text_policy=config.critic.text_policy,
-    )
+    if encoder is None:  # in the precision that a saved probe is of
+        loaded = load_critic(config.critic.encoder, config, device)
+    else:
+        policy = config.critic.text_policy
+        loaded = load_encoder(
+            encoder, device=str(device), offline=config.offline, text_policy=policy
+        )
     probe = config.critic.probe if encoder is None else None
     score: Literal["cas", "r_cam"] = "cas" if spec == "cas" else "r_cam"
     return AlignmentJudge(examples, loaded, cache, score, probe)

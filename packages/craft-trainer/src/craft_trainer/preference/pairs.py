@@ -25,7 +25,7 @@ from craft_trainer.config.schema import resolve
 from craft_trainer.config.sections import Sampling
 from craft_trainer.data.dataset import Examples, conditioning_texts, read_examples
 from craft_trainer.data.pairs import COLUMNS, TABLE
-from craft_trainer.generation import claim_folder, drawn_with
+from craft_trainer.generation import claim_folder, drawn_with, require_own_folder
 from craft_trainer.inference import Drawing, draw_missing, noise_seed
 from craft_trainer.runtime import Progress, silent
 from craft_trainer.runtime.lock import alone_in
@@ -122,8 +122,10 @@ def make_pairs(
         tell_truncated(model, texts)
         origin = {**origin_of(found, config), "prompt": template, "seed": seed}
         made = drawn_with("craft-trainer pairs", config, examples, texts, origin)
-        claim_folder(folder, FolderConfig(provenance=made))
+        told = FolderConfig(provenance=made)
+        require_own_folder(folder, told)
         with alone_in(folder, "--out"):
+            claim_folder(folder, told)
             drawn = draw(
                 model,
                 candidates,

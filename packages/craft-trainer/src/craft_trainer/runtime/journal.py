@@ -53,7 +53,9 @@ class Journal:
     def rewind(self, step: int) -> list[dict[str, Any]]:
         """Forget what came after ``step``, and return what is left."""
         kept = [row for row in self.rows() if row["step"] <= step]
-        if self.path.is_file():
+        if not kept:
+            self.path.unlink(missing_ok=True)
+        elif self.path.is_file():
             lines = [json.dumps(row, sort_keys=True, ensure_ascii=False) + "\n" for row in kept]
             write_bytes(self.path, "".join(lines).encode())
         return kept

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, TypeVar
+from datetime import timedelta
+from typing import Any, Final, TypeVar
 
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
-from accelerate.utils import LoggerType, broadcast_object_list
+from accelerate.utils import InitProcessGroupKwargs, LoggerType, broadcast_object_list
 
 from cas_metric.errors import CasError, InputError
 from craft_trainer.config.schema import Config
 
 T = TypeVar("T")
+#: The others wait while the main process fetches models, or embeds and draws images: NCCL's ten
+#: minutes are less. A process that has died ends the others through their launcher.
+_PATIENCE: Final = timedelta(days=1)
 
 
 def join(config: Config) -> Accelerator:
@@ -31,6 +35,7 @@ def join(config: Config) -> Accelerator:
         log_with=config.tracker if config.tracker != "none" else None,
         project_dir=str(config.output),
         mixed_precision="no",
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)],
     )
 
 

@@ -155,13 +155,13 @@ class StageRun:
         self.optimizer = make_optimizer(self.stage, self.parameters)
         self.rate = schedule_of(self.stage, self.total_steps)
         self.average = averaging.Average(self.model, self.stage.ema)
-        self.watch = Watch(self.config, self.folder, self.model)
+        self.watch = Watch(self.config, self.folder, self.model, self.method.reward)
         once(partial(self._prepare_watch, cache, progress))
 
     def _prepare_watch(self, cache: EmbeddingCache, progress: Progress) -> None:
         device, template = self.accelerator.device, self.stage.prompt
-        critic = self.method.critic
-        self.watch.prepare(self.examples, template, critic, cache, device, progress)
+        critics = self.method.critics
+        self.watch.prepare(self.examples, template, critics, cache, device, progress)
         encodings = self.inputs.encodings
         self.watch.loss = HeldOutLoss.of(self.config, self.stage, self.examples, encodings)
 
@@ -207,7 +207,7 @@ class StageRun:
     def _begin_watch(self, step: int) -> None:
         """Continue the curves from ``step``, and look at the model before the first one."""
         if self.accelerator.is_main_process:
-            self.watch.start(step)
+            self.watch.start(step or -1)  # only a checkpoint knows whose journals these are
             if self.watch.held_out is not None and not self.watch.looks:
                 self._look(step)
         self._agree_on_stopping()
