@@ -99,6 +99,15 @@ def test_one_case_decides_nothing(rows):
     assert found.reason == "no image has vdc"
 
 
+def test_a_tail_of_one_patient_decides_nothing(rows):
+    real = score_rows("Real", sfs_one=True)
+    one = rows.assign(patient="p")
+    rule = {"metric": "low_rate", "at_most": 0.99}
+    (found,) = judge(one, {"real": real.assign(patient=[f"q{k}" for k in range(80)])}, **rule)
+    assert (found.verdict, found.clusters) == ("undecided", 1)
+    assert "too few" in found.reason
+
+
 def test_nothing_in_common_is_undecided_not_passed(rows):
     others = rows.assign(reference=[f"real/x{k}.png" for k in range(80)])
     (found,) = judge(rows, {"baseline": others}, metric="vdc", against="baseline", margin=1)

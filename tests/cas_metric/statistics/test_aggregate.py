@@ -120,6 +120,13 @@ def test_cas_holds_the_error_of_a_diagnosis_that_never_failed(rows):
     assert high == pytest.approx(0.55, abs=1e-3)
 
 
+def test_classes_of_one_image_have_no_class_balanced_interval_of_cas(rows):
+    found = summarise(rows.assign(label=rows["id"]))
+    for name in ("vdc", "cas"):
+        assert np.isnan(found["class_balanced_interval"][name]).all()
+        assert np.isfinite(found["interval"][name]).all()
+
+
 def test_one_patient_has_means_and_no_intervals(rows):
     rows["patient"] = "p"
     found = summarise(rows)

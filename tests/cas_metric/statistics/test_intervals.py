@@ -9,11 +9,14 @@ from scipy import stats
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
 from cas_metric.errors import InputError
+from cas_metric.statistics.balanced import balanced_mean_part, balanced_rate_part
 from cas_metric.statistics.intervals import (
-    balanced_mean_part,
+    NO_SPREAD,
+    TOO_FEW,
     combine,
     jackknife_interval,
     mean_interval,
+    mean_part,
     rate_interval,
     rate_part,
     student_p,
@@ -121,6 +124,29 @@ def test_one_case_has_no_interval(interval):
     assert np.isnan([one.low, one.high]).all()
     alike = interval([1.0, 0.0, 1.0], clusters=["p", "p", "p"])
     assert np.isnan([alike.low, alike.high]).all()
+
+
+def test_a_sum_is_not_known_where_a_part_of_it_is_not():
+    rng, one = np.random.default_rng(8), np.zeros(40, dtype=int)
+    known = rate_part((rng.random(40) < 0.5).astype(float), np.arange(40) + 1, 41)
+    patient = rate_part((rng.random(40) < 0.5).astype(float), one, 41)
+    still = mean_part(np.full(40, 0.3), np.arange(40) + 1, 41)
+    assert (patient.lacks, still.lacks) == (TOO_FEW, NO_SPREAD)
+    unknown = combine([known, patient], [1.0, -1.0])
+    assert np.isnan([unknown.low, unknown.high]).all()
+    assert unknown.lacks == TOO_FEW
+    # What never varies adds nothing; what has no weight is not asked.
+    shifted = combine([known, still], [1.0, 1.0])
+    assert (shifted.low, shifted.high) == pytest.approx((known.low + 0.3, known.high + 0.3))
+    assert combine([known, patient], [1.0, 0.0])[:3] == pytest.approx(known[:3])
+    assert combine([still, still], [1.0, 1.0]).lacks == NO_SPREAD
+
+
+def test_a_class_of_one_patient_leaves_the_class_balanced_rate_without_limits():
+    values, labels = np.array([1.0, 0, 1, 0, 1, 1, 0, 1]), np.repeat([0, 1], 4)
+    patients = np.array([0, 0, 0, 0, 1, 2, 3, 4])
+    assert balanced_rate_part(values, labels, patients, 5).lacks == TOO_FEW
+    assert balanced_rate_part(values, labels, np.arange(8), 8).low > 0
 
 
 def test_nothing_finite_gives_nan_not_an_error():

@@ -13,14 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cas_metric.protocol import CONFIDENCE, PRIMITIVES
-from cas_metric.statistics.intervals import (
-    Part,
-    balanced_mean_part,
-    balanced_rate_part,
-    combine,
-    mean_part,
-    rate_part,
-)
+from cas_metric.statistics.balanced import balanced_mean_part, balanced_rate_part
+from cas_metric.statistics.intervals import Part, combine, mean_part, rate_part
 from cas_metric.statistics.uncertainty import Codes, Floats, cluster_codes
 
 if TYPE_CHECKING:

@@ -20,12 +20,14 @@ from cas_metric.protocol import (
     QUANTILE_METHOD,
     TAIL_QUANTILE,
 )
+from cas_metric.statistics.balanced import balanced_rate_part
 from cas_metric.statistics.intervals import (
+    TOO_FEW,
     Part,
-    balanced_rate_part,
     combine,
     influence,
     rate_part,
+    without_limits,
 )
 from cas_metric.statistics.quantiles import quantile_limits, root
 from cas_metric.statistics.uncertainty import Codes, Floats, Interval, Labels, cluster_codes
@@ -232,7 +234,7 @@ class Rates(NamedTuple):
         middle = float(sum(f * part.estimate for f, part in zip(factors, self.parts, strict=True)))
         ends = float(factors @ self.low) - middle, float(factors @ self.high) - middle
         if not np.isfinite(ends).all():
-            return Part(middle, math.nan, math.nan, self.influence)
+            return without_limits(middle, self.influence, TOO_FEW)
         errors = self.influence if ends[1] >= ends[0] else -self.influence
         moved = Part(0.0, min(0.0, *ends), max(0.0, *ends), errors)
         return combine([*self.parts, moved], [*factors, 1.0])
