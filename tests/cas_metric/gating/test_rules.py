@@ -53,6 +53,16 @@ def test_against_a_baseline_cases_are_paired(rows):
     assert found.verdict == "pass"
 
 
+def test_a_tail_against_a_baseline_is_that_of_the_common_cases(rows):
+    real = score_rows("Real", sfs_one=True)
+    rows = rows.assign(cas=np.r_[np.full(40, 0.6), np.full(40, 0.1)])
+    rule = {"metric": "low_rate", "against": "baseline", "margin": 0.05}
+    (found,) = judge(rows, {"baseline": rows.head(40), "real": real}, **rule)
+    assert (found.images, found.estimate) == (40, 0)
+    (found,) = judge(rows, {"baseline": rows, "real": real}, **rule)
+    assert (found.images, found.estimate) == (80, 0)
+
+
 def test_the_same_images_once_more_pass_without_a_margin(rows):
     metrics = ("cas", "vdc", "dd", "sfs", "low_rate")
     real = score_rows("Real", sfs_one=True)

@@ -231,6 +231,7 @@ def _against(
     if rule.metric == LOW_RATE:
         _require_tail(rule, own, other, real)
         assert real is not None
+        own, other = (t[np.isin(case_keys(t), ours.index)] for t in (own, other))
         real = of_cases(real, own, other)
         sets = [(table["cas"], case_clusters(table)) for table in (own, other)]
         (mine, base, third), number = samples(sets, (real["cas"], real_clusters(real)))
