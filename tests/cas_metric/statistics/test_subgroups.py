@@ -80,6 +80,13 @@ def test_numbers_are_cut_at_quartiles_with_stated_edges_and_the_same_in_both_set
         attribute_groups(ours, ["sex"])
 
 
+def test_edges_that_six_digits_do_not_tell_apart_are_written_out():
+    days = pd.DataFrame({"day": [str(20200101 + k) for k in range(40)]})
+    found = attribute_groups(days, ["day"])["day"].value_counts()
+    assert sorted(found) == [10, 10, 10, 10]
+    assert "20200110.75 to <20200120.5" in found
+
+
 def test_small_groups_are_named_and_not_compared():
     rows, table = scores(np.random.default_rng(4), 40)
     table["site"] = ["north"] * 77 + ["south"] * 3

@@ -259,7 +259,9 @@ def _binned(numbers: pd.Series, known: Floats) -> pd.Series:
 
     edges = np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1)))
     inner = edges[1:-1]
-    shown = [f"{edge:g}" for edge in edges]
+    # Six digits where they tell the edges apart; dates as numbers need more.
+    written = ([f"{edge:.{digits}g}" for edge in edges] for digits in (6, 15, 17))
+    shown = next(texts for texts in written if len(set(texts)) == len(edges))
     labels = [f"{low} to <{high}" for low, high in pairwise(shown)]
     labels[-1] = labels[-1].replace("<", "")
     codes = np.searchsorted(inner, numbers.to_numpy(dtype=float), side="right")
