@@ -168,6 +168,18 @@ def test_too_few_cases_for_a_quantile_leave_its_end_open():
     assert np.isfinite(quantile_interval(values[:13], 0.25).low)
 
 
+def test_a_few_large_patients_do_not_reach_a_quantile_with_single_images_beside_them():
+    rng = np.random.default_rng(9)
+    sizes = np.array([100] * 5 + [1] * 35)
+    who = np.repeat(np.arange(40), sizes)
+    values = rng.normal(size=40)[who] + rng.normal(0, 0.2, len(who))
+    for quantile in (0.1, 0.25):
+        assert np.isnan(quantile_interval(values, quantile, clusters=who).low)
+    equal = np.repeat(np.arange(36), 4)
+    assert np.isfinite(quantile_interval(values[:144], 0.1, clusters=equal).low)
+    assert np.isnan(quantile_interval(values[:140], 0.1, clusters=equal[:140]).low)
+
+
 def test_wrong_number_of_clusters_is_named():
     with pytest.raises(InputError, match="2 cluster labels were given for 3 values"):
         mean_interval([1.0, 2.0, 3.0], clusters=["a", "b"])

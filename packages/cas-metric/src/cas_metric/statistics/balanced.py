@@ -23,6 +23,7 @@ from cas_metric.statistics.intervals import (
     TOO_FEW,
     Part,
     degrees,
+    effective_clusters,
     influence,
     t_quantile,
     wilson_limits,
@@ -97,7 +98,7 @@ def balanced_rate_part(
         plain = float((shares * (1 - shares) / sizes).sum()) / total**2
         found = float(errors @ errors) * clusters / (clusters - 1)
         design = found / plain if plain > 0 else math.sqrt(n / clusters)
-        largest = n / min(clusters, degrees(np.bincount(codes)) + 1)
+        largest = n / effective_clusters(codes)
         effective /= min(max(design, 1 / MOST), largest)
     z = t_quantile(level, math.inf if clusters == n else degrees(np.bincount(codes)))
     return Part(share, *wilson_limits(share, min(effective, MOST * n), z), errors)

@@ -125,6 +125,11 @@ def degrees(sizes: Sizes) -> float:
     return max(float(sizes.sum()) ** 2 / float(sizes @ sizes) - 1, 1e-9)
 
 
+def effective_clusters(codes: Codes) -> float:
+    """Clusters of equal size that ``(N,)`` codes are worth; their number where all are equal."""
+    return degrees(np.bincount(codes)) + 1
+
+
 def mean_part(values: Floats, codes: Codes, count: int, level: float = CONFIDENCE) -> Part:
     """Mean of finite values with Student's limits.
 

@@ -177,7 +177,8 @@ def _tails(result: dict[str, Any]) -> str:
     sections.append(
         "The last two columns are the rates among rightly and wrongly diagnosed images. Intervals "
         "hold the sampling error of the threshold as well. An interval of τ needs 13 independent "
-        "real cases, one of the rate 13, one of the 10th percentile 36; a dash stands for none."
+        "real cases, one of the rate 13, one of the 10th percentile 36; cases of unequal numbers "
+        "of images count as fewer. A dash stands for none."
     )
     return "\n\n".join(sections)
 

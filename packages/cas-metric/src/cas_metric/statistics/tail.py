@@ -25,6 +25,7 @@ from cas_metric.statistics.intervals import (
     TOO_FEW,
     Part,
     combine,
+    effective_clusters,
     influence,
     rate_part,
     without_limits,
@@ -36,7 +37,7 @@ from cas_metric.statistics.uncertainty import Codes, Floats, Interval, Labels, c
 STABILITY_QUANTILES = tuple(round(0.05 * step, 2) for step in range(1, 11))
 
 
-#: Cases from which on a relative reduction, a ratio of two small counts, gets an interval.
+#: Cases of equal size from which on a relative reduction, a ratio of two small counts, has limits.
 RELATIVE_CASES = 50
 
 
@@ -156,7 +157,7 @@ def tail_statistics(
 
     Returns:
         A limit is NaN where the clusters are too few for it: tau, and with it the rate, needs 13
-        real ones, the 10th percentile 36 generated ones.
+        real ones, the 10th percentile 36 generated ones, unequal ones by their effective number.
 
     Raises:
         InputError: If either set has no finite CAS.
@@ -309,7 +310,7 @@ def reduction_intervals(
     rates = tail_rates([own, baseline], real, count, quantile=quantile, level=level)
     absolute = rates.weighted([-1.0, 1.0]).interval(level, (-1.0, 1.0))
     numerator, denominator = (part.estimate for part in rates.parts)
-    few = min(len(np.unique(one.codes)) for one in (own, baseline, real)) < RELATIVE_CASES
+    few = min(effective_clusters(one.codes) for one in (own, baseline, real)) < RELATIVE_CASES
     if denominator == 0 or few or not np.isfinite(absolute.low):
         share = 1 - numerator / denominator if denominator else math.nan
         return absolute, Interval(share, math.nan, math.nan, level)
