@@ -228,6 +228,24 @@ def test_davidson_refuses_what_has_no_finite_scores(ranks, finite):
         preference_scores(rankings, model="davidson")
 
 
+def test_places_known_for_a_few_rankings_are_judged_by_these():
+    rng = np.random.default_rng(5)
+    table = pd.DataFrame(
+        [
+            {"case": case, "method": method, "rank": str(rank), "position": str(place)}
+            for case in range(30)
+            for method, rank, place in zip(
+                "ABC", rng.permutation(3) + 1, rng.permutation(3) + 1, strict=True
+            )
+        ]
+    )
+    few = table.assign(position=table["position"].where(table["case"] < 10, " "))
+    found = position_bias(parse_rankings(few), exchanges=99)
+    assert found == position_bias(parse_rankings(table[table["case"] < 10]), exchanges=99)
+    assert found.n == 10
+    assert position_bias(parse_rankings(table.assign(position=""))) is None
+
+
 def test_win_matrix_counts_pairs_and_halves_ties():
     frame = pd.DataFrame({"case": [1, 2, 3, 4], "A": [1, 1, 2, 1], "B": [2, 1, 1, 2]})
     wins = win_matrix(parse_rankings(frame))

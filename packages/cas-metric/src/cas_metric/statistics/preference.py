@@ -185,8 +185,8 @@ def _positions(column: pd.Series) -> pd.Series:
     """Places as numbers; an empty cell is an unknown place."""
     import pandas as pd
 
-    places = pd.to_numeric(column, errors="coerce")
-    bad = column.notna() & ~(places > 0)
+    places = pd.to_numeric(column, errors="coerce").astype(float)
+    bad = column.notna() & (column.astype(str).str.strip() != "") & ~(places > 0)
     if bad.any():
         raise InputError(
             f"position {column[bad].iloc[0]!r} is no positive number",
