@@ -136,6 +136,20 @@ def test_a_difference_in_cas_keeps_the_error_of_diagnoses_that_never_failed():
     assert found.difference.low < 0 < found.difference.high
 
 
+def test_diagnoses_over_seeds_are_shares_of_all_their_images():
+    rng, n, seeds = np.random.default_rng(7), 60, 5
+    right = {name: rng.binomial(seeds, 0.7, n) / seeds for name in "AB"}
+    table = {name: rng.normal(0.3, 0.01, n) + right[name] / 4 for name in "AB"}
+    images = {name: np.full(n, seeds) for name in "AB"}
+    (few,) = paired_differences(table, diagnoses=right)
+    (found,) = paired_differences(table, diagnoses=right, images=images)
+    gap = table["A"] - table["B"]
+    low, high = stats.t.interval(0.95, n - 1, gap.mean(), stats.sem(gap))
+    widths = [one.difference.high - one.difference.low for one in (few, found)]
+    assert widths[0] > 1.3 * (high - low)
+    assert widths[1] == pytest.approx(high - low, rel=0.1)
+
+
 def scored_rows(rng, n, dd, vdc=0.15, hot=None):
     labels = np.array(["a", "b"])[np.arange(n) % 2]
     correct = (rng.random(n) < dd).astype(float)

@@ -173,7 +173,8 @@ def part_of(
     """The mean of one quantity with limits that suit it.
 
     Args:
-        name: Of the quantity: ``dd`` is a rate, ``cas`` holds one.
+        name: Of the quantity: ``dd`` is a rate, ``cas`` holds one, and a further column is one where
+            it holds zeros and ones.
         values: ``(N,)``; NaN is left out.
         dd: ``(N,)`` the 0/1 diagnosis of the same rows, where there is one.
         codes: ``(N,)`` cluster of each row.
@@ -194,7 +195,7 @@ def part_of(
             return rate_part(column, parts_of[1], count, level)
         return balanced_rate_part(column, parts_of[2], parts_of[1], count, level)
 
-    if name == "dd" and is_rate(parts_of[0]):
+    if (name == "dd" or name not in QUANTITIES) and is_rate(parts_of[0]):
         return rate(parts_of[0])
     diagnosis = None if dd is None else dd[kept]
     if name == "cas" and diagnosis is not None and is_rate(diagnosis):

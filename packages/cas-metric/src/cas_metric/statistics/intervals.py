@@ -51,7 +51,7 @@ ROUNDING = 1e-12
 #: Why an estimate has no limits: there is no value, too little to tell its spread from, or none.
 NO_VALUE = "no value"
 TOO_FEW = "too few independent cases for an interval"
-NO_SPREAD = "nothing varies, so what another case would add is not known"
+NO_SPREAD = "all cases have the same value, from which no interval follows"
 
 
 class Part(NamedTuple):

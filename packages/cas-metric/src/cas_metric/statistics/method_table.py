@@ -219,11 +219,15 @@ def _best(methods: list[dict[str, Any]]) -> dict[str, list[str]]:
 
 def _pairs(rows: pd.DataFrame, settings: Settings) -> list[dict[str, Any]]:
     table, clusters = case_table(rows)
-    diagnoses, _ = case_table(rows, "dd")
-    diagnoses = diagnoses.reindex(index=table.index, columns=table.columns)
+    diagnoses, images = (
+        case_table(rows, "dd", counted=counted)[0].reindex(
+            index=table.index, columns=table.columns
+        )
+        for counted in (False, True)
+    )
     pairs = []
     for pair in paired_differences(
-        table, clusters=clusters, diagnoses=diagnoses, **settings.draw()
+        table, clusters=clusters, diagnoses=diagnoses, images=images, **settings.draw()
     ):
         entry = pair._asdict()
         for key in ("difference", "win_rate"):
