@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from cas_metric.statistics.aggregate import case_clusters, graded_cas, scored, summarise
+from cas_metric.statistics.comparison import case_keys
 
 
 @pytest.fixture
@@ -90,6 +91,15 @@ def test_clusters_are_patients_then_references_then_rows(rows):
     assert set(case_clusters(rows)) == {"r"}  # a column filled in part is not a unit
     rows["patient"] = "p"
     assert set(case_clusters(rows)) == {"p"}
+
+
+def test_a_column_of_nullable_numbers_is_a_unit_where_it_is_filled(rows):
+    rows["patient"] = pd.array([1, 1, 2, *[3] * 57], dtype="Int64")
+    assert (summarise(rows)["clusters"], summarise(rows)["cluster_unit"]) == (3, "patient")
+    rows.loc[0, "patient"] = pd.NA
+    rows["reference"] = pd.array([pd.NA, *range(59)], dtype="Int64")
+    assert summarise(rows)["cluster_unit"] == "id"
+    assert case_keys(rows).tolist() == rows["id"].tolist()
 
 
 def test_graded_cas_takes_the_probability(rows):

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
+from tests.support.runs import score_rows
 
 from cas_metric.errors import InputError
 from cas_metric.statistics.comparison import (
@@ -15,6 +16,7 @@ from cas_metric.statistics.comparison import (
     sign_flip_test,
 )
 from cas_metric.statistics.exceeds_real import exceeds_real, reward_trained
+from cas_metric.statistics.method_table import compare_methods
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
@@ -148,6 +150,15 @@ def test_diagnoses_over_seeds_are_shares_of_all_their_images():
     widths = [one.difference.high - one.difference.low for one in (few, found)]
     assert widths[0] > 1.3 * (high - low)
     assert widths[1] == pytest.approx(high - low, rel=0.1)
+
+
+def test_rows_without_a_seed_are_no_further_seed():
+    rows = score_rows("m", n=40).drop(columns="seed")
+    seeds = pd.Series(np.repeat([0, 1, None, None], 10), dtype="Int64")
+    spread = compare_methods(rows.assign(seed=seeds))["methods"][0]["seeds"]["cas"]
+    assert (spread["seeds"], spread["mean"]) == (2, pytest.approx(rows["cas"].head(20).mean()))
+    for none in (rows, rows.assign(seed=None)):
+        assert compare_methods(none)["methods"][0]["seeds"]["cas"]["seeds"] == 1
 
 
 def scored_rows(rng, n, dd, vdc=0.15, hot=None):

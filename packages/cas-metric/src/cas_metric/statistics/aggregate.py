@@ -36,9 +36,14 @@ _UNITS = ("patient", "reference", "id")
 def cluster_unit(rows: pd.DataFrame) -> str:
     """What :func:`case_clusters` goes by: ``patient``, ``reference`` or ``id``; empty for rows."""
     for column in _UNITS:
-        if column in rows and len(rows) and (rows[column].fillna("").astype(str) != "").all():
+        if column in rows and len(rows) and (as_text(rows[column]) != "").all():
             return column
     return ""
+
+
+def as_text(column: pd.Series) -> pd.Series:
+    """A column of any type as text, empty where it has no value."""
+    return column.astype("string").fillna("").astype(str)
 
 
 def case_clusters(rows: pd.DataFrame) -> np.ndarray:
@@ -173,8 +178,8 @@ def part_of(
     """The mean of one quantity with limits that suit it.
 
     Args:
-        name: Of the quantity: ``dd`` is a rate, ``cas`` holds one, and a further column is one where
-            it holds zeros and ones.
+        name: Of the quantity: ``dd`` is a rate, ``cas`` holds one, and a column beyond those of a
+            row is one where it holds zeros and ones.
         values: ``(N,)``; NaN is left out.
         dd: ``(N,)`` the 0/1 diagnosis of the same rows, where there is one.
         codes: ``(N,)`` cluster of each row.

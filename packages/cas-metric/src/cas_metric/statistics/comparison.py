@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cas_metric.errors import InputError
 from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE
-from cas_metric.statistics.aggregate import DD_WEIGHT, case_clusters
+from cas_metric.statistics.aggregate import DD_WEIGHT, as_text, case_clusters
 from cas_metric.statistics.intervals import Part, combine, mean_part, rate_part
 from cas_metric.statistics.uncertainty import (
     Codes,
@@ -94,7 +94,7 @@ class PairedDifference(NamedTuple):
 def case_keys(rows: pd.DataFrame) -> NDArray[Any]:
     """What identifies a case across methods: the reference image, else the id, ``(N,)``."""
     if "reference" in rows and len(rows):
-        references = rows["reference"].fillna("").astype(str)
+        references = as_text(rows["reference"])
         if (references != "").all():
             return references.to_numpy()
     return rows["id"].astype(str).to_numpy()

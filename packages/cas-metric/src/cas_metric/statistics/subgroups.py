@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from cas_metric.errors import InputError
 from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE
-from cas_metric.statistics.aggregate import case_clusters
+from cas_metric.statistics.aggregate import as_text, case_clusters
 from cas_metric.statistics.intervals import mean_interval, rate_interval
 from cas_metric.statistics.subgroup_gaps import FEWEST_CLUSTERS, clusters_with, gaps_between
 from cas_metric.statistics.uncertainty import Codes, Floats, cluster_codes
@@ -110,7 +110,7 @@ def attribute_groups(
     base = table if reference is None else reference
     found = {}
     for name in names:
-        texts = table[name].astype("string").fillna("").astype(str).str.strip()
+        texts = as_text(table[name]).str.strip()
         numbers = pd.to_numeric(texts.where(texts != ""), errors="coerce")
         known = pd.to_numeric(base[name], errors="coerce") if name in base else numbers
         plain = numbers.notna().sum() < (texts != "").sum() or known.nunique() <= MOST_VALUES
@@ -283,7 +283,7 @@ def _values(rows: pd.DataFrame, tau: float | None) -> dict[str, Floats]:
 def _members(attributes: pd.DataFrame) -> dict[tuple[str, str], NDArray[np.bool_]]:
     found = {}
     for name in attributes:
-        column = attributes[name].fillna("").astype(str).to_numpy()
+        column = as_text(attributes[name]).to_numpy()
         for group in sorted(set(column) - {""}):
             found[str(name), str(group)] = column == group
     return found
