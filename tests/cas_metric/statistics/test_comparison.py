@@ -17,12 +17,19 @@ from cas_metric.statistics.comparison import (
 )
 from cas_metric.statistics.exceeds_real import exceeds_real, reward_trained
 from cas_metric.statistics.method_table import compare_methods
+from cas_metric.statistics.tables import csv_rows, markdown_report
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 @settings(max_examples=25, deadline=None)
 def test_holm_is_that_of_statsmodels(p_values):
     np.testing.assert_allclose(holm(p_values), multipletests(p_values, method="holm")[1])
+
+
+def test_holm_leaves_out_what_was_not_tested():
+    found = holm([0.03, np.nan, 0.01, np.nan])
+    assert np.isnan(found[[1, 3]]).all()
+    assert found[[0, 2]].tolist() == multipletests([0.03, 0.01], method="holm")[1].tolist()
 
 
 @pytest.mark.parametrize("n", [5, 9, 12])
@@ -152,6 +159,19 @@ def test_diagnoses_over_seeds_are_shares_of_all_their_images():
     assert widths[1] == pytest.approx(high - low, rel=0.1)
 
 
+def test_the_tables_hold_a_method_called_real_and_what_is_above_real_without_a_tail():
+    real = score_rows("Real", n=40, sfs_one=True)
+    named = score_rows("Real", n=40, seed=1)
+    found = compare_methods(pd.concat([named, score_rows("b", n=40)], ignore_index=True), real)
+    method, _, reference = csv_rows(found)
+    assert method["low_rate"] == found["tail"]["by_cas"]["Real"]["rate"]
+    assert "low_rate" not in reference
+    right = score_rows("b", n=40, means=(0.15, 0.14, 1.0, 0.85))
+    bare = compare_methods(right, real.assign(cas=np.nan, dd=0.0))
+    assert "tail" not in bare
+    assert "## Above Real" in markdown_report(bare)
+
+
 def test_rows_without_a_seed_are_no_further_seed():
     rows = score_rows("m", n=40).drop(columns="seed")
     seeds = pd.Series(np.repeat([0, 1, None, None], 10), dtype="Int64")
@@ -224,6 +244,11 @@ def test_one_patient_or_one_case_never_exceeds_real():
         ({"made_by": "craft-trainer generate", "stage": "lora"}, False),
         ({}, False),
         (None, False),
+        ({"stage": "CRAFT (reward)"}, True),
+        ({"method": "craft training"}, True),
+        ({"method": "recrafted"}, False),
+        ({"reward": "none"}, False),
+        ({"reward": "cas"}, True),
     ],
 )
 def test_a_reward_is_read_from_the_provenance(provenance, trained):

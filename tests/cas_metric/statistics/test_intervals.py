@@ -23,7 +23,7 @@ from cas_metric.statistics.intervals import (
     student_part,
 )
 from cas_metric.statistics.quantiles import quantile_interval
-from cas_metric.statistics.rounding import between, fixed, percent
+from cas_metric.statistics.rounding import between, fixed, percent, points
 
 
 @given(st.integers(0, 10_000), st.integers(3, 60))
@@ -190,6 +190,11 @@ def test_wrong_number_of_clusters_is_named():
 )
 def test_halves_are_rounded_away_from_zero(value, text):
     assert fixed(value) == text
+
+
+@pytest.mark.parametrize("share", [0.0045, 0.0055, 0.0185, -0.0295, 0.0515])
+def test_points_round_halves_as_percentages_do(share):
+    assert points(share) + "%" == percent(share)
 
 
 def test_a_share_that_is_not_all_is_never_a_hundred_percent():

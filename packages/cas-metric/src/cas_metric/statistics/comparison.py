@@ -205,14 +205,17 @@ def sign_flip_test(
 def holm(p_values: ArrayLike) -> Floats:
     """Holm's step-down correction (Holm 1979): adjusted p-values, in the order given.
 
+    A NaN is no test: it stays what it is and is not counted in the family.
+
     Examples:
         >>> holm([0.01, 0.04, 0.03]).round(3).tolist()
         [0.03, 0.06, 0.06]
     """
     values = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(values, kind="stable")
-    stepped = values[order] * np.arange(len(values), 0, -1)
-    adjusted = np.empty_like(values)
+    known = int(np.isfinite(values).sum())
+    order = np.argsort(values, kind="stable")[:known]  # NaN comes last
+    stepped = values[order] * np.arange(known, 0, -1)
+    adjusted = np.full_like(values, np.nan)
     adjusted[order] = np.minimum(np.maximum.accumulate(stepped), 1.0)
     return adjusted
 
