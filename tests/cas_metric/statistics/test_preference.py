@@ -230,15 +230,9 @@ def test_davidson_refuses_what_has_no_finite_scores(ranks, finite):
 
 def test_places_known_for_a_few_rankings_are_judged_by_these():
     rng = np.random.default_rng(5)
-    table = pd.DataFrame(
-        [
-            {"case": case, "method": method, "rank": str(rank), "position": str(place)}
-            for case in range(30)
-            for method, rank, place in zip(
-                "ABC", rng.permutation(3) + 1, rng.permutation(3) + 1, strict=True
-            )
-        ]
-    )
+    ranks, places = (np.concatenate([rng.permutation(3) + 1 for _ in range(30)]) for _ in "rp")
+    table = pd.DataFrame({"case": np.repeat(range(30), 3), "method": list("ABC") * 30})
+    table = table.assign(rank=ranks, position=places.astype(str))
     few = table.assign(position=table["position"].where(table["case"] < 10, " "))
     found = position_bias(parse_rankings(few), exchanges=99)
     assert found == position_bias(parse_rankings(table[table["case"] < 10]), exchanges=99)

@@ -14,12 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cas_metric.errors import InputError
-from cas_metric.protocol import (
-    CONFIDENCE,
-    LOW_PERCENTILE,
-    QUANTILE_METHOD,
-    TAIL_QUANTILE,
-)
+from cas_metric.protocol import CONFIDENCE, LOW_PERCENTILE, QUANTILE_METHOD, TAIL_QUANTILE
 from cas_metric.statistics.balanced import balanced_rate_part
 from cas_metric.statistics.intervals import (
     TOO_FEW,
