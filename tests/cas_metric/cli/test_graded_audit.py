@@ -161,7 +161,7 @@ def test_the_best_of_several_images_of_a_case():
             "id": list("12341"), "score": [0.2, 0.7, 0.5, np.nan, 0.9],
         }
     )  # fmt: skip
-    best = best_of_n(table)
+    best = best_of_n(table.set_index(np.zeros(len(table), dtype=int)))  # whatever its index
     assert best[["method", "case", "seed", "id", "of"]].to_numpy().tolist() == [
         ["a", "x", 1, "2", 2]
     ]

@@ -1,6 +1,7 @@
 """Verdicts of the gate, against intervals known from elsewhere."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 from tests.support.runs import score_rows
@@ -53,6 +54,16 @@ def test_against_a_baseline_cases_are_paired(rows):
     assert found.verdict == "pass"
 
 
+def test_a_tail_against_a_baseline_is_that_of_the_common_cases(rows):
+    real = score_rows("Real", sfs_one=True)
+    rows = rows.assign(cas=np.r_[np.full(40, 0.6), np.full(40, 0.1)])
+    rule = {"metric": "low_rate", "against": "baseline", "margin": 0.05}
+    (found,) = judge(rows, {"baseline": rows.head(40), "real": real}, **rule)
+    assert (found.images, found.estimate) == (40, 0)
+    (found,) = judge(rows, {"baseline": rows, "real": real}, **rule)
+    assert (found.images, found.estimate) == (80, 0)
+
+
 def test_the_same_images_once_more_pass_without_a_margin(rows):
     metrics = ("cas", "vdc", "dd", "sfs", "low_rate")
     real = score_rows("Real", sfs_one=True)
@@ -97,6 +108,48 @@ def test_one_case_decides_nothing(rows):
     assert "too few" in found.reason
     (found,) = judge(rows.assign(vdc=np.nan), metric="vdc", at_least=0.1)
     assert found.reason == "no image has vdc"
+
+
+def test_a_tail_of_one_patient_decides_nothing(rows):
+    real = score_rows("Real", sfs_one=True)
+    one = rows.assign(patient="p")
+    rule = {"metric": "low_rate", "at_most": 0.99}
+    (found,) = judge(one, {"real": real.assign(patient=[f"q{k}" for k in range(80)])}, **rule)
+    assert (found.verdict, found.clusters) == ("undecided", 1)
+    assert "too few" in found.reason
+
+
+def test_a_share_that_never_occurred_has_wilsons_interval(rows):
+    (found,) = judge(rows, metric="prompt_truncated", at_most=0.1)
+    expected = stats.binomtest(0, 80).proportion_ci(0.99, method="wilson")
+    assert (found.low, found.high) == pytest.approx((0, expected.high))
+    assert found.verdict == "pass"
+    (found,) = judge(rows.assign(vdc=0.2), metric="vdc", at_least=0.1)
+    assert (found.verdict, found.clusters) == ("undecided", 80)
+    assert "same value" in found.reason
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"metric": "low_rate", "at_most": 0.9},
+        {"metric": "low_rate", "against": "baseline"},
+        {"metric": "failed", "at_most": 0},
+        {"metric": "vdc", "at_least": 0.1},
+    ],
+)
+def test_a_class_that_a_method_lacks_is_undecided(rule, rows):
+    other = rows[rows["label"] == "benign"].assign(method="x")
+    references = {"real": score_rows("Real", sfs_one=True), "baseline": rows}
+    both = pd.concat([rows, other], ignore_index=True)
+    found = {(one.method, one.label): one for one in judge(both, references, label="each", **rule)}
+    assert len(found) == 4
+    lacking = found["x", "malignant"]
+    assert (lacking.verdict, lacking.reason) == (
+        "undecided",
+        "the method has no image of malignant",
+    )
+    assert not any(one.reason for one in found.values() if one is not lacking)
 
 
 def test_nothing_in_common_is_undecided_not_passed(rows):

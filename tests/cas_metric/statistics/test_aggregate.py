@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from cas_metric.statistics.aggregate import case_clusters, graded_cas, scored, summarise
+from cas_metric.statistics.comparison import case_keys
 
 
 @pytest.fixture
@@ -92,6 +93,15 @@ def test_clusters_are_patients_then_references_then_rows(rows):
     assert set(case_clusters(rows)) == {"p"}
 
 
+def test_a_column_of_nullable_numbers_is_a_unit_where_it_is_filled(rows):
+    rows["patient"] = pd.array([1, 1, 2, *[3] * 57], dtype="Int64")
+    assert (summarise(rows)["clusters"], summarise(rows)["cluster_unit"]) == (3, "patient")
+    rows.loc[0, "patient"] = pd.NA
+    rows["reference"] = pd.array([pd.NA, *range(59)], dtype="Int64")
+    assert summarise(rows)["cluster_unit"] == "id"
+    assert case_keys(rows).tolist() == rows["id"].tolist()
+
+
 def test_graded_cas_takes_the_probability(rows):
     expected = rows[["vdc", "ccs", "dd_prob", "sfs"]].mean(axis=1)
     np.testing.assert_allclose(graded_cas(rows), expected)
@@ -118,6 +128,13 @@ def test_cas_holds_the_error_of_a_diagnosis_that_never_failed(rows):
     # Up to 3 / 60 of the images may yet be diagnosed wrongly: a quarter of that in CAS.
     assert 0.01 < 0.55 - low < 0.02
     assert high == pytest.approx(0.55, abs=1e-3)
+
+
+def test_classes_of_one_image_have_no_class_balanced_interval_of_cas(rows):
+    found = summarise(rows.assign(label=rows["id"]))
+    for name in ("vdc", "cas"):
+        assert np.isnan(found["class_balanced_interval"][name]).all()
+        assert np.isfinite(found["interval"][name]).all()
 
 
 def test_one_patient_has_means_and_no_intervals(rows):

@@ -280,6 +280,11 @@ def test_unusable_tables_are_refused_with_the_place(tmp_path, name, content, mes
                 {"dataset": "d", "n": 5, "method": "0", "lowest_tail": "0", "best_mean": "1"}]},
             "reduced from a rate of 0",
         ),
+        (
+            {"kind": "derived", "rows": [
+                {"label": "l", "formula": "percent", "inputs": ["0", "0"], "stated": "0"}]},
+            "no percentage of a whole of 0",
+        ),
     ],
 )  # fmt: skip
 def test_tables_that_nothing_can_be_recomputed_from_are_refused(tmp_path, table, message):
@@ -307,6 +312,25 @@ def test_rounding_is_no_mismatch_of_percentile_and_rate():
         check({**head, "rows": rows}), "10th percentile below tau exactly if the rate exceeds 10%"
     )
     assert list(found.values()) == ["rounding", "rounding", "mismatch"]
+
+
+@pytest.mark.parametrize(("n", "below"), [(105, 11), (105, 10), (100, 10), (33, 4), (7, 1)])
+@pytest.mark.parametrize("kind", ["linear", "weibull", "hazen", "lower", "higher", "inverted_cdf"])
+def test_a_percentile_that_occurred_is_never_a_mismatch(n, below, kind):
+    rng = np.random.default_rng(n + below)
+    cas = np.r_[rng.uniform(0.2, 0.49, below), rng.uniform(0.51, 0.8, n - below)]
+    p10 = np.percentile(cas, 10, method=kind)
+    row = {"method": "a", "rate": f"{100 * below / n:.1f}", "p10": f"{p10:.4f}"}
+    head = {"kind": "tail", "name": "n", "dataset": "d", "tau": ".5000", "n": n}
+    findings = check({**head, "rows": [row]})
+    assert {one.verdict for one in findings} <= {"holds", "rounding"}
+
+
+def test_a_rate_over_seeds_is_a_share_of_all_their_images(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("method,n,seeds,low_rate\nA,100,5,12.4\nReal,100,1,24.4\n")
+    rates = verdicts(check_document(load_document(path)), "share of a whole number of cases")
+    assert rates == {"t: A, rate": "holds", "t: Real, rate": "impossible"}  # 62 of 500
 
 
 def test_a_coefficient_that_may_be_zero_allows_the_greatest_p():

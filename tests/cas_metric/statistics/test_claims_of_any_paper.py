@@ -182,6 +182,24 @@ def test_csv_with_free_metrics(tmp_path):
     assert verdicts(found, "lead against the spread") == {"t: F1, ours over gan": "weak"}
 
 
+def test_rows_of_free_metrics_alone_hide_no_scores(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text(
+        "dataset,method,vdc,ccs,dd,sfs,cas,FID ↓\n"
+        "x,Real,,,,,,5.0\nx,A,.3,.3,.9,.7,.999,10.0\ny,A,.3,.3,.9,.7,.55,\n"
+    )
+    found = check_document(load_document(path))
+    means = verdicts(found, "mean of the four primitives")
+    assert means == {"x: A, CAS": "mismatch", "y: A, CAS": "holds"}
+
+
+@pytest.mark.parametrize("others", ["A,5.0\nB,6.0\n", "A,\n"])
+def test_bold_of_real_is_not_the_best_method(others, tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text(f"method,FID ↓\nReal,**1.0**\n{others}")
+    assert not verdicts(check_document(load_document(path)), "best as printed, lower is better")
+
+
 @pytest.mark.parametrize("best", ["**.83** ± .02", "**.83 ± .02**", "**.83**±**.02**"])
 def test_bold_of_a_mean_or_of_its_spread_as_well(best, tmp_path):
     path = tmp_path / "t.csv"

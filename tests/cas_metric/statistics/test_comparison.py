@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
+from tests.support.runs import score_rows
 
 from cas_metric.errors import InputError
 from cas_metric.statistics.comparison import (
@@ -15,12 +16,20 @@ from cas_metric.statistics.comparison import (
     sign_flip_test,
 )
 from cas_metric.statistics.exceeds_real import exceeds_real, reward_trained
+from cas_metric.statistics.method_table import compare_methods
+from cas_metric.statistics.tables import csv_rows, markdown_report
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 @settings(max_examples=25, deadline=None)
 def test_holm_is_that_of_statsmodels(p_values):
     np.testing.assert_allclose(holm(p_values), multipletests(p_values, method="holm")[1])
+
+
+def test_holm_leaves_out_what_was_not_tested():
+    found = holm([0.03, np.nan, 0.01, np.nan])
+    assert np.isnan(found[[1, 3]]).all()
+    assert found[[0, 2]].tolist() == multipletests([0.03, 0.01], method="holm")[1].tolist()
 
 
 @pytest.mark.parametrize("n", [5, 9, 12])
@@ -136,6 +145,42 @@ def test_a_difference_in_cas_keeps_the_error_of_diagnoses_that_never_failed():
     assert found.difference.low < 0 < found.difference.high
 
 
+def test_diagnoses_over_seeds_are_shares_of_all_their_images():
+    rng, n, seeds = np.random.default_rng(7), 60, 5
+    right = {name: rng.binomial(seeds, 0.7, n) / seeds for name in "AB"}
+    table = {name: rng.normal(0.3, 0.01, n) + right[name] / 4 for name in "AB"}
+    images = {name: np.full(n, seeds) for name in "AB"}
+    (few,) = paired_differences(table, diagnoses=right)
+    (found,) = paired_differences(table, diagnoses=right, images=images)
+    gap = table["A"] - table["B"]
+    low, high = stats.t.interval(0.95, n - 1, gap.mean(), stats.sem(gap))
+    widths = [one.difference.high - one.difference.low for one in (few, found)]
+    assert widths[0] > 1.3 * (high - low)
+    assert widths[1] == pytest.approx(high - low, rel=0.1)
+
+
+def test_the_tables_hold_a_method_called_real_and_what_is_above_real_without_a_tail():
+    real = score_rows("Real", n=40, sfs_one=True)
+    named = score_rows("Real", n=40, seed=1)
+    found = compare_methods(pd.concat([named, score_rows("b", n=40)], ignore_index=True), real)
+    method, _, reference = csv_rows(found)
+    assert method["low_rate"] == found["tail"]["by_cas"]["Real"]["rate"]
+    assert "low_rate" not in reference
+    right = score_rows("b", n=40, means=(0.15, 0.14, 1.0, 0.85))
+    bare = compare_methods(right, real.assign(cas=np.nan, dd=0.0))
+    assert "tail" not in bare
+    assert "## Above Real" in markdown_report(bare)
+
+
+def test_rows_without_a_seed_are_no_further_seed():
+    rows = score_rows("m", n=40).drop(columns="seed")
+    seeds = pd.Series(np.repeat([0, 1, None, None], 10), dtype="Int64")
+    spread = compare_methods(rows.assign(seed=seeds))["methods"][0]["seeds"]["cas"]
+    assert (spread["seeds"], spread["mean"]) == (2, pytest.approx(rows["cas"].head(20).mean()))
+    for none in (rows, rows.assign(seed=None)):
+        assert compare_methods(none)["methods"][0]["seeds"]["cas"]["seeds"] == 1
+
+
 def scored_rows(rng, n, dd, vdc=0.15, hot=None):
     labels = np.array(["a", "b"])[np.arange(n) % 2]
     correct = (rng.random(n) < dd).astype(float)
@@ -199,6 +244,11 @@ def test_one_patient_or_one_case_never_exceeds_real():
         ({"made_by": "craft-trainer generate", "stage": "lora"}, False),
         ({}, False),
         (None, False),
+        ({"stage": "CRAFT (reward)"}, True),
+        ({"method": "craft training"}, True),
+        ({"method": "recrafted"}, False),
+        ({"reward": "none"}, False),
+        ({"reward": "cas"}, True),
     ],
 )
 def test_a_reward_is_read_from_the_provenance(provenance, trained):

@@ -9,18 +9,21 @@ from scipy import stats
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
 from cas_metric.errors import InputError
+from cas_metric.statistics.balanced import balanced_mean_part, balanced_rate_part
 from cas_metric.statistics.intervals import (
-    balanced_mean_part,
+    NO_SPREAD,
+    TOO_FEW,
     combine,
     jackknife_interval,
     mean_interval,
+    mean_part,
     rate_interval,
     rate_part,
     student_p,
     student_part,
 )
 from cas_metric.statistics.quantiles import quantile_interval
-from cas_metric.statistics.rounding import between, fixed, percent
+from cas_metric.statistics.rounding import between, fixed, percent, points
 
 
 @given(st.integers(0, 10_000), st.integers(3, 60))
@@ -123,6 +126,29 @@ def test_one_case_has_no_interval(interval):
     assert np.isnan([alike.low, alike.high]).all()
 
 
+def test_a_sum_is_not_known_where_a_part_of_it_is_not():
+    rng, one = np.random.default_rng(8), np.zeros(40, dtype=int)
+    known = rate_part((rng.random(40) < 0.5).astype(float), np.arange(40) + 1, 41)
+    patient = rate_part((rng.random(40) < 0.5).astype(float), one, 41)
+    still = mean_part(np.full(40, 0.3), np.arange(40) + 1, 41)
+    assert (patient.lacks, still.lacks) == (TOO_FEW, NO_SPREAD)
+    unknown = combine([known, patient], [1.0, -1.0])
+    assert np.isnan([unknown.low, unknown.high]).all()
+    assert unknown.lacks == TOO_FEW
+    # What never varies adds nothing; what has no weight is not asked.
+    shifted = combine([known, still], [1.0, 1.0])
+    assert (shifted.low, shifted.high) == pytest.approx((known.low + 0.3, known.high + 0.3))
+    assert combine([known, patient], [1.0, 0.0])[:3] == pytest.approx(known[:3])
+    assert combine([still, still], [1.0, 1.0]).lacks == NO_SPREAD
+
+
+def test_a_class_of_one_patient_leaves_the_class_balanced_rate_without_limits():
+    values, labels = np.array([1.0, 0, 1, 0, 1, 1, 0, 1]), np.repeat([0, 1], 4)
+    patients = np.array([0, 0, 0, 0, 1, 2, 3, 4])
+    assert balanced_rate_part(values, labels, patients, 5).lacks == TOO_FEW
+    assert balanced_rate_part(values, labels, np.arange(8), 8).low > 0
+
+
 def test_nothing_finite_gives_nan_not_an_error():
     for found in (mean_interval([np.nan]), rate_interval([]), quantile_interval([], 0.25)):
         assert np.isnan(found[:3]).all()
@@ -142,6 +168,18 @@ def test_too_few_cases_for_a_quantile_leave_its_end_open():
     assert np.isfinite(quantile_interval(values[:13], 0.25).low)
 
 
+def test_a_few_large_patients_do_not_reach_a_quantile_with_single_images_beside_them():
+    rng = np.random.default_rng(9)
+    sizes = np.array([100] * 5 + [1] * 35)
+    who = np.repeat(np.arange(40), sizes)
+    values = rng.normal(size=40)[who] + rng.normal(0, 0.2, len(who))
+    for quantile in (0.1, 0.25):
+        assert np.isnan(quantile_interval(values, quantile, clusters=who).low)
+    equal = np.repeat(np.arange(36), 4)
+    assert np.isfinite(quantile_interval(values[:144], 0.1, clusters=equal).low)
+    assert np.isnan(quantile_interval(values[:140], 0.1, clusters=equal[:140]).low)
+
+
 def test_wrong_number_of_clusters_is_named():
     with pytest.raises(InputError, match="2 cluster labels were given for 3 values"):
         mean_interval([1.0, 2.0, 3.0], clusters=["a", "b"])
@@ -152,6 +190,11 @@ def test_wrong_number_of_clusters_is_named():
 )
 def test_halves_are_rounded_away_from_zero(value, text):
     assert fixed(value) == text
+
+
+@pytest.mark.parametrize("share", [0.0045, 0.0055, 0.0185, -0.0295, 0.0515])
+def test_points_round_halves_as_percentages_do(share):
+    assert points(share) + "%" == percent(share)
 
 
 def test_a_share_that_is_not_all_is_never_a_hundred_percent():

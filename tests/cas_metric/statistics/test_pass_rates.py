@@ -46,6 +46,22 @@ ROWS = items(
 )
 
 
+def test_a_class_that_nothing_could_be_assessed_of_leaves_no_class_balanced_rate():
+    lost = items({("a", "v"): [NOT_ASSESSABLE, ""], ("b", "v"): [PRESENT, ABSENT]}, label="two")
+    a, b = pass_rates.summarise_audit(pd.concat([ROWS, lost], ignore_index=True))["methods"]
+    assert np.isnan(a["class_balanced"])
+    assert (a["class_balanced_lacks"], b["class_balanced_lacks"]) == (["two"], [])
+    assert b["class_balanced"] == pytest.approx(((0 + 2 / 3) / 2 + 1 / 2) / 2)
+
+
+def test_a_verdict_that_is_missing_is_none():
+    words = pd.Series([PRESENT, None, ABSENT], dtype="string")
+    assert pass_rates.verdict_values(words).tolist() == pytest.approx([1, np.nan, 0], nan_ok=True)
+    rows = ROWS.assign(verdict=ROWS["verdict"].replace("", pd.NA).astype("string"))
+    table = pass_rates.image_table(rows)
+    pd.testing.assert_frame_equal(table, pass_rates.image_table(ROWS))
+
+
 def test_not_assessable_and_unanswered_leave_the_denominator_and_are_counted_beside_it():
     found = pass_rates.summarise_audit(ROWS)
     a, b = found["methods"]

@@ -207,6 +207,39 @@ def test_davidson_without_ties_is_bradley_terry():
         assert ours.scores[name] == pytest.approx(theirs.scores[name], abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("ranks", "finite"),
+    [
+        ([[1, 2]] * 5 + [[1, 1]] * 3, False),  # B never won
+        ([[1, 2]] * 5 + [[1, 1]] * 3 + [[2, 1]], True),
+        ([[1, 2, 2]] * 6 + [[1, 1, 1]] * 6, False),  # A never lost, B and C always tie
+        ([[1, 2, 2]] * 6 + [[1, 1, 1]] * 6 + [[2, 1, 3]], True),
+        ([[1, 2, 3], [2, 3, 1], [3, 1, 2], [1, 1, 1]], True),
+    ],
+)
+def test_davidson_refuses_what_has_no_finite_scores(ranks, finite):
+    table = np.array(ranks, dtype=float)
+    names = tuple("ABC"[: table.shape[1]])
+    rankings = Rankings(names, np.arange(len(table)), np.zeros(len(table)), table)
+    if finite:
+        assert preference_scores(rankings, model="davidson").ties < 10
+        return
+    with pytest.raises(InputError, match=r"unbounded.*\{A\} \| \{B"):
+        preference_scores(rankings, model="davidson")
+
+
+def test_places_known_for_a_few_rankings_are_judged_by_these():
+    rng = np.random.default_rng(5)
+    ranks, places = (np.concatenate([rng.permutation(3) + 1 for _ in range(30)]) for _ in "rp")
+    table = pd.DataFrame({"case": np.repeat(range(30), 3), "method": list("ABC") * 30})
+    table = table.assign(rank=ranks, position=places.astype(str))
+    few = table.assign(position=table["position"].where(table["case"] < 10, " "))
+    found = position_bias(parse_rankings(few), exchanges=99)
+    assert found == position_bias(parse_rankings(table[table["case"] < 10]), exchanges=99)
+    assert found.n == 10
+    assert position_bias(parse_rankings(table.assign(position=""))) is None
+
+
 def test_win_matrix_counts_pairs_and_halves_ties():
     frame = pd.DataFrame({"case": [1, 2, 3, 4], "A": [1, 1, 2, 1], "B": [2, 1, 1, 2]})
     wins = win_matrix(parse_rankings(frame))

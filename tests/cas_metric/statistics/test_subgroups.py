@@ -80,6 +80,13 @@ def test_numbers_are_cut_at_quartiles_with_stated_edges_and_the_same_in_both_set
         attribute_groups(ours, ["sex"])
 
 
+def test_edges_that_six_digits_do_not_tell_apart_are_written_out():
+    days = pd.DataFrame({"day": [str(20200101 + k) for k in range(40)]})
+    found = attribute_groups(days, ["day"])["day"].value_counts()
+    assert sorted(found) == [10, 10, 10, 10]
+    assert "20200110.75 to <20200120.5" in found
+
+
 def test_small_groups_are_named_and_not_compared():
     rows, table = scores(np.random.default_rng(4), 40)
     table["site"] = ["north"] * 77 + ["south"] * 3
@@ -101,3 +108,27 @@ def test_failures_are_a_quantity_of_their_own():
     failures = gaps[gaps["quantity"] == "failure_rate"].iloc[0]
     assert failures["gap"] == pytest.approx(-1 / 3)
     assert failures["p"] < 0.02
+
+
+def test_a_group_of_which_nothing_was_scored_has_no_gap_but_in_failures():
+    rows, table = scores(np.random.default_rng(6), 40)
+    men = table["sex"] == "m"
+    found = {}
+    for scored in (0, 9, 10):
+        failed = men & (men.cumsum() > scored)
+        own = rows.assign(cas=rows["cas"].mask(failed), status=np.where(failed, "failed", "ok"))
+        found[scored] = subgroups(own, table[["sex"]], tau=0.5, permutations=99)
+        own = found[scored].groups.set_index("group").loc["m"]
+        assert (own["clusters"], own["scored"]) == (40, scored)
+    assert [set(one.gaps["quantity"]) for one in found.values()] == [
+        {"failure_rate"},
+        {"failure_rate"},
+        {"cas", "low_rate", "failure_rate"},
+    ]
+    assert "below 10 scored cases: sex m" in markdown(found[0])
+    # The error is that of the scored clusters alone: Welch's, on clusters of one.
+    gap = found[10].gaps.set_index("quantity").loc["cas"]
+    sides = [rows["cas"][~men], rows["cas"][men].head(10)]
+    error = np.sqrt(sum(side.var() / len(side) for side in sides))
+    assert gap["gap"] == pytest.approx(sides[0].mean() - sides[1].mean())
+    assert 1.5 < (gap["high"] - gap["gap"]) / error < 4

@@ -144,6 +144,18 @@ def test_tail_statistics_hold_the_point_estimates():
     assert found.as_dict()["rate_interval"] == [found.rate.low, found.rate.high]
 
 
+def test_images_of_one_patient_leave_every_rate_without_limits():
+    rng = np.random.default_rng(0)
+    cas, real = rng.normal(0.45, 0.05, 40), rng.normal(0.45, 0.05, 60)
+    found = tail_statistics(cas, real, clusters=["p"] * 40)
+    assert np.isfinite(found.tau.low)
+    assert np.isnan([found.rate.low, found.rate.high]).all()
+    sets = [(cas, ["p"] * 40), (rng.normal(0.42, 0.05, 60), [f"q{k}" for k in range(60)])]
+    (own, base, third), count = samples(sets, (real, [f"q{k}" for k in range(60)]))
+    for reduction in reduction_intervals(own, base, third, count):
+        assert np.isnan([reduction.low, reduction.high]).all()
+
+
 def test_an_estimated_threshold_widens_the_interval_of_the_rate():
     rng = np.random.default_rng(4)
     cas, real = rng.normal(0.45, 0.1, 2000), rng.normal(0.5, 0.1, 60)

@@ -31,7 +31,7 @@ from cas_metric.protocol import (
     QUANTILE_METHOD,
     TAIL_QUANTILE,
 )
-from cas_metric.statistics.aggregate import BOUNDS, DD_WEIGHT, QUANTITIES
+from cas_metric.statistics.aggregate import BOUNDS, DD_WEIGHT, QUANTITIES, as_text
 from cas_metric.statistics.intervals import (
     Part,
     combine,
@@ -213,7 +213,7 @@ def _units(paths: list[Path]) -> dict[str, str]:
     for rows in _tables(paths, ["method", "status", *_UNITS]):
         for method, own in rows.groupby("method"):
             kept = own[own["status"] != "failed"]
-            empty = {name for name in _UNITS if (kept[name].fillna("").astype(str) == "").any()}
+            empty = {name for name in _UNITS if (as_text(kept[name]) == "").any()}
             lacking.setdefault(str(method), set()).update(empty)
     return {
         method: next(name for name in _UNITS if name not in missing)

@@ -26,8 +26,8 @@ from cas_metric.statistics.aggregate import (
     real_clusters,
     scored,
 )
-from cas_metric.statistics.comparison import case_keys, difference_part
-from cas_metric.statistics.intervals import combine, rate_part
+from cas_metric.statistics.comparison import case_keys, difference_part, rates_of
+from cas_metric.statistics.intervals import TOO_FEW, combine
 from cas_metric.statistics.tail import reduction_intervals, samples, tail_statistics
 from cas_metric.statistics.uncertainty import Interval, cluster_codes
 
@@ -38,9 +38,6 @@ PASS: Final = "pass"  # noqa: S105 - a verdict
 FAIL: Final = "fail"
 UNDECIDED: Final = "undecided"
 VERDICTS: Final = (PASS, FAIL, UNDECIDED)
-
-#: What is said where nothing could be estimated.
-_NO_INTERVAL: Final = "too few independent cases for an interval"
 
 
 @dataclass(frozen=True)
@@ -144,6 +141,10 @@ def _decide(
         *(rule.text, method, label, UNDECIDED, math.nan, math.nan, math.nan),
         *(math.nan, level, len(own), 0),
     )
+    if not len(own):
+        return replace(blank, reason=f"the method has no image of {label}")
+    if rule.metric == LOW_RATE:
+        _require_tail(rule, rows, references.get("real"), *([other] if rule.against else []))
     if other is not None:
         other = scored(_of(other, label))
     if rule.metric == FAILED:
@@ -186,8 +187,9 @@ def _absolute(
     codes, count = cluster_codes(clusters, len(own))
     blank = replace(blank, images=len(own), clusters=count)
     if rule.metric == LOW_RATE:
-        _require_tail(rule, own, real)
         assert real is not None
+        if lacking := _without_cas(own, real):
+            return replace(blank, reason=lacking)
         real = of_cases(real, own)
         found = tail_statistics(
             own["cas"],
@@ -197,21 +199,30 @@ def _absolute(
             level=level,
         ).rate
         return _verdict(rule, blank, found)
-    values = own[rule.metric].to_numpy(dtype=np.float64)
-    dd = own["dd"].to_numpy(dtype=np.float64)
+    values, dd = (
+        own[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in (rule.metric, "dd")
+    )
     if not np.isfinite(values).any():
         return replace(blank, reason=f"no image has {rule.metric}")
     part = part_of(rule.metric, values, dd, codes, count, level=level)
     found = part.interval(level, BOUNDS.get(rule.metric, (-math.inf, math.inf)))
-    return _verdict(rule, blank, found)
+    return _verdict(rule, blank, found, part.lacks)
 
 
 def _require_tail(rule: Rule, *tables: pd.DataFrame | None) -> None:
-    if any(table is None or not np.isfinite(table["cas"]).any() for table in tables):
+    if any(table is None or not np.isfinite(scored(table)["cas"]).any() for table in tables):
         raise InputError(
             f"rule {rule.text!r}: a run, or its real images, has no CAS and so no tail",
             fix="score against real images; `missing` in summary.json says what lacks",
         )
+
+
+def _without_cas(own: pd.DataFrame, real: pd.DataFrame) -> str:
+    """What of one method or class has no CAS; empty where both do."""
+    for what, table in (("image", own), ("real image", real)):
+        if not np.isfinite(table["cas"]).any():
+            return f"no {what} has a CAS"
+    return ""
 
 
 def _against(
@@ -229,8 +240,10 @@ def _against(
     if not len(ours):
         return replace(blank, reason=f"no case in common with {rule.against}")
     if rule.metric == LOW_RATE:
-        _require_tail(rule, own, other, real)
         assert real is not None
+        if lacking := _without_cas(own, real):
+            return replace(blank, reason=lacking)
+        own, other = (t[np.isin(case_keys(t), ours.index)] for t in (own, other))
         real = of_cases(real, own, other)
         sets = [(table["cas"], case_clusters(table)) for table in (own, other)]
         (mine, base, third), number = samples(sets, (real["cas"], real_clusters(real)))
@@ -240,13 +253,18 @@ def _against(
     if not gap.any():  # the same images once more, or images that score the same in everything
         return _verdict(rule, blank, Interval(0.0, 0.0, 0.0, level))
     rates = (ours["dd"].to_numpy(), theirs["dd"].to_numpy())
+    images = _images_of(own, ours), _images_of(other, theirs)
     if rule.metric == "dd":
-        both = [rate_part(rate, codes, count, level, student=True) for rate in rates]
-        part = combine(both, [1.0, -1.0])
+        part = combine(rates_of(rates, codes, count, level, images), [1.0, -1.0])
     else:
-        whole = rule.metric == "cas"
-        part = difference_part(gap, rates if whole else None, codes, count, level)
-    return _verdict(rule, blank, part.interval(level))
+        whole = rates if rule.metric == "cas" else None
+        part = difference_part(gap, whole, codes, count, level, images=images)
+    return _verdict(rule, blank, part.interval(level), part.lacks)
+
+
+def _images_of(rows: pd.DataFrame, cases: pd.DataFrame) -> int:
+    """Diagnosed images of these cases."""
+    return int(rows["dd"].notna()[np.isin(case_keys(rows), cases.index)].sum())
 
 
 def _paired(
@@ -274,8 +292,8 @@ def _paired(
     return ours.loc[common], theirs.loc[common], clusters
 
 
-def _verdict(rule: Rule, blank: Decision, found: Interval) -> Decision:
-    """Hold an interval against the demand."""
+def _verdict(rule: Rule, blank: Decision, found: Interval, lacks: str = TOO_FEW) -> Decision:
+    """Hold an interval against the demand; ``lacks`` says why it has no limits, if so."""
     least = rule.at_least is not None or (
         rule.against is not None and rule.metric not in LOWER_IS_BETTER
     )
@@ -285,7 +303,7 @@ def _verdict(rule: Rule, blank: Decision, found: Interval) -> Decision:
     )
     filled = replace(blank, estimate=found.estimate, low=found.low, high=found.high, limit=limit)
     if not (math.isfinite(found.low) and math.isfinite(found.high)):
-        return replace(filled, reason=_NO_INTERVAL)
+        return replace(filled, reason=lacks)
     # Measured from the limit towards what is demanded.
     worst, best = _signed(found, limit, least)
     verdict = PASS if worst >= 0 else FAIL if best < 0 else UNDECIDED

@@ -12,6 +12,8 @@ SFS      is it closer to another image of its class than to one of another class
 
 Every class counts the same, so that a preference for one class gives chance and no more. The unit
 of the intervals is what is independent: the patient, or the prompt where several images share one.
+A class of one unit tells nothing of its spread: it is left out where two others remain; where not,
+the classes are the units.
 For CCS there is a second way to be right by luck, which more images do not cure: that checklists
 fall near the right classes at random. Therefore its accuracy must also beat nearly all other
 assignments of checklists to classes.
@@ -31,10 +33,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cas_metric.primitives import unit
-from cas_metric.protocol import BOOTSTRAP_SEED
+from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE
 from cas_metric.scoring.embeddings import ImageSet, Texts
 from cas_metric.scoring.inputs import Inputs
-from cas_metric.statistics.intervals import mean_interval
+from cas_metric.statistics.balanced import balanced_mean_part, balanced_rate_part
+from cas_metric.statistics.intervals import TOO_FEW, Part, mean_part
+from cas_metric.statistics.uncertainty import Codes, cluster_codes
 
 #: Images looked at where every one is compared with every other.
 MOST: Final = 512
@@ -107,24 +111,38 @@ def _verdict(
 ) -> dict[str, Any] | None:
     """Class-balanced mean of ``right`` (NaN left out) against chance; None without two classes."""
     asked = np.isfinite(right) & (classes >= 0)
-    present, counts = np.unique(classes[asked], return_counts=True)
+    present = np.unique(classes[asked])
     if len(present) < 2:
         return None
-    share = dict(zip(present.tolist(), (asked.sum() / len(present) / counts).tolist(), strict=True))
-    weights = np.array([share.get(int(c), np.nan) for c in classes])
-    weighted = np.where(asked, right * weights, np.nan)
-    interval = mean_interval(weighted, clusters=clusters)
+    codes, _ = cluster_codes(clusters[asked], int(asked.sum()))
+    part, images = _class_balanced(right[asked], classes[asked], codes, rate=name in ("ccs", "dd"))
+    interval = part.interval(CONFIDENCE, (0.0, 1.0))
     level = chance if chance is not None else 1 / max(len(present), len(names))
     return {
         "question": QUESTIONS[name],
         "score": interval.estimate,
-        "low": max(interval.low, 0.0),
-        "high": min(interval.high, 1.0),
+        "low": interval.low,
+        "high": interval.high,
         "chance": level,
-        "images": int(asked.sum()),
+        "images": images,
         # Without an interval (no spread) a score is above chance only if nothing was wrong.
         "blind": not (interval.low > level or interval.estimate >= 1),
     }
+
+
+def _class_balanced(right: Floats, classes: Ints, codes: Codes, *, rate: bool) -> tuple[Part, int]:
+    """Mean over classes, and the number of images behind it."""
+    part_of = balanced_rate_part if rate else balanced_mean_part
+    part = part_of(right, classes, codes, len(codes))
+    if part.lacks != TOO_FEW:
+        return part, len(right)
+    present = np.unique(classes)
+    many = [k for k in present if len(np.unique(codes[classes == k])) > 1]
+    if len(many) > 1:
+        kept = np.isin(classes, many)
+        return part_of(right[kept], classes[kept], codes[kept], len(codes)), int(kept.sum())
+    means = np.array([right[classes == k].mean() for k in present])
+    return mean_part(means, np.arange(len(means)), len(means)), len(right)
 
 
 def _prompts(

@@ -13,14 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cas_metric.protocol import CONFIDENCE, PRIMITIVES
-from cas_metric.statistics.intervals import (
-    Part,
-    balanced_mean_part,
-    balanced_rate_part,
-    combine,
-    mean_part,
-    rate_part,
-)
+from cas_metric.statistics.balanced import balanced_mean_part, balanced_rate_part
+from cas_metric.statistics.intervals import Part, combine, mean_part, rate_part
 from cas_metric.statistics.uncertainty import Codes, Floats, cluster_codes
 
 if TYPE_CHECKING:
@@ -42,9 +36,14 @@ _UNITS = ("patient", "reference", "id")
 def cluster_unit(rows: pd.DataFrame) -> str:
     """What :func:`case_clusters` goes by: ``patient``, ``reference`` or ``id``; empty for rows."""
     for column in _UNITS:
-        if column in rows and len(rows) and (rows[column].fillna("").astype(str) != "").all():
+        if column in rows and len(rows) and (as_text(rows[column]) != "").all():
             return column
     return ""
+
+
+def as_text(column: pd.Series) -> pd.Series:
+    """A column of any type as text, empty where it has no value."""
+    return column.astype("string").fillna("").astype(str)
 
 
 def case_clusters(rows: pd.DataFrame) -> np.ndarray:
@@ -179,7 +178,8 @@ def part_of(
     """The mean of one quantity with limits that suit it.
 
     Args:
-        name: Of the quantity: ``dd`` is a rate, ``cas`` holds one.
+        name: Of the quantity: ``dd`` is a rate, ``cas`` holds one, and a column beyond those of a
+            row is one where it holds zeros and ones.
         values: ``(N,)``; NaN is left out.
         dd: ``(N,)`` the 0/1 diagnosis of the same rows, where there is one.
         codes: ``(N,)`` cluster of each row.
@@ -200,7 +200,7 @@ def part_of(
             return rate_part(column, parts_of[1], count, level)
         return balanced_rate_part(column, parts_of[2], parts_of[1], count, level)
 
-    if name == "dd" and is_rate(parts_of[0]):
+    if (name == "dd" or name not in QUANTITIES) and is_rate(parts_of[0]):
         return rate(parts_of[0])
     diagnosis = None if dd is None else dd[kept]
     if name == "cas" and diagnosis is not None and is_rate(diagnosis):

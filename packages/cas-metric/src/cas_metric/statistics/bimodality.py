@@ -110,7 +110,7 @@ def bimodality(
     labels = None if clusters is None else np.asarray(clusters)[kept]
     codes, count = cluster_codes(labels, len(scores))
     errs = (~correct).astype(np.float64)
-    share, low, high, _ = rate_part(errs, codes, count, level)
+    share, low, high = rate_part(errs, codes, count, level)[:3]
     if math.isnan(low):  # one patient: nothing is known of another
         low, high = 0.0, 1.0
     separation = ashman_d(wrong, right)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,20 +133,21 @@ def check_connected(choices: Choices, methods: list[str]) -> None:
     if n_weak > 1:
         raise InputError(
             "the comparisons fall apart into groups that were never compared with each other: "
-            + _name_groups(weak, methods),
+            + name_groups(weak, methods),
             fix="rank methods of different groups together in at least one case",
         )
     n_strong, strong = connected_components(preferred, directed=True, connection="strong")
     if n_strong > 1:
         raise InputError(
             "the scores are unbounded: between the groups "
-            + _name_groups(strong, methods)
+            + name_groups(strong, methods)
             + " one side was preferred in every comparison",
             fix="report win rates, collect more rankings, or give --ridge a small positive value",
         )
 
 
-def _name_groups(labels: NDArray[np.int32], methods: list[str]) -> str:
+def name_groups(labels: NDArray[Any], methods: list[str]) -> str:
+    """The methods of each label, as ``{a, b} | {c}``."""
     groups = [[m for m, g in zip(methods, labels, strict=True) if g == k] for k in set(labels)]
     return " | ".join("{" + ", ".join(group) + "}" for group in groups)
 

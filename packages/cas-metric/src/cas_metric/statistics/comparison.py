@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cas_metric.errors import InputError
 from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE
-from cas_metric.statistics.aggregate import DD_WEIGHT, case_clusters
+from cas_metric.statistics.aggregate import DD_WEIGHT, as_text, case_clusters
 from cas_metric.statistics.intervals import Part, combine, mean_part, rate_part
 from cas_metric.statistics.uncertainty import (
     Codes,
@@ -94,18 +94,21 @@ class PairedDifference(NamedTuple):
 def case_keys(rows: pd.DataFrame) -> NDArray[Any]:
     """What identifies a case across methods: the reference image, else the id, ``(N,)``."""
     if "reference" in rows and len(rows):
-        references = rows["reference"].fillna("").astype(str)
+        references = as_text(rows["reference"])
         if (references != "").all():
             return references.to_numpy()
     return rows["id"].astype(str).to_numpy()
 
 
-def case_table(rows: pd.DataFrame, quantity: str = "cas") -> tuple[pd.DataFrame, NDArray[Any]]:
+def case_table(
+    rows: pd.DataFrame, quantity: str = "cas", *, counted: bool = False
+) -> tuple[pd.DataFrame, NDArray[Any]]:
     """One row a case, one column a method; seeds and samples of a case are averaged first.
 
     Args:
         rows: Rows of all methods.
         quantity: Column of the value.
+        counted: How many values there are, in place of their mean.
 
     Returns:
         The table (NaN where a method lacks the case), and the cluster label of every case.
@@ -118,7 +121,11 @@ def case_table(rows: pd.DataFrame, quantity: str = "cas") -> tuple[pd.DataFrame,
     """
     long = rows.assign(_case=case_keys(rows), _cluster=case_clusters(rows))
     table = long.pivot_table(
-        index="_case", columns="method", values=quantity, aggfunc="mean", observed=True
+        index="_case",
+        columns="method",
+        values=quantity,
+        aggfunc="count" if counted else "mean",
+        observed=True,
     )
     table = table.reindex(columns=list(dict.fromkeys(rows["method"])))
     clusters = long.groupby("_case")["_cluster"].first().reindex(table.index)
@@ -198,14 +205,17 @@ def sign_flip_test(
 def holm(p_values: ArrayLike) -> Floats:
     """Holm's step-down correction (Holm 1979): adjusted p-values, in the order given.
 
+    A NaN is no test: it stays what it is and is not counted in the family.
+
     Examples:
         >>> holm([0.01, 0.04, 0.03]).round(3).tolist()
         [0.03, 0.06, 0.06]
     """
     values = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(values, kind="stable")
-    stepped = values[order] * np.arange(len(values), 0, -1)
-    adjusted = np.empty_like(values)
+    known = int(np.isfinite(values).sum())
+    order = np.argsort(values, kind="stable")[:known]  # NaN comes last
+    stepped = values[order] * np.arange(known, 0, -1)
+    adjusted = np.full_like(values, np.nan)
     adjusted[order] = np.minimum(np.maximum.accumulate(stepped), 1.0)
     return adjusted
 
@@ -215,6 +225,7 @@ def paired_differences(
     *,
     clusters: Sequence[Any] | NDArray[Any] | None = None,
     diagnoses: Mapping[str, ArrayLike] | pd.DataFrame | None = None,
+    images: Mapping[str, ArrayLike] | pd.DataFrame | None = None,
     permutations: int = PERMUTATIONS,
     level: float = CONFIDENCE,
     seed: int = BOOTSTRAP_SEED,
@@ -226,6 +237,7 @@ def paired_differences(
         clusters: ``(cases,)`` labels of what varies and flips together.
         diagnoses: The share of right diagnoses of the same methods and cases, where the values are
             CAS, which holds a quarter of it: a difference of rates needs limits of its own.
+        images: How many images each of the diagnoses is a share of; one without.
         permutations: Number of random sign patterns.
         level: Nominal coverage.
         seed: Seed of the sign patterns.
@@ -240,12 +252,7 @@ def paired_differences(
         >>> paired_differences(table)[0].p  # of 8 sign patterns
         PValue(value=0.25, exact=True)
     """
-    columns = {str(name): np.asarray(table[name], dtype=np.float64) for name in table}
-    rates = (
-        {str(k): np.asarray(diagnoses[k], dtype=np.float64) for k in diagnoses}
-        if (diagnoses is not None)
-        else {}
-    )
+    columns, rates, sizes = (_columns(one) for one in (table, diagnoses, images))
     pairs = list(combinations(columns, 2))
     found = []
     for a, b in pairs:
@@ -254,6 +261,7 @@ def paired_differences(
         labels = None if clusters is None else np.asarray(clusters)[kept]
         codes, count = cluster_codes(labels, int(kept.sum()))
         own = (rates[a][kept], rates[b][kept]) if a in rates and b in rates else None
+        behind = [int(np.nansum(sizes[k][kept])) if k in sizes else 0 for k in (a, b)]
         wins = 0.5 * (np.sign(gap[kept]) + 1)
         rate = rate_part(wins, codes, count, level, trials=2 * len(wins))
         found.append(
@@ -262,7 +270,9 @@ def paired_differences(
                 right=b,
                 n_cases=len(codes),
                 n_clusters=count,
-                difference=difference_part(gap[kept], own, codes, count, level).interval(level),
+                difference=difference_part(
+                    gap[kept], own, codes, count, level, images=(behind[0], behind[1])
+                ).interval(level),
                 p=sign_flip_test(gap[kept], clusters=labels, permutations=permutations, seed=seed),
                 p_adjusted=float("nan"),
                 win_rate=rate.interval(level, (0.0, 1.0)),
@@ -280,6 +290,8 @@ def difference_part(
     codes: Codes,
     count: int,
     level: float = CONFIDENCE,
+    *,
+    images: tuple[int, int] = (0, 0),
 ) -> Part:
     """Mean difference; that of the diagnoses apart, where they are known for every case.
 
@@ -289,14 +301,35 @@ def difference_part(
         codes: ``(N,)`` cluster of each case.
         count: Clusters.
         level: Nominal coverage.
+        images: How many images the rates of either method are of; one a case without.
     """
     if rates is None or not np.isfinite(np.concatenate(rates)).all():
         return mean_part(gap, codes, count, level)
     rest = mean_part(gap - DD_WEIGHT * (rates[0] - rates[1]), codes, count, level)
-    shares = [rate_part(rate, codes, count, level, student=True) for rate in rates]
+    shares = rates_of(rates, codes, count, level, images)
     if np.array_equal(*rates):
         return rest
     return combine([rest, *shares], [1.0, DD_WEIGHT, -DD_WEIGHT])
+
+
+def rates_of(
+    rates: tuple[Floats, Floats],
+    codes: Codes,
+    count: int,
+    level: float = CONFIDENCE,
+    images: tuple[int, int] = (0, 0),
+) -> list[Part]:
+    """Both rates of a difference, whose correlation is estimated; see :func:`difference_part`."""
+    return [
+        rate_part(rate, codes, count, level, trials=trials, student=True)
+        for rate, trials in zip(rates, images, strict=True)
+    ]
+
+
+def _columns(table: Mapping[str, ArrayLike] | pd.DataFrame | None) -> dict[str, Floats]:
+    if table is None:
+        return {}
+    return {str(name): np.asarray(table[name], dtype=np.float64) for name in table}
 
 
 def _gap(columns: Mapping[str, Floats], left: str, right: str) -> Floats:

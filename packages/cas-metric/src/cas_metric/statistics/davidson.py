@@ -3,7 +3,12 @@
 Out of a pair, i is preferred with weight ``exp(s_i)``, j with ``exp(s_j)``, and the two tie with
 weight ``nu * exp((s_i + s_j) / 2)``. It is a log-linear model, so its likelihood is concave.
 
-Source: Davidson (1970, J. Am. Stat. Assoc. 65:317).
+Its maximum is finite when no direction of the parameters keeps every observed outcome as likely as
+any other of its pair while some outcome fades. That asks for more than Ford's condition for
+preferences alone: a method that now wins and now ties, but never loses, has no finite score.
+
+Source: Davidson (1970, J. Am. Stat. Assoc. 65:317); Albert and Anderson (1984, Biometrika 71:1) for
+when the maximum of a log-linear choice model exists.
 """
 
 from __future__ import annotations
@@ -15,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cas_metric.errors import InputError
-from cas_metric.statistics.choice_model import Choices, check_connected
+from cas_metric.statistics.choice_model import Choices, check_connected, name_groups
 from cas_metric.statistics.uncertainty import Floats
 
 _TOLERANCE = 1e-10
@@ -49,10 +54,12 @@ def fit(ranks: Floats, cases: NDArray[np.intp], methods: list[str]) -> Fit:
     """
     pairs = np.array(list(combinations(range(ranks.shape[1]), 2)))
     counts = _outcomes(ranks, cases, pairs)
-    _check(counts, pairs, methods)
-    tied = bool(counts[:, :, 2].any())
-    design = _design(pairs, ranks.shape[1], tied)
     total = counts.sum(axis=0)
+    _check(total, pairs, methods)
+    tied = bool(total[:, 2].any())
+    design = _design(pairs, ranks.shape[1], tied)
+    if tied:
+        _check_bounded(total, design, methods)
     values = np.zeros(design.shape[2])
     for _ in range(_MAX_STEPS):
         gradients, hessian = _derivatives(total[None], design, values)
@@ -79,8 +86,7 @@ def _outcomes(ranks: Floats, cases: NDArray[np.intp], pairs: NDArray[np.intp]) -
     return counts
 
 
-def _check(counts: Floats, pairs: NDArray[np.intp], methods: list[str]) -> None:
-    total = counts.sum(axis=0)
+def _check(total: Floats, pairs: NDArray[np.intp], methods: list[str]) -> None:
     if not total[:, :2].any():
         raise InputError("every pair is tied: no method is preferred to another")
     sets = np.zeros((len(pairs), len(methods)), dtype=bool)
@@ -90,6 +96,26 @@ def _check(counts: Floats, pairs: NDArray[np.intp], methods: list[str]) -> None:
         # A tie holds both scores together, as half a win for either does.
         wins[row, [i, j]] = total[row, :2] + total[row, 2] / 2
     check_connected(Choices(sets, wins[None]), methods)
+
+
+def _check_bounded(total: Floats, design: Floats, methods: list[str]) -> None:
+    """Refuse outcomes along some direction of which the likelihood never falls."""
+    from scipy.optimize import linprog
+
+    # (observed, other) of each pair: how much faster the log weight of the observed one grows.
+    pair, outcome = np.nonzero(total)
+    gains = (design[pair, outcome, None] - design[pair]).reshape(-1, design.shape[2])
+    limits = np.r_[np.ones(len(gains)), np.zeros(len(gains))]
+    found = linprog(-gains.sum(axis=0), np.r_[gains, -gains], limits, bounds=(None, None))
+    if -found.fun < 0.5:
+        return
+    _, groups = np.unique(-found.x[:-1].round(6), return_inverse=True)
+    raise InputError(
+        "the scores are unbounded: between the groups "
+        + name_groups(groups, methods)
+        + " one side won or tied in every comparison, or ties alone were seen",
+        fix="collect more rankings, or count a tie as half a win (--model bradley-terry)",
+    )
 
 
 def _design(pairs: NDArray[np.intp], m: int, tied: bool) -> Floats:

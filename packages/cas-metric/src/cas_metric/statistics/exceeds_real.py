@@ -9,6 +9,7 @@ cases that both have, patients whole, with Holm's correction over methods and pr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 WATCHED = ("dd", "vdc", "ccs")
 #: Family-wise error of the warnings.
 ALPHA = 0.05
+#: What is written where there is no reward.
+_NOTHING = ("none", "no", "false", "null", "n/a", "0", "nan", "-", "")
 #: Words by which a set's provenance says that a reward trained its generator.
 _REWARD = ("reward", "craft", "draft", "refl", "ddpo", "dpo", "grpo", "nft")
 
@@ -139,7 +142,7 @@ def reward_trained(provenance: Any) -> bool:
     """
     if isinstance(provenance, Mapping):
         return any(
-            (str(key).lower().startswith("reward") and bool(value))
+            (str(key).lower().startswith("reward") and _told(value))
             or (str(key).lower() in ("stage", "method", "objective", "training") and _named(value))
             or reward_trained(value)
             for key, value in provenance.items()
@@ -150,8 +153,11 @@ def reward_trained(provenance: Any) -> bool:
 
 
 def _named(value: Any) -> bool:
-    words = str(value).lower().replace("_", "-").replace("+", "-").split("-")
-    return any(word in _REWARD for word in words)
+    return any(word in _REWARD for word in re.findall("[a-z]+", str(value).lower()))
+
+
+def _told(value: Any) -> bool:
+    return bool(value) and str(value).strip().lower() not in _NOTHING
 
 
 def _case_keys(rows: pd.DataFrame, real: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:

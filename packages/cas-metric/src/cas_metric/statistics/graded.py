@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from cas_metric.protocol import CONFIDENCE
-from cas_metric.statistics.aggregate import case_clusters
+from cas_metric.statistics.aggregate import as_text, case_clusters
 from cas_metric.statistics.intervals import mean_interval, rate_interval
 from cas_metric.statistics.pass_rates import verdict_values
 from cas_metric.statistics.uncertainty import Floats
@@ -129,7 +129,7 @@ def best_of_n(images: pd.DataFrame) -> pd.DataFrame:
         ``method, case, seed, id, score`` and ``of``, how many images there were, for the cases
         with several images that have a score.
     """
-    scored = images[images["score"].notna()]
+    scored = images[images["score"].notna()].reset_index(drop=True)
     groups = scored.groupby(["method", "case"], sort=False)["score"]
     chosen = scored.loc[groups.idxmax()].assign(of=groups.size().to_numpy())
     columns = ["method", "case", "seed", "id", "score", "of"]
@@ -138,4 +138,4 @@ def best_of_n(images: pd.DataFrame) -> pd.DataFrame:
 
 def _as_text(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """The table with keys that compare by what they say, whatever they were read as."""
-    return table.assign(**{name: table[name].astype("string").fillna("") for name in keys})
+    return table.assign(**{name: as_text(table[name]) for name in keys})

@@ -12,7 +12,8 @@ of intervals that are each right for their kind of quantity:
 * **sums of these**: the square-and-add rule (MOVER), which keeps the skewness of each part;
 * **any other statistic**: Student's t on the delete-one-cluster jackknife.
 
-With one cluster there is no interval, and none of zero width is ever given: both ends are NaN.
+With one cluster there is no interval, and none of zero width is ever given: both ends are NaN, and
+the part says why. A sum has no limits where the spread of one of its parts is not known.
 
 Source: Liang and Zeger (1986); Wilson (1927) with the effective size of Korn and Graubard (1998);
 Woodruff (1952); Zou and Donner (2008, Stat. Med. 27:1693) and Newcombe (1998); Efron and Tibshirani
@@ -43,11 +44,14 @@ Sizes = Codes | Floats
 #: Below this many clusters a table says that its intervals rest on few.
 FEW_CLUSTERS = 10
 #: A design effect is estimated, so it may fall below one, but not without bound.
-_MOST = 2.0
-#: Images by which the share of a class is drawn towards the mean of all classes.
-_PRIOR = 4.0
+MOST = 2.0
 #: A spread below this share of the values' size is rounding, not spread.
-_ROUNDING = 1e-12
+ROUNDING = 1e-12
+
+#: Why an estimate has no limits: there is no value, too little to tell its spread from, or none.
+NO_VALUE = "no value"
+TOO_FEW = "too few independent cases for an interval"
+NO_SPREAD = "all cases have the same value, from which no interval follows"
 
 
 class Part(NamedTuple):
@@ -59,17 +63,25 @@ class Part(NamedTuple):
         high: Upper limit.
         influence: ``(C,)`` what each cluster adds to the error, summing to zero; clusters are those
             of the whole comparison, zero where one has no row here.
+        lacks: Why there are no limits: :data:`NO_VALUE`, :data:`TOO_FEW`, :data:`NO_SPREAD`; empty
+            where there are.
     """
 
     estimate: float
     low: float
     high: float
     influence: Floats
+    lacks: str = ""
 
     def interval(self, level: float, bounds: tuple[float, float] = (-np.inf, np.inf)) -> Interval:
         """As an interval, cut to what the quantity can be."""
         low, high = (float(np.clip(end, *bounds)) for end in (self.low, self.high))
         return Interval(self.estimate, low, high, level)
+
+
+def without_limits(estimate: float, influence: Floats, lacks: str) -> Part:
+    """A part that says why it has no limits."""
+    return Part(estimate, math.nan, math.nan, influence, lacks)
 
 
 def t_quantile(level: float, degrees: float) -> float:
@@ -111,6 +123,11 @@ def variance(errors: Floats, sizes: Sizes) -> float:
 def degrees(sizes: Sizes) -> float:
     """Degrees of freedom: the effective number of clusters less one; large clusters count less."""
     return max(float(sizes.sum()) ** 2 / float(sizes @ sizes) - 1, 1e-9)
+
+
+def effective_clusters(codes: Codes) -> float:
+    """Clusters of equal size that ``(N,)`` codes are worth; their number where all are equal."""
+    return degrees(np.bincount(codes)) + 1
 
 
 def mean_part(values: Floats, codes: Codes, count: int, level: float = CONFIDENCE) -> Part:
@@ -166,7 +183,7 @@ def rate_part(
 
 def nothing(count: int) -> Part:
     """The part of no value."""
-    return Part(math.nan, math.nan, math.nan, np.zeros(count))
+    return without_limits(math.nan, np.zeros(count), NO_VALUE)
 
 
 def mean_of_errors(mean: float, errors: Floats, sizes: Sizes, level: float = CONFIDENCE) -> Part:
@@ -179,8 +196,10 @@ def mean_of_errors(mean: float, errors: Floats, sizes: Sizes, level: float = CON
         level: Nominal coverage.
     """
     spread = math.sqrt(variance(errors, sizes))
-    if not spread > _ROUNDING * max(1.0, abs(mean)):
-        return Part(mean, math.nan, math.nan, errors)
+    if math.isnan(spread):
+        return without_limits(mean, errors, TOO_FEW)
+    if spread <= ROUNDING * max(1.0, abs(mean)):
+        return without_limits(mean, errors, NO_SPREAD)
     reach = t_quantile(level, degrees(sizes)) * spread
     return Part(mean, mean - reach, mean + reach, errors)
 
@@ -197,12 +216,12 @@ def rate_of_errors(
     """:func:`rate_part` from what each cluster adds; arguments as there and in `mean_of_errors`."""
     n, clusters = float(sizes.sum()), int((sizes > 0).sum())
     if clusters < 2:
-        return Part(share, math.nan, math.nan, errors)
+        return without_limits(share, errors, TOO_FEW)
     fewest = n * n / float(sizes @ sizes)
     simple = share * (1 - share) / max(n - 1, 1)
     found = variance(errors, sizes)
-    effective = n * simple / found if found > _ROUNDING**2 and simple > 0 else math.sqrt(fewest * n)
-    effective = min(max(effective, fewest), _MOST * max(trials, n))
+    effective = n * simple / found if found > ROUNDING**2 and simple > 0 else math.sqrt(fewest * n)
+    effective = min(max(effective, fewest), MOST * max(trials, n))
     z = t_quantile(level, math.inf if clusters == n and not student else degrees(sizes))
     return Part(share, *wilson_limits(share, effective, z), errors)
 
@@ -211,26 +230,29 @@ def combine(parts: Sequence[Part], weights: Sequence[float]) -> Part:
     """Weighted sum of parts with limits by square and add, correlations included.
 
     Args:
-        parts: Over the same clusters. One without limits that does not vary adds nothing to the
-            width; one without limits that varies leaves the sum without limits.
-        weights: Factor of each; negative ones turn its limits round.
+        parts: Over the same clusters. One that does not vary adds nothing to the width; one whose
+            spread is not known leaves the sum without limits.
+        weights: Factor of each; negative ones turn its limits round, 0 leaves it out.
     """
     factors = np.asarray(weights, dtype=np.float64)
     errors = np.stack([f * part.influence for f, part in zip(factors, parts, strict=True)])
+    total = float(sum(f * part.estimate for f, part in zip(factors, parts, strict=True)))
+    lacking = [part.lacks for f, part in zip(factors, parts, strict=True) if f]
+    unknown = [reason for reason in lacking if reason not in ("", NO_SPREAD)]
+    if unknown or all(lacking):
+        return without_limits(total, errors.sum(axis=0), (*unknown, NO_SPREAD)[0])
     below, above = np.zeros(len(parts)), np.zeros(len(parts))
-    norms = np.sqrt((errors * errors).sum(axis=1))
     for k, (part, factor) in enumerate(zip(parts, factors, strict=True)):
-        reach = factor * np.array([part.estimate - part.low, part.high - part.estimate])
-        below[k], above[k] = reach if factor >= 0 else -reach[::-1]
-        if not np.isfinite(part.low) and norms[k] <= _ROUNDING:
-            below[k] = above[k] = 0.0
+        if factor and not part.lacks:
+            reach = factor * np.array([part.estimate - part.low, part.high - part.estimate])
+            below[k], above[k] = reach if factor > 0 else -reach[::-1]
+    norms = np.sqrt((errors * errors).sum(axis=1))
     scaled = errors / np.where(norms > 0, norms, 1.0)[:, None]
     together = scaled @ scaled.T
     np.fill_diagonal(together, 1.0)
-    total = float(sum(f * part.estimate for f, part in zip(factors, parts, strict=True)))
     down, up = (math.sqrt(max(float(r @ together @ r), 0.0)) for r in (below, above))
-    if not (down > 0 or up > 0):
-        down = up = math.nan
+    if not (down > 0 or up > 0):  # two that cancel
+        return without_limits(total, errors.sum(axis=0), NO_SPREAD)
     return Part(total, total - down, total + up, errors.sum(axis=0))
 
 
@@ -238,8 +260,8 @@ def student_part(estimate: float, errors: Floats, level: float = CONFIDENCE) -> 
     """An estimate with Student's limits, given what each of equal clusters adds to its error."""
     count = len(errors)
     spread = math.sqrt(count / (count - 1) * float(errors @ errors)) if count > 1 else math.nan
-    if not spread > _ROUNDING:
-        return Part(estimate, math.nan, math.nan, errors)
+    if not spread > ROUNDING:
+        return without_limits(estimate, errors, NO_SPREAD if count > 1 else TOO_FEW)
     reach = t_quantile(level, count - 1) * spread
     return Part(estimate, estimate - reach, estimate + reach, errors)
 
@@ -250,67 +272,12 @@ def student_p(part: Part, clusters: int) -> float:
 
     spread = (
         math.sqrt(clusters / (clusters - 1) * float(part.influence @ part.influence))
-        if (clusters > 1)
+        if clusters > 1
         else 0.0
     )
-    if not spread > _ROUNDING:
+    if not spread > ROUNDING:
         return math.nan
     return float(2 * stdtr(clusters - 1, -abs(part.estimate) / spread))
-
-
-def balanced_mean_part(
-    values: Floats, labels: Floats, codes: Codes, count: int, level: float = CONFIDENCE
-) -> Part:
-    """Mean of the class means, Student's limits with Satterthwaite's degrees of freedom.
-
-    A class of one cluster has no spread of its own, so there are no limits then.
-    """
-    classes = np.unique(labels)
-    parts, degrees = [], []
-    for label in classes:
-        own = labels == label
-        parts.append(influence(values[own], codes[own], count))
-        degrees.append(len(np.unique(codes[own])) - 1)
-    mean = float(np.mean([values[labels == label].mean() for label in classes]))
-    scale = [math.sqrt((d + 1) / d) if d else math.nan for d in degrees]
-    errors = np.sum([s * e for s, e in zip(scale, parts, strict=True)], axis=0) / len(classes)
-    spread = float(errors @ errors)
-    plain = np.sum(parts, axis=0) / len(classes)
-    if not spread > (_ROUNDING * max(1.0, abs(mean))) ** 2:
-        return Part(mean, math.nan, math.nan, plain)
-    shares = np.array([s * s * float(e @ e) for s, e in zip(scale, parts, strict=True)])
-    freedom = float(shares.sum() ** 2 / (shares**2 / np.array(degrees)).sum())
-    reach = t_quantile(level, freedom) * math.sqrt(spread)
-    return Part(mean, mean - reach, mean + reach, plain)
-
-
-def balanced_rate_part(
-    values: Floats, labels: Floats, codes: Codes, count: int, level: float = CONFIDENCE
-) -> Part:
-    """Mean of the class shares with Wilson's limits at the effective size of such a mean.
-
-    Its variance takes the share of each class drawn towards the mean of all as by a few further
-    images: a class of three that are right is not known to be right always.
-    """
-    classes, place, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-    shares = np.bincount(place, weights=values) / sizes
-    share, n, total = float(np.clip(shares.mean(), 0.0, 1.0)), len(values), len(classes)
-    own = (values - shares[place]) / sizes[place] / total
-    errors: Floats = np.bincount(codes, weights=own, minlength=count).astype(np.float64)
-    clusters = len(np.unique(codes))
-    if clusters < 2:
-        return Part(share, math.nan, math.nan, errors)
-    spread = shares * (1 - shares)
-    drawn = (shares * sizes + _PRIOR * share) / (sizes + _PRIOR)
-    simple = float((drawn * (1 - drawn) / sizes).sum()) / total**2
-    effective = share * (1 - share) / simple if simple > 0 else total**2 / float((1 / sizes).sum())
-    if clusters < n:
-        plain = float((spread / sizes).sum()) / total**2
-        found = float(errors @ errors)
-        design = found / plain * clusters / (clusters - 1) if plain > 0 else math.sqrt(n / clusters)
-        effective /= min(max(design, 1 / _MOST), n / min(clusters, degrees(np.bincount(codes)) + 1))
-    z = t_quantile(level, math.inf if clusters == n else degrees(np.bincount(codes)))
-    return Part(share, *wilson_limits(share, min(effective, _MOST * n), z), errors)
 
 
 def mean_interval(
@@ -380,7 +347,7 @@ def jackknife_interval(
     if count < 2 or not (np.isfinite(left).all() and np.isfinite(middle)):
         return unknown
     spread = math.sqrt((count - 1) / count * float(((left - left.mean()) ** 2).sum()))
-    if not spread > _ROUNDING:
+    if not spread > ROUNDING:
         return unknown
     reach = t_quantile(level, count - 1) * spread
     low, high = float(back(middle - reach)), float(back(middle + reach))

@@ -14,6 +14,7 @@ import numpy as np
 from cas_metric.errors import InputError
 from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE, PRIMITIVES, TAIL_QUANTILE
 from cas_metric.statistics.aggregate import (
+    as_text,
     case_clusters,
     graded_cas,
     of_cases,
@@ -200,9 +201,10 @@ def _method_entry(
     name: str, rows: pd.DataFrame, classes: list[str], settings: Settings
 ) -> dict[str, Any]:
     kept = scored(rows)
-    # A run of a folder without seeds has an empty column, or none.
-    seeds = kept["seed"].astype("string").fillna("") if "seed" in kept else [""] * len(kept)
-    spreads = {column: seed_spread(kept[column], seeds)._asdict() for column in COLUMNS}
+    # A run of a folder without seeds has an empty column, or none; beside others it is no seed.
+    seeds = as_text(kept.reindex(columns=["seed"])["seed"])
+    told = (seeds != "") | bool((seeds == "").all())
+    spreads = {c: seed_spread(kept[c][told], seeds[told])._asdict() for c in COLUMNS}
     summary = summarise(rows, classes=classes, level=settings.level)
     return {"method": name, **summary, "seeds": spreads}
 
@@ -219,11 +221,13 @@ def _best(methods: list[dict[str, Any]]) -> dict[str, list[str]]:
 
 def _pairs(rows: pd.DataFrame, settings: Settings) -> list[dict[str, Any]]:
     table, clusters = case_table(rows)
-    diagnoses, _ = case_table(rows, "dd")
-    diagnoses = diagnoses.reindex(index=table.index, columns=table.columns)
+    diagnoses, images = (
+        case_table(rows, "dd", counted=counted)[0].reindex(index=table.index, columns=table.columns)
+        for counted in (False, True)
+    )
     pairs = []
     for pair in paired_differences(
-        table, clusters=clusters, diagnoses=diagnoses, **settings.draw()
+        table, clusters=clusters, diagnoses=diagnoses, images=images, **settings.draw()
     ):
         entry = pair._asdict()
         for key in ("difference", "win_rate"):

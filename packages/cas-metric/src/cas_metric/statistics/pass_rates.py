@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cas_metric.protocol import CONFIDENCE
-from cas_metric.statistics.aggregate import case_clusters
+from cas_metric.statistics.aggregate import as_text, case_clusters
 from cas_metric.statistics.comparison import case_table, paired_differences
 from cas_metric.statistics.intervals import jackknife_interval, mean_interval, rate_interval
 from cas_metric.statistics.uncertainty import Floats, cluster_codes
@@ -41,8 +41,8 @@ _BLOCK_ELEMENTS: Final = 1_000_000
 
 def verdict_values(verdicts: ArrayLike) -> Floats:
     """1 for ``present``, 0 for ``absent``, NaN for what does not count, ``(N,)``."""
-    words = np.asarray(verdicts, dtype=object)
-    return np.where(words == PRESENT, 1.0, np.where(words == ABSENT, 0.0, np.nan))
+    known = {PRESENT: 1.0, ABSENT: 0.0}
+    return np.array([known.get(word, np.nan) for word in np.asarray(verdicts, dtype=object)], float)
 
 
 def image_table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -58,7 +58,7 @@ def image_table(rows: pd.DataFrame) -> pd.DataFrame:
         (1 where every assessable item is present, else 0) and ``answered``.
     """
     counted = rows[_KEYS].assign(
-        items=1, **{word: (rows["verdict"] == word).astype(int) for word in VERDICTS}
+        items=1, **{word: (as_text(rows["verdict"]) == word).astype(int) for word in VERDICTS}
     )
     groups = counted.groupby(_KEYS, sort=False, dropna=False)
     table = groups.sum().reset_index()
@@ -85,8 +85,9 @@ def summarise_audit(
     Returns:
         ``methods``, each with ``images``, ``unanswered``, counts of verdicts, ``pass_rate`` (mean
         over images), ``item_rate`` (all items alike), ``complete`` (images that lack nothing),
-        ``class_balanced``, ``per_class`` and ``items``; and ``pairs``, the paired differences
-        between methods on their common cases.
+        ``class_balanced`` (NaN where no image of some class could be assessed:
+        ``class_balanced_lacks`` names them), ``per_class`` and ``items``; and ``pairs``, the paired
+        differences between methods on their common cases.
     """
     images = image_table(rows)
     names = list(dict.fromkeys(images["method"]))
@@ -107,8 +108,7 @@ def _method(name: str, rows: pd.DataFrame, images: pd.DataFrame, level: float) -
         }
         for label, group in images.groupby("label", sort=False)
     }
-    means = [one["pass_rate"]["estimate"] for one in per_class.values()]
-    known = [mean for mean in means if np.isfinite(mean)]
+    means = {label: one["pass_rate"]["estimate"] for label, one in per_class.items()}
     return {
         "method": name,
         "images": len(images),
@@ -117,7 +117,8 @@ def _method(name: str, rows: pd.DataFrame, images: pd.DataFrame, level: float) -
         "pass_rate": _pass_rate(images, clusters, level),
         "item_rate": _item_rate(rows, level),
         "complete": rate_interval(images["complete"], clusters=clusters, level=level)._asdict(),
-        "class_balanced": float(np.mean(known)) if known else float("nan"),
+        "class_balanced": float(np.mean([*means.values()])) if means else float("nan"),
+        "class_balanced_lacks": [label for label, mean in means.items() if not np.isfinite(mean)],
         "per_class": per_class,
         "items": [
             {

@@ -54,9 +54,9 @@ def position_bias(
 ) -> PositionBias | None:
     """Test whether the first choice depends on where it was shown; None without positions.
 
-    Only rankings that show the commonest number of images enter, so that every place is equally
-    likely to hold the first choice when the order of showing was random. A shared first place
-    counts in equal parts.
+    Of the rankings whose places are known for two images or more, those enter that show the
+    commonest number of images, so that every place is equally likely to hold the first choice when
+    the order of showing was random. A shared first place counts in equal parts.
 
     Args:
         rankings: With positions.
@@ -67,7 +67,10 @@ def position_bias(
         return None
     shown = np.isfinite(rankings.ranks) & np.isfinite(rankings.positions)
     sizes = shown.sum(axis=1)
-    kept = sizes == np.bincount(sizes).argmax()
+    choices = sizes[sizes > 1]
+    if not len(choices):
+        return None
+    kept = sizes == np.bincount(choices).argmax()
     ranks = np.where(shown, rankings.ranks, np.nan)[kept]
     positions = np.where(shown, rankings.positions, np.nan)[kept]
     places, number = np.unique(positions[np.isfinite(positions)], return_inverse=True)

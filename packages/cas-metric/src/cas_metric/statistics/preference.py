@@ -9,7 +9,6 @@ Source: Appendices D and E and Figures 5-7 of the paper.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -185,8 +184,8 @@ def _positions(column: pd.Series) -> pd.Series:
     """Places as numbers; an empty cell is an unknown place."""
     import pandas as pd
 
-    places = pd.to_numeric(column, errors="coerce")
-    bad = column.notna() & ~(places > 0)
+    places = pd.to_numeric(column, errors="coerce").astype(float)
+    bad = column.notna() & (column.astype(str).str.strip() != "") & ~(places > 0)
     if bad.any():
         raise InputError(
             f"position {column[bad].iloc[0]!r} is no positive number",
@@ -260,12 +259,8 @@ def _differences(
         part = student_part(float(estimate[i] - estimate[j]), errors[:, i] - errors[:, j], level)
         p = student_p(part, len(errors))
         found.append(ScoreDifference(methods[i], methods[j], part.interval(level), p, p))
-    known = [one for one in found if math.isfinite(one.p)]
-    adjusted = iter(holm([one.p for one in known]))
-    return tuple(
-        one._replace(p_adjusted=float(next(adjusted))) if math.isfinite(one.p) else one
-        for one in found
-    )
+    adjusted = holm([one.p for one in found])
+    return tuple(one._replace(p_adjusted=float(p)) for one, p in zip(found, adjusted, strict=True))
 
 
 def top1_rates(rankings: Rankings, *, level: float = CONFIDENCE) -> dict[str, Interval]:

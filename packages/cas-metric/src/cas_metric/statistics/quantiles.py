@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 from cas_metric.protocol import CONFIDENCE, QUANTILE_METHOD
 from cas_metric.statistics.intervals import (
     degrees,
+    effective_clusters,
     finite_clusters,
     influence,
     t_quantile,
@@ -46,7 +47,7 @@ def quantile_interval(
 
     Returns:
         An end is NaN where the clusters are too few for it: the lower end of the 25th percentile
-        needs 13, that of the 10th 36.
+        needs 13 of equal size, that of the 10th 36; unequal ones count by their effective number.
 
     Examples:
         >>> quantile_interval(range(1, 101), 0.25).estimate
@@ -72,8 +73,8 @@ def quantile_limits(
     size, clusters = _effective_size(values, quantile, codes, count)
     if clusters < 2 or ordered[0] == ordered[-1]:
         return math.nan, math.nan
-    beyond = (1 - level) / 2
-    reachable = (1 - quantile) ** clusters <= beyond, quantile**clusters <= beyond
+    beyond, worth = (1 - level) / 2, effective_clusters(codes)
+    reachable = (1 - quantile) ** worth <= beyond, quantile**worth <= beyond
     if clusters < n:
         beyond = float(ndtr(-t_quantile(level, degrees(np.bincount(codes)))))
     limits = []

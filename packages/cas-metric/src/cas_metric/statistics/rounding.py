@@ -32,6 +32,16 @@ def fixed(value: float, digits: int = 3, *, signed: bool = False) -> str:
     return f"+{text}" if signed else text
 
 
+def points(value: float, digits: int = 1) -> str:
+    """A share in points, without a sign of percent; scaled in decimal, as :func:`percent` does.
+
+    Examples:
+        >>> points(0.0045), fixed(100 * 0.0045, 1)  # the product is 0.44999999999999996
+        ('0.5', '0.4')
+    """
+    return fixed(float(Decimal(repr(float(value))) * 100), digits)
+
+
 def percent(value: float, digits: int = 1) -> str:
     """A share as a percentage; one that is not 0 or 1 is never printed as 0% or 100%.
 

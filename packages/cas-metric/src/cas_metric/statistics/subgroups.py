@@ -2,26 +2,26 @@
 
 Scores of each group of an attribute (sex, age, site, skin type), and the gaps between groups. A
 table of many groups shows a gap by chance, so intervals are simultaneous over all groups and
-p-values are corrected over all gaps: the largest studentised gap is held against its distribution
-when patients are dealt out to the groups anew, the attributes of a patient kept together.
+p-values are corrected over all gaps.
 
-Source: Westfall and Young (1993), single-step max-T by permutation; Sidak (1967).
+Source: Sidak (1967); the gaps in ``subgroup_gaps.py``.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import combinations, pairwise
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from cas_metric.errors import InputError
 from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE
-from cas_metric.statistics.aggregate import case_clusters
+from cas_metric.statistics.aggregate import as_text, case_clusters
 from cas_metric.statistics.intervals import mean_interval, rate_interval
+from cas_metric.statistics.subgroup_gaps import FEWEST_CLUSTERS, clusters_with, gaps_between
 from cas_metric.statistics.uncertainty import Codes, Floats, cluster_codes
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 #: Numbers with more different values than this are cut into as many groups of about equal size.
 MOST_VALUES: Final = 8
 BINS: Final = 4
-#: Patients that a group needs for its gaps to be tested.
-FEWEST_CLUSTERS: Final = 10
 PERMUTATIONS: Final = 4999
 #: Quantity to its heading.
 QUANTITIES: Final = {"cas": "CAS", "low_rate": "low-alignment rate", "failure_rate": "failures"}
@@ -41,10 +39,11 @@ class Subgroups(NamedTuple):
     """Scores by group.
 
     Attributes:
-        groups: One row a group: ``attribute, group, n, clusters``, and each quantity with ``_low``
-            and ``_high`` of its simultaneous interval.
-        gaps: One row a pair of groups and quantity: ``attribute, quantity, group, other, gap`` with
-            ``low``, ``high`` and the corrected ``p``.
+        groups: One row a group: ``attribute, group, n, clusters``, ``scored`` (clusters with a CAS)
+            and each quantity with ``_low`` and ``_high`` of its simultaneous interval.
+        gaps: One row a pair of groups and quantity of which both have :data:`FEWEST_CLUSTERS`:
+            ``attribute, quantity, group, other, gap`` with ``low``, ``high`` and the corrected
+            ``p``.
         level: Simultaneous coverage.
         notes: What a person should know: the smallest group, groups too small to compare.
     """
@@ -111,7 +110,7 @@ def attribute_groups(
     base = table if reference is None else reference
     found = {}
     for name in names:
-        texts = table[name].astype("string").fillna("").astype(str).str.strip()
+        texts = as_text(table[name]).str.strip()
         numbers = pd.to_numeric(texts.where(texts != ""), errors="coerce")
         known = pd.to_numeric(base[name], errors="coerce") if name in base else numbers
         plain = numbers.notna().sum() < (texts != "").sum() or known.nunique() <= MOST_VALUES
@@ -167,7 +166,7 @@ def subgroups(
     groups = pd.DataFrame(
         [_group_row(key, inside, values, codes, each) for key, inside in members.items()]
     )
-    gaps = _gaps(values, members, codes, level, permutations, seed)
+    gaps = gaps_between(values, members, codes, level, permutations, seed)
     return Subgroups(groups, gaps, level, tuple(_notes(groups)))
 
 
@@ -260,7 +259,9 @@ def _binned(numbers: pd.Series, known: Floats) -> pd.Series:
 
     edges = np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1)))
     inner = edges[1:-1]
-    shown = [f"{edge:g}" for edge in edges]
+    # Six digits where they tell the edges apart; dates as numbers need more.
+    written = ([f"{edge:.{digits}g}" for edge in edges] for digits in (6, 15, 17))
+    shown = next(texts for texts in written if len(set(texts)) == len(edges))
     labels = [f"{low} to <{high}" for low, high in pairwise(shown)]
     labels[-1] = labels[-1].replace("<", "")
     codes = np.searchsorted(inner, numbers.to_numpy(dtype=float), side="right")
@@ -282,7 +283,7 @@ def _values(rows: pd.DataFrame, tau: float | None) -> dict[str, Floats]:
 def _members(attributes: pd.DataFrame) -> dict[tuple[str, str], NDArray[np.bool_]]:
     found = {}
     for name in attributes:
-        column = attributes[name].fillna("").astype(str).to_numpy()
+        column = as_text(attributes[name]).to_numpy()
         for group in sorted(set(column) - {""}):
             found[str(name), str(group)] = column == group
     return found
@@ -297,93 +298,12 @@ def _group_row(
 ) -> dict[str, Any]:
     row: dict[str, Any] = {"attribute": key[0], "group": key[1], "n": int(inside.sum())}
     row["clusters"] = len(np.unique(codes[inside]))
+    row["scored"] = clusters_with(values["cas"], inside, codes)
     for name, column in values.items():
         interval = mean_interval if name == "cas" else rate_interval
         found = interval(column[inside], clusters=codes[inside], level=level)
         row |= {name: found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}
     return row
-
-
-def _gaps(
-    values: Mapping[str, Floats],
-    members: Mapping[tuple[str, str], NDArray[np.bool_]],
-    codes: Codes,
-    level: float,
-    permutations: int,
-    seed: int,
-) -> pd.DataFrame:
-    import pandas as pd
-
-    columns = ["attribute", "quantity", "group", "other", "gap", "low", "high", "p"]
-    keys = [k for k, inside in members.items() if len(set(codes[inside])) >= FEWEST_CLUSTERS]
-    pairs = [(i, j) for i, j in combinations(range(len(keys)), 2) if keys[i][0] == keys[j][0]]
-    if not pairs:
-        return pd.DataFrame(columns=columns)
-    membership = np.stack([members[key] for key in keys], axis=1)
-    units, belongs = _units(codes, membership)
-    moments = np.stack(
-        [_moments(column, units, len(belongs)) for column in values.values()], axis=1
-    )
-    gap, error = _studentised(belongs, moments, pairs)
-    rng = np.random.default_rng(seed)
-    largest = np.empty(permutations)
-    for k in range(permutations):
-        largest[k] = _ratio(
-            *_studentised(belongs, moments[rng.permutation(len(moments))], pairs)
-        ).max()
-    critical = float(np.quantile(largest, level, method="higher"))
-    found, p = _ratio(gap, error), np.empty_like(gap)
-    for at in np.ndindex(*gap.shape):
-        p[at] = (1 + int((largest >= found[at] - 1e-12).sum())) / (permutations + 1)
-    reach = np.where(error > 0, critical * error, np.nan)
-    return pd.DataFrame(
-        [
-            (
-                *(keys[i][0], name, keys[i][1], keys[j][1]),
-                *(float(gap[k, q]), float((gap - reach)[k, q]), float((gap + reach)[k, q])),
-                float(p[k, q]),
-            )
-            for k, (i, j) in enumerate(pairs)
-            for q, name in enumerate(values)
-        ],
-        columns=columns,
-    )
-
-
-def _units(codes: Codes, membership: NDArray[np.bool_]) -> tuple[Codes, Floats]:
-    """What is dealt out: a patient, or the part of one within the same groups; and its groups."""
-    joint = np.column_stack([codes, membership])
-    rows, units = np.unique(joint, axis=0, return_inverse=True)
-    return units.reshape(-1), rows[:, 1:].astype(np.float64)
-
-
-def _moments(values: Floats, units: Codes, count: int) -> Floats:
-    """``(U, 5)``: sum s, number m, s^2, s m and m^2 of each unit's finite values."""
-    present = np.isfinite(values)
-    s = np.bincount(units, weights=np.where(present, values, 0.0), minlength=count)
-    m = np.bincount(units, weights=present, minlength=count)
-    return np.stack([s, m, s * s, s * m, m * m], axis=1)
-
-
-def _studentised(
-    belongs: Floats, moments: Floats, pairs: Sequence[tuple[int, int]]
-) -> tuple[Floats, Floats]:
-    """Gaps ``(pairs, quantities)`` of group means, and their cluster-robust standard errors."""
-    s, m, ss, sm, mm = np.moveaxis(np.tensordot(belongs.T, moments, axes=1), 2, 0)
-    clusters = belongs.sum(axis=0)[:, None]
-    size = np.maximum(m, 1)
-    mean = s / size
-    spread = np.maximum(ss - 2 * mean * sm + mean * mean * mm, 0.0)
-    error = spread / size**2 * clusters / np.maximum(clusters - 1, 1)
-    left, right = np.array(pairs).T
-    return mean[left] - mean[right], np.sqrt(error[left] + error[right])
-
-
-def _ratio(gap: ArrayLike, error: ArrayLike) -> Floats:
-    """Absolute gap in standard errors; without any spread beyond every number, or 0 for no gap."""
-    size, spread = np.abs(np.asarray(gap)), np.asarray(error)
-    bare = np.where(size > 1e-12, 1e9, 0.0)
-    return np.where(spread > 1e-12, size / np.where(spread > 1e-12, spread, 1.0), bare)
 
 
 def _notes(groups: pd.DataFrame) -> list[str]:
@@ -392,8 +312,8 @@ def _notes(groups: pd.DataFrame) -> list[str]:
         f"The smallest group is {least['attribute']} {least['group']}: {least['n']} images of "
         f"{least['clusters']} cases"
     ]
-    small = groups[groups["clusters"] < FEWEST_CLUSTERS]
+    small = groups[groups["scored"] < FEWEST_CLUSTERS]
     if len(small):
         listed = ", ".join(f"{row.attribute} {row.group}" for row in small.itertuples())
-        notes.append(f"Too small to compare, below {FEWEST_CLUSTERS} cases: {listed}")
+        notes.append(f"Too small to compare, below {FEWEST_CLUSTERS} scored cases: {listed}")
     return notes

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from cas_metric.statistics.method_table import COLUMNS
-from cas_metric.statistics.rounding import bracketed, fixed, percent
+from cas_metric.statistics.rounding import bracketed, fixed, percent, points
 
 __all__ = ["PHANTOM_NOTICE", "markdown_table", "number", "p_value", "percent"]
 
@@ -40,18 +40,19 @@ def markdown_report(result: dict[str, Any], title: str = "Comparison") -> str:
     parts += [f"# {_cell(title)}", *_warnings(result), _scores(result), _seeds(result)]
     parts.append(_pairs(result))
     if "tail" in result:
-        parts += [_tails(result), _reductions(result), _excess(result)]
+        parts += [_tails(result), _reductions(result)]
+    if "exceeds_real" in result:
+        parts.append(_excess(result))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def csv_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
     """One flat row a method: means, intervals, class-balanced means, seed spread and tail."""
     references = [n for n in ("real", "floor") if n in result]
-    entries = [
-        *result["methods"],
-        *({"method": name.capitalize(), **result[name]} for name in references),
+    return [
+        *(_flat(entry, result.get("tail")) for entry in result["methods"]),
+        *(_flat({"method": name.capitalize(), **result[name]}, None) for name in references),
     ]
-    return [_flat(entry, result.get("tail")) for entry in entries]
 
 
 number = fixed
@@ -177,7 +178,8 @@ def _tails(result: dict[str, Any]) -> str:
     sections.append(
         "The last two columns are the rates among rightly and wrongly diagnosed images. Intervals "
         "hold the sampling error of the threshold as well. An interval of τ needs 13 independent "
-        "real cases, one of the rate 13, one of the 10th percentile 36; a dash stands for none."
+        "real cases, one of the rate 13, one of the 10th percentile 36; cases of unequal numbers "
+        "of images count as fewer. A dash stands for none."
     )
     return "\n\n".join(sections)
 
@@ -203,9 +205,6 @@ def _reductions(result: dict[str, Any]) -> str:
 
 
 def _reduction_cells(told: dict[str, Any]) -> list[str]:
-    def points(value: float) -> str:
-        return fixed(100 * value, 1)
-
     return [
         f"{points(told['absolute'])} points {bracketed(told['absolute_interval'], points)}",
         f"{percent(told['relative'])} {bracketed(told['relative_interval'], percent)}",

@@ -14,18 +14,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cas_metric.errors import InputError
-from cas_metric.protocol import (
-    CONFIDENCE,
-    LOW_PERCENTILE,
-    QUANTILE_METHOD,
-    TAIL_QUANTILE,
-)
+from cas_metric.protocol import CONFIDENCE, LOW_PERCENTILE, QUANTILE_METHOD, TAIL_QUANTILE
+from cas_metric.statistics.balanced import balanced_rate_part
 from cas_metric.statistics.intervals import (
+    TOO_FEW,
     Part,
-    balanced_rate_part,
     combine,
+    effective_clusters,
     influence,
     rate_part,
+    without_limits,
 )
 from cas_metric.statistics.quantiles import quantile_limits, root
 from cas_metric.statistics.uncertainty import Codes, Floats, Interval, Labels, cluster_codes
@@ -34,7 +32,7 @@ from cas_metric.statistics.uncertainty import Codes, Floats, Interval, Labels, c
 STABILITY_QUANTILES = tuple(round(0.05 * step, 2) for step in range(1, 11))
 
 
-#: Cases from which on a relative reduction, a ratio of two small counts, gets an interval.
+#: Cases of equal size from which on a relative reduction, a ratio of two small counts, has limits.
 RELATIVE_CASES = 50
 
 
@@ -154,7 +152,7 @@ def tail_statistics(
 
     Returns:
         A limit is NaN where the clusters are too few for it: tau, and with it the rate, needs 13
-        real ones, the 10th percentile 36 generated ones.
+        real ones, the 10th percentile 36 generated ones, unequal ones by their effective number.
 
     Raises:
         InputError: If either set has no finite CAS.
@@ -232,7 +230,7 @@ class Rates(NamedTuple):
         middle = float(sum(f * part.estimate for f, part in zip(factors, self.parts, strict=True)))
         ends = float(factors @ self.low) - middle, float(factors @ self.high) - middle
         if not np.isfinite(ends).all():
-            return Part(middle, math.nan, math.nan, self.influence)
+            return without_limits(middle, self.influence, TOO_FEW)
         errors = self.influence if ends[1] >= ends[0] else -self.influence
         moved = Part(0.0, min(0.0, *ends), max(0.0, *ends), errors)
         return combine([*self.parts, moved], [*factors, 1.0])
@@ -307,7 +305,7 @@ def reduction_intervals(
     rates = tail_rates([own, baseline], real, count, quantile=quantile, level=level)
     absolute = rates.weighted([-1.0, 1.0]).interval(level, (-1.0, 1.0))
     numerator, denominator = (part.estimate for part in rates.parts)
-    few = min(len(np.unique(one.codes)) for one in (own, baseline, real)) < RELATIVE_CASES
+    few = min(effective_clusters(one.codes) for one in (own, baseline, real)) < RELATIVE_CASES
     if denominator == 0 or few or not np.isfinite(absolute.low):
         share = 1 - numerator / denominator if denominator else math.nan
         return absolute, Interval(share, math.nan, math.nan, level)

@@ -46,9 +46,9 @@ def read_csv_tables(path: Path) -> dict[str, Any]:
     for dataset, group in frame.groupby(datasets, sort=False):
         records = [{k: v for k, v in r.items() if v} for r in group.to_dict("records")]
         known = [{k: v for k, v in r.items() if k not in free} for r in records]
-        if len(known[0]) > 1 + ("dataset" in known[0]) or not free:
+        if any(len(r) > 1 + ("dataset" in r) for r in known) or not free:
             tables += _tables_of(str(dataset), known, path.name)
-        if free:
+        if any(column in r for r in records for column in free):
             tables.append(_metrics_of(str(dataset), records, free, path.name))
     return {"title": path.name, "tables": tables}
 
@@ -61,9 +61,10 @@ def _metrics_of(
     rows = []
     for record in records:
         values, spreads = {}, {}
+        real = record["method"].lower() == "real"
         for column, match in free.items():
             text = record.get(column, "")
-            if _BOLD.search(text):
+            if _BOLD.search(text) and not real:  # the best of the methods is meant
                 best[match["name"]] = record["method"]
             value, _, spread = _BOLD.sub(r"\1", text).partition("±")
             if value.strip():
@@ -71,7 +72,6 @@ def _metrics_of(
             if spread.strip():
                 spreads[match["name"]] = spread.strip()
         if values:
-            real = record["method"].lower() == "real"
             rows.append(
                 {"method": record["method"], "values": values, "spreads": spreads, "real": real}
             )
@@ -105,7 +105,7 @@ def _tables_of(dataset: str, records: list[dict[str, str]], name: str) -> list[d
         if "low_rate" in r
     ]
     if tails:
-        known = _common(records, dataset, name, "n", "tau")
+        known = _common(records, dataset, name, "n", "tau") | _common(made, dataset, name, "seeds")
         tables.append({**head, "kind": "tail", **known, "rows": tails})
     return tables
 

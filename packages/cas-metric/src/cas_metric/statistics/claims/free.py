@@ -31,7 +31,8 @@ def check_metrics(table: Metrics) -> Iterator[Finding]:
         sign = 1 if direction == "up" else -1
         rows = [row for row in table.rows if column in row.values and not row.real]
         ranked = sorted(rows, key=lambda row: -sign * row.values[column].value)
-        if column in table.best:
+        real_ones = {row.method for row in table.rows if row.real}
+        if ranked and column in table.best and table.best[column] not in real_ones:
             yield _best(table, column, ranked, sign)
         if len(ranked) > 1 and all(column in row.spreads for row in ranked[:2]):
             yield _lead(table, column, ranked[0], ranked[1])

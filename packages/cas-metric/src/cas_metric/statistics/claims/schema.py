@@ -101,12 +101,13 @@ class TailRow(_Model):
 
 
 class Tail(_Model):
-    """Low-alignment rates at a quantile of Real."""
+    """Low-alignment rates at a quantile of Real; ``n`` counts images of one seed."""
 
     kind: Literal["tail"]
     name: str
     dataset: str
     n: Size | None = None
+    seeds: Size = 1
     tau: Stated | None = None
     quantile: Annotated[float, Field(gt=0, lt=1)] = 0.25
     rows: list[TailRow]
@@ -301,6 +302,8 @@ class DerivedRow(_Model):
     def _two_inputs(self) -> Self:
         if self.formula not in ("mean", "sum") and len(self.inputs) != 2:
             raise ValueError(f"{self.formula} takes two inputs")
+        if self.formula == "percent" and self.inputs[1].value == 0:
+            raise ValueError("there is no percentage of a whole of 0")
         return self
 
 
