@@ -12,6 +12,7 @@ from numpy.random import Generator
 from benchmarks.statistics import simulated
 from benchmarks.statistics.simulated import Half
 from cas_metric.copies import neighbours
+from cas_metric.scoring.self_test import verdict_of
 from cas_metric.statistics.bimodality import bimodality
 from cas_metric.statistics.comparison import paired_differences
 from cas_metric.statistics.correlation import permutation_p
@@ -59,6 +60,7 @@ def simulations(half: Half, rng: Generator) -> Iterator[tuple[str, str, tuple[st
     yield from _copies(rng)
     yield from _places(rng)
     yield from _above_real(half, rng)
+    yield from _self_test(rng)
 
 
 def _rows(
@@ -110,6 +112,20 @@ def _above_real(half: Half, rng: Generator) -> Iterator[tuple[str, str, tuple[st
 
         size = f"{images} images, {patients} patients, {methods} methods"
         yield "above Real", size, ("0.5 sd in VDC and CCS", raised)
+
+
+def _self_test(rng: Generator) -> Iterator[tuple[str, str, tuple[str, Trial]]]:
+    """The alarm is the wrong one to miss: an encoder at chance that is not called blind."""
+    for sizes in ((5, 5), (10, 10), (20, 5), (57, 3), (95, 5), (40, 40, 40, 40)):
+
+        def able(planted: bool, sizes: tuple[int, ...] = sizes) -> bool:
+            classes = np.repeat(np.arange(len(sizes)), sizes)
+            right = rng.random(len(classes)) < (0.8 if planted else 1 / len(sizes))
+            found = verdict_of("dd", right.astype(float), classes, np.arange(len(classes)))
+            return found is not None and not found["blind"]
+
+        told = " + ".join(map(str, sizes))
+        yield "self-test: not blind", f"{told} images", ("80% right", able)
 
 
 def _copies(rng: Generator) -> Iterator[tuple[str, str, tuple[str, Trial]]]:

@@ -9,7 +9,7 @@ from tests.support.clinical_crops import read_metadata, write_folders, write_met
 
 import cas_metric
 from cas_metric.encoders import Encoder
-from cas_metric.scoring.self_test import _verdict
+from cas_metric.scoring.self_test import verdict_of
 
 
 def test_a_question_of_two_prompts_has_an_interval_of_shares(
@@ -31,7 +31,7 @@ def test_a_question_of_two_prompts_has_an_interval_of_shares(
 def test_a_rare_class_is_not_a_weighted_outlier() -> None:
     """90% right of 950 images and all of 50: the score has the error of two shares."""
     right = np.r_[np.zeros(95), np.ones(905)]
-    found = _verdict("dd", right, np.repeat([0, 1], [950, 50]), np.arange(1000).astype(str))
+    found = verdict_of("dd", right, np.repeat([0, 1], [950, 50]), np.arange(1000).astype(str))
     assert found is not None
     assert found["score"] == pytest.approx(0.95)
     # Half the width of the frequent class, and of what 50 of 50 leave open.
@@ -39,7 +39,7 @@ def test_a_rare_class_is_not_a_weighted_outlier() -> None:
     widest = (first.high - first.low + second.high - second.low) / 2
     assert 0.25 * widest < found["high"] - found["low"] < widest
     assert not found["blind"]
-    small = _verdict("dd", right[90:150], np.repeat([0, 1], [57, 3]), np.arange(60).astype(str))
+    small = verdict_of("dd", right[90:150], np.repeat([0, 1], [57, 3]), np.arange(60).astype(str))
     assert small is not None
     assert not small["blind"]
 
@@ -49,11 +49,11 @@ def test_a_class_of_one_patient_is_left_out_and_where_all_are_classes_are_the_un
     wins, classes = rng.uniform(0.4, 1, 23), np.repeat([0, 1, 2], [10, 10, 3])
     patients = np.r_[np.arange(20), 20, 20, 20].astype(str)
     found, without = (
-        _verdict("sfs", wins[:n], classes[:n], patients[:n], chance=0.5) for n in (23, 20)
+        verdict_of("sfs", wins[:n], classes[:n], patients[:n], chance=0.5) for n in (23, 20)
     )
     assert found is not None
     assert found == without
-    by_prompt = _verdict("vdc", wins, classes, classes.astype(str), chance=0.5)
+    by_prompt = verdict_of("vdc", wins, classes, classes.astype(str), chance=0.5)
     assert by_prompt is not None
     means = [wins[classes == k].mean() for k in range(3)]
     low, high = stats.t.interval(0.95, 2, np.mean(means), stats.sem(means))

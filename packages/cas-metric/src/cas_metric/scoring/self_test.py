@@ -83,7 +83,7 @@ def self_test(
     found = {
         "vdc": _prompts(vectors, prompts, texts, classes, some, patients),
         "ccs": _checklists(vectors, inputs, texts, classes, usable, patients),
-        "dd": _verdict("dd", rows["dd"].to_numpy(float), classes, patients, inputs.classes),
+        "dd": verdict_of("dd", rows["dd"].to_numpy(float), classes, patients, inputs.classes),
         "sfs": _neighbours(vectors, classes, some, patients),
     }
     return {name: one for name, one in found.items() if one is not None}
@@ -100,7 +100,7 @@ def _spread(usable: NDArray[np.bool_]) -> Ints:
     return rows[np.unique(np.linspace(0, max(len(rows) - 1, 0), MOST).astype(int))[: len(rows)]]
 
 
-def _verdict(
+def verdict_of(
     name: str,
     right: Floats,
     classes: Ints,
@@ -109,7 +109,16 @@ def _verdict(
     *,
     chance: float | None = None,
 ) -> dict[str, Any] | None:
-    """Class-balanced mean of ``right`` (NaN left out) against chance; None without two classes."""
+    """Class-balanced mean of ``right`` against chance; None without two classes.
+
+    Args:
+        name: Of the primitive.
+        right: ``(N,)`` how right each image is, 0 to 1; NaN is left out.
+        classes: ``(N,)`` class of each, from 0; -1 is left out.
+        clusters: ``(N,)`` patient of each, or what else is independent.
+        names: Of all classes that could be named, where they are more than there are.
+        chance: What guessing gives; one over the classes by default.
+    """
     asked = np.isfinite(right) & (classes >= 0)
     present = np.unique(classes[asked])
     if len(present) < 2:
@@ -162,7 +171,7 @@ def _prompts(
     mine = scores[np.arange(len(some)), own][:, None]
     wins = ((scores < mine) + 0.5 * (scores == mine)).sum(axis=1) - 0.5
     shared = len(distinct) < len(np.unique(patients[some]))
-    return _verdict(
+    return verdict_of(
         "vdc",
         wins / (len(distinct) - 1),
         classes[some],
@@ -186,7 +195,7 @@ def _checklists(
         return None
     nearest = known[(vectors @ unit(texts.embeddings[rows[known]]).T).argmax(axis=1)]
     right = np.where(asked, (nearest == classes).astype(float), np.nan)
-    verdict = _verdict("ccs", right, classes, patients, [inputs.classes[i] for i in known])
+    verdict = verdict_of("ccs", right, classes, patients, [inputs.classes[i] for i in known])
     if verdict is None:
         return None
     luck = _luck(nearest[asked], classes[asked], known)
@@ -233,4 +242,4 @@ def _neighbours(
             above = len(same) - np.searchsorted(same, other, "right")
             ties = np.searchsorted(same, other, "right") - np.searchsorted(same, other, "left")
             wins[row] = (above + 0.5 * ties).sum() / (len(same) * len(other))
-    return _verdict("sfs", wins, own, patient, chance=0.5)
+    return verdict_of("sfs", wins, own, patient, chance=0.5)
