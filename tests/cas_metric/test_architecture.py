@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "architecture" / "cas-metric.md"
 
 #: Files of ours that a second run of `cas score` takes: those with a function that it calls, and
-#: those that it imports. To raise a number is to make the main job longer to read: say why. The last
-#: one is that of class-balanced intervals, which the self-test needs as well.
+#: those that it imports. To raise a number is to make the main job longer to read: say why.
+#: The last one holds class-balanced intervals, which the self-test needs as well.
 CALLED, EXECUTED = 66, 85
 #: Most lines of a file; where one needs more, it holds two things.
 LONGEST = 400

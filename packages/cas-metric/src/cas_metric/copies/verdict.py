@@ -8,6 +8,7 @@ from typing import Any
 
 from cas_metric.copies.chance import detectors_of
 from cas_metric.protocol import PHASH_THRESHOLD, SSIM_THRESHOLD
+from cas_metric.statistics.rounding import fixed
 from cas_metric.statistics.tables import told_p
 
 #: Below it a permutation p-value is called a difference (ours; the usual level).
@@ -232,4 +233,4 @@ def _against_chance(figures: Mapping[str, Any]) -> str:
 
 def signed(value: float) -> str:
     """Four decimals with a true minus sign or a plus."""
-    return f"{value:+.4f}".replace("-", "−")
+    return fixed(value, 4, signed=True)

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from cas_metric.report.figures import STYLE, line_pattern
 from cas_metric.report.legends import legend_below
 from cas_metric.report.palette import REAL, ink
+from cas_metric.statistics.rounding import fixed
 from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, number, p_value
 
 #: Scores of a classifier, and how they are written.
@@ -122,13 +123,13 @@ def _tests(summary: Mapping[str, Any]) -> str:
             [
                 f"{summary['n_real'][str(entry['scale'])]:,}",
                 f"{entry['left']} − {entry['right']}{best}",
-                _signed(accuracy["seeds"]["difference"]["estimate"]),
+                fixed(accuracy["seeds"]["difference"]["estimate"], signed=True),
                 _interval(accuracy["seeds"]["difference"]),
                 _p(accuracy["seeds"]["p_t_holm"]),
                 p_value(accuracy["seeds"]["p_sign_flip"]),
                 _interval(accuracy["images"]["difference"]),
                 p_value(accuracy["images"]["p_holm"]),
-                _signed(f1["seeds"]["difference"]["estimate"]),
+                fixed(f1["seeds"]["difference"]["estimate"], signed=True),
                 _interval(f1["seeds"]["difference"]),
                 _p(f1["seeds"]["p_t_holm"]),
             ]
@@ -148,10 +149,6 @@ def _tests(summary: Mapping[str, Any]) -> str:
             "the most accurate: name a method with --focus before looking, for a fair test."
         )
     return f"## Differences\n\n{lead}\n\n{markdown_table(headings, lines)}"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "−")
 
 
 def _p(value: float) -> str:

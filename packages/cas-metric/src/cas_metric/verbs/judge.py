@@ -15,6 +15,7 @@ from cas_metric.report.preference import draw_figures
 from cas_metric.runs.folder import result_folder
 from cas_metric.runs.provenance import provenance
 from cas_metric.statistics.preference_table import analyse, correlate_with, score_table
+from cas_metric.statistics.rounding import fixed
 from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, number, p_value, percent
 from cas_metric.verbs.audit import PACKAGES
 from cas_metric.verbs.inputs import made_of
@@ -301,7 +302,7 @@ def _places(summary: Mapping[str, Any]) -> str:
                 str(one["shown"]),
                 str(one["first"]),
                 f"{percent(rate['estimate'])} {bounds}",
-                f"{excess:+.1f}",
+                fixed(excess, 1, signed=True),
                 number(one["mean_rank"], 2),
             ]
         )

@@ -26,6 +26,7 @@ from cas_metric.files import write_bytes
 from cas_metric.images import load_image, to_tensor
 from cas_metric.protocol import PRIMITIVES
 from cas_metric.statistics.intervals import mean_interval
+from cas_metric.statistics.rounding import fixed
 from cas_metric.statistics.tables import PHANTOM_NOTICE
 from cas_metric.statistics.uncertainty import Interval
 from craft_trainer.artifact.curves import draw_curves
@@ -260,13 +261,19 @@ def _judgement(config: Config, watch: Watch, handed_on: Look | None) -> dict[str
         "held_out": Markup(held_out_table({**sides, "real partners": watch.held_out.real})),  # noqa: S704
         "prompts": len(handed_on.scores["cas"]),
         "weights": f", the weights after step {handed_on.step}",
-        "change": Markup(f"{change.estimate:+.3f} ({change.low:+.3f} to {change.high:+.3f})"),  # noqa: S704
+        "change": told_change(change),
     }
 
 
 def change_of(before: Look, after: Look) -> Interval:
     """Mean change of CAS with its 95% interval, paired by prompt."""
     return mean_interval(np.subtract(after.scores["cas"], before.scores["cas"]))
+
+
+def told_change(change: Interval) -> str:
+    """A change with its interval, every number with its sign."""
+    estimate, low, high = (fixed(end, signed=True) for end in change[:3])
+    return f"{estimate} ({low} to {high})"
 
 
 def held_out_table(sides: Mapping[str, Look]) -> str:

@@ -47,7 +47,7 @@ def demo(
     """
     from cas_metric.cli.common import console_out, emit_json
     from cas_metric.statistics.tables import PHANTOM_NOTICE
-    from craft_trainer.artifact.model_card import held_out_table
+    from craft_trainer.artifact.model_card import held_out_table, told_change
     from craft_trainer.cli.progress import Bars
     from craft_trainer.training.demo import EVALUATOR, Size
     from craft_trainer.training.demo import demo as run
@@ -58,20 +58,18 @@ def demo(
     with Bars() as bars:
         size = Size(train, prompts, inversion, lora, craft)
         found = run(out, domain, size, base=base, enriched=enriched, progress=bars)
-    change = found.change
     if as_json:
         cas = {name: look.cas for name, look in found.looks.items()}
         files = {"samples": str(found.samples), "card": str(found.card)}
         notes = list(found.notes)
-        emit_json({"cas": cas, "change": change._asdict(), "notes": notes, **files})
+        emit_json({"cas": cas, "change": found.change._asdict(), "notes": notes, **files})
         return
     for note in found.notes:
         console.print(f"Note: {note}", soft_wrap=True)
     console.print(held_out_table(found.looks), soft_wrap=True)
     console.print(
         f"CAS by {EVALUATOR} on {prompts} held-out prompts; means with 95% intervals. "
-        f"Change, paired by prompt: {change.estimate:+.3f} ({change.low:+.3f} to "
-        f"{change.high:+.3f}).",
+        f"Change, paired by prompt: {told_change(found.change)}.",
         soft_wrap=True,
     )
     rows = ", ".join(found.rows)
