@@ -43,14 +43,7 @@ def explain(
             metavar="PACK",
         ),
     ] = None,
-    encoder: Annotated[
-        str | None,
-        typer.Option(
-            help="The encoder of the run, where its name there leads to it no longer.",
-            rich_help_panel=option.MODEL,
-            metavar="SPEC",
-        ),
-    ] = None,
+    encoder: option.RunEncoder = None,
     maps: Annotated[bool, typer.Option(help="Draw where.")] = True,
     occlusion: Annotated[
         bool, typer.Option("--occlusion", help="Draw by occlusion: slow, for any encoder.")

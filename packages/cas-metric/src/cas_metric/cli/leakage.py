@@ -45,15 +45,7 @@ def leakage(
             help="Look for altered copies by local features and alignment.",
         ),
     ] = True,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="Directory of the result; only the same one in it is replaced. Default: "
-            "leakage/ and the name of TEST.",
-            rich_help_panel=option.RESULTS,
-            metavar="DIR",
-        ),
-    ] = None,
+    out: Annotated[Path | None, option.result_folder("leakage/ and the name of TEST")] = None,
     as_json: option.Json = False,
     num_workers: option.NumWorkers = None,
     offline: option.Offline = False,

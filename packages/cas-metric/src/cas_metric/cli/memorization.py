@@ -127,15 +127,7 @@ def memorization(
         ),
     ] = False,
     offline: option.Offline = False,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="Directory of the result; only the same one in it is replaced. Default: "
-            "memorization/ and the name of GEN.",
-            rich_help_panel=option.RESULTS,
-            metavar="DIR",
-        ),
-    ] = None,
+    out: Annotated[Path | None, option.result_folder("memorization/ and the name of GEN")] = None,
     as_json: option.Json = False,
     device: option.Device = "auto",
     batch_size: option.BatchSize = None,

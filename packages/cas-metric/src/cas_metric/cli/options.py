@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -100,6 +100,14 @@ Encoder = Annotated[
         metavar="SPEC",
     ),
 ]
+RunEncoder = Annotated[
+    str | None,
+    typer.Option(
+        help="The encoder of the run, where its name there leads to it no longer.",
+        rich_help_panel=MODEL,
+        metavar="SPEC",
+    ),
+]
 Dtype = Annotated[
     str,
     typer.Option(
@@ -137,15 +145,18 @@ StrictText = Annotated[
 Offline = Annotated[
     bool, typer.Option("--offline", help="Never use the network.", rich_help_panel=MODEL)
 ]
-Out = Annotated[
-    Path | None,
-    typer.Option(
-        help="Directory for rows, summary and report; only the same run in it is replaced. "
-        "Default: runs/ and the name of GEN.",
+
+
+def result_folder(default: str) -> Any:
+    """``--out`` of a verb, whose result goes to ``default`` where nothing else is said."""
+    return typer.Option(
+        help="Directory for rows, summary and report; only the same result in it is replaced. "
+        f"Default: {default}.",
         rich_help_panel=RESULTS,
         metavar="DIR",
-    ),
-]
+    )
+
+
 Json = Annotated[
     bool,
     typer.Option(

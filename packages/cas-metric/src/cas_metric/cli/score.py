@@ -94,7 +94,7 @@ def score(
         str,
         typer.Option("--protocol", help="cas-v1, or cas-v2 for the calibrated columns beside it."),
     ] = VERSION,
-    out: option.Out = None,
+    out: Annotated[Path | None, option.result_folder("runs/ and the name of GEN")] = None,
     as_json: option.Json = False,
     max_failures: option.MaxFailures = None,
     device: option.Device = "auto",

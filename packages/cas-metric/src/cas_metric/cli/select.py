@@ -60,14 +60,7 @@ def select(
         typer.Option(help="none, link (hard) or copy: how the files come along.", metavar="HOW"),
     ] = "none",
     diversity: Annotated[bool, typer.Option(help="Tell the diversity before and after.")] = True,
-    encoder: Annotated[
-        str | None,
-        typer.Option(
-            help="The encoder of the run, where its name there leads to it no longer.",
-            rich_help_panel=option.MODEL,
-            metavar="SPEC",
-        ),
-    ] = None,
+    encoder: option.RunEncoder = None,
     as_json: option.Json = False,
     device: option.Device = "auto",
     cache: option.Cache = None,

@@ -138,14 +138,7 @@ def utility(
             rich_help_panel=TRAINING,
         ),
     ] = True,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="Directory of the result; only the same one in it is replaced. Default: utility/.",
-            rich_help_panel=option.RESULTS,
-            metavar="DIR",
-        ),
-    ] = None,
+    out: Annotated[Path | None, option.result_folder("utility/")] = None,
     as_json: option.Json = False,
     device: option.Device = "auto",
     num_workers: option.NumWorkers = None,
