@@ -19,8 +19,8 @@ PAGE = ROOT / "docs" / "architecture" / "cas-metric.md"
 
 #: Files of ours that a second run of `cas score` takes: those with a function that it calls, and
 #: those that it imports. To raise a number is to make the main job longer to read: say why.
-#: The last two: class-balanced intervals, which the self-test needs as well; and the options, a file
-#: that was executed before, whose `--out` is spelt once for every verb.
+#: The last two: class-balanced intervals, which the self-test needs as well; and the options, which
+#: were executed before, and whose `--out` is spelt once for every verb.
 CALLED, EXECUTED = 67, 85
 #: Most lines of a file; where one needs more, it holds two things.
 LONGEST = 400
