@@ -23,15 +23,16 @@ from cas_metric.images import Note, load_image, notes_of
 from craft_trainer.bases.base import DiffusionModel
 from craft_trainer.bases.tokens import learned_tokens
 from craft_trainer.data.dataset import Examples, image_digest, square_of
+from craft_trainer.data.held import held
 from craft_trainer.diffusion.conditions import Conditions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from accelerate import Accelerator
+
 #: Images that the VAE encodes together.
 _ENCODED_TOGETHER: Final = 4
-#: Images whose latents go from process to process together.
-_SUMMED_TOGETHER: Final = 64
 
 
 @dataclass(frozen=True)
@@ -130,59 +131,104 @@ def _unpacked(entry: Entry, dtype: torch.dtype) -> Conditions:
     return Conditions(*(part.reshape(shape) for part, shape in zip(flat, shapes, strict=True)))
 
 
+class Texts:
+    """Conditions of distinct texts, :func:`~craft_trainer.data.held.held`.
+
+    Args:
+        texts: In the order of the conditions.
+        conditions: One a text.
+    """
+
+    def __init__(self, texts: Sequence[str], conditions: Conditions) -> None:
+        self._row = {text: row for row, text in enumerate(texts)}
+        self._conditions = conditions
+
+    def of(self, texts: Sequence[str]) -> Conditions:
+        """A copy of the conditions of some texts, in their order."""
+        return self._conditions[[self._row[text] for text in texts]]
+
+
 def encode_latents(
     examples: Examples,
     encodings: Encodings,
     resolution: int,
     progress: Callable[[int, int], None] | None = None,
-    *,
-    rank: int = 0,
-    world: int = 1,
+    accelerator: Accelerator | None = None,
 ) -> Tensor:
-    """``(N, 2C, h, w)`` float32 moments of all images, on the CPU; each process encodes its share.
+    """``(N, 2C, h, w)`` float32 moments of all images, :func:`~craft_trainer.data.held.held`.
 
-    Mean and variance are kept, not a sample, so that every step draws its own latent. The images
-    that are encoded together are the same however many processes there are, and so are the bits.
+    Mean and variance are kept, not a sample, so that every step draws its own latent. Each process
+    encodes its share. The images that are encoded together are the same however many processes
+    there are, and so are the bits.
 
     Raises:
         PreflightError: Images that cannot be read; all are listed.
+        InputError: The disk of the store has no room for the moments.
     """
+    rank, world = _place(accelerator)
     channels, height, width = encodings.model.latent_shape(resolution)
     total = len(examples)
-    moments = torch.zeros(total, 2 * channels, height, width)
+    shape = total, 2 * channels, height, width
+    moments = held(shape, torch.float32, encodings.cache.directory, accelerator)
     problems: list[str] = []
-    for start in range(rank * _ENCODED_TOGETHER, total, world * _ENCODED_TOGETHER):
-        rows = slice(start, start + _ENCODED_TOGETHER)
-        try:
-            moments[rows] = encodings.latents(examples, rows, resolution)
-        except PreflightError as error:
-            problems += error.problems
+    for start in range(0, total, world * _ENCODED_TOGETHER):
+        shares = torch.zeros_like(moments[start : start + world * _ENCODED_TOGETHER])
+        first = start + rank * _ENCODED_TOGETHER
+        if first < total:
+            try:
+                rows = slice(first, first + _ENCODED_TOGETHER)
+                own = encodings.latents(examples, rows, resolution)
+                shares[first - start :][: len(own)] = own
+            except PreflightError as error:
+                problems += error.problems
+        if world > 1:  # the share of a process is zero where the others are not
+            shares = reduce(shares.to(encodings.model.device), reduction="sum")
+        if _writes(accelerator):
+            moments[start : start + len(shares)] = shares
         if progress is not None:
-            progress(min(start + world * _ENCODED_TOGETHER, total), total)
+            progress(start + len(shares), total)
     if world > 1:
-        problems = gather_object(problems)
+        problems = gather_object(problems)  # and everything is written
     if problems:
         raise PreflightError(problems, fix="replace or remove these images")
-    return moments if world == 1 else _summed(moments, encodings.model.device)
-
-
-def _summed(shares: Tensor, device: torch.device) -> Tensor:
-    """The shares of all processes, each zero where the others are not, in parts that fit."""
-    parts = torch.split(shares, _SUMMED_TOGETHER)
-    return torch.cat([reduce(part.to(device), reduction="sum").cpu() for part in parts])
+    return moments
 
 
 def encode_texts(
     texts: Sequence[str],
     encodings: Encodings,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Conditions]:
-    """Distinct text to its condition."""
-    found = {}
+    accelerator: Accelerator | None = None,
+) -> Texts:
+    """Conditions of the distinct ones of some texts.
+
+    Raises:
+        InputError: The disk of the store has no room for them.
+    """
     unique = sorted(set(texts))
     with encodings.model.reading():
-        for done, text in enumerate(unique, start=1):
-            found[text] = encodings.text(text)
+        one = encodings.text(unique[0])
+        conditions = one.each(
+            lambda part: held(
+                (len(unique), *part.shape[1:]), part.dtype, encodings.cache.directory, accelerator
+            )
+        )
+        for row, text in enumerate(unique if _writes(accelerator) else ()):
+            conditions.put(row, encodings.text(text))
             if progress is not None:
-                progress(done, len(unique))
-    return found
+                progress(row + 1, len(unique))
+    if accelerator is not None:
+        accelerator.wait_for_everyone()
+    return Texts(unique, conditions)
+
+
+def _place(accelerator: Accelerator | None) -> tuple[int, int]:
+    """Rank, and how many processes there are."""
+    if accelerator is None:
+        return 0, 1
+    return accelerator.process_index, accelerator.num_processes
+
+
+def _writes(accelerator: Accelerator | None) -> bool:
+    """Whether this process fills what those of its machine share."""
+    return accelerator is None or accelerator.is_local_main_process

@@ -25,16 +25,22 @@ class Conditions:
     def __len__(self) -> int:
         return len(self.embeddings)
 
-    def __getitem__(self, rows: slice) -> Conditions:
-        return self._each(lambda part: part[rows])
+    def __getitem__(self, rows: slice | list[int]) -> Conditions:
+        return self.each(lambda part: part[rows])
+
+    def put(self, row: int, one: Conditions) -> None:
+        """Overwrite a row by conditions of length 1."""
+        self.embeddings[row] = one.embeddings[0]
+        if self.pooled is not None and one.pooled is not None:
+            self.pooled[row] = one.pooled[0]
 
     def to(self, *target: Any) -> Conditions:
         """On another device or in another dtype; arguments as of ``Tensor.to``."""
-        return self._each(lambda part: part.to(*target))
+        return self.each(lambda part: part.to(*target))
 
     def repeat(self, times: int) -> Conditions:
         """``(B * times, …)``: all prompts, then all again."""
-        return self._each(lambda part: part.repeat(times, *[1] * (part.ndim - 1)))
+        return self.each(lambda part: part.repeat(times, *[1] * (part.ndim - 1)))
 
     def where(self, chosen: Tensor, other: Conditions) -> Conditions:
         """``other``, of length 1, in place of those that ``(B,)`` truth values name."""
@@ -51,7 +57,8 @@ class Conditions:
             torch.cat([part.embeddings for part in parts]), torch.cat(pooled) if pooled else None
         )
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> Conditions:
+    def each(self, change: Callable[[Tensor], Tensor]) -> Conditions:
+        """Something else in the place of each tensor."""
         return Conditions(
             change(self.embeddings), None if self.pooled is None else change(self.pooled)
         )

@@ -10,8 +10,7 @@ import torch
 from craft_trainer.config.schema import Config
 from craft_trainer.config.stage import DenoisingStage, Stage
 from craft_trainer.data.dataset import Batch, Examples, conditioning_texts
-from craft_trainer.data.encoding import Encodings, encode_latents, encode_texts
-from craft_trainer.diffusion.conditions import Conditions
+from craft_trainer.data.encoding import Encodings, Texts, encode_latents, encode_texts
 from craft_trainer.guards.heldout import held_out_examples
 from craft_trainer.methods.denoising import Denoising
 
@@ -35,7 +34,7 @@ class HeldOutLoss:
     method: Denoising
     moments: torch.Tensor
     texts: tuple[str, ...]
-    conditions: dict[str, Conditions] | None
+    conditions: Texts | None
     seed: int
     together: int
 
@@ -70,6 +69,6 @@ class HeldOutLoss:
     def _batch(self, rows: tuple[int, ...], first: int) -> Batch:
         texts = tuple(self.texts[row] for row in rows)
         known = self.conditions
-        conditions = None if known is None else Conditions.cat([known[text] for text in texts])
+        conditions = None if known is None else known.of(texts)
         positions = tuple(first + row for row in rows)
         return Batch(rows, positions, self.seed, self.moments[list(rows)], texts, conditions)

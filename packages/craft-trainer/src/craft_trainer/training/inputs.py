@@ -14,8 +14,7 @@ from craft_trainer.bases.weights import encoding_hash
 from craft_trainer.config.schema import Config
 from craft_trainer.config.stage import TrainedStage
 from craft_trainer.data.dataset import Batch, Examples, conditioning_texts, row_at
-from craft_trainer.data.encoding import Encodings, encode_latents, encode_texts
-from craft_trainer.diffusion.conditions import Conditions
+from craft_trainer.data.encoding import Encodings, Texts, encode_latents, encode_texts
 from craft_trainer.runtime.telling import tell_noted, tell_truncated
 
 if TYPE_CHECKING:
@@ -61,17 +60,16 @@ class Inputs:
                 self.encodings,
                 config.data.resolution,
                 told("images"),
-                rank=accelerator.process_index,
-                world=accelerator.num_processes,
+                accelerator,
             )
 
         tell_truncated(model, self.texts)
         self.moments = latents(examples)
         tell_noted(self.encodings.noted, self.count)
         self.rejected = None if rejected is None else latents(rejected)
-        self.conditions: dict[str, Conditions] | None = None
+        self.conditions: Texts | None = None
         if stage.learns != "tokens":  # which change what a text becomes
-            self.conditions = encode_texts(self.texts, self.encodings, told("texts"))
+            self.conditions = encode_texts(self.texts, self.encodings, told("texts"), accelerator)
 
     def batch(self, positions: tuple[int, ...]) -> Batch:
         """The examples at some positions of the run."""
@@ -79,7 +77,7 @@ class Inputs:
         prompts = tuple(self.texts[row] for row in rows)
         conditions = rejected = None
         if self.conditions is not None:
-            conditions = Conditions.cat([self.conditions[prompt] for prompt in prompts])
+            conditions = self.conditions.of(prompts)
         if self.rejected is not None:
             rejected = self.rejected[list(rows)]
         moments = self.moments[list(rows)]
