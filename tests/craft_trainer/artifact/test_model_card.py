@@ -13,7 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 from tests.support.preferences import write_pairs_of
-from tests.support.tiny_families import build_flux, build_sdxl
+from tests.support.tiny_families import build_flux, build_sana, build_sdxl
 from typer.testing import CliRunner
 
 from craft_trainer.artifact.model_card import fenced, plain
@@ -77,15 +77,24 @@ def test_every_method_has_a_title_and_says_what_it_trained(
     assert "These weights" not in seen["zero_shot"]
 
 
-@pytest.mark.parametrize("family", ["sd", "sdxl", "flux"])
+@pytest.mark.parametrize("family", ["sd", "sdxl", "flux", "sana"])
 def test_the_lines_under_use_draw_with_diffusers_alone(
-    settings: Any, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
+    settings: Any,
+    base: Path,
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    family: str,
 ) -> None:
     builders = {"sd": lambda folder: base, "sdxl": build_sdxl, "flux": build_flux}
+    builders["sana"] = build_sana
     lora = {"method": "lora", "steps": 1, "learning_rate": 0.1}
     stages = [{"method": "textual_inversion", "steps": 1}, {**lora, "prompt": "{token} {prompt}"}]
     source = builders[family](tmp_path / "base")
-    config = settings(*([lora] if family == "flux" else stages), base=str(source))
+    flow = family in ("flux", "sana")
+    side = 32 if family == "sana" else 16
+    data = {"train": str(images), "resolution": side, "domain": "phantom-chexpert"}
+    config = settings(*([lora] if flow else stages), base=str(source), data=data)
     artifact = trainer.train_stages(config, cache="none")
     (code,) = re.findall(
         r"## Use\n\n```python\n(.*?)\n```", (artifact / "README.md").read_text(), re.S
@@ -93,15 +102,27 @@ def test_the_lines_under_use_draw_with_diffusers_alone(
     monkeypatch.chdir(artifact)
     space: dict[str, Any] = {}
     exec(code, space)
-    assert space["image"].size == (16, 16)
+    assert space["image"].size == (side, side)
     pipe = space["pipe"]
     assert pipe.get_active_adapters()
     if family == "sdxl":
         assert pipe.text_encoder_2.text_model.eos_token_id == pipe.tokenizer_2.eos_token_id != 2
-    if family != "flux":
+    if family == "sana":  # whose solver of the second order takes other steps than training
+        assert pipe.scheduler.config.solver_order == 1
+    if not flow:
         assert tuple(pipe.scheduler.timesteps.tolist()) == require_sampling(config)
         for tokenizer in (pipe.tokenizer, getattr(pipe, "tokenizer_2", pipe.tokenizer)):
             assert "<pleural-effusion>" in tokenizer.get_vocab()
+
+
+def test_a_card_says_that_diffusers_has_no_ancestral_steps(settings: Any, tmp_path: Path) -> None:
+    source = build_flux(tmp_path / "base")
+    for kind in ("euler", "ancestral"):
+        lora = {"method": "lora", "steps": 1}
+        sampling = {"steps": 2, "flow_sampler": kind}
+        run = settings(lora, base=str(source), sampling=sampling, output=str(tmp_path / kind))
+        text = (trainer.train_stages(run, cache="none") / "README.md").read_text()
+        assert ("diffusers does not have" in text) == (kind == "ancestral")
 
 
 def test_the_demo_shows_cas_before_and_after(

@@ -47,6 +47,15 @@ def test_a_run_that_can_start(settings: Any, examined: Any) -> None:
     assert checks["held-out data"]["status"] == "warn"
 
 
+def test_a_rate_that_is_never_reached(settings: Any, examined: Any) -> None:
+    code, checks = examined(settings({**CRAFT, "steps": 2, "warmup_steps": 100}))
+    assert code == 0
+    assert checks["rate of stage 1"]["status"] == "warn"
+    assert "comes to 2%" in checks["rate of stage 1"]["detail"]
+    _, checks = examined(settings({**CRAFT, "steps": 2, "warmup_steps": 2}))
+    assert "rate of stage 1" not in checks
+
+
 def test_models_that_are_not_here_are_exit_code_4(settings: Any, examined: Any) -> None:
     code, checks = examined(settings(CRAFT, base="nobody/nothing", offline=True))
     assert code == 4
@@ -68,6 +77,7 @@ def test_incomplete_data_are_exit_code_2(settings: Any, examined: Any, tmp_path:
     code, checks = examined(settings(CRAFT, data={"train": str(folder), "resolution": 16}))
     assert code == 2
     assert "0.png has no prompt" in checks["training data"]["detail"]
+    assert "column `prompt`" in checks["training data"]["fix"]
     assert "class 'class 0' has no checklist" in checks["training data"]["detail"]
     assert checks["prompts of stage 1"]["status"] == "warn"
     assert "1.png (" in checks["prompts of stage 1"]["detail"]

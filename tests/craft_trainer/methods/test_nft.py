@@ -38,7 +38,28 @@ def test_scores_are_relative_to_their_prompt() -> None:
     # Two prompts that always score alike: their own mean says nothing, that of the batch does.
     alike = torch.tensor([1.0, 0.0, 1.0, 0.0])
     assert torch.equal(relative(alike, 2), torch.full((4,), 0.5))
-    torch.testing.assert_close(relative(alike, 4), 0.4 + 0.2 * alike)
+    torch.testing.assert_close(relative(alike, None), 0.4 + 0.2 * alike)
+
+
+@pytest.mark.parametrize("group", [2, None])
+def test_scores_on_two_processes_are_relative_to_those_of_both(group: int | None) -> None:
+    whole = torch.rand(
+        2, 6, generator=torch.Generator().manual_seed(0)
+    )  # six prompts in two images
+    halves = whole[:, :3].flatten(), whole[:, 3:].flatten()
+    said: list[list[torch.Tensor]] = []
+    for half in halves:  # what each tells the other
+        said.append([])
+        relative(half, group, lambda value: (said[-1].append(value), value)[1])
+    if group is None:  # deviations are from the mean of both, which is told first
+        mean = (said[0][0] + said[1][0]) / 2
+        said = [[mean, (half - mean).square().mean()] for half in halves]
+    means = [sum(values) / 2 for values in zip(*said, strict=True)]
+    for number, half in enumerate(halves):
+        answers = iter(means)
+        found = relative(half, group, lambda value, answers=answers: next(answers))
+        own = relative(whole.flatten(), group).reshape(2, 6)[:, 3 * number :][:, :3]
+        torch.testing.assert_close(found, own.flatten())
 
 
 def test_the_loss_is_that_of_the_definition(settings: Any) -> None:

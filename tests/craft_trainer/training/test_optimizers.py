@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cas_metric.errors import InputError
 from craft_trainer.methods.lora import LoraStage
-from craft_trainer.runtime.checkpoints import checkpoints
+from craft_trainer.runtime.checkpoints import checkpoints, step_of
 from craft_trainer.runtime.journal import Journal
 from craft_trainer.training import trainer
 from craft_trainer.training.optimizers import schedule_of
@@ -90,6 +90,26 @@ def test_schedules_are_their_formulas(settings: Any) -> None:
     rows = Journal(config.output / "1-lora" / "metrics.jsonl").rows()
     rates = [0.5e-2 * (1 + math.cos(math.pi * step / 3)) for step in range(3)]
     assert [row["learning_rate"] for row in rows] == pytest.approx(rates)
+
+
+def test_the_best_weights_are_an_average_too(
+    settings: Any, tmp_path: Path, evaluator: Path, unseen: Path
+) -> None:
+    """Which is looked at where it stands in the place of the weights, and saved there."""
+    validation = {"every": 1, "encoder": str(evaluator), "manifest": str(unseen), "prompts": 2}
+    stage = {"method": "lora", "steps": 3, "learning_rate": 1e-2, "ema": 0.3, "checkpoint_every": 1}
+    config = settings(stage, validation=validation, artifact="best", keep_checkpoints=9)
+    artifact = trainer.train_stages(config, cache="none")
+    folder = config.output / "1-lora"
+    best = max(checkpoints(folder / "best"), key=step_of)
+    kept = load_file(folder / "checkpoints" / best.name) if step_of(best) else {}
+    for name, value in load_file(best).items():
+        assert not name.startswith("state/")
+        if kept and name.startswith("parameter/"):
+            assert torch.equal(value, kept[name.replace("parameter/", "state/ema/")])
+    sums = {value.sum().item() for name, value in load_file(best).items() if "parameter/" in name}
+    shown = load_file(artifact / "pytorch_lora_weights.safetensors")
+    assert {value.sum().item() for value in shown.values()} == sums
 
 
 def test_the_artefact_holds_the_average_of_every_step(settings: Any, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from tests.support.tiny_families import build_flux, build_sana, build_sd3
 
 from cas_metric.domains import load_domain
 from cas_metric.encoders import load_encoder
-from cas_metric.errors import CasError
+from cas_metric.errors import CasError, PreflightError
 from cas_metric.manifest import read_manifest, write_manifest
 from cas_metric.scoring.probe import Probe
 from craft_trainer.cost import doctor
@@ -83,6 +83,11 @@ def test_prompts_that_a_later_stage_needs(
     inverted = {**INVERSION, "prompt": "{token}"}
     craft = {**CRAFT, "prompt": "{token}"}
     untouched(settings(inverted, craft, data=data), "(?s)1.png has no prompt.*4.png has no prompt")
+    # Of a template alone: no reward is to be given up, and the text may stand in another column.
+    with pytest.raises(PreflightError) as caught:
+        trainer.train_stages(settings({**LORA, "prompt": "{prompt}"}, data=data))
+    assert "column `prompt`; or leave {prompt} out" in caught.value.fix
+    assert "reward" not in caught.value.fix
 
 
 @pytest.mark.parametrize(
@@ -225,6 +230,9 @@ def test_settings_of_a_model_of_another_kind(
     scheduler = {"_class_name": "EDMEulerScheduler", "sigma_data": 0.5}
     (other / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler))
     untouched(settings(LORA, base=str(other)), "is that of EDMEulerScheduler")
+    scheduler = {"_class_name": "DDPMScheduler", "prediction_type": "sample"}
+    (other / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler))
+    untouched(settings(LORA, base=str(other)), "prediction_type 'sample'")
 
 
 def test_sana_has_whole_timesteps(settings: Any, untouched: Any, tmp_path: Path) -> None:

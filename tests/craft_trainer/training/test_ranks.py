@@ -26,6 +26,7 @@ STAGES: dict[str, dict[str, Any]] = {
     "lora": {"method": "lora", "accumulate": 2, "kl_to_base": 0.5, **RATE},
     "dpo": {"method": "dpo", "beta": 50.0, **RATE},
     "craft": {"method": "craft", "gradient_steps": 2, **RATE},
+    "nft": {"method": "nft", "score": "cas", "group": 2, **RATE},
 }
 #: The method whose two processes are killed and started again.
 KILLED = "craft"

@@ -22,6 +22,12 @@ _SCHEDULERS: Final = {
 }
 
 
+_ANCESTRAL: Final = [
+    "# Training took ancestral steps, which diffusers does not have: these are its own, and the",
+    "# images are others. `craft-trainer generate` draws as in training.",
+]
+
+
 def usage_of(
     config: Config,
     family: type[DiffusionModel],
@@ -61,9 +67,12 @@ def usage_of(
             *_tokens(towers),
             *(["pipe.load_lora_weights(artifact)"] if adapter else []),
             *steps,
+            *family.pipeline_steps,
+            *(_ANCESTRAL if sampling.flow_sampler == "ancestral" else []),
             "image = pipe(",
             f"    {prompt!r}, height={side}, width={side},",
             f"    guidance_scale={sampling.guidance:g}, num_inference_steps={sampling.steps},",
+            *family.pipeline_options,
             ").images[0]",
             'image.save("image.png")',
         ]

@@ -84,6 +84,9 @@ class DiffusionModel(ABC):
     reader: ClassVar[tuple[str, int | None]] = ("tokenizer", None)
     #: Whether a trajectory is one of DDPM's betas, which other solvers of them can follow.
     noise_schedule: ClassVar[bool] = True
+    #: Lines of Python that let plain diffusers step as here, and lines of arguments of its call.
+    pipeline_steps: ClassVar[tuple[str, ...]] = ()
+    pipeline_options: ClassVar[tuple[str, ...]] = ()
 
     @property
     def trunk(self) -> nn.Module:

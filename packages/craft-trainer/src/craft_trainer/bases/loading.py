@@ -32,6 +32,7 @@ from craft_trainer.bases.tokens import (
 from craft_trainer.bases.weights import EMBEDDED, base_directory, empty_part, pipeline_name
 from craft_trainer.config.schema import Config
 from craft_trainer.config.sections import Sampling
+from craft_trainer.diffusion.forward_process import Diffusion
 from craft_trainer.diffusion.sampling import sampling_scheduler
 
 
@@ -68,6 +69,7 @@ def require_sampling(config: Config) -> tuple[float, ...]:
         )
     if model.noise_schedule:
         kind, cpu = own.sampler or "ddpm", torch.device("cpu")
+        Diffusion.of(settings, cpu)  # refuses what it cannot train
         made = sampling_scheduler(settings, own.steps, own.timestep_spacing, cpu, kind)
         return tuple(float(time) for time in made.timesteps)
     model.pipeline.scheduler = getattr(diffusers, settings["_class_name"]).from_config(settings)

@@ -29,6 +29,13 @@ class Sana(FlowTransformer):
     pipeline_name: ClassVar[str] = "SanaPipeline"
     text_tokens: ClassVar[int] = 300
     reader: ClassVar[tuple[str, int | None]] = ("tokenizer", 300)  # Gemma itself would read more
+    #: Steps are Euler's, to which the first order of its solver comes.
+    pipeline_steps: ClassVar[tuple[str, ...]] = (
+        'if "solver_order" in pipe.scheduler.config:',
+        "    pipe.scheduler = pipe.scheduler.from_config(pipe.scheduler.config, solver_order=1)",
+    )
+    #: Or it would draw at another size and resize.
+    pipeline_options: ClassVar[tuple[str, ...]] = ("    use_resolution_binning=False,",)
 
     @property
     def lora_targets(self) -> str:

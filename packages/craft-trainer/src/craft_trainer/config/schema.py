@@ -353,8 +353,8 @@ def _explain(
         if key in Config.model_fields and key not in known:
             hint = f"{key!r} stands at the left margin, for all stages"
         return InputError(f"{source}: unknown key {where!r}", fix=hint.strip())
-    message = _MESSAGES.get(detail["type"], detail["msg"])
-    return InputError(f"{source}: {where or 'the whole'}: {message}", fix=_FIX)
+    message = _MESSAGES.get(detail["type"], detail["msg"].removeprefix("Value error, "))
+    return InputError(": ".join(part for part in (source, where, message) if part), fix=_FIX)
 
 
 def _known_keys(section: type[BaseModel], place: Sequence[int | str]) -> Iterable[str]:

@@ -21,6 +21,7 @@ from craft_trainer.data.readable import looked_at, unreadable
 from craft_trainer.guards.heldout import held_out_examples
 from craft_trainer.runtime.ranks import require_tracker
 from craft_trainer.training.preflight import (
+    completing,
     encoders_of,
     require_encoder,
     require_optimizers,
@@ -186,7 +187,7 @@ def _training(config: Config) -> Iterator[Check]:
     detail = f"{len(examples)} images of {len(labels)} classes in {config.data.train}"
     detail += f", {looked_at(examples)}"
     if problems:
-        fix = "replace such images, complete the manifest, or give no weight to what needs it"
+        fix = f"replace such images, {completing(config, problems)}"
         yield Check("training data", FAIL, f"{detail}; {_listed(problems)}", fix)
     else:
         yield Check("training data", OK, detail)
@@ -232,6 +233,13 @@ def _optimizers(config: Config) -> Iterator[Check]:
         one.optimizer or "adamw" for one in config.stages if isinstance(one, TrainedStage)
     )
     yield Check("optimizers", OK, ", ".join(named) or "none")
+    for number, stage in enumerate(config.stages, start=1):
+        if not isinstance(stage, TrainedStage) or stage.steps is None:
+            continue
+        if stage.warmup_steps > stage.steps:
+            share = stage.steps / stage.warmup_steps
+            detail = f"the learning rate comes to {share:.0%}: {stage.steps} steps all warm up"
+            yield Check(f"rate of stage {number}", WARN, detail, "lower warmup_steps")
 
 
 def _pairs(config: Config) -> Iterator[Check]:

@@ -18,8 +18,9 @@ follows are the authors' (https://github.com/NVlabs/DiffusionNFT).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
@@ -59,7 +60,9 @@ class NftStage(TrainedStage):
         group: Images a prompt, which are scored against each other.
         baseline: Whose mean a score is compared with. That of the ``prompt`` is the original's: a
             prompt whose images all score alike teaches nothing. That of the ``batch`` also tells
-            easy prompts from hard ones, which no image can be blamed for.
+            easy prompts from hard ones, which no image can be blamed for. Either is scaled by the
+            deviation of all images of a forward pass, so that half the ``batch_size`` with twice
+            the ``accumulate`` is another training.
         draws: Noisy versions of each image in a step.
         beta: β, how far the two predictions lie apart.
         old_decay: Most of the older copy that stays in a step. The first step keeps nothing of it,
@@ -142,6 +145,8 @@ class NftStage(TrainedStage):
 
     def build(self, setup: Setup) -> Method:
         """The score, the sampler, and the older copy, which starts as the model does."""
+        from accelerate.utils import reduce
+
         from craft_trainer.rewards.scores import load_score
 
         model, config, own = setup.model, setup.config, self.prefix or Prefix()
@@ -154,6 +159,7 @@ class NftStage(TrainedStage):
             score=load_score(self.score, setup),
             old={name: value.detach().clone() for name, value in model.trainable.items()},
             stage=self,
+            over_processes=partial(reduce, reduction="mean") if setup.processes > 1 else _alone,
         )
 
     def forwards_per_image(self, differentiated: float, branches: int, steps: int) -> float:
@@ -182,6 +188,7 @@ class Nft(Method):
         score: Of images.
         old: Weights of the older copy.
         stage: The settings.
+        over_processes: The mean of a value over the processes.
     """
 
     model: DiffusionModel
@@ -192,6 +199,7 @@ class Nft(Method):
     score: Score
     old: dict[str, Tensor]
     stage: NftStage
+    over_processes: Callable[[Tensor], Tensor]
 
     reward: ClassVar[str] = "reward/score"
 
@@ -213,8 +221,8 @@ class Nft(Method):
             latents = self._drawn(batch, conditions)
             images = self.model.decode(latents)
             scores = self.score.of(images, batch.rows * self.stage.group).to(latents.device)
-            each = self.stage.group if self.stage.baseline == "prompt" else len(scores)
-            wanted = relative(scores.float(), each)
+            each = self.stage.group if self.stage.baseline == "prompt" else None
+            wanted = relative(scores.float(), each, self.over_processes)
         clean = latents.repeat(self.stage.draws, 1, 1, 1)
         every = conditions.repeat(self.stage.draws)
         noisy = self._noisy(batch, clean)
@@ -303,17 +311,28 @@ class Nft(Method):
         return self.forward.mix(clean, noise, level.to(clean.device, clean.dtype))
 
 
-def relative(scores: Tensor, group: int) -> Tensor:
+def _alone(value: Tensor) -> Tensor:
+    """The mean over one process."""
+    return value
+
+
+def relative(
+    scores: Tensor, group: int | None, over_processes: Callable[[Tensor], Tensor] = _alone
+) -> Tensor:
     """``(B * group,)`` scores, group by group, to r in [0, 1]: ½ where a prompt's are all equal.
+
+    They are held against the mean of their prompt, or without ``group`` of all. That mean and the
+    deviation are those of a forward pass on all processes, each of as many images.
 
     Examples:
         >>> import torch
         >>> relative(torch.tensor([1.0, 0.0, 0.0, 0.0]), group=2)  # two prompts, two images each
         tensor([0.6414, 0.5000, 0.3586, 0.5000])
     """
-    own = scores.reshape(group, -1)
-    centred = own - own.mean(dim=0)
-    spread = centred.square().mean().sqrt().clamp(min=1e-6)
+    own = scores.reshape(group or len(scores), -1)
+    mean = own.mean(dim=0)
+    centred = own - (over_processes(mean) if group is None else mean)
+    spread = over_processes(centred.square().mean()).sqrt().clamp(min=1e-6)
     return (0.5 + 0.5 * (centred / spread).clamp(-CLIP, CLIP) / CLIP).flatten()
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -49,8 +49,7 @@ def require_ready(config: Config, examples: Examples) -> None:
     require_optimizers(config, offline=config.offline)
     probes = saved_probes(config)
     if problems := list(unprepared(examples, config, probes)):
-        fix = "complete the manifest, or set the weight of the reward that needs it to 0"
-        raise PreflightError(problems, fix=fix)
+        raise PreflightError(problems, fix=completing(config, problems))
     if problems := list(unfit_held_out(config, examples, probes)):
         fix = "hold out images of the same classes, with prompts, or change the stages' `prompt`"
         raise PreflightError(problems, fix=fix)
@@ -132,6 +131,18 @@ def unprepared(examples: Examples, config: Config, probes: Mapping[str, Probe]) 
             yield f"class {label!r} is none of critic.probe"
     elif config.critic.probe is None and "dd" in rewards and len(set(examples.labels)) < 2:
         yield "the probe of dd needs images of two classes"
+
+
+def completing(config: Config, problems: Sequence[str]) -> str:
+    """What to do about those of :func:`unprepared`."""
+    fix = "complete the manifest"
+    if any(problem.endswith("has no prompt") for problem in problems):
+        fix += ", whose texts stand in the column `prompt`"
+        if any("{prompt}" in stage.prompt for stage in config.stages):
+            fix += "; or leave {prompt} out of the stages' `prompt`"
+    if any(stage.rewarded() for stage in config.stages):
+        fix += "; or set the weight of the reward that needs it to 0"
+    return fix
 
 
 def saved_probes(config: Config) -> dict[str, Probe]:

@@ -234,7 +234,8 @@ class StageRun:
 
     def _look(self, step: int) -> None:
         def save_best(folder: Path) -> None:
-            self._save_state(folder, step, keep=step + 1)
+            # The weights are the average here, and nothing is resumed from them.
+            self._save_state(folder, step, keep=step + 1, state={})
 
         fix = "lower validation.batch_size, in a run with another `output`"
         with fits_memory(f"the held-out evaluation after step {step}", fix), self.average.shown():
@@ -334,7 +335,8 @@ class StageRun:
         def save() -> str:
             keep = self.config.keep_checkpoints
             with self._continues():
-                path = self._save_state(self.folder / "checkpoints", step, keep)
+                state = {**self.method.state(), **self.average.state()}
+                path = self._save_state(self.folder / "checkpoints", step, keep, state)
             self.watch.forget_older_best()
             return str(path)
 
@@ -349,7 +351,7 @@ class StageRun:
             fix = f"free space and run again: it continues from {self.last_good}"
             raise CasError(error.problem, fix=fix) from error
 
-    def _save_state(self, folder: Path, step: int, keep: int) -> Path:
+    def _save_state(self, folder: Path, step: int, keep: int, state: Mapping[str, Tensor]) -> Path:
         return checkpoints.save_checkpoint(
             folder,
             step,
@@ -358,7 +360,7 @@ class StageRun:
             self.identity,
             keep,
             processes=self.accelerator.num_processes,
-            state={**self.method.state(), **self.average.state()},
+            state=state,
         )
 
     def save(self) -> None:
