@@ -49,6 +49,11 @@ def untouched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     return refused
 
 
+def test_a_base_model_that_is_not_here(settings: Any, untouched: Any, tmp_path: Path) -> None:
+    missing = settings(LORA, base=str(tmp_path / "nowhere"), offline=True)
+    untouched(missing, "cannot be had: there is no such folder", 4)
+
+
 def test_a_critic_that_is_not_here(settings: Any, untouched: Any) -> None:
     stages = (INVERSION, LORA, CRAFT)
     nowhere = {"encoder": "nobody/no-such-encoder"}

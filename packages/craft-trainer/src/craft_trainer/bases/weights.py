@@ -48,7 +48,9 @@ def base_directory(spec: str, revision: str | None, *, offline: bool) -> Path:
             )
         )
     except (OSError, ValueError) as error:
-        reason = str(error).strip().split("\n")[0]
+        reason = str(error.__cause__ or error).strip().split("\n")[0]
+        if spec.startswith((".", "/", "~")):
+            reason = "there is no such folder"
         raise ModelUnavailable(
             f"base model {spec!r} cannot be had: {reason}",
             fix="set `base` to a hub id that can be reached, or to a local directory with "
