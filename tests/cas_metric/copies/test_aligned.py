@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -136,6 +137,12 @@ def test_the_domain_pack_says_which_variants_are_hashed(copies, train, tmp_path)
     assert found.summary["settings"]["phash_variants"] == "mirror,rotate90"
     row = found.tables["per_image"].iloc[0]
     assert (row["phash_variant"], row["phash_variant_name"]) == (0, "mirrored")
+    for folder in folders:  # the layout of docs/guide/first-score.md
+        (folder / "cas.yaml").rename(tmp_path / "cas.yaml")
+    shutil.copytree(folders[1], tmp_path / "test")
+    (tmp_path / "cas.yaml").rename(tmp_path / "test" / "cas.yaml")
+    real = cas_metric.memorization(*folders, tmp_path / "test", **options)
+    assert real.summary["settings"]["phash_variants"] == "mirror,rotate90"
     plain = cas_metric.memorization(*folders, variants="none", **options)
     assert "phash_variant" not in plain.tables["per_image"]
     (tmp_path / "train" / "cas.yaml").write_text("domain: nowhere\n")
