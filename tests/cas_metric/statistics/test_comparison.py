@@ -101,7 +101,7 @@ def test_case_table_pairs_by_reference_and_averages_seeds():
     assert list(table.columns) == ["A", "B"]
     assert table.loc["x", "A"] == pytest.approx(0.2)
     assert np.isnan(table.loc["x", "B"])
-    assert list(clusters) == ["x", "y", "z"]
+    assert list(clusters) == ["reference x", "reference y", "reference z"]
 
 
 def test_paired_difference_uses_common_cases_only():
