@@ -11,10 +11,10 @@ SFS      is it closer to another image of its class than to one of another class
 =======  =========================================================================  ===============
 
 The classes are those that can be named: that the images or the fitted probe have, not all of the
-domain's. Every class counts the same, so that a preference for one class gives chance and no more. The unit
-of the intervals is what is independent: the patient, or the prompt where several images share one.
-A class of one unit tells nothing of its spread: it is left out where two others remain; where not,
-the classes are the units.
+domain's. Every class counts the same, so that a preference for one class gives chance and no more.
+The unit of the intervals is what is independent: the patient, or the prompt where several images
+share one. A class of one unit tells nothing of its spread: it is left out where two others remain;
+where not, the classes are the units.
 For CCS there is a second way to be right by luck, which more images do not cure: that checklists
 fall near the right classes at random. Therefore its accuracy must also beat nearly all other
 assignments of checklists to classes.

@@ -35,7 +35,7 @@ UNITS = ("patient", "reference", "id")
 
 
 def cluster_unit(rows: pd.DataFrame) -> str:
-    """The first of :data:`UNITS` that some row names; empty where :func:`case_clusters` has none."""
+    """The first of :data:`UNITS` that some row names; empty where none names any."""
     return next((name for name in UNITS if name in rows and (as_text(rows[name]) != "").any()), "")
 
 

@@ -14,7 +14,9 @@ from cas_metric.verbs.inputs import (
     domain_of,
     domain_title,
     failure_list,
+    load_run,
     named_manifests,
+    run_warnings,
     split_name,
 )
 from cas_metric.verbs.memorization import PACKAGES
@@ -164,6 +166,7 @@ def utility(
     summary |= _context(read, experiment)
     summary["provenance"]["origin"] = origin.as_dict()
     summary["correlation"] = correlation(runs, outcome)
+    summary["warnings"] += run_warnings(load_run(split_name(one)[1]) for one in runs)
     return _result(summary, read, place)
 
 
