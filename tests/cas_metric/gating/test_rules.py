@@ -230,3 +230,11 @@ def test_a_diagnosis_that_is_rarely_worse_rarely_passes(n):
         rule = {"metric": "dd", "against": "baseline", "margin": 0.04}
         passed += judge(ours, {"baseline": theirs}, **rule)[0].verdict == "pass"
     assert passed <= stats.binom.ppf(0.999, 60, 0.01)
+
+
+def test_intervals_of_differences_stay_within_what_can_be(rows):
+    for metric, most in (("cas", 1.75), ("dd", 1), ("vdc", 2)):
+        two, other = rows.head(2), rows.head(2).assign(vdc=[0.9, -0.9], dd=[1.0, 0.0])
+        other = other.assign(cas=other[["vdc", "ccs", "dd", "sfs"]].mean(axis=1))
+        (found,) = judge(two, {"baseline": other}, metric=metric, against="baseline")
+        assert -most <= found.low <= found.high <= most

@@ -21,6 +21,7 @@ from cas_metric.gating.policy import EACH, FAILED, LOW_RATE, LOWER_IS_BETTER, Po
 from cas_metric.statistics.aggregate import (
     BOUNDS,
     QUANTITIES,
+    bounds_of_difference,
     case_clusters,
     is_rate,
     of_cases,
@@ -250,18 +251,21 @@ def _against(
         sets = [(table["cas"], case_clusters(table)) for table in (own, other)]
         (mine, base, third), number = samples(sets, (real["cas"], real_clusters(real)))
         found, _ = reduction_intervals(mine, base, third, number, level=level)
-        return _verdict(rule, blank, Interval(-found.estimate, -found.high, -found.low, level))
+        low, high = np.clip([-found.high, -found.low], *bounds_of_difference("dd"))
+        return _verdict(rule, blank, Interval(-found.estimate, low, high, level))
     if count > 1 and _same_images(rule, ours, theirs):
         return _verdict(rule, blank, Interval(0.0, 0.0, 0.0, level))
     images = _images_of(own, ours), _images_of(other, theirs)
     pairs = {name: (ours[name].to_numpy(float), theirs[name].to_numpy(float)) for name in ours}
     values = pairs[rule.metric]
-    if is_rate(np.concatenate([table[rule.metric].dropna() for table in (own, other)])):
+    shares = is_rate(np.concatenate([table[rule.metric].dropna() for table in (own, other)]))
+    if shares:
         part = rate_difference(values, codes, count, level, images)
     else:
         whole = pairs.get("dd") if rule.metric == "cas" else None
         part = difference_part(values[0] - values[1], whole, codes, count, level, images=images)
-    return _verdict(rule, blank, part.interval(level), part.lacks)
+    found = part.interval(level, bounds_of_difference("dd" if shares else rule.metric))
+    return _verdict(rule, blank, found, part.lacks)
 
 
 def _same_images(rule: Rule, ours: pd.DataFrame, theirs: pd.DataFrame) -> bool:

@@ -34,6 +34,17 @@ BOUNDS = {
 UNITS = ("patient", "reference", "id")
 
 
+def bounds_of_difference(name: str) -> tuple[float, float]:
+    """What a difference of two means of a quantity can be.
+
+    Examples:
+        >>> bounds_of_difference("cas"), bounds_of_difference("other")
+        ((-1.75, 1.75), (-inf, inf))
+    """
+    low, high = BOUNDS.get(name, (-np.inf, np.inf))
+    return low - high, high - low
+
+
 def cluster_unit(rows: pd.DataFrame) -> str:
     """The first of :data:`UNITS` that some row names; empty where none names any."""
     return next((name for name in UNITS if name in rows and (as_text(rows[name]) != "").any()), "")

@@ -17,7 +17,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from cas_metric.errors import InputError
 from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE
-from cas_metric.statistics.aggregate import DD_WEIGHT, as_text, case_clusters
+from cas_metric.statistics.aggregate import (
+    DD_WEIGHT,
+    as_text,
+    bounds_of_difference,
+    case_clusters,
+)
 from cas_metric.statistics.intervals import (
     Part,
     combine,
@@ -278,7 +283,7 @@ def paired_differences(
                 n_clusters=count,
                 difference=difference_part(
                     gap[kept], own, codes, count, level, images=(behind[0], behind[1])
-                ).interval(level),
+                ).interval(level, bounds_of_difference("cas" if own else "")),
                 p=sign_flip_test(gap[kept], clusters=labels, permutations=permutations, seed=seed),
                 p_adjusted=float("nan"),
                 win_rate=rate.interval(level, (0.0, 1.0)),
