@@ -297,3 +297,20 @@ def test_a_lower_precision_is_measured_against_float32(
         assert told[name]["mean"] == pytest.approx(moved.mean(), abs=2e-6)
         assert told[name]["max"] == pytest.approx(moved.max(), abs=2e-6)
         assert 0 < told[name]["max"] < 0.05
+
+
+def test_images_without_a_partner_have_no_tail_to_speak_of(
+    siglip_directory: Path, tmp_path: Path
+) -> None:
+    folders = write_folders(tmp_path / "data")
+    rows = [{**row, "id": f"new-{row['id']}"} for row in read_metadata(folders.generated)]
+    write_metadata(folders.generated, rows)
+    done = _score(folders, siglip_directory, "--unpaired")
+    assert done.code == 0, done.err
+    assert "no SFS for" in done.out
+    assert "its tail" not in done.out
+    write_metadata(folders.generated, read_metadata(folders.test)[:6])
+    assert (
+        "scored for 6 of 12 real cases; its tail"
+        in _score(folders, siglip_directory, "--out", "some").out
+    )

@@ -73,6 +73,20 @@ def test_compare_speaks_of_reward_hacking_where_a_reward_trained_the_set(two_run
     assert all(text.startswith("good") for text in said)
 
 
+def test_compare_hands_on_what_its_runs_warn_of(two_runs, tmp_path):
+    shared, own = "the encoder is blind in DD", "3 of 160 generated images are faint"
+    for run, told in zip(two_runs, ([shared], [shared, own]), strict=True):
+        summary = json.loads((run / "summary.json").read_text())
+        (run / "summary.json").write_text(json.dumps({**summary, "warnings": told}))
+    out = tmp_path / "out"
+    options = ("--real", two_runs[0], "--resamples", 200)
+    printed = invoke(compare.app, *two_runs, *options, "--out", out).stdout
+    assert printed.count(f"- **Warning.** {shared}\n") == 1
+    assert f"- **Warning.** {two_runs[1]}: {own}\n" in printed
+    found = json.loads(invoke(compare.app, *two_runs, *options, "--json").stdout)
+    assert found["warnings"][:2] == [shared, f"{two_runs[1]}: {own}"]
+
+
 def test_compare_takes_folders_runs_and_names(two_runs):
     by_folder = cas_metric.compare([str(one) for one in two_runs])
     by_run = cas_metric.compare([cas_metric.Run.load(one) for one in two_runs])

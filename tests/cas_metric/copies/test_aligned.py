@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -136,11 +137,38 @@ def test_the_domain_pack_says_which_variants_are_hashed(copies, train, tmp_path)
     assert found.summary["settings"]["phash_variants"] == "mirror,rotate90"
     row = found.tables["per_image"].iloc[0]
     assert (row["phash_variant"], row["phash_variant_name"]) == (0, "mirrored")
+    for folder in folders:  # the layout of docs/guide/first-score.md
+        (folder / "cas.yaml").rename(tmp_path / "cas.yaml")
+    shutil.copytree(folders[1], tmp_path / "test")
+    (tmp_path / "cas.yaml").rename(tmp_path / "test" / "cas.yaml")
+    real = cas_metric.memorization(*folders, tmp_path / "test", **options)
+    assert real.summary["settings"]["phash_variants"] == "mirror,rotate90"
     plain = cas_metric.memorization(*folders, variants="none", **options)
     assert "phash_variant" not in plain.tables["per_image"]
     (tmp_path / "train" / "cas.yaml").write_text("domain: nowhere\n")
     unknown = cas_metric.memorization(*folders, **options)
     assert "no variants are hashed" in unknown.warnings[0]
+
+
+def test_a_mirrored_copy_is_a_hit_of_its_own_and_a_blank_image_is_none(copies, train, tmp_path):
+    blank = Image.new("RGB", (64, 64))
+    sets = {"gen": [copies[KINDS.index("mirrored")], blank], "train": [*train, blank]}
+    for name, pictures in sets.items():
+        (tmp_path / name).mkdir()
+        for k, picture in enumerate(pictures):
+            picture.save(tmp_path / name / f"{k:02d}.png")
+    found = cas_metric.memorization(
+        *(tmp_path / "gen", tmp_path / "train"),
+        **{"features": False, "geometry": False, "ssim": False, "variants": "mirror"},
+    )
+    rows = found.tables["per_image"]
+    assert rows["phash_variant_near"].tolist() == [1, 0]
+    assert rows["copy"].tolist() == [True, False]
+    assert found.summary["methods"][0]["phash_variant_near"] == 1
+    assert "1 do mirrored, turned or inverted" in found.summary["verdict"]
+    assert "| symmetry |" in found.text
+    page = found.save(tmp_path / "out") / "report.html"
+    assert "The same of the image mirrored" in page.read_text()
 
 
 def test_the_command_finds_names_and_ranks_them(copies, train, tmp_path):
@@ -259,8 +287,11 @@ def test_a_hash_counts_only_beyond_what_real_images_reach():
     alike = chance.Usual(rng.random(200) < 0.3, rng.integers(3, 9, 200).astype(float))
     apart = chance.Usual(np.zeros(200, bool), rng.integers(14, 24, 200).astype(float))
     assert chance.thresholds({"pHash": alike})["pHash"] < 3
-    assert chance.thresholds({"pHash": apart}) == {"pHash": 5, "SSIM": 0.95}
-    assert chance.thresholds(None) == {"pHash": 5, "SSIM": 0.95}
+    same = {"pHash": 5, "pHash of a variant": 5, "SSIM": 0.95}
+    assert chance.thresholds({"pHash": apart}) == same
+    varied = chance.thresholds({"pHash of a variant": alike})["pHash of a variant"]
+    assert not (rng.integers(3, 9, 1000) <= varied).any()  # images as near as real ones: no copies
+    assert chance.thresholds(None) == same
 
 
 def test_an_exact_copy_is_beyond_any_real_images():

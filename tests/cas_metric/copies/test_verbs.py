@@ -80,6 +80,8 @@ def test_summary_counts_the_planted_copies(run):
     )  # fmt: skip
     assert (two["n"], two["n_failed"], two["ssim_above"]) == (5, 1, 0)
     assert two["phash_variant_near"] >= 1
+    assert f"{two['phash_variant_near']} do mirrored, turned or inverted" in summary["verdict"]
+    assert two["usual"]["pHash of a variant"]["hits"] == two["phash_variant_near"]
     assert {"p_nearer_to_train", "matched_difference"} <= set(one["neighbours"])
     assert summary["embedded_world"]
     # One test image is a training image, and two are of training patients.
@@ -106,6 +108,8 @@ def test_rows_name_the_nearest_images(run, world):
     assert "SSIM, pHash, features" in rows.loc[2, "flags"]
     assert rows.loc[7, "phash_variant"] == 0
     assert rows.loc[7, "phash_variant_name"] == "mirrored"
+    assert rows.loc[7, "phash_variant_near"] == 1
+    assert rows.loc[7, "copy"]
     assert rows["status"].tolist() == ["ok"] * 11 + ["failed"]
     pd.testing.assert_frame_equal(
         rows[["ssim", "phash"]],

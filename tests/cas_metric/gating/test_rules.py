@@ -196,3 +196,45 @@ def test_an_unchanged_generator_is_rarely_red():
             pair.append(made)
         red += overall(decide(policy, pair[0], {"baseline": pair[1]})) == "fail"
     assert red <= stats.binom.ppf(0.999, 60, 0.01)
+
+
+@pytest.mark.parametrize("n", [1, 12, 60, 300])
+def test_a_diagnosis_that_merely_agrees_has_exact_limits(n):
+    """Not zero width: by Clopper and Pearson nothing is known of what n cases did not show."""
+    ours, theirs = score_rows("m", n=n), score_rows("m", n=n, seed=1).assign(dd=1.0)
+    ours["dd"] = 1.0
+    (found,) = judge(ours, {"baseline": theirs}, metric="dd", against="baseline", margin=0.02)
+    if n == 1:
+        assert (found.verdict, np.isnan(found.low)) == ("undecided", True)
+        assert "too few" in found.reason
+        return
+    most = stats.binomtest(0, n).proportion_ci(0.99, method="exact").high
+    assert (found.low, found.high) == pytest.approx((-most, most))
+    assert found.verdict == ("pass" if n == 300 else "undecided")
+
+
+def test_one_case_is_no_pass_even_of_the_same_images(rows):
+    one = rows.head(1)
+    for name in ("cas", "dd", "vdc"):
+        (found,) = judge(one, {"baseline": one}, metric=name, against="baseline", margin=0.1)
+        assert (found.verdict, np.isnan(found.low)) == ("undecided", True)
+
+
+@pytest.mark.parametrize("n", [5, 20])
+def test_a_diagnosis_that_is_rarely_worse_rarely_passes(n):
+    """One diagnosis in twenty lost, 0.04 allowed: the error of 1% holds with few cases."""
+    rng, passed = np.random.default_rng(n), 0
+    for k in range(60):
+        ours, theirs = score_rows("m", n=n, seed=2 * k), score_rows("m", n=n, seed=2 * k + 1)
+        theirs["dd"], ours["dd"] = 1.0, (rng.random(n) > 0.05).astype(float)
+        rule = {"metric": "dd", "against": "baseline", "margin": 0.04}
+        passed += judge(ours, {"baseline": theirs}, **rule)[0].verdict == "pass"
+    assert passed <= stats.binom.ppf(0.999, 60, 0.01)
+
+
+def test_intervals_of_differences_stay_within_what_can_be(rows):
+    for metric, most in (("cas", 1.75), ("dd", 1), ("vdc", 2)):
+        two, other = rows.head(2), rows.head(2).assign(vdc=[0.9, -0.9], dd=[1.0, 0.0])
+        other = other.assign(cas=other[["vdc", "ccs", "dd", "sfs"]].mean(axis=1))
+        (found,) = judge(two, {"baseline": other}, metric=metric, against="baseline")
+        assert -most <= found.low <= found.high <= most

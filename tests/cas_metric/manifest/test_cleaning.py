@@ -150,3 +150,15 @@ def test_classifiers_and_trainers_see_the_same_classes(tmp_path):
     examples = read_examples(train, None)
     assert examples.classes == ("Melanoma", "Nevus")
     assert "differ in case only" in examples.manifest.notes[-1]
+
+
+def test_classifiers_see_one_class_where_the_domain_knows_two_names(tmp_path):
+    from cas_metric.verbs.utility import _read
+
+    train = folder(tmp_path / "train", ["seborrheic-keratosis", "Nevus", "Seborrheic Keratosis"])
+    test = folder(tmp_path / "test", ["nevus", "seborrheic keratosis"])
+    (test / "cas.yaml").write_text("domain: skin\n")
+    options = {"size": 16, "folder": tmp_path / "out", "num_workers": 1, "progress": None}
+    found = _read((train, test), {}, **options, offline=True)
+    assert found.real.classes.tolist() == [1, 0, 1]
+    assert set(found.train.rows["label"]) == {"Nevus", "Seborrheic Keratosis"}

@@ -52,9 +52,41 @@ def test_a_class_of_one_patient_is_left_out_and_where_all_are_classes_are_the_un
         verdict_of("sfs", wins[:n], classes[:n], patients[:n], chance=0.5) for n in (23, 20)
     )
     assert found is not None
-    assert found == without
+    assert found == pytest.approx(without)
     by_prompt = verdict_of("vdc", wins, classes, classes.astype(str), chance=0.5)
     assert by_prompt is not None
     means = [wins[classes == k].mean() for k in range(3)]
     low, high = stats.t.interval(0.95, 2, np.mean(means), stats.sem(means))
     assert (by_prompt["low"], by_prompt["high"]) == pytest.approx((max(low, 0), min(high, 1)))
+
+
+def test_chance_is_that_of_the_classes_that_the_probe_may_name(
+    siglip: Encoder, tmp_path: Path
+) -> None:
+    """Images of two of the four classes of a domain: chance is a half, not a quarter."""
+    folders = write_folders(tmp_path / "data")
+    spare = "".join(
+        f"  - {{name: {name}, checklist: {{Color: {name}}}}}\n" for name in ("red", "sky")
+    )
+    folders.domain.write_text(folders.domain.read_text() + spare)
+    config = folders.test / "cas.yaml"
+    for train in (True, False):  # fitted on the training split, then cross-fitted
+        if not train:
+            lines = [line for line in config.read_text().splitlines() if "train:" not in line]
+            config.write_text("\n".join(lines))
+        run = cas_metric.score(folders.test, folders.test, encoder=siglip, cache=tmp_path / "cache")
+        fitted = run.summary["probe"]["fitted_classes"]
+        assert run.summary["self_test"]["dd"]["chance"] == 0.5
+    assert (len(fitted), len(run.summary["classes"])) == (2, 4)
+
+
+def test_guesses_of_two_classes_are_called_blind() -> None:
+    """At the chance of two classes few guesses of 80 images pass as sight."""
+    rng = np.random.default_rng(0)
+    classes, patients = np.repeat([0, 1], 40), np.arange(80).astype(str)
+    blind = [
+        verdict_of("dd", (rng.random(80) < 0.5).astype(float), classes, patients, ("a", "b"))
+        for _ in range(200)
+    ]
+    seen = sum(not one["blind"] for one in blind if one is not None)
+    assert seen <= stats.binom.ppf(0.999, 200, 0.025)

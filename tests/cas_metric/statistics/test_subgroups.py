@@ -80,6 +80,37 @@ def test_numbers_are_cut_at_quartiles_with_stated_edges_and_the_same_in_both_set
         attribute_groups(ours, ["sex"])
 
 
+def test_words_among_numbers_are_groups_and_a_comma_is_a_point():
+    ages = [str(k) for k in range(20, 100)]
+    table = pd.DataFrame({"age": [*ages, "unknown", "unknown", ""]})
+    cut = attribute_groups(table, ["age"])["age"]
+    expected = pd.qcut(pd.Series(range(20, 100)), 4, labels=False)
+    assert cut[:80].groupby(cut[:80], sort=False).ngroup().tolist() == expected.tolist()
+    assert cut[80:].tolist() == ["unknown", "unknown", ""]
+    german = pd.DataFrame({"mm": [f"{k},{k % 10}" for k in range(4, 44)]})
+    english = pd.DataFrame({"mm": german["mm"].str.replace(",", ".")})
+    pd.testing.assert_frame_equal(*(attribute_groups(one, ["mm"]) for one in (german, english)))
+    # Not known to be decimals, and codes of which a few are numbers: names.
+    for texts in ([f"{k},234" for k in range(1, 40)], ["1a", "2b", *"3456789", *"cdefghi", "10"]):
+        assert attribute_groups(pd.DataFrame({"x": texts}), ["x"])["x"].tolist() == texts
+
+
+def test_groups_of_numbers_are_in_their_order_and_intervals_within_what_can_be():
+    rng = np.random.default_rng(6)
+    ages = pd.DataFrame({"age": [*map(str, range(40)), "unknown", "unknown"]})
+    rows = pd.DataFrame({"cas": rng.choice([-0.74, 0.99], 42), "status": "ok"})
+    found = subgroups(rows, attribute_groups(ages, ["age"]), permutations=99)
+    lows = [name.split()[0] for name in found.groups["group"]]
+    assert lows == ["0", "9.75", "19.5", "29.25", "unknown"]
+    assert found.groups["cas_low"].min() >= -0.75
+    assert found.groups["cas_high"].max() <= 1
+    assert found.gaps["low"].min() >= -1.75
+    assert found.gaps["high"].max() <= 1.75
+    few = pd.DataFrame({"stage": ["2", "10", "1"] * 14})
+    found = subgroups(rows, attribute_groups(few, ["stage"]), permutations=9)
+    assert found.groups["group"].tolist() == ["1", "2", "10"]
+
+
 def test_edges_that_six_digits_do_not_tell_apart_are_written_out():
     days = pd.DataFrame({"day": [str(20200101 + k) for k in range(40)]})
     found = attribute_groups(days, ["day"])["day"].value_counts()

@@ -269,3 +269,16 @@ def test_other_checklists_than_those_of_the_run_are_told(world):
         if "checklists" in one
     ]
     assert f"that the run was scored by: {first.name};" in told
+
+
+def test_a_run_without_seeds_has_attributes_and_maps(world, tmp_path):
+    shutil.copytree(world / "run", tmp_path / "run")
+    rows = pd.read_parquet(tmp_path / "run/per_image.parquet")
+    rows["seed"] = pd.array([pd.NA] * len(rows), dtype="Int64")
+    rows.to_parquet(tmp_path / "run/per_image.parquet", index=False)
+    found = cas_metric.explain(tmp_path / "run", count=2, cache=world / "cache")
+    assert [len(one["attributes"]) for one in found.summary["images"]] == [2, 2]
+    found.save(tmp_path / "told")
+    for one in found.summary["images"]:
+        assert pd.isna(one["seed"])
+        assert all((tmp_path / "told" / a["map"]).is_file() for a in one["attributes"])

@@ -219,11 +219,10 @@ def _lines(summary: Mapping[str, Any]) -> Iterator[str]:
     if summary["tau"] is not None:
         yield f"tau = {summary['tau']:.3f}, the 25th percentile of the real images' CAS"
     for one in summary["methods"]:
-        if (covered := one["coverage"])["cases"] < covered["of"]:
-            yield (
-                f"{one['method']}: scored for {covered['cases']} of {covered['of']} real cases; "
-                "its tail is held against these alone"
-            )
+        if 0 < (covered := one["coverage"])["cases"] < covered["of"]:
+            alone = "; its tail is held against these alone" if one["tail"] else ""
+            cases = f"{covered['cases']} of {covered['of']} real cases"
+            yield f"{one['method']}: scored for {cases}{alone}"
     if calibrated := summary.get("cas_v2"):
         yield _calibrated_line(calibrated)
     yield from _self_test_lines(summary["self_test"])

@@ -190,14 +190,16 @@ def _pixel_columns(sets: Sets, settings: Settings) -> tuple[dict[str, Any], NDAr
     }
     flagged = [near[:, :2]]
     if ours.words.shape[1] > 1:
-        table = [phash.nearest(ours.words[:, v], words) for v in range(1, ours.words.shape[1])]
+        table = [_nearest_hashes(ours, theirs, v) for v in range(1, ours.words.shape[1])]
         distance = np.stack([one.distance for one in table])
         best = distance.argmin(axis=0)
         names = np.array([phash.SYMMETRIES[v] for v in phash.variants_of(settings.variants)[1:]])
         position = np.stack([one.position for one in table])[best, np.arange(len(ours))]
         columns["phash_variant"] = distance.min(axis=0)
         columns["phash_variant_name"] = names[best]
-        close = np.flatnonzero((columns["phash_variant"] <= PHASH_THRESHOLD) & ~ours.blank)
+        near_variant = (columns["phash_variant"] <= PHASH_THRESHOLD) & ~ours.blank
+        columns["phash_variant_near"] = near_variant.astype(np.int64)
+        close = np.flatnonzero(near_variant)
         flagged.append(np.stack([close, position[close]], axis=1))
     if settings.search is not None:
         found = ssim_search.nearest(ours.grey, theirs.grey, settings.search)
@@ -215,13 +217,13 @@ def _pixel_columns(sets: Sets, settings: Settings) -> tuple[dict[str, Any], NDAr
     return columns, np.stack([ours.rows[pairs[:, 0]], theirs.rows[pairs[:, 1]]], axis=1)
 
 
-def _nearest_hashes(ours: Pictures, theirs: Pictures) -> phash.NearestHash:
+def _nearest_hashes(ours: Pictures, theirs: Pictures, variant: int = 0) -> phash.NearestHash:
     """The closest training image of each, which is blank for blank ones or where all are."""
     words, shown = theirs.words[:, 0], np.flatnonzero(~theirs.blank)
-    found = phash.nearest(ours.words[:, 0], words)
+    found = phash.nearest(ours.words[:, variant], words)
     if len(shown) and len(shown) < len(words):
         seen = ~ours.blank
-        near = phash.nearest(ours.words[seen, 0], words[shown])
+        near = phash.nearest(ours.words[seen, variant], words[shown])
         found.distance[seen], found.position[seen] = near.distance, shown[near.position]
     return found
 
@@ -234,7 +236,7 @@ def _flags(
     """Which detectors each image sets off, joined by commas."""
     marks = {SSIM: rows.get("ssim_above", 0) > 0, PHASH: rows["phash_near"] > 0}
     if "phash_variant" in rows:
-        marks[VARIANT] = (rows["phash_variant"] <= PHASH_THRESHOLD) & (rows["blank"] != True)  # noqa: E712
+        marks[VARIANT] = rows["phash_variant_near"] > 0
     if reference is not None:
         near = neighbours.nearer_than_real(rows["train_distance"].to_numpy(), reference)
         marks[FEATURES] = near & (rows["blank"] != True)  # noqa: E712
@@ -248,6 +250,9 @@ def _flags(
 def _beyond_real(rows: pd.DataFrame, limits: dict[str, float]) -> pd.Series[bool]:
     """Whether an image resembles a training image more than real images do, by any pixels."""
     marks = [(rows["phash_near"] > 0) & (rows["phash"] <= limits[PHASH])]
+    if "phash_variant" in rows:
+        near = rows["phash_variant"] <= limits[VARIANT]
+        marks.append((rows["phash_variant_near"] > 0) & near)
     if "ssim" in rows:
         marks.append((rows["ssim_above"] > 0) & (rows["ssim"] > limits[SSIM]))
     if "copy_score" in rows:
@@ -305,6 +310,8 @@ def _usual(sets: Sets, unseen: NDArray[np.int64], settings: Settings) -> dict[st
         return None
     columns, _ = _pixel_columns(sets, settings)
     found = {PHASH: ("phash_near", "phash")}
+    if "phash_variant" in columns:
+        found[VARIANT] = "phash_variant_near", "phash_variant"
     if "ssim_above" in columns:
         found[SSIM] = "ssim_above", "ssim"
     return {
@@ -329,5 +336,5 @@ def _duplicate_figures(rows: pd.DataFrame) -> dict[str, Any]:
             "max_ssim": float(rows["ssim"].max()),
         }
     if "phash_variant" in rows:
-        figures["phash_variant_near"] = int((rows["phash_variant"] <= PHASH_THRESHOLD).sum())
+        figures["phash_variant_near"] = int((rows["phash_variant_near"] > 0).sum())
     return figures

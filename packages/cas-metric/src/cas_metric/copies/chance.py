@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cas_metric.copies import aligned, neighbours
-from cas_metric.copies.suspects import ALIGNED, FEATURES, PHASH, POINTS, SSIM
+from cas_metric.copies.suspects import ALIGNED, FEATURES, PHASH, POINTS, SSIM, VARIANT
 from cas_metric.protocol import PHASH_THRESHOLD, SSIM_THRESHOLD
 from cas_metric.statistics.comparison import holm
 
@@ -38,7 +38,7 @@ def thresholds(usual: Mapping[str, Usual] | None) -> dict[str, float]:
 
     The paper's alone where there are no real test images, or too few.
     """
-    found = {SSIM: SSIM_THRESHOLD, PHASH: float(PHASH_THRESHOLD)}
+    found = {SSIM: SSIM_THRESHOLD, **dict.fromkeys((PHASH, VARIANT), float(PHASH_THRESHOLD))}
     for name, one in (usual or {}).items():
         known = one.nearest[np.isfinite(one.nearest)]
         if len(known) < aligned.FEWEST:
@@ -47,7 +47,7 @@ def thresholds(usual: Mapping[str, Usual] | None) -> dict[str, float]:
             found[SSIM] = max(found[SSIM], _beyond(known))
         else:
             limit = PHASH_BITS / 2 * (1 - _beyond(1 - 2 * known / PHASH_BITS))
-            found[PHASH] = min(found[PHASH], limit)
+            found[name] = min(found[name], limit)
     return found
 
 
@@ -64,7 +64,8 @@ def _beyond(similarity: NDArray[np.float64]) -> float:
 def beside_usual(rows: pd.DataFrame, usual: Mapping[str, Usual]) -> dict[str, dict[str, Any]]:
     """Hits of each pixel detector beside those of real test images, one image a case."""
     first = ~pd.Series(cases_of(rows), index=rows.index).duplicated()
-    columns, limits = {PHASH: "phash_near", SSIM: "ssim_above"}, thresholds(usual)
+    columns = {PHASH: "phash_near", SSIM: "ssim_above", VARIANT: "phash_variant_near"}
+    limits = thresholds(usual)
     return {
         name: {
             "hits": int((rows[columns[name]] > 0).sum()),

@@ -44,9 +44,12 @@ def memorization_findings(one: Mapping[str, Any], n_train: int, encoder: str = "
     found = [f"{one['phash_near']:,} lie within {PHASH_THRESHOLD} pHash bits"]
     if "ssim_above" in one:
         found.insert(0, f"{one['ssim_above']:,} exceed SSIM {SSIM_THRESHOLD}")
+    if "phash_variant_near" in one:
+        found.append(f"{one['phash_variant_near']:,} do mirrored, turned or inverted")
     images, blank = count(one["n"], "image"), one.get("blank", 0)
     said = [
-        f"of {images}, each compared with all {n_train:,} training images, {' and '.join(found)}."
+        f"of {images}, each compared with all {n_train:,} training images, "
+        f"{', '.join(found[:-1])}{' and ' * (len(found) > 1)}{found[-1]}."
         + (_beside_real(one["usual"]) if "usual" in one else ""),
         _aligned(one["aligned"]) if "aligned" in one else "",
         _points(one["points"]) if one.get("points", {}).get("hits") else "",

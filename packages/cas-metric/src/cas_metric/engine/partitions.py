@@ -17,6 +17,7 @@ rounding of float64 sums, exact means exact.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -31,7 +32,14 @@ from cas_metric.protocol import (
     QUANTILE_METHOD,
     TAIL_QUANTILE,
 )
-from cas_metric.statistics.aggregate import BOUNDS, DD_WEIGHT, QUANTITIES, as_text
+from cas_metric.statistics.aggregate import (
+    BOUNDS,
+    DD_WEIGHT,
+    QUANTITIES,
+    UNITS,
+    case_clusters,
+    cluster_unit,
+)
 from cas_metric.statistics.intervals import (
     Part,
     combine,
@@ -49,8 +57,6 @@ if TYPE_CHECKING:
 NAME: Final = "partitions.json"
 #: Values of a CAS, from -1 to 1 in steps of a millionth.
 _STEPS: Final = 1_000_000
-#: What belongs together, the first that every image has.
-_UNITS: Final = ("patient", "reference", "id")
 #: Sums of cases are added up when there are so many times as many as after the last time.
 _COMPACT: Final = 4
 
@@ -58,14 +64,10 @@ assert QUANTILE_METHOD == "linear"
 
 
 class Sums:
-    """What adds up over the parts of one method.
+    """What adds up over the parts of one method."""
 
-    Args:
-        unit: Column that names the case of an image.
-    """
-
-    def __init__(self, unit: str) -> None:
-        self.unit = unit
+    def __init__(self) -> None:
+        self.units: set[str] = set()
         self.failed = 0
         self.references: set[str] = set()
         self.counts = np.zeros(2 * _STEPS + 1, dtype=np.int64)
@@ -77,6 +79,7 @@ class Sums:
         """Count the rows of one part."""
         kept = rows[rows["status"] != "failed"]
         self.failed += len(rows) - len(kept)
+        self.units.add(cluster_unit(kept))
         self.references.update(kept["reference"].astype(str))
         values = kept[list(QUANTITIES)].astype(np.float64)
         whole = values["cas"].notna()
@@ -84,7 +87,7 @@ class Sums:
         columns |= {f"{name}_n": values[name].notna().astype(np.int64) for name in QUANTITIES}
         columns["whole_dd_sum"] = values["dd"].where(whole, 0.0)
         table = pd.DataFrame(columns).assign(images=1)
-        self._waiting.append(table.groupby(kept[self.unit].astype(str)).sum())
+        self._waiting.append(table.groupby(case_clusters(kept)).sum())
         if sum(map(len, self._waiting)) > _COMPACT * max(len(self._cases), 1000):
             self._compact()
         classes = table.groupby(kept["label"].astype(str)).sum()
@@ -106,7 +109,7 @@ class Sums:
             "n": int(self._cases["images"].sum()),
             "n_failed": self.failed,
             "clusters": len(self._cases),
-            "cluster_unit": self.unit,
+            "cluster_unit": next((name for name in UNITS if name in self.units), "row"),
             "mean": {name: one.estimate for name, one in found.items()},
             "interval": {name: [one.low, one.high] for name, one in found.items()},
             "per_class": {
@@ -166,9 +169,8 @@ def statistics(parted: Parted) -> dict[str, Any]:
         parted: All of whose parts are there.
     """
     paths = [parted.work.folder / part.name for part in parted.parts]
-    units = _units(paths)
-    sums = {method: Sums(unit) for method, unit in units.items()}
-    columns = ["method", "label", "status", *_UNITS, *QUANTITIES]
+    sums: defaultdict[str, Sums] = defaultdict(Sums)
+    columns = ["method", "label", "status", *UNITS, *QUANTITIES]
     for rows in _tables(paths, columns):
         for method, own in rows.groupby("method"):
             sums[str(method)].add(own)
@@ -205,20 +207,6 @@ def _tables(paths: list[Path], columns: list[str]) -> Iterator[pd.DataFrame]:
         held = [name for name in columns if name in pq.read_schema(path).names]
         table = pd.read_parquet(path, columns=held)
         yield table.reindex(columns=columns, fill_value="")
-
-
-def _units(paths: list[Path]) -> dict[str, str]:
-    """By method, the first unit that all of its scored images have."""
-    lacking: dict[str, set[str]] = {}
-    for rows in _tables(paths, ["method", "status", *_UNITS]):
-        for method, own in rows.groupby("method"):
-            kept = own[own["status"] != "failed"]
-            empty = {name for name in _UNITS if (as_text(kept[name]) == "").any()}
-            lacking.setdefault(str(method), set()).update(empty)
-    return {
-        method: next(name for name in _UNITS if name not in missing)
-        for method, missing in lacking.items()
-    }
 
 
 def _ratio(total: float, count: float) -> float:

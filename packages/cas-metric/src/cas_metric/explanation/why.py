@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -16,6 +18,7 @@ from cas_metric.explanation.attributes import (
     ranks,
 )
 from cas_metric.protocol import PRIMITIVES
+from cas_metric.statistics.aggregate import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -115,3 +118,23 @@ def explain_primitives(
     told = np.isfinite(values).any(axis=1)
     result["lowest"] = np.where(told, names[filled.argmin(axis=1)], "")
     return result
+
+
+def attributes_by_image(attributes: pd.DataFrame) -> dict[tuple[str, str, str], pd.DataFrame]:
+    """The attributes of each image."""
+    seeds = as_text(attributes["seed"])  # a group without a key would be dropped
+    return dict(tuple(attributes.groupby(["method", seeds, "id"], sort=False)))
+
+
+def image_key(row: Mapping[Any, Any]) -> tuple[str, str, str]:
+    """Method, seed and id of an image; without a seed its text is empty."""
+    seed = str(row["seed"])
+    return row["method"], "" if seed in ("None", "nan", "<NA>") else seed, row["id"]
+
+
+def map_name(row: Mapping[Any, Any], attribute: str) -> str:
+    """File of a map: method, seed, id and attribute in letters that every file system takes."""
+    words = (*map(str, image_key(row)), attribute)
+    plain = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", word).strip(".") for word in words if word)
+    tag = hashlib.sha256("\0".join(words).encode()).hexdigest()[:8]
+    return f"{plain[:120]}-{tag}.png"

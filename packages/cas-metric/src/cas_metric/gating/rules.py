@@ -20,14 +20,17 @@ from cas_metric.errors import InputError
 from cas_metric.gating.policy import EACH, FAILED, LOW_RATE, LOWER_IS_BETTER, Policy, Rule
 from cas_metric.statistics.aggregate import (
     BOUNDS,
+    QUANTITIES,
+    bounds_of_difference,
     case_clusters,
+    is_rate,
     of_cases,
     part_of,
     real_clusters,
     scored,
 )
-from cas_metric.statistics.comparison import case_keys, difference_part, rates_of
-from cas_metric.statistics.intervals import TOO_FEW, combine
+from cas_metric.statistics.comparison import case_keys, difference_part, rate_difference
+from cas_metric.statistics.intervals import TOO_FEW
 from cas_metric.statistics.tail import reduction_intervals, samples, tail_statistics
 from cas_metric.statistics.uncertainty import Interval, cluster_codes
 
@@ -248,18 +251,31 @@ def _against(
         sets = [(table["cas"], case_clusters(table)) for table in (own, other)]
         (mine, base, third), number = samples(sets, (real["cas"], real_clusters(real)))
         found, _ = reduction_intervals(mine, base, third, number, level=level)
-        return _verdict(rule, blank, Interval(-found.estimate, -found.high, -found.low, level))
-    gap = (ours[rule.metric] - theirs[rule.metric]).to_numpy()
-    if not gap.any():  # the same images once more, or images that score the same in everything
+        low, high = np.clip([-found.high, -found.low], *bounds_of_difference("dd"))
+        return _verdict(rule, blank, Interval(-found.estimate, low, high, level))
+    if count > 1 and _same_images(rule, ours, theirs):
         return _verdict(rule, blank, Interval(0.0, 0.0, 0.0, level))
-    rates = (ours["dd"].to_numpy(), theirs["dd"].to_numpy())
     images = _images_of(own, ours), _images_of(other, theirs)
-    if rule.metric == "dd":
-        part = combine(rates_of(rates, codes, count, level, images), [1.0, -1.0])
+    pairs = {name: (ours[name].to_numpy(float), theirs[name].to_numpy(float)) for name in ours}
+    values = pairs[rule.metric]
+    shares = is_rate(np.concatenate([table[rule.metric].dropna() for table in (own, other)]))
+    if shares:
+        part = rate_difference(values, codes, count, level, images)
     else:
-        whole = rates if rule.metric == "cas" else None
-        part = difference_part(gap, whole, codes, count, level, images=images)
-    return _verdict(rule, blank, part.interval(level), part.lacks)
+        whole = pairs.get("dd") if rule.metric == "cas" else None
+        part = difference_part(values[0] - values[1], whole, codes, count, level, images=images)
+    found = part.interval(level, bounds_of_difference("dd" if shares else rule.metric))
+    return _verdict(rule, blank, found, part.lacks)
+
+
+def _same_images(rule: Rule, ours: pd.DataFrame, theirs: pd.DataFrame) -> bool:
+    """Whether every score of every case is the same, of which no estimate is needed.
+
+    A diagnosis, or another 0 or 1, agrees by chance: the scores of finer scale must agree as well.
+    """
+    fine = [name for name in QUANTITIES if name in ours and name != "dd"]
+    known = bool(fine) and bool(ours[fine].notna().any(axis=1).all())
+    return known and ours[[*fine, rule.metric]].equals(theirs[[*fine, rule.metric]])
 
 
 def _images_of(rows: pd.DataFrame, cases: pd.DataFrame) -> int:
@@ -273,7 +289,7 @@ def _paired(
     """Means of each common case in both sets, and what the cases belong to."""
     if rule.against != "baseline":  # a real image is its own case
         other = other.assign(reference=other["image"])
-    columns = list(dict.fromkeys((rule.metric, "dd", "cas")))
+    columns = list(dict.fromkeys((rule.metric, *QUANTITIES)))
     columns = [name for name in columns if name in own and name in other]
     if rule.metric not in (*columns, LOW_RATE):
         raise InputError(

@@ -59,6 +59,8 @@ class NearDuplicates:
         phash: How many lie within the pHash threshold of one.
         either: How many do either.
         max_ssim: Greatest SSIM of any pair.
+        variant: How many lie within the pHash threshold of one when mirrored, turned or inverted;
+            None where no symmetry was hashed.
     """
 
     method: str
@@ -67,6 +69,7 @@ class NearDuplicates:
     phash: int
     either: int
     max_ssim: float
+    variant: int | None = None
 
 
 @dataclass(frozen=True)
@@ -216,7 +219,7 @@ def findings_of(
         duplicates=[
             NearDuplicates(
                 one["method"], one["n"], one.get("ssim_above", 0), one["phash_near"],
-                one["either"], one.get("max_ssim", float("nan")),
+                one["either"], one.get("max_ssim", float("nan")), one.get("phash_variant_near"),
             )
             for one in analysis.methods
         ],
@@ -258,19 +261,26 @@ def build_context(findings: Findings, pairs: int) -> dict[str, Any]:
 
 
 def _duplicate_table(lines: Sequence[NearDuplicates], inks: Mapping[str, str]) -> Table | None:
+    varied = any(one.variant is not None for one in lines)
+    variant = Column(
+        "symmetry", "The same of the image mirrored, turned or inverted: see settings."
+    )
     columns = (
         Column("Method", numeric=False),
         Column("images", "Generated images compared with every training image."),
         Column(f"SSIM > {SSIM_THRESHOLD}", "Structural similarity on grey pixels."),
         Column(f"pHash ≤ {PHASH_THRESHOLD}", "Differing bits of the 64-bit perceptual hashes."),
-        Column("either"),
+        *[variant] * varied,
+        Column("either", "By SSIM or pHash of the image as it is."),
         Column("max SSIM", "Greatest of all pairs, exact."),
     )
     rows = [
         TableRow(
             (
                 Cell(one.method, one.method),
-                *(Cell(count(v), v) for v in (one.n, one.ssim, one.phash, one.either)),
+                *(Cell(count(v), v) for v in (one.n, one.ssim, one.phash)),
+                *[Cell(count(one.variant), one.variant)] * varied,
+                Cell(count(one.either), one.either),
                 Cell(number(one.max_ssim), one.max_ssim),
             ),
             inks[one.method],

@@ -20,7 +20,13 @@ from cas_metric.runs.folder import Origin
 from cas_metric.scoring.inputs import Inputs
 from cas_metric.scoring.pipeline import Scores
 from cas_metric.scoring.self_test import blind
-from cas_metric.statistics.aggregate import case_clusters, of_cases, scored, summarise
+from cas_metric.statistics.aggregate import (
+    case_clusters,
+    of_cases,
+    scored,
+    summarise,
+    without_patient,
+)
 from cas_metric.statistics.tail import tail_statistics, threshold
 
 if TYPE_CHECKING:
@@ -95,7 +101,13 @@ def build_summary(
         "failures": list(scores.material.failures),
         "self_test": {name: dict(one) for name, one in scores.self_test.items()},
         "blank": _blank(scores.rows),
-        "warnings": [*warnings, *_blindness(scores, encoder), *_blank_warnings(scores.rows)],
+        "warnings": [
+            *warnings,
+            *_blindness(scores, encoder),
+            *_blank_warnings(scores.rows),
+            *without_patient(scores.rows, "generated images"),
+            *without_patient(scores.real, "real images"),
+        ],
         "notes": list(scores.notes),
         "provenance": {
             "command": told_words(command),

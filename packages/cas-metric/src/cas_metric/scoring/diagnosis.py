@@ -53,6 +53,14 @@ class Judge:
         folds = np.where(real_rows >= 0, self.folds[real_rows], -1)
         return self.crossed.logits(embeddings, folds)
 
+    @property
+    def taught(self) -> tuple[str, ...]:
+        """Classes that a probe of it was fitted on; all of its own where it does not tell."""
+        crossed = () if self.crossed is None else self.crossed.probes
+        probes = crossed if self.probe is None else (self.probe,)
+        named = (name for one in probes for name in one.info.get("fitted_classes", one.classes))
+        return tuple(dict.fromkeys(named))
+
     def describe(self) -> dict[str, Any]:
         """What the summary says of it."""
         if self.probe is not None:

@@ -167,7 +167,7 @@ def score_inputs(
         inputs=inputs,
         material=material,
         judge=judge,
-        self_test=self_test(inputs, material.images["real"], texts, real),
+        self_test=self_test(inputs, material.images["real"], texts, real, judge.taught),
         conditions=conditions_of(inputs, encoder, judge),
         seconds={"embedding": embedded - started, "scoring": time.perf_counter() - embedded},
         notes=(*inputs.notes, *_seen_in_training(material)),

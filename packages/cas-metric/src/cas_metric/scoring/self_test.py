@@ -10,10 +10,11 @@ DD       does the probe, which has not seen it, name its class?                 
 SFS      is it closer to another image of its class than to one of another class?     1/2
 =======  =========================================================================  ===============
 
-Every class counts the same, so that a preference for one class gives chance and no more. The unit
-of the intervals is what is independent: the patient, or the prompt where several images share one.
-A class of one unit tells nothing of its spread: it is left out where two others remain; where not,
-the classes are the units.
+The classes are those that can be named: that the images or the fitted probe have, not all of the
+domain's. Every class counts the same, so that a preference for one class gives chance and no more.
+The unit of the intervals is what is independent: the patient, or the prompt where several images
+share one. A class of one unit tells nothing of its spread: it is left out where two others remain;
+where not, the classes are the units.
 For CCS there is a second way to be right by luck, which more images do not cure: that checklists
 fall near the right classes at random. Therefore its accuracy must also beat nearly all other
 assignments of checklists to classes.
@@ -59,7 +60,11 @@ QUESTIONS: Final = {
 
 
 def self_test(
-    inputs: Inputs, real: ImageSet, texts: Texts, rows: pd.DataFrame
+    inputs: Inputs,
+    real: ImageSet,
+    texts: Texts,
+    rows: pd.DataFrame,
+    taught: Sequence[str] = (),
 ) -> dict[str, dict[str, Any]]:
     """What the encoder can tell apart on the real images.
 
@@ -68,6 +73,8 @@ def self_test(
         real: Embeddings of ``inputs.real``.
         texts: Embedded prompts and checklists.
         rows: The rows of the real images, for their DD.
+        taught: Classes that the probe was fitted on, and so may name; those of the images alone by
+            default.
 
     Returns:
         By primitive that could be asked: ``question``, ``score``, ``low`` and ``high`` (95%),
@@ -83,7 +90,7 @@ def self_test(
     found = {
         "vdc": _prompts(vectors, prompts, texts, classes, some, patients),
         "ccs": _checklists(vectors, inputs, texts, classes, usable, patients),
-        "dd": verdict_of("dd", rows["dd"].to_numpy(float), classes, patients, inputs.classes),
+        "dd": verdict_of("dd", rows["dd"].to_numpy(float), classes, patients, taught),
         "sfs": _neighbours(vectors, classes, some, patients),
     }
     return {name: one for name, one in found.items() if one is not None}

@@ -30,15 +30,24 @@ BOUNDS = {
     **dict.fromkeys(("dd", "dd_prob"), (0.0, 1.0)),
     "cas": (DD_WEIGHT - 1.0, 1.0),
 }
-_UNITS = ("patient", "reference", "id")
+#: What images may have in common, the first that a row names.
+UNITS = ("patient", "reference", "id")
+
+
+def bounds_of_difference(name: str) -> tuple[float, float]:
+    """What a difference of two means of a quantity can be.
+
+    Examples:
+        >>> bounds_of_difference("cas"), bounds_of_difference("other")
+        ((-1.75, 1.75), (-inf, inf))
+    """
+    low, high = BOUNDS.get(name, (-np.inf, np.inf))
+    return low - high, high - low
 
 
 def cluster_unit(rows: pd.DataFrame) -> str:
-    """What :func:`case_clusters` goes by: ``patient``, ``reference`` or ``id``; empty for rows."""
-    for column in _UNITS:
-        if column in rows and len(rows) and (as_text(rows[column]) != "").all():
-            return column
-    return ""
+    """The first of :data:`UNITS` that some row names; empty where none names any."""
+    return next((name for name in UNITS if name in rows and (as_text(rows[name]) != "").any()), "")
 
 
 def as_text(column: pd.Series) -> pd.Series:
@@ -47,15 +56,52 @@ def as_text(column: pd.Series) -> pd.Series:
 
 
 def case_clusters(rows: pd.DataFrame) -> np.ndarray:
-    """What belongs together: the patient, else the reference image, else the row.
+    """What belongs together: the patient, else the reference image, else the id, else the row.
 
-    A column is taken only when it is filled in every row, so that the unit is one throughout.
+    A row that names no patient is of the one that another row of its reference names. Without any
+    it is a case of its own, and the others still belong to their patients.
 
     Returns:
         ``(N,)`` labels.
+
+    Examples:
+        >>> import pandas as pd
+        >>> case_clusters(pd.DataFrame({"patient": ["p", "p", ""], "id": ["a", "b", "c"]})).tolist()
+        ['patient p', 'patient p', 'id c']
     """
-    unit = cluster_unit(rows)
-    return rows[unit].astype(str).to_numpy() if unit else np.arange(len(rows)).astype(str)
+    named = _patients(rows)
+    labels = np.array([f"row {place}" for place in range(len(rows))], dtype=object)
+    for unit in reversed(UNITS):
+        if unit in rows:
+            texts = named if unit == "patient" else as_text(rows[unit])
+            labels = np.where(texts != "", f"{unit} " + texts.to_numpy(dtype=object), labels)
+    return labels.astype(str)
+
+
+def without_patient(rows: pd.DataFrame, what: str) -> list[str]:
+    """A warning where some of the rows, which are ``what``, name their patient and others do not.
+
+    Examples:
+        >>> import pandas as pd
+        >>> without_patient(pd.DataFrame({"patient": ["p", "p", ""]}), "images")
+        ['1 of 3 images name no patient: each counts as a case of its own']
+    """
+    lone = int((_patients(rows) == "").sum())
+    if lone in (0, len(rows)):
+        return []
+    return [f"{lone} of {len(rows)} {what} name no patient: each counts as a case of its own"]
+
+
+def _patients(rows: pd.DataFrame) -> pd.Series:
+    """The patient of each row, by other rows of its reference where it names none itself."""
+    import pandas as pd
+
+    named = as_text(rows["patient"]) if "patient" in rows else pd.Series("", rows.index, dtype=str)
+    if "reference" not in rows or not 0 < (named == "").sum() < len(rows):
+        return named
+    references = as_text(rows["reference"])
+    known = dict(zip(references[named != ""], named[named != ""], strict=True)) | {"": ""}
+    return named.where(named != "", references.map(known).fillna(""))
 
 
 def real_clusters(rows: pd.DataFrame) -> np.ndarray:

@@ -17,8 +17,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from cas_metric.errors import InputError
 from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE
-from cas_metric.statistics.aggregate import DD_WEIGHT, as_text, case_clusters
-from cas_metric.statistics.intervals import Part, combine, mean_part, rate_part
+from cas_metric.statistics.aggregate import (
+    DD_WEIGHT,
+    as_text,
+    bounds_of_difference,
+    case_clusters,
+)
+from cas_metric.statistics.intervals import (
+    Part,
+    combine,
+    effective_clusters,
+    mean_part,
+    rate_part,
+)
 from cas_metric.statistics.uncertainty import (
     Codes,
     Floats,
@@ -272,7 +283,7 @@ def paired_differences(
                 n_clusters=count,
                 difference=difference_part(
                     gap[kept], own, codes, count, level, images=(behind[0], behind[1])
-                ).interval(level),
+                ).interval(level, bounds_of_difference("cas" if own else "")),
                 p=sign_flip_test(gap[kept], clusters=labels, permutations=permutations, seed=seed),
                 p_adjusted=float("nan"),
                 win_rate=rate.interval(level, (0.0, 1.0)),
@@ -306,24 +317,40 @@ def difference_part(
     if rates is None or not np.isfinite(np.concatenate(rates)).all():
         return mean_part(gap, codes, count, level)
     rest = mean_part(gap - DD_WEIGHT * (rates[0] - rates[1]), codes, count, level)
-    shares = rates_of(rates, codes, count, level, images)
-    if np.array_equal(*rates):
+    if rest.lacks and np.array_equal(*rates):  # nothing differs
         return rest
-    return combine([rest, *shares], [1.0, DD_WEIGHT, -DD_WEIGHT])
+    shares, signs = _rates(rates, codes, count, level, images)
+    return combine([rest, *shares], [1.0, *(DD_WEIGHT * sign for sign in signs)])
 
 
-def rates_of(
+def rate_difference(
     rates: tuple[Floats, Floats],
     codes: Codes,
     count: int,
     level: float = CONFIDENCE,
     images: tuple[int, int] = (0, 0),
-) -> list[Part]:
-    """Both rates of a difference, whose correlation is estimated; see :func:`difference_part`."""
-    return [
+) -> Part:
+    """Difference of two rates on the same cases; arguments as of :func:`difference_part`."""
+    return combine(*_rates(rates, codes, count, level, images))
+
+
+def _rates(
+    rates: tuple[Floats, Floats], codes: Codes, count: int, level: float, images: tuple[int, int]
+) -> tuple[list[Part], list[float]]:
+    """Both rates and their signs in a difference; where they agree in every case, what it may be.
+
+    The limits of rates that vary together would cancel. Where they agree in all of C clusters, a
+    share q of clusters in which they differ is as improbable as (1 - q)^C, and no difference is
+    larger than q: the limits are those of Clopper and Pearson (1934) for 0 of C.
+    """
+    if np.array_equal(*rates) and count > 1:
+        most = 1 - ((1 - level) / 2) ** (1 / effective_clusters(codes))
+        return [Part(0.0, -most, most, np.zeros(count))], [1.0]
+    shares = [
         rate_part(rate, codes, count, level, trials=trials, student=True)
         for rate, trials in zip(rates, images, strict=True)
     ]
+    return shares, [1.0, -1.0]
 
 
 def _columns(table: Mapping[str, ArrayLike] | pd.DataFrame | None) -> dict[str, Floats]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE
-from cas_metric.statistics.aggregate import case_clusters, cluster_unit
+from cas_metric.statistics.aggregate import as_text, case_clusters, cluster_unit
 from cas_metric.statistics.comparison import PERMUTATIONS, PValue, holm, sign_flip_test
 from cas_metric.statistics.intervals import mean_interval, rate_interval
 from cas_metric.statistics.rounding import fixed
@@ -162,7 +162,7 @@ def _told(value: Any) -> bool:
 
 def _case_keys(rows: pd.DataFrame, real: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """What identifies the case of a generated and of a real row: the real image, else the id."""
-    if "reference" in rows and "image" in real and cluster_unit(rows[["reference"]]):
+    if "reference" in rows and "image" in real and (as_text(rows["reference"]) != "").all():
         references = rows["reference"].astype(str).to_numpy()
         images = real["image"].astype(str).to_numpy()
         if np.isin(references, images).any():
@@ -179,7 +179,7 @@ def _paired(rows: pd.DataFrame, real: pd.DataFrame) -> tuple[dict[str, np.ndarra
     gaps = (ours - theirs.reindex(ours.index)).dropna(how="all")
     clusters = gaps.index.to_numpy()
     if cluster_unit(rows) == "patient":
-        named = dict(zip(keys, rows["patient"].astype(str), strict=True))
+        named = dict(zip(keys, case_clusters(rows), strict=True))
         clusters = np.array([named[key] for key in clusters])
     return {name: gaps[name].to_numpy() for name in watched}, clusters
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cas_metric.statistics.aggregate import BOUNDS, bounds_of_difference
 from cas_metric.statistics.uncertainty import Codes, Floats
 
 if TYPE_CHECKING:
@@ -78,11 +79,13 @@ def gaps_between(
     for at in np.ndindex(*gap.shape):
         p[at] = (1 + int((largest >= found[at] - 1e-12).sum())) / (permutations + 1)
     reach = np.where(error > 0, critical * error, np.nan)
+    most = [bounds_of_difference(name if name in BOUNDS else "dd") for name in values]  # rates
+    low, high = (np.clip(ends, *np.transpose(most)) for ends in (gap - reach, gap + reach))
     return pd.DataFrame(
         [
             (
                 *(keys[i][0], name, keys[i][1], keys[j][1]),
-                *(float(gap[k, q]), float((gap - reach)[k, q]), float((gap + reach)[k, q])),
+                *(float(gap[k, q]), float(low[k, q]), float(high[k, q])),
                 float(p[k, q]),
             )
             for k, (i, j) in enumerate(pairs)

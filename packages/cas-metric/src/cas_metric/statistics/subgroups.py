@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from cas_metric.errors import InputError
 from cas_metric.protocol import BOOTSTRAP_SEED, CONFIDENCE
-from cas_metric.statistics.aggregate import as_text, case_clusters
+from cas_metric.statistics.aggregate import BOUNDS, as_text, case_clusters
 from cas_metric.statistics.intervals import mean_interval, rate_interval
 from cas_metric.statistics.subgroup_gaps import FEWEST_CLUSTERS, clusters_with, gaps_between
 from cas_metric.statistics.uncertainty import Codes, Floats, cluster_codes
@@ -82,6 +82,9 @@ def attribute_groups(
 ) -> pd.DataFrame:
     """Columns of text as groups; numbers of many values are cut at their quartiles.
 
+    Most of what is named has to be a number; a few other words, such as ``unknown``, are groups of
+    their own. A comma may stand for the decimal point.
+
     Args:
         table: One row an image; missing cells are empty.
         names: Columns to take.
@@ -107,15 +110,33 @@ def attribute_groups(
             f"no column {lacking[0]!r} to group by",
             fix=f"the table has {', '.join(map(str, table.columns)) or 'no further columns'}",
         )
-    base = table if reference is None else reference
     found = {}
     for name in names:
         texts = as_text(table[name]).str.strip()
-        numbers = pd.to_numeric(texts.where(texts != ""), errors="coerce")
-        known = pd.to_numeric(base[name], errors="coerce") if name in base else numbers
-        plain = numbers.notna().sum() < (texts != "").sum() or known.nunique() <= MOST_VALUES
-        found[name] = texts if plain else _binned(numbers, known.dropna().to_numpy(dtype=float))
+        named = reference is not None and name in reference
+        base = as_text(reference[name]).str.strip() if named else texts
+        known = _numbers(base)
+        words = base[known.isna() & (base != "")]
+        numeric = known.nunique() > MOST_VALUES and known.notna().sum() > len(words)
+        cut = numeric and words.nunique() <= MOST_VALUES
+        values = known.dropna().to_numpy(dtype=float)
+        found[name] = _binned(texts, _numbers(texts), values) if cut else texts
     return pd.DataFrame(found, index=table.index)
+
+
+def _numbers(texts: pd.Series) -> pd.Series:
+    """The finite numbers among texts, with a point or, throughout, a comma; NaN for other texts.
+
+    Of ``1,234`` alone it is not known whether the comma parts thousands: these are no numbers.
+    """
+    import pandas as pd
+
+    comma = texts.str.fullmatch(r"[+-]?\d+,\d+")
+    thousands = texts[comma].str.fullmatch(r"[+-]?[1-9]\d{0,2},\d{3}")
+    if comma.any() and not thousands.all() and not texts.str.contains(".", regex=False).any():
+        texts = texts.where(~comma, texts.str.replace(",", ".", regex=False))
+    numbers = pd.to_numeric(texts.where(texts != ""), errors="coerce").astype(float)
+    return numbers.where(np.isfinite(numbers))
 
 
 def subgroups(
@@ -254,7 +275,8 @@ def _with_interval(value: float, low: float, high: float) -> str:
     return (number(value) if math.isnan(low) else text).replace("-", "−")
 
 
-def _binned(numbers: pd.Series, known: Floats) -> pd.Series:
+def _binned(texts: pd.Series, numbers: pd.Series, known: Floats) -> pd.Series:
+    """Texts that are numbers as one of the quarters of ``known``; others as they are."""
     import pandas as pd
 
     edges = np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1)))
@@ -266,7 +288,16 @@ def _binned(numbers: pd.Series, known: Floats) -> pd.Series:
     labels[-1] = labels[-1].replace("<", "")
     codes = np.searchsorted(inner, numbers.to_numpy(dtype=float), side="right")
     named = np.array(labels, dtype=object)[np.minimum(codes, len(labels) - 1)]
-    return numbers.astype(object).mask(numbers.notna(), pd.Series(named, numbers.index)).fillna("")
+    return texts.astype(object).mask(numbers.notna(), pd.Series(named, numbers.index))
+
+
+def _order(group: str) -> tuple[bool, float, str]:
+    """Numbers and groups of them by size, then words."""
+    try:
+        first = float(group.partition(" to ")[0])
+    except ValueError:
+        first = math.nan
+    return (True, 0.0, group) if math.isnan(first) else (False, first, group)
 
 
 def _values(rows: pd.DataFrame, tau: float | None) -> dict[str, Floats]:
@@ -284,7 +315,7 @@ def _members(attributes: pd.DataFrame) -> dict[tuple[str, str], NDArray[np.bool_
     found = {}
     for name in attributes:
         column = as_text(attributes[name]).to_numpy()
-        for group in sorted(set(column) - {""}):
+        for group in sorted(set(column) - {""}, key=_order):
             found[str(name), str(group)] = column == group
     return found
 
@@ -302,7 +333,8 @@ def _group_row(
     for name, column in values.items():
         interval = mean_interval if name == "cas" else rate_interval
         found = interval(column[inside], clusters=codes[inside], level=level)
-        row |= {name: found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}
+        ends = np.clip([found.low, found.high], *BOUNDS.get(name, (0.0, 1.0)))
+        row |= {name: found.estimate, f"{name}_low": float(ends[0]), f"{name}_high": float(ends[1])}
     return row
 
 

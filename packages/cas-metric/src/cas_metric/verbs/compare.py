@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cas_metric import protocol
 from cas_metric.errors import InputError
 from cas_metric.statistics.comparison import PERMUTATIONS
-from cas_metric.verbs.inputs import load_run
+from cas_metric.verbs.inputs import load_run, run_name, run_warnings
 from cas_metric.verbs.result import Result, require_free
 
 if TYPE_CHECKING:
@@ -84,10 +84,14 @@ def compare(
         settings=settings,
         provenance=_provenance(loaded, offline),
     )
-    summary["runs"] = [_name(run) for _, run in loaded]
+    summary["runs"] = [run_name(run) for _, run in loaded]
     summary["embedded_world"] = any(run.summary.get("embedded_world") for _, run in loaded)
     summary["protocol"] = sorted({str(run.summary["protocol"]) for _, run in loaded})
-    summary["warnings"] += _doubts(loaded, reference)
+    summary["warnings"] = [
+        *run_warnings([*(run for _, run in loaded), reference]),
+        *summary["warnings"],
+        *_doubts(loaded, reference),
+    ]
     groups = by_method(rows, by, tau=(summary.get("tail") or {}).get("tau")) if by else {}
     grouped = (f"### {name}, by group\n\n{markdown(one)}" for name, one in groups.items())
     summary["subgroups"] = {name: one.as_dict() for name, one in groups.items()}
@@ -126,26 +130,24 @@ def _load(
     if len(fingerprints) > 1:
         raise InputError(
             "the runs were scored by different encoders: "
-            + "; ".join(f"{_name(run)}: {run.summary['encoder'].get('name')}" for _, run in loaded),
+            + "; ".join(
+                f"{run_name(run)}: {run.summary['encoder'].get('name')}" for _, run in loaded
+            ),
             fix="score all of them with the same encoder, revision, dtype and text policy",
         )
     return loaded
-
-
-def _name(run: Run) -> str:
-    return str(run.path) if run.path is not None else "a run in memory"
 
 
 def _reference(real: str | Path | Run | None, loaded: list[tuple[str | None, Run]]) -> Run:
     run = load_run(real) if real is not None else loaded[0][1]
     if run.summary["encoder"]["fingerprint"] != loaded[0][1].summary["encoder"]["fingerprint"]:
         raise InputError(
-            f"the real images of {_name(run)} were scored by another encoder than the runs",
+            f"the real images of {run_name(run)} were scored by another encoder than the runs",
             fix="take them from a run of the same encoder",
         )
     if real is not None and run.real is None:
         raise InputError(
-            f"{_name(run)} holds no real images", fix="choose a run scored against real ones"
+            f"{run_name(run)} holds no real images", fix="choose a run scored against real ones"
         )
     return run
 
@@ -202,13 +204,13 @@ def _doubts(loaded: list[tuple[str | None, Run]], reference: Run) -> list[str]:
     for _, run in loaded:
         if run.summary["protocol"] != protocol.VERSION:
             points = ", ".join(map(str, run.summary.get("departures", []))) or "see its summary"
-            doubts.append(f"{_name(run)} departs from {protocol.VERSION}: {points}")
+            doubts.append(f"{run_name(run)} departs from {protocol.VERSION}: {points}")
         if run.real is None or reference.real is None or run is reference:
             continue
         if abs(run.real["cas"].mean() - reference.real["cas"].mean()) > _SAME_REAL:
             doubts.append(
-                f"the real images of {_name(run)} have another mean CAS than those of "
-                f"{_name(reference)}: another set of cases, texts or another probe"
+                f"the real images of {run_name(run)} have another mean CAS than those of "
+                f"{run_name(reference)}: another set of cases, texts or another probe"
             )
     if reference.real is None:
         doubts.append("no real images: the low-alignment tail is left out (see --real)")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -260,15 +258,16 @@ def _maps(
     from cas_metric.explanation.attributes import attributes_of
     from cas_metric.explanation.maps import along, occlusion_map, token_map
     from cas_metric.explanation.overlay import overlay
+    from cas_metric.explanation.why import attributes_by_image, image_key, map_name
 
     told = counting(progress, "maps")
-    by_image = _by_image(attributes)
+    by_image = attributes_by_image(attributes)
     model = work.encoder.model()
     starts = {} if occlusion else _other_classes(work, model, set(rows["label"].astype(str)))
     drawn = {}
     paths = work.paths(rows, "generated")
     for done, (row, path) in enumerate(zip(rows.to_dict("records"), paths, strict=True), start=1):
-        lacking = by_image.get(_key(row))
+        lacking = by_image.get(image_key(row))
         if lacking is None:
             continue
         pixels = _frame(path, work.window("generated"), model)
@@ -319,15 +318,6 @@ def _frame(path: Path, window: Any, model: Any) -> np.ndarray:
     return pixels
 
 
-def map_name(row: Any, attribute: str) -> str:
-    """File of a map: method, seed, id and attribute in letters that every file system takes."""
-    seed = "" if row["seed"] != row["seed"] or row["seed"] is None else f"{row['seed']}"
-    words = (str(row["method"]), seed, str(row["id"]), attribute)
-    plain = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", word).strip(".") for word in words if word)
-    tag = hashlib.sha256("\0".join(words).encode()).hexdigest()[:8]
-    return f"{plain[:120]}-{tag}.png"
-
-
 def _write_maps(drawn: dict[str, np.ndarray], folder: Path) -> None:
     from PIL import Image
 
@@ -340,24 +330,16 @@ def _write_maps(drawn: dict[str, np.ndarray], folder: Path) -> None:
         raise CasError(f"{place} cannot be written: {error}", fix="choose another --out") from error
 
 
-def _by_image(attributes: pd.DataFrame) -> dict[tuple[str, str, str], pd.DataFrame]:
-    """The attributes of each image."""
-    seeds = attributes["seed"].astype(str)
-    return dict(tuple(attributes.groupby(["method", seeds, "id"], sort=False)))
-
-
-def _key(row: dict[str, Any]) -> tuple[str, str, str]:
-    return row["method"], str(row["seed"]), row["id"]
-
-
 def _entries(
     rows: pd.DataFrame, attributes: pd.DataFrame, primitives: pd.DataFrame
 ) -> list[dict[str, Any]]:
     """What the report and ``--json`` tell of each image."""
-    by_image = _by_image(attributes)
+    from cas_metric.explanation.why import attributes_by_image, image_key, map_name
+
+    by_image = attributes_by_image(attributes)
     entries = []
     for row, found in zip(rows.to_dict("records"), primitives.to_dict("records"), strict=True):
-        lacking = by_image.get(_key(row))
+        lacking = by_image.get(image_key(row))
         listed = [] if lacking is None else lacking.head(MAPPED).to_dict("records")
         entries.append(
             {

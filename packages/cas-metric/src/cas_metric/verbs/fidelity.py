@@ -87,6 +87,7 @@ def fidelity(
     from cas_metric.scoring.inputs import select
     from cas_metric.scoring.labels import same_labels
     from cas_metric.sets.comparison import compare_sets
+    from cas_metric.statistics.aggregate import without_patient
     from cas_metric.verbs.fidelity_text import fidelity_markdown, fidelity_table
 
     origin = Origin.of_verb(
@@ -109,7 +110,11 @@ def fidelity(
         methods, theirs, k=neighbours, seed=seed, progress=counting(progress, "comparisons")
     )
     summary = _summary(entries, manifests, found, model, neighbours)
-    warnings = _examined(summary, ours, theirs, _sites(manifests[1], found[1]), neighbours, seed)
+    warnings = [
+        *_examined(summary, ours, theirs, _sites(manifests[1], found[1]), neighbours, seed),
+        *without_patient(manifests[0].rows, "generated images"),
+        *without_patient(manifests[1].rows, "real images"),
+    ]
     if train is not None:
         summary["copying"] = _copying(methods, theirs, found[2], seed)
     if frd:
@@ -268,11 +273,10 @@ def _image_set(
 ) -> ImageSet:
     """The images that could be embedded; ``keys`` are what may make them dependent."""
     from cas_metric.sets.comparison import ImageSet
+    from cas_metric.statistics.aggregate import case_clusters
 
     rows = manifest.rows
-    texts = [rows[key].fillna("").astype(str) for key in keys]
-    filled = next((key for key in texts if (key != "").all()), None)
-    clusters = np.arange(len(rows)) if filled is None else filled.to_numpy(dtype=str)
+    clusters = case_clusters(rows[list(keys)])
     kept = functools.partial(_finite, found=found)
     return ImageSet(
         kept(np.asarray(found.embeddings, dtype=np.float64)),

@@ -92,6 +92,24 @@ def load_run(source: str | Path | Run) -> Run:
     return source if isinstance(source, Run) else Run.load(source)
 
 
+def run_name(run: Run) -> str:
+    """Where a run lies."""
+    return str(run.path) if run.path is not None else "a run in memory"
+
+
+def run_warnings(runs: Iterable[Run]) -> list[str]:
+    """What runs warn of, each once; with their names where it holds for some of them alone."""
+    different = {run.path or id(run): run for run in runs}
+    told: dict[str, list[str]] = {}
+    for run in different.values():
+        for warning in run.summary.get("warnings") or ():
+            told.setdefault(str(warning), []).append(run_name(run))
+    return [
+        warning if len(names) == len(different) else f"{', '.join(names)}: {warning}"
+        for warning, names in told.items()
+    ]
+
+
 def run_encoder(run: Run, given: str | Path | None, device: str, offline: bool) -> DeferredEncoder:
     """The encoder that a run was scored by, and no other."""
     from cas_metric.encoders import open_encoder

@@ -232,7 +232,7 @@ def _symmetries(sets: _Sets, warnings: list[str], offline: bool) -> str:
     """The symmetries that the domain pack names, as a choice of variants."""
     from cas_metric.domains import load_domain
 
-    domain = domain_of(sets.train, sets.generated)
+    domain = domain_of(sets.train, sets.generated, sets.test)
     try:
         pack = load_domain(domain, offline=offline) if domain else None
         return ",".join(pack.symmetries if pack else ()) or "none"
@@ -264,9 +264,10 @@ def _embed(
 ) -> _Space:
     """Embeddings of all sets; the encoder and what could not be embedded."""
     from cas_metric.copies.suspects import Features
-    from cas_metric.verbs.features import Running, choose_encoder, embed
+    from cas_metric.verbs.features import Running, choose_encoder, embed, is_phantom
 
-    model = choose_encoder(spec, sets.train, device=device, offline=offline)
+    phantom = next((one for one in sets if one is not None and is_phantom(one)), sets.train)
+    model = choose_encoder(spec, phantom, device=device, offline=offline)
     parts = [embed(one, model, Running(**running), progress) for one in sets if one is not None]
     identity = {"name": model.name, "revision": model.revision, "fingerprint": model.fingerprint}
     errors = {path: why for part in parts for path, why in part.errors.items()}
@@ -310,7 +311,7 @@ def _summary(
     from cas_metric.copies.verdict import memorization_verdict
     from cas_metric.runs.provenance import described, provenance
 
-    domain = domain_title(domain_of(sets.train, sets.generated))
+    domain = domain_title(domain_of(sets.train, sets.generated, sets.test))
     named = {name: described(one) for name, one in sets._asdict().items() if one is not None}
     summary: dict[str, Any] = {
         "kind": "memorization",

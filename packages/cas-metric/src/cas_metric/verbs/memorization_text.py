@@ -14,9 +14,11 @@ from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, p_value
 def memorization_markdown(summary: Mapping[str, Any]) -> str:
     """Tables 17 and 18, the verdict, and how many images could not be read."""
     notice = [PHANTOM_NOTICE] if summary["embedded_world"] else []
+    varied = any("phash_variant_near" in one for one in summary["methods"])
+    counts = "method", "n", "ssim_above", "phash_near", *["phash_variant_near"] * varied
     duplicates = [
         [
-            *(str(one.get(key, "–")) for key in ("method", "n", "ssim_above", "phash_near")),
+            *(str(one.get(key, "–")) for key in counts),
             str(one["either"]),
             str(one["aligned"]["hits"]) if "aligned" in one else "–",
             f"{one['aligned']['expected']:.1f}" if "aligned" in one else "–",
@@ -25,6 +27,7 @@ def memorization_markdown(summary: Mapping[str, Any]) -> str:
         for one in summary["methods"]
     ]
     limits = f"SSIM > {protocol.SSIM_THRESHOLD}", f"pHash ≤ {protocol.PHASH_THRESHOLD}"
+    limits += ("symmetry",) * varied
     headings = ["method", "images", *limits, "either", "aligned", "expected", "max SSIM"]
     parts = [*notice, markdown_table(headings, duplicates)]
     if distances := [_distances(one) for one in summary["methods"] if _tested(one)]:

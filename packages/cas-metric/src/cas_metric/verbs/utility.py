@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -15,7 +14,9 @@ from cas_metric.verbs.inputs import (
     domain_of,
     domain_title,
     failure_list,
+    load_run,
     named_manifests,
+    run_warnings,
     split_name,
 )
 from cas_metric.verbs.memorization import PACKAGES
@@ -165,6 +166,7 @@ def utility(
     summary |= _context(read, experiment)
     summary["provenance"]["origin"] = origin.as_dict()
     summary["correlation"] = correlation(runs, outcome)
+    summary["warnings"] += run_warnings(load_run(split_name(one)[1]) for one in runs)
     return _result(summary, read, place)
 
 
@@ -223,14 +225,14 @@ def _read(
 ) -> _Read:
     """Read all manifests first, so that a mistake in one costs no decoding."""
     from cas_metric.downstream.pictures import read_pictures
-    from cas_metric.manifest.cleaning import unify_labels
     from cas_metric.manifest.sources import as_manifest
+    from cas_metric.scoring.labels import same_labels
 
     named = named_manifests(generated, offline=offline)
-    (train, test, *made), told = unify_labels(
-        [*(as_manifest(one, offline=offline) for one in real), *named.values()]
+    train, test, *made = same_labels(
+        [*(as_manifest(one, offline=offline) for one in real), *named.values()], offline=offline
     )
-    manifests = replace(train, notes=(*train.notes, *told)), test
+    manifests = train, test
     methods = dict(zip(named, made, strict=True))
     classes = _classes(manifests[0])
     own, held_out, *synthetic = (
@@ -366,7 +368,7 @@ def _context(read: _Read, experiment: Experiment) -> dict[str, Any]:
     from cas_metric.runs.provenance import described, provenance
 
     named = {"train": read.train, "test": read.test, **read.methods}
-    domain = domain_title(domain_of(read.train, read.test))
+    domain = domain_title(domain_of(read.train, read.test, *read.methods.values()))
     pictures = {"the real training images": read.real, **read.synthetic}
     return {
         "domain": domain,
