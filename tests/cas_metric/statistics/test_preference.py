@@ -262,6 +262,22 @@ def test_davidson_refuses_what_has_no_finite_scores(ranks, finite):
         preference_scores(rankings, model="davidson")
 
 
+def test_raters_of_one_opinion_agree_whichever_methods_they_were_shown():
+    rng = np.random.default_rng(0)
+    ranks = np.full((180, 4), np.nan)
+    for row in ranks:
+        row[np.sort(rng.choice(4, int(rng.integers(2, 5)), replace=False))] = 1.0
+        row[np.isfinite(row)] = np.arange(np.isfinite(row).sum()) + 1.0
+    cases = np.repeat(np.arange(60), 3)
+    found = agreement(Rankings(tuple("ABCD"), cases, np.tile(list("xyz"), 60), ranks))
+    assert (found.alpha.estimate, found.kendall_w.estimate) == (1.0, 1.0)
+    masks = pd.DataFrame({"case": cases, "mask": [str(m) for m in np.isfinite(ranks)]})
+    assert found.n_shared == masks[masks.duplicated(keep=False)]["case"].nunique()
+    alone = Rankings(("A", "B", "C"), np.zeros(2), np.arange(2), ranks[:2, :3] * 0 + 1)
+    alone.ranks[:] = [[1, 2, np.nan], [np.nan, 1, 2]]
+    assert agreement(alone) is None
+
+
 def test_places_known_for_a_few_rankings_are_judged_by_these():
     rng = np.random.default_rng(5)
     ranks, places = (np.concatenate([rng.permutation(3) + 1 for _ in range(30)]) for _ in "rp")

@@ -233,6 +233,19 @@ def test_labels_give_the_threshold(world, tmp_path):
             cas_metric.select(world / "run", keep=["risk:0.3"], labels=labels[[column]])
 
 
+def test_classes_too_small_for_alpha_are_named(world):
+    run = Run.load(world / "run")
+    few = dict.fromkeys(run.floor["label"])
+    found = cas_metric.select(run, diversity=False)
+    assert "lower than all" not in str(found.summary["reasons"])
+    told = next(one for one in found.warnings if "needs 19 real images" in one)
+    assert all(name in told for name in few)
+    assert "none can be refused" in told
+    size = int(run.floor["label"].value_counts().min())
+    able = cas_metric.select(run, keep=[f"alpha:{1 / (size + 1) + 0.01}"], diversity=False)
+    assert not [one for one in able.warnings if "real images of a class" in one]
+
+
 def test_nothing_left_is_an_error_that_says_why(world):
     with pytest.raises(InputError, match=r"nothing is left: 38 of 40 images: lower than all"):
         cas_metric.select(world / "run", keep=["alpha:0.95"], diversity=False)
