@@ -7,6 +7,7 @@ import zipfile
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,7 @@ from cas_metric.phantoms.dataset import write_generated_set, write_phantom_datas
 from cas_metric.runs.run import Run
 from cas_metric.selection.files import bring, require_linkable
 from cas_metric.stores import located
+from cas_metric.verbs.explain import _seen
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +94,22 @@ def test_what_cannot_be_explained_is_refused(world):
         cas_metric.explain(world / "run", images=["nobody"], **options)
     with pytest.raises(InputError, match="not the encoder that the run was scored by"):
         cas_metric.explain(world / "run", encoder="phantom-metaclip", **options)
+
+
+@pytest.mark.parametrize(("height", "width"), [(320, 320), (320, 480), (480, 320)])
+def test_maps_lie_on_the_part_of_the_picture_that_the_model_sees(height, width):
+    rng = np.random.default_rng(1)
+    noise = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8))
+    picture = noise.resize((width, height), Image.Resampling.BICUBIC)
+    scale = 80 / min(height, width)
+    small = picture.resize((round(width * scale), round(height * scale)), Image.Resampling.BICUBIC)
+    left, top = (small.width - 56) // 2, (small.height - 56) // 2
+    expected = np.asarray(small.crop((left, top, left + 56, top + 56)), dtype=float)
+    crop = SimpleNamespace(geometry="crop", size=56, shortest_side=80)
+    seen = Image.fromarray(_seen(np.asarray(picture), crop)).resize((56, 56))
+    assert np.abs(np.asarray(seen, dtype=float) - expected).mean() < 4
+    whole = SimpleNamespace(geometry="squash", size=56, shortest_side=56)
+    assert _seen(np.asarray(picture), whole).shape == (height, width, 3)
 
 
 def test_selected_images_are_a_manifest_that_verbs_read(world, tmp_path):

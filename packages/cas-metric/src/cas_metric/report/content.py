@@ -157,7 +157,7 @@ def summary_table(methods: Sequence[Entry], references: Sequence[Entry]) -> Tabl
 
 def _caption(methods: Sequence[Entry]) -> str:
     """Title of the summary table; it says where the intervals rest on few cases."""
-    sizes = [int(n) for m in methods if (n := m.summary.get("clusters")) is not None]
+    sizes = [int(n) for m in methods if (n := m.summary.get("clusters"))]  # 0: nothing scored
     text = "Means over images with 95% intervals below them."
     if sizes and min(sizes) < FEW_CLUSTERS:
         text += f" They rest on as few as {min(sizes)} independent cases: wide, and rough."

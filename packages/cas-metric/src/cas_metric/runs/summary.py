@@ -95,7 +95,12 @@ def build_summary(
         "failures": list(scores.material.failures),
         "self_test": {name: dict(one) for name, one in scores.self_test.items()},
         "blank": _blank(scores.rows),
-        "warnings": [*warnings, *_blindness(scores, encoder), *_blank_warnings(scores.rows)],
+        "warnings": [
+            *warnings,
+            *_blindness(scores, encoder),
+            *_blank_warnings(scores.rows),
+            *_taught(scores),
+        ],
         "notes": list(scores.notes),
         "provenance": {
             "command": told_words(command),
@@ -210,6 +215,25 @@ def _blank_warnings(rows: pd.DataFrame) -> list[str]:
         f"{count} of {len(rows)} generated images are {kind}: what made them may have failed"
         for kind, count in _blank(rows).items()
         if count >= max(1, BLANK_SHARE * len(rows))
+    ]
+
+
+def _taught(scores: Scores) -> list[str]:
+    """Images and patients that the probe was taught with and is asked about."""
+    train, real, images = scores.inputs.train, scores.inputs.real, scores.material.images
+    if train is None:
+        return []
+    files = set(images["train"].digests) - {""}
+    patients = set(train["patient"]) - {""}
+    told = {
+        "are training images, byte for byte": [one in files for one in images["real"].digests],
+        "are of patients of the training images": real["patient"].isin(patients).tolist(),
+    }
+    return [
+        f"{sum(same)} of {len(real)} real images {what}: the probe knows them, so their DD, and "
+        "with it tau, is too high: see `cas leakage`"
+        for what, same in told.items()
+        if any(same)
     ]
 
 

@@ -271,8 +271,8 @@ def _maps(
         lacking = by_image.get(_key(row))
         if lacking is None:
             continue
-        pixels = _frame(path, work.window("generated"), model)
-        inputs = model.official_preprocess([pixels])
+        pixels = _picture(path, work.window("generated"))
+        inputs, seen = model.official_preprocess([pixels]), _seen(pixels, model.preprocessing)
         asked = attributes_of(work.domain, str(row["label"]), vectors)
         for name in lacking["attribute"].head(MAPPED):
             score = along(asked.directions[asked.names.index(name)])
@@ -280,7 +280,7 @@ def _maps(
                 found = occlusion_map(model, inputs, score)
             else:
                 found = token_map(model, inputs, score, starts.get(str(row["label"])))
-            drawn[map_name(row, name)] = overlay(pixels, found)
+            drawn[map_name(row, name)] = overlay(seen, found)
         if told is not None:
             told(done, len(rows))
     return drawn
@@ -295,7 +295,7 @@ def _other_classes(work: _Work, model: Any, labels: set[str]) -> dict[str, Any]:
         frames = []
         for path in work.paths(part.head(OTHERS), "real"):
             try:
-                frames.append(_frame(path, window, model))
+                frames.append(_picture(path, window))
             except CasError:
                 continue
         if frames:
@@ -307,16 +307,21 @@ def _other_classes(work: _Work, model: Any, labels: set[str]) -> dict[str, Any]:
     }
 
 
-def _frame(path: Path, window: Any, model: Any) -> np.ndarray:
-    """The part of a picture that the model sees, as 8 bits."""
+def _picture(path: Path, window: Any) -> np.ndarray:
+    """A picture as 8 bits."""
     from cas_metric.images import load_image, to_uint8
 
-    pixels = to_uint8(load_image(path, window=window).pixels)
-    if str(getattr(model.preprocessing, "geometry", "squash")).startswith("crop"):
-        side = min(pixels.shape[:2])
-        top, left = ((length - side) // 2 for length in pixels.shape[:2])
-        pixels = pixels[top : top + side, left : left + side]
-    return pixels
+    return to_uint8(load_image(path, window=window).pixels)
+
+
+def _seen(pixels: np.ndarray, preprocessing: Any) -> np.ndarray:
+    """The part of a picture that the model sees: the centre of it, where it is cropped."""
+    if not str(getattr(preprocessing, "geometry", "squash")).startswith("crop"):
+        return pixels
+    share = min(1.0, preprocessing.size / preprocessing.shortest_side)
+    side = max(1, round(min(pixels.shape[:2]) * share))
+    top, left = ((length - side) // 2 for length in pixels.shape[:2])
+    return pixels[top : top + side, left : left + side]
 
 
 def map_name(row: Any, attribute: str) -> str:
