@@ -51,7 +51,9 @@ def test_levels_are_within_the_class():
 def test_small_classes_of_cas_v2_count_together():
     made = {"a": 8, "b": 9, "c": 25}
     run = SimpleNamespace(
-        summary={"cas_v2": {"calibration": {"ranked_among": made}}}, calibrated=pd.DataFrame()
+        summary={"cas_v2": {"calibration": {"ranked_among": made}}},
+        calibrated=pd.DataFrame(),
+        floor=None,
     )
     assert "of a, b there are 17, so that" in too_small(run, 0.05)[0]
     assert too_small(run, 0.06) == []

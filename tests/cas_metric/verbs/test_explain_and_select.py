@@ -19,6 +19,7 @@ import cas_metric
 from cas_metric.cli import explain, select
 from cas_metric.domains import load_domain
 from cas_metric.errors import CasError, InputError
+from cas_metric.explanation.overlay import seen_part
 from cas_metric.images import load_image
 from cas_metric.manifest.sources import as_manifest
 from cas_metric.mllm.sources import read_images
@@ -27,7 +28,6 @@ from cas_metric.phantoms.dataset import write_generated_set, write_phantom_datas
 from cas_metric.runs.run import Run
 from cas_metric.selection.files import bring, require_linkable
 from cas_metric.stores import located
-from cas_metric.verbs.explain import _seen
 
 
 @pytest.fixture(scope="module")
@@ -106,10 +106,10 @@ def test_maps_lie_on_the_part_of_the_picture_that_the_model_sees(height, width):
     left, top = (small.width - 56) // 2, (small.height - 56) // 2
     expected = np.asarray(small.crop((left, top, left + 56, top + 56)), dtype=float)
     crop = SimpleNamespace(geometry="crop", size=56, shortest_side=80)
-    seen = Image.fromarray(_seen(np.asarray(picture), crop)).resize((56, 56))
+    seen = Image.fromarray(seen_part(np.asarray(picture), crop)).resize((56, 56))
     assert np.abs(np.asarray(seen, dtype=float) - expected).mean() < 4
     whole = SimpleNamespace(geometry="squash", size=56, shortest_side=56)
-    assert _seen(np.asarray(picture), whole).shape == (height, width, 3)
+    assert seen_part(np.asarray(picture), whole).shape == (height, width, 3)
 
 
 def test_selected_images_are_a_manifest_that_verbs_read(world, tmp_path):

@@ -60,8 +60,9 @@ def levels(scores: ArrayLike, labels: ArrayLike, real: ArrayLike, real_labels: A
 
 def too_small(run: Run, alpha: float) -> list[str]:
     """A sentence on classes of so few real images that one below all of them passes ``alpha``."""
-    made = ((run.summary.get("cas_v2") or {}).get("calibration") or {}).get("ranked_among")
-    if getattr(run, "calibrated", None) is None or made is None:
+    block = run.summary.get("cas_v2") or {}
+    made: dict[str, int] = (block.get("calibration") or {}).get("ranked_among") or {}
+    if run.floor is not None and (getattr(run, "calibrated", None) is None or not made):
         real = run.floor["label"][run.floor["cas"].notna()]
         sizes = real[real.isin(run.rows["label"])].value_counts().to_dict()
         passes = "none can be refused"

@@ -21,7 +21,7 @@ from cas_metric.protocol import CONFIDENCE
 from cas_metric.statistics import choice_model, davidson
 from cas_metric.statistics.comparison import holm
 from cas_metric.statistics.intervals import rate_interval, student_part
-from cas_metric.statistics.preference_test import pair_p_values
+from cas_metric.statistics.pair_tests import pair_p_values
 from cas_metric.statistics.uncertainty import Floats, Interval, cluster_codes
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class ScoreDifference(NamedTuple):
         left: Name of the method subtracted from.
         right: Name of the method subtracted.
         difference: On the log scale, with its interval; the log odds that left is preferred.
-        p: Two-sided p-value of the exact test over cases in ``preference_test``; it is of the
+        p: Two-sided p-value of the exact test over cases in ``pair_tests``; it is of the
             pairs, a tie as half a win, under every model.
         p_adjusted: The same after Holm over all pairs.
     """

@@ -1,7 +1,7 @@
 """How many cases and raters it takes to find a difference, before anyone has ranked anything.
 
 The test is the one that ``cas preference`` reports: the exact test over cases of
-:mod:`cas_metric.statistics.preference_test`, run on simulated studies. Raters who look at the same
+:mod:`cas_metric.statistics.pair_tests`, run on simulated studies. Raters who look at the same
 case agree more than chance has it, so that a second rater is worth less than a second case. Over
 many cases the power follows from Student's distribution.
 
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cas_metric.errors import InputError
-from cas_metric.statistics.preference_test import whole_p_values
+from cas_metric.statistics.pair_tests import whole_p_values
 
 #: Beyond this many cases a study of rankings is out of reach.
 MAX_CASES: Final = 100_000

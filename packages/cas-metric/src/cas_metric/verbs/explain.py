@@ -259,7 +259,7 @@ def _maps(
     """File name to overlay: of every image its most lacking attributes."""
     from cas_metric.explanation.attributes import attributes_of
     from cas_metric.explanation.maps import along, occlusion_map, token_map
-    from cas_metric.explanation.overlay import overlay
+    from cas_metric.explanation.overlay import overlay, seen_part
 
     told = counting(progress, "maps")
     by_image = _by_image(attributes)
@@ -272,7 +272,7 @@ def _maps(
         if lacking is None:
             continue
         pixels = _picture(path, work.window("generated"))
-        inputs, seen = model.official_preprocess([pixels]), _seen(pixels, model.preprocessing)
+        inputs, seen = model.official_preprocess([pixels]), seen_part(pixels, model.preprocessing)
         asked = attributes_of(work.domain, str(row["label"]), vectors)
         for name in lacking["attribute"].head(MAPPED):
             score = along(asked.directions[asked.names.index(name)])
@@ -312,16 +312,6 @@ def _picture(path: Path, window: Any) -> np.ndarray:
     from cas_metric.images import load_image, to_uint8
 
     return to_uint8(load_image(path, window=window).pixels)
-
-
-def _seen(pixels: np.ndarray, preprocessing: Any) -> np.ndarray:
-    """The part of a picture that the model sees: the centre of it, where it is cropped."""
-    if not str(getattr(preprocessing, "geometry", "squash")).startswith("crop"):
-        return pixels
-    share = min(1.0, preprocessing.size / preprocessing.shortest_side)
-    side = max(1, round(min(pixels.shape[:2]) * share))
-    top, left = ((length - side) // 2 for length in pixels.shape[:2])
-    return pixels[top : top + side, left : left + side]
 
 
 def map_name(row: Any, attribute: str) -> str:

@@ -112,7 +112,8 @@ def whole_p_values(net: NDArray[np.intp]) -> Floats:
         ``(B, n)``: of the first number of each row, of the first two, and so on.
 
     Examples:
-        >>> whole_p_values(np.array([[1, 1, 1, 1, 1, -1]]))[0, -1]  # 14 of 64 patterns
+        >>> found = whole_p_values(np.array([[1, 1, 1, 1, 1, -1]]))
+        >>> round(float(found[0, -1]), 5)  # 14 of 64 patterns
         0.21875
     """
     size = np.abs(net)
