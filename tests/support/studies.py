@@ -63,11 +63,11 @@ class Study:
 
 @contextlib.contextmanager
 def opened_study(
-    root: Path, *, cases: int = 4, raters: int = 2, **options: object
+    root: Path, *, cases: int = 4, raters: int | list[str] = 2, **options: object
 ) -> Iterator[Study]:
     write_sets(root / "sets", cases=cases)
     found = read_cases(root / "sets")
-    names = [f"rater-{k}" for k in range(1, raters + 1)]
+    names = [f"rater-{k + 1}" for k in range(raters)] if isinstance(raters, int) else raters
     made = create_study(root / "study", found, names, **options)  # type: ignore[arg-type]
     store = open_study(root / "study")
     try:

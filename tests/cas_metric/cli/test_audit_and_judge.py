@@ -18,7 +18,7 @@ from cas_metric.domains import load_domain
 from cas_metric.errors import InputError
 from cas_metric.phantoms.dataset import read_specs, write_generated_set, write_phantom_dataset
 from cas_metric.runs.folder import write_run
-from cas_metric.verbs.judge import known_cas
+from cas_metric.verbs.judge import _places, known_cas
 
 KINDS = ("wrong", "degraded", "faithful")
 CHEST = load_domain("phantom-chexpert")
@@ -243,3 +243,10 @@ def test_a_method_with_several_rows_has_no_one_cas(tmp_path):
     table.write_text("method,cas\na,0.4\nb,0.5\nc,0.6\nb,0.1\n")
     with pytest.raises(InputError, match="'b' has several rows"):
         known_cas(None, cases, table)
+
+
+def test_a_small_p_value_is_told_without_an_equals_sign():
+    one = {"shown": 9, "first": 9, "rate": {"estimate": 1.0, "low": 0.7, "high": 1.0}}
+    places = {letter: one | {"mean_rank": 1.0} for letter in "AB"}
+    told = _places({"places": places, "preference": {"position_bias": {"p": 1e-9}}})
+    assert "Chi-squared test of that: p < 0.001." in told

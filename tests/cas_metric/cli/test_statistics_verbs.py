@@ -262,6 +262,17 @@ def test_correlate_says_what_is_wrong_with_a_table(tmp_path, content, message):
         invoke(correlate.app, path)
 
 
+def test_correlate_leaves_out_what_does_not_vary_unless_it_is_named(tmp_path):
+    (tmp_path / "t.csv").write_text("method,cas,n,auc\na,.1,5,.5\nb,.2,5,.7\nc,.4,5,.6\n")
+    found = CliRunner().invoke(correlate.app, [str(tmp_path / "t.csv")], catch_exceptions=False)
+    assert found.exit_code == 0
+    assert "cas with auc" in found.stdout
+    assert "cas with n" not in found.stdout
+    assert "left out, since they do not vary: n" in found.stderr
+    with pytest.raises(InputError, match="cas with n: one of the two"):
+        invoke(correlate.app, tmp_path / "t.csv", "--y", "n")
+
+
 def test_correlate_refuses_a_column_with_itself_and_rows_of_no_group(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("set,method,cas,y\nF,A,1,2\nF,B,2,1\nF,C,3,4\n,D,4,4\n")

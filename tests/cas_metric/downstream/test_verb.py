@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pandas as pd
@@ -14,7 +15,9 @@ from typer.testing import CliRunner
 from cas_metric.cli import utility as utility_cli
 from cas_metric.downstream import grid
 from cas_metric.downstream.grid import REAL_ONLY
-from cas_metric.downstream.leaks import made_for_tests
+from cas_metric.downstream.leaks import made_for_tests, same_images, same_patients
+from cas_metric.downstream.pictures import read_pictures
+from cas_metric.manifest import read_manifest
 from cas_metric.phantoms import make_phantom
 from cas_metric.verbs.inputs import named_path
 
@@ -134,6 +137,24 @@ def test_leaks_and_broken_files_are_told(world, tmp_path):
     assert "1 of mine are test images" in summary["warnings"][0]
     assert "1 images of mine were made for test images" in summary["warnings"][1]
     assert summary["n_synthetic"] == {"mine": 119}
+
+
+def test_reencoded_images_and_shared_patients_are_told(world, tmp_path):
+    train, test = (pd.read_csv(world / name / "metadata.csv") for name in ("train", "test"))
+    shutil.copytree(world / "train", tmp_path / "train")
+    for k, other in enumerate(test["file_name"][:3]):  # the same pixels in other bytes
+        own = tmp_path / "train" / train["file_name"][k]
+        Image.open(world / "test" / other).convert("RGB").save(own, compress_level=1)
+    folders = tmp_path / "train", world / "test"
+    classes, place = sorted(set(train["label"])), tmp_path / "pictures"
+    sets = [read_pictures(read_manifest(one), classes, size=16, folder=place) for one in folders]
+    told = same_images(sets[1], {"training": sets[0]})
+    assert [one[:40] for one in told] == ["3 of training are other files with the pixels of"[:40]]
+    both = [replace(one, rows=one.rows.assign(patient="")) for one in map(read_manifest, folders)]
+    assert same_patients(*both) == []
+    for one in both:
+        one.rows.loc[:1, "patient"] = ["p1", "p2"]
+    assert same_patients(*both)[0].startswith("2 of ")
 
 
 def test_equal_ids_of_another_set_are_no_leak():

@@ -8,6 +8,7 @@ import itertools
 import json
 import re
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from tests.cas_metric.report.page import parse, table
 from tests.cas_metric.report.synthetic_run import CLASSES, write_synthetic_run
 
 from cas_metric.errors import InputError
+from cas_metric.report.content import _caption, headline
 from cas_metric.report.document import write_report
 from cas_metric.statistics.tail import low_rate, threshold
 
@@ -156,6 +158,17 @@ def test_the_lead_is_held_against_every_method_not_the_second_alone(run, tmp_pat
     lead = page.one(cls="lead").text
     assert "clear of" not in lead
     assert "overlaps that of c" in lead
+
+
+def test_of_many_methods_a_sentence_names_a_few():
+    names = [f"m{k}" for k in range(60)]
+    summary = {"mean": {"cas": 0.5}, "interval": {"cas": [0.4, 0.6]}, "clusters": 0}
+    entries = [SimpleNamespace(name=name, summary=summary, tail={}, ink="a") for name in names]
+    assert "those of m1, m2, m3 and 56 others, so their order" in headline(entries, [])[0]
+    assert "those of m1, m2 and m3, so" in headline(entries[:4], [])[0]
+    assert "independent cases" not in _caption(entries)
+    entries[0].summary = summary | {"clusters": 5}
+    assert "as few as 5 independent cases" in _caption(entries)
 
 
 def test_cas_v2_stands_beside_cas_v1(run, tmp_path):

@@ -1,6 +1,7 @@
 """What is kept and why the rest is refused, against plain counting and simulation."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import pytest
 from tests.support.runs import score_rows
 
 from cas_metric.errors import InputError
-from cas_metric.selection.keep import choose, levels, risk_threshold
+from cas_metric.selection.keep import choose, levels, risk_threshold, too_small
 from cas_metric.selection.rule import Keep, parse_keep
 
 
@@ -45,6 +46,19 @@ def test_levels_are_within_the_class():
     found = levels([1.0, 1.0, 1.0], ["a", "b", "c"], [0.0, 2.0, 3.0], ["a", "b", "b"])
     assert found[:2] == pytest.approx([1.0, 1 / 3])
     assert np.isnan(found[2])
+
+
+def test_small_classes_of_cas_v2_count_together():
+    made = {"a": 8, "b": 9, "c": 25}
+    run = SimpleNamespace(
+        summary={"cas_v2": {"calibration": {"ranked_among": made}}},
+        calibrated=pd.DataFrame(),
+        floor=None,
+    )
+    assert "of a, b there are 17, so that" in too_small(run, 0.05)[0]
+    assert too_small(run, 0.06) == []
+    made["b"] = 11
+    assert too_small(run, 0.05) == []
 
 
 @pytest.mark.parametrize("labelled", [30, 100])

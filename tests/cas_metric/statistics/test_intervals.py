@@ -19,8 +19,6 @@ from cas_metric.statistics.intervals import (
     mean_part,
     rate_interval,
     rate_part,
-    student_p,
-    student_part,
 )
 from cas_metric.statistics.quantiles import quantile_interval
 from cas_metric.statistics.rounding import between, fixed, percent, points
@@ -109,12 +107,6 @@ def test_jackknife_of_a_mean_is_students():
     without = [np.delete(values, k).mean() for k in range(15)]
     found, expected = jackknife_interval(values.mean(), without), mean_interval(values)
     assert found == pytest.approx(expected)
-
-
-def test_student_p_is_scipys():
-    values = np.random.default_rng(6).normal(0.4, 1, 12)
-    part = student_part(values.mean(), (values - values.mean()) / 12)
-    assert student_p(part, 12) == pytest.approx(stats.ttest_1samp(values, 0).pvalue)
 
 
 @pytest.mark.parametrize("interval", [mean_interval, rate_interval])

@@ -1,4 +1,4 @@
-from itertools import combinations
+from itertools import combinations, product
 
 import choix
 import evalica
@@ -177,6 +177,40 @@ def test_score_errors_are_those_of_a_clustered_logistic_regression():
         assert (ours.high - ours.low) / 2 / reach == pytest.approx(raw, rel=0.02)
 
 
+@pytest.mark.parametrize("model", ["bradley-terry", "plackett-luce", "davidson"])
+@pytest.mark.parametrize(("won", "of"), [(6, 7), (18, 20), (15, 20), (70, 100)])
+def test_with_one_rater_p_is_that_of_the_binomial_test(won, of, model):
+    ranks = np.where(np.arange(of)[:, None] < won, [1.0, 2.0], [2.0, 1.0])
+    found = preference_scores(Rankings(("a", "b"), np.arange(of), np.zeros(of), ranks), model=model)
+    assert found.differences[0].p == pytest.approx(stats.binomtest(won, of).pvalue, abs=1e-9)
+
+
+def test_p_of_several_raters_is_that_of_all_exchanges_of_the_names():
+    ranks = draw(n_cases=12, raters=3, m=2, seed=21).ranks
+    net = np.sign(ranks[:, 1] - ranks[:, 0]).reshape(12, 3).sum(axis=1)
+    patterns = np.array(list(product([1, -1], repeat=12))) @ net
+    found = preference_scores(Rankings(("a", "b"), np.repeat(range(12), 3), np.ones(36), ranks))
+    expected = np.mean(np.abs(patterns) >= abs(net.sum()))
+    assert found.differences[0].p == pytest.approx(expected)
+
+
+def test_p_does_not_depend_on_the_ridge_where_one_method_always_won():
+    ranks = np.tile([1.0, 2.0], (7, 1))
+    data = Rankings(("a", "b"), np.arange(7), np.zeros(7), ranks)
+    for ridge in (0.01, 1.0):
+        assert preference_scores(data, ridge=ridge).differences[0].p == pytest.approx(2 / 2**7)
+
+
+def test_two_equal_methods_among_others_are_rarely_told_apart():
+    rng, found = np.random.default_rng(4), 0
+    for _ in range(150):
+        seen = np.array([0.0, 0.0, 1.5]) + rng.normal(size=(12, 1, 3)) + rng.gumbel(size=(12, 2, 3))
+        ranks = (-seen).argsort(axis=2).argsort(axis=2).reshape(-1, 3) + 1.0
+        data = Rankings(("a", "b", "c"), np.repeat(range(12), 2), np.tile([0, 1], 12), ranks)
+        found += preference_scores(data, ridge=0.01).differences[0].p < 0.05
+    assert found / 150 < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 150)
+
+
 def test_davidson_is_what_a_general_optimiser_finds():
     rng = np.random.default_rng(3)
     ranks = np.ceil(draw(n_cases=25, raters=2, m=3, seed=3).ranks / 1.5) + (
@@ -226,6 +260,22 @@ def test_davidson_refuses_what_has_no_finite_scores(ranks, finite):
         return
     with pytest.raises(InputError, match=r"unbounded.*\{A\} \| \{B"):
         preference_scores(rankings, model="davidson")
+
+
+def test_raters_of_one_opinion_agree_whichever_methods_they_were_shown():
+    rng = np.random.default_rng(0)
+    ranks = np.full((180, 4), np.nan)
+    for row in ranks:
+        row[np.sort(rng.choice(4, int(rng.integers(2, 5)), replace=False))] = 1.0
+        row[np.isfinite(row)] = np.arange(np.isfinite(row).sum()) + 1.0
+    cases = np.repeat(np.arange(60), 3)
+    found = agreement(Rankings(tuple("ABCD"), cases, np.tile(list("xyz"), 60), ranks))
+    assert (found.alpha.estimate, found.kendall_w.estimate) == (1.0, 1.0)
+    masks = pd.DataFrame({"case": cases, "mask": [str(m) for m in np.isfinite(ranks)]})
+    assert found.n_shared == masks[masks.duplicated(keep=False)]["case"].nunique()
+    alone = Rankings(("A", "B", "C"), np.zeros(2), np.arange(2), ranks[:2, :3] * 0 + 1)
+    alone.ranks[:] = [[1, 2, np.nan], [np.nan, 1, 2]]
+    assert agreement(alone) is None
 
 
 def test_places_known_for_a_few_rankings_are_judged_by_these():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +15,8 @@ from cas_metric.study import Design
 from cas_metric.study.redcap import records
 from cas_metric.study.results import details, ratings, revisions
 from cas_metric.study.store import CANNOT_JUDGE, RANKED, Answer
-from cas_metric.verbs.study import import_answers
+from cas_metric.verbs.study import export, import_answers
+from cas_metric.verbs.study_export import _csv
 
 TIES = Design(ties=True, points=5, items=("Realism",))
 
@@ -33,7 +36,7 @@ def table(study: Study) -> pd.DataFrame:
 
 
 def send(study: Study, frame: pd.DataFrame, path: Path) -> dict:
-    frame.to_csv(path, index=False)
+    path.write_bytes(_csv(frame))
     return import_answers(study.store.folder, path).summary
 
 
@@ -54,8 +57,9 @@ def test_no_text_is_a_formula_and_all_come_back_exactly(tmp_path: Path, text: st
         answer(study, 0, 1, {1: 1, 2: 1, 3: 3}, note=text)
         answer(study, 0, 2, {}, reason=text, note=text)
         before = table(study)
-        written = [*before["note"], before["reason"][1], *revisions(study.store)["reason"]]
-        assert not [one for one in written if one[:1] in ("=", "+", "-", "@")]
+        for frame in (before, revisions(study.store)):
+            cells = [one for row in csv.reader(io.StringIO(_csv(frame).decode())) for one in row]
+            assert not [one for one in cells if one[:1] in ("=", "+", "-", "@")]
         assert send(study, before, tmp_path / "r.csv")["unchanged"] == 2
         edited = before.assign(kind=1, reason=before["reason"])
         edited.loc[1, "note"] = "another"
@@ -64,6 +68,22 @@ def test_no_text_is_a_formula_and_all_come_back_exactly(tmp_path: Path, text: st
             "SELECT DISTINCT reason FROM submissions"
         )
         assert {row["reason"] for row in stored} == {"", text}
+
+
+def test_names_are_no_formulas_either_and_are_found_again(tmp_path: Path) -> None:
+    name = '=HYPERLINK("http://evil","x")'
+    with opened_study(tmp_path, cases=2, raters=[name], design=TIES) as study:
+        answer(study, 0, 1, {1: 1, 2: 2, 3: 3})
+        out = tmp_path / "rankings.csv"
+        for _ in range(2):  # an earlier export is known again
+            export(study.store.folder, out, redcap=True)
+        files = sorted(tmp_path.glob("rankings*.csv"))
+        assert len(files) == 6
+        for file in files:
+            cells = [one for row in csv.reader(io.StringIO(file.read_text())) for one in row]
+            assert not [one for one in cells if one.startswith(tuple("=+-@"))], file
+        again = import_answers(study.store.folder, tmp_path / "rankings-redcap.csv").summary
+        assert (again["changed"], again["unchanged"]) == ([], 1)
 
 
 def test_a_correction_is_a_further_revision_and_comes_out_again(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from cas_metric.errors import CasError, InputError
 from cas_metric.statistics.preference import parse_rankings
 from cas_metric.study.results import agreement_of, details, rankings, state
 from cas_metric.study.store import CANNOT_JUDGE, RANKED, Answer
+from cas_metric.verbs.study import status
 
 runner = CliRunner()
 
@@ -74,7 +75,7 @@ def test_details_hold_every_image_of_every_case(study: Study) -> None:
         *["unanswered"] * 4,
     ]
     assert set(mine.loc[mine["case_number"] == 1, "seconds"]) == {4.0}
-    assert set(mine.loc[mine["case_number"] == 2, "note"]) == {"'=HYPERLINK(1)"}
+    assert set(mine.loc[mine["case_number"] == 2, "note"]) == {"=HYPERLINK(1)"}
     assert mine.loc[mine["case_number"] > 1, "rank"].isna().all()
     assert len(rankings(table)) == 3
 
@@ -91,6 +92,14 @@ def test_agreement_is_that_of_an_independent_implementation(study: Study) -> Non
     assert found["alpha"]["estimate"] == pytest.approx(oracle, abs=1e-12)
     assert found["n_shared"] == 6
     assert state(study.store)["agreement"]["alpha"]["estimate"] == pytest.approx(oracle, abs=1e-12)
+
+
+def test_where_there_is_no_interval_none_is_told(study: Study) -> None:
+    for rater in (1, 2):
+        rank_all(study, rater, lambda number: list(METHODS))
+    text = status(study.store.folder).text
+    assert "Kendall's W 1.000 (chance 0.50)" in text
+    assert "nan" not in text
 
 
 def test_the_state_counts_and_warns(study: Study) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import binomtest, fisher_exact, ttest_1samp
+from scipy.stats import binom, binomtest, fisher_exact
 from statsmodels.stats.inter_rater import cohens_kappa
 from statsmodels.stats.power import TTestPower
 
 from cas_metric.errors import InputError
+from cas_metric.statistics.preference import Rankings, preference_scores
 from cas_metric.study.planning import Plan, cases_needed, power
 from cas_metric.study.reliability import icc, weighted_kappa
 from cas_metric.study.turing import exact_p, turing_test
@@ -87,24 +88,34 @@ def test_the_intraclass_correlation_is_that_of_the_published_example() -> None:
     assert icc(ratings[:, 0], ratings[:, 1]) == pytest.approx(expected, abs=1e-10)
 
 
-def test_power_is_that_of_statsmodels() -> None:
-    plan = Plan(win_rate=0.65, correlation=0.4, comparisons=3)
-    for cases, raters in ((20, 1), (60, 2), (100, 5)):
-        effect = 0.15 / plan.spread(raters)
-        both = TTestPower().power(effect, cases, 0.05 / 3)
-        assert power(plan, cases, raters) == pytest.approx(both, abs=1e-3)  # less the wrong side
-    assert power(plan, cases_needed(plan, 2), 2) >= 0.8 > power(plan, cases_needed(plan, 2) - 1, 2)
+@pytest.mark.parametrize(("win_rate", "cases"), [(0.8, 16), (0.9, 7), (0.65, 92), (0.55, 783)])
+def test_with_one_rater_the_planned_power_is_that_of_the_binomial_test(
+    win_rate: float, cases: int
+) -> None:
+    rejected = [k for k in range(cases + 1) if binomtest(k, cases).pvalue <= 0.05]
+    exact = binom.pmf(rejected, cases, win_rate).sum()
+    assert power(Plan(win_rate), cases, 1) == pytest.approx(exact, abs=0.02)
 
 
-def test_the_planned_power_is_what_simulated_studies_have() -> None:
-    # Preferences of raters of one case share a probability drawn from a beta distribution.
-    win_rate, correlation, raters = 0.68, 0.3, 2
-    cases = cases_needed(Plan(win_rate, correlation), raters)
-    total = 1 / correlation - 1
-    chance = RNG.beta(win_rate * total, (1 - win_rate) * total, (2000, cases))
-    share = RNG.binomial(raters, chance) / raters
-    found = (ttest_1samp(share, 0.5, axis=1).pvalue < 0.05).mean()
-    assert found == pytest.approx(0.8, abs=0.04)
+def test_over_many_cases_the_power_is_about_that_of_students_test() -> None:
+    plan = Plan(win_rate=0.55, correlation=0.4, comparisons=3)
+    for cases, raters in ((500, 1), (300, 5)):
+        both = TTestPower().power(0.05 / plan.spread(raters), cases, 0.05 / 3)
+        assert power(plan, cases, raters) == pytest.approx(both, abs=0.03)
+
+
+@pytest.mark.parametrize(("win_rate", "raters"), [(0.9, 1), (0.85, 2), (0.8, 3)])
+def test_preference_finds_what_was_planned(win_rate: float, raters: int) -> None:
+    cases = cases_needed(Plan(win_rate), raters)
+    assert power(Plan(win_rate), cases, raters) >= 0.8
+    chance = RNG.beta(win_rate * 7 / 3, (1 - win_rate) * 7 / 3, (300, cases, 1))  # 0.3 correlated
+    better = RNG.random((300, cases, raters)) < chance
+    case, rater = np.divmod(np.arange(cases * raters), raters)
+    found = 0
+    for one in better.reshape(300, -1, 1):
+        study = Rankings(("a", "b"), case, rater, np.where(one, [1.0, 2.0], [2.0, 1.0]))
+        found += preference_scores(study, ridge=0.01).differences[0].p <= 0.05
+    assert found / 300 > 0.8 - 2.5 * 0.4 / np.sqrt(300)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import zipfile
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ import cas_metric
 from cas_metric.cli import explain, select
 from cas_metric.domains import load_domain
 from cas_metric.errors import CasError, InputError
+from cas_metric.explanation.overlay import seen_part
 from cas_metric.images import load_image
 from cas_metric.manifest.sources import as_manifest
 from cas_metric.mllm.sources import read_images
@@ -92,6 +94,22 @@ def test_what_cannot_be_explained_is_refused(world):
         cas_metric.explain(world / "run", images=["nobody"], **options)
     with pytest.raises(InputError, match="not the encoder that the run was scored by"):
         cas_metric.explain(world / "run", encoder="phantom-metaclip", **options)
+
+
+@pytest.mark.parametrize(("height", "width"), [(320, 320), (320, 480), (480, 320)])
+def test_maps_lie_on_the_part_of_the_picture_that_the_model_sees(height, width):
+    rng = np.random.default_rng(1)
+    noise = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8))
+    picture = noise.resize((width, height), Image.Resampling.BICUBIC)
+    scale = 80 / min(height, width)
+    small = picture.resize((round(width * scale), round(height * scale)), Image.Resampling.BICUBIC)
+    left, top = (small.width - 56) // 2, (small.height - 56) // 2
+    expected = np.asarray(small.crop((left, top, left + 56, top + 56)), dtype=float)
+    crop = SimpleNamespace(geometry="crop", size=56, shortest_side=80)
+    seen = Image.fromarray(seen_part(np.asarray(picture), crop)).resize((56, 56))
+    assert np.abs(np.asarray(seen, dtype=float) - expected).mean() < 4
+    whole = SimpleNamespace(geometry="squash", size=56, shortest_side=56)
+    assert seen_part(np.asarray(picture), whole).shape == (height, width, 3)
 
 
 def test_selected_images_are_a_manifest_that_verbs_read(world, tmp_path):
@@ -231,6 +249,19 @@ def test_labels_give_the_threshold(world, tmp_path):
     for column in labels:  # of a table in memory, which no reader has looked at
         with pytest.raises(InputError, match="lack id or good"):
             cas_metric.select(world / "run", keep=["risk:0.3"], labels=labels[[column]])
+
+
+def test_classes_too_small_for_alpha_are_named(world):
+    run = Run.load(world / "run")
+    few = dict.fromkeys(run.floor["label"])
+    found = cas_metric.select(run, diversity=False)
+    assert "lower than all" not in str(found.summary["reasons"])
+    told = next(one for one in found.warnings if "needs 19 real images" in one)
+    assert all(name in told for name in few)
+    assert "none can be refused" in told
+    size = int(run.floor["label"].value_counts().min())
+    able = cas_metric.select(run, keep=[f"alpha:{1 / (size + 1) + 0.01}"], diversity=False)
+    assert not [one for one in able.warnings if "real images of a class" in one]
 
 
 def test_nothing_left_is_an_error_that_says_why(world):

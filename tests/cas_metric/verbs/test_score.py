@@ -231,6 +231,22 @@ def test_without_labels_it_says_so_first_and_gives_the_rest(
         _score(folders, siglip, train=folders.test)
 
 
+def test_what_the_probe_knows_is_told(folders: Folders, siglip: Encoder) -> None:
+    def told() -> list[str]:
+        warnings = _score(folders, siglip).summary["warnings"]
+        return [one.split(":")[0] for one in warnings if "the probe knows" in one]
+
+    assert told() == []
+    mine, theirs = (read_metadata(one) for one in (folders.test, folders.train))
+    shutil.copyfile(folders.test / mine[0]["file_name"], folders.train / theirs[0]["file_name"])
+    for folder, rows in ((folders.test, mine), (folders.train, theirs)):
+        write_metadata(folder, [{**r, "patient": "" if k > 1 else "p"} for k, r in enumerate(rows)])
+    assert told() == [
+        "1 of 12 real images are training images, byte for byte",
+        "2 of 12 real images are of patients of the training images",
+    ]
+
+
 def test_unreadable_images_alone_are_failed_rows(siglip: Encoder, tmp_path: Path) -> None:
     folders = write_folders(tmp_path / "data", a_class=2)
     for folder in (folders.test, folders.generated, folders.train):

@@ -22,7 +22,7 @@ def correlate(
     y: Annotated[
         list[str] | None,
         typer.Option(
-            help="Column to correlate with; may be repeated. All numeric ones by default."
+            help="Column to correlate with; may be repeated. By default all numeric ones that vary."
         ),
     ] = None,
     by: Annotated[

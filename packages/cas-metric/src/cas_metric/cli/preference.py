@@ -19,7 +19,8 @@ Ranks are numbers, 1 best. Equal ranks are ties; a method without a rank was not
 Intervals hold all raters of a case together, because raters of the same images are not
 independent. Scores are log-scores that sum to zero.
 
-Also printed: who was preferred to whom and the differences of scores, with p-values after Holm;
+Also printed: who was preferred to whom; the differences of scores, with p-values of the exact test
+over cases that `cas study plan` reckons with, before and after Holm;
 how often each method came first, how its places are distributed, how far raters agree
 (Krippendorff's alpha, Kendall's W), and, with a `position` column, whether the first choice
 depended on where an image was shown.

@@ -213,7 +213,8 @@ def _with_interval(mean: float, low: float, high: float) -> str:
 
 def _lines(summary: Mapping[str, Any]) -> Iterator[str]:
     """Everything that must be known beside the table, a line each."""
-    if few := [m["clusters"] for m in summary["methods"] if m.get("clusters", 10) < FEW_CLUSTERS]:
+    sizes = [m.get("clusters", FEW_CLUSTERS) for m in summary["methods"]]
+    if few := [n for n in sizes if 0 < n < FEW_CLUSTERS]:  # 0: nothing was scored
         yield f"The intervals rest on as few as {min(few)} independent cases: wide, and rough."
     yield "Means, 95% intervals below. Floor: against another real image of the class."
     if summary["tau"] is not None:

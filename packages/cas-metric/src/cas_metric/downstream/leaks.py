@@ -2,27 +2,62 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 if TYPE_CHECKING:
     from cas_metric.downstream.pictures import LabelledPictures
     from cas_metric.manifest import Manifest
 
 
-def same_files(held_out: LabelledPictures, others: Mapping[str, LabelledPictures]) -> list[str]:
-    """Sets that hold test images, byte for byte: a sentence each.
+def same_images(held_out: LabelledPictures, others: Mapping[str, LabelledPictures]) -> list[str]:
+    """Sets that hold test images, byte for byte or pixel for pixel: a sentence each.
 
     Args:
         held_out: Test pictures.
         others: What is trained on, by what it is called.
     """
-    tests = set(held_out.files)
-    counts = {name: len(tests & set(pictures.files)) for name, pictures in others.items()}
+    files, seen = set(held_out.files), set(_contents(held_out))
+    sentences = []
+    for name, pictures in others.items():
+        same = [file in files for file in pictures.files]
+        alike = [
+            not known and picture in seen
+            for known, picture in zip(same, _contents(pictures), strict=True)
+        ]
+        if any(same):
+            sentences.append(
+                f"{sum(same)} of {name} are test images, byte for byte: see `cas leakage`"
+            )
+        if any(alike):
+            sentences.append(
+                f"{sum(alike)} of {name} are other files with the pixels of test images: see "
+                "`cas leakage`"
+            )
+    return sentences
+
+
+def _contents(pictures: LabelledPictures) -> list[bytes]:
+    """A digest of every picture as the classifier sees it; of one of a single colour, its own."""
     return [
-        f"{same} of {name} are test images, byte for byte: see `cas leakage`"
-        for name, same in counts.items()
-        if same
+        hashlib.blake2b(one, digest_size=16).digest() if np.ptp(one) else file.encode()
+        for one, file in zip(pictures.pixels, pictures.files, strict=True)
+    ]
+
+
+def same_patients(train: Manifest, test: Manifest) -> list[str]:
+    """A sentence where patients of the test images are named among the training images."""
+    both = set(test.rows["patient"]) & set(train.rows["patient"]) - {""}
+    if not both:
+        return []
+    images = int(test.rows["patient"].isin(both).sum())
+    return [
+        f"{images} of {len(test)} test images are of patients of the training images "
+        f"({len(both)} by their `patient`, such as {min(both)}): the scores are not those of new "
+        "patients"
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from PIL import Image
@@ -34,3 +34,13 @@ def overlay(pixels: np.ndarray, found: np.ndarray) -> np.ndarray:
     share = _STRENGTH * np.abs(strength)
     colour = np.where(strength >= 0, np.array(FOR), np.array(AGAINST))
     return ((1 - share) * (0.35 * pixels + 0.65 * grey) + share * colour).round().astype(np.uint8)
+
+
+def seen_part(pixels: np.ndarray, preprocessing: Any) -> np.ndarray:
+    """The part of a picture that the model sees: the centre of it, where it is cropped."""
+    if not str(getattr(preprocessing, "geometry", "squash")).startswith("crop"):
+        return pixels
+    share = min(1.0, preprocessing.size / preprocessing.shortest_side)
+    side = max(1, round(min(pixels.shape[:2]) * share))
+    top, left = ((length - side) // 2 for length in pixels.shape[:2])
+    return pixels[top : top + side, left : left + side]

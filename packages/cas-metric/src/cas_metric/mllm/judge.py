@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from cas_metric.domains import Domain, RankingCriteria
+from cas_metric.domains.prompts import quoted
 from cas_metric.errors import InputError, PreflightError
 from cas_metric.images import Window
 from cas_metric.mllm.types import Answer, Request
@@ -316,6 +317,6 @@ def _windows(values: Iterable[Any]) -> set[Window]:
 
 
 def _quoted(text: str) -> str:
-    """Printable text on one line, in quotes."""
+    """Printable text on one line, in quotes that it cannot close."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return f'"{line}"' if line else ""
+    return quoted(line) if line else ""

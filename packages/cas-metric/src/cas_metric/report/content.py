@@ -73,6 +73,10 @@ def _tail(summary: Mapping[str, Any], rows: pd.DataFrame, tau: Any) -> Mapping[s
     return {"rate": low_rate(rows["cas"], tau), "p10": threshold(rows["cas"], LOW_PERCENTILE / 100)}
 
 
+#: Methods that a sentence names.
+_NAMED = 4
+
+
 # -- headline -----------------------------------------------------------------------------------
 
 
@@ -121,7 +125,10 @@ def _standing(ranked: Sequence[Entry]) -> str:
     if not open_:
         return f"{text}, the highest of the methods; its interval is clear of every other method's."
     several = len(open_) > 1
-    named = f"{', '.join(open_[:-1])} and {open_[-1]}" if several else open_[0]
+    shown = open_
+    if len(open_) > _NAMED:
+        shown = [*open_[: _NAMED - 1], f"{len(open_) - _NAMED + 1} others"]
+    named = f"{', '.join(shown[:-1])} and {shown[-1]}" if several else open_[0]
     order = "their order" if several else "the order of the two"
     whose = "those" if several else "that"
     return f"{text}; its interval overlaps {whose} of {named}, so {order} is open."
@@ -157,7 +164,7 @@ def summary_table(methods: Sequence[Entry], references: Sequence[Entry]) -> Tabl
 
 def _caption(methods: Sequence[Entry]) -> str:
     """Title of the summary table; it says where the intervals rest on few cases."""
-    sizes = [int(n) for m in methods if (n := m.summary.get("clusters")) is not None]
+    sizes = [int(n) for m in methods if (n := m.summary.get("clusters"))]  # 0: nothing scored
     text = "Means over images with 95% intervals below them."
     if sizes and min(sizes) < FEW_CLUSTERS:
         text += f" They rest on as few as {min(sizes)} independent cases: wide, and rough."

@@ -107,6 +107,7 @@ def build_summary(
             *_blank_warnings(scores.rows),
             *without_patient(scores.rows, "generated images"),
             *without_patient(scores.real, "real images"),
+            *_taught(scores),
         ],
         "notes": list(scores.notes),
         "provenance": {
@@ -222,6 +223,25 @@ def _blank_warnings(rows: pd.DataFrame) -> list[str]:
         f"{count} of {len(rows)} generated images are {kind}: what made them may have failed"
         for kind, count in _blank(rows).items()
         if count >= max(1, BLANK_SHARE * len(rows))
+    ]
+
+
+def _taught(scores: Scores) -> list[str]:
+    """Images and patients that the probe was taught with and is asked about."""
+    train, real, images = scores.inputs.train, scores.inputs.real, scores.material.images
+    if train is None:
+        return []
+    files = set(images["train"].digests) - {""}
+    patients = set(train["patient"]) - {""}
+    told = {
+        "are training images, byte for byte": [one in files for one in images["real"].digests],
+        "are of patients of the training images": real["patient"].isin(patients).tolist(),
+    }
+    return [
+        f"{sum(same)} of {len(real)} real images {what}: the probe knows them, so their DD, and "
+        "with it tau, is too high: see `cas leakage`"
+        for what, same in told.items()
+        if any(same)
     ]
 
 

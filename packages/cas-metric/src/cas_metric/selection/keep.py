@@ -16,10 +16,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cas_metric.errors import InputError
+from cas_metric.protocol import SMALL_CLASS
 from cas_metric.selection.rule import Keep
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from cas_metric.runs import Run
 
 Floats = NDArray[np.float64]
 
@@ -53,6 +56,31 @@ def levels(scores: ArrayLike, labels: ArrayLike, real: ArrayLike, real_labels: A
             below = np.searchsorted(calibration, values[own], side="right")
             found[own] = (below + 1) / (len(calibration) + 1)
     return found
+
+
+def too_small(run: Run, alpha: float) -> list[str]:
+    """A sentence on classes of so few real images that one below all of them passes ``alpha``."""
+    block = run.summary.get("cas_v2") or {}
+    made: dict[str, int] = (block.get("calibration") or {}).get("ranked_among") or {}
+    if run.floor is not None and (getattr(run, "calibrated", None) is None or not made):
+        real = run.floor["label"][run.floor["cas"].notna()]
+        sizes = real[real.isin(run.rows["label"])].value_counts().to_dict()
+        passes = "none can be refused"
+    else:  # small classes are ranked in together, and ties are broken at random
+        small = [name for name, n in made.items() if 0 < n < SMALL_CLASS]
+        sizes = made | dict.fromkeys(small, sum(made[name] for name in small))
+        passes = "only some at random can be refused"
+    few = sorted(str(name) for name, n in sizes.items() if n and exactly(alpha) * (n + 1) < 1)
+    if not few:
+        return []
+    found = "–".join(
+        str(n) for n in sorted({min(sizes[k] for k in few), max(sizes[k] for k in few)})
+    )
+    return [
+        f"alpha {alpha:g} needs {math.ceil(1 / exactly(alpha)) - 1} real images of a class; of "
+        f"{', '.join(few)} there are {found}, so that of images below every real one {passes}: "
+        "score against more, or keep by top:0.5 or a larger alpha"
+    ]
 
 
 def risk_threshold(scores: ArrayLike, good: ArrayLike, risk: float) -> float:

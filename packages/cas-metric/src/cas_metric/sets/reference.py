@@ -11,6 +11,7 @@ from cas_metric.protocol import BOOTSTRAP_SEED
 from cas_metric.sets.cohort import kernel_test, splits_for
 from cas_metric.sets.comparison import ImageSet
 from cas_metric.sets.homogeneity import LEVEL, TwoGroups, two_groups
+from cas_metric.statistics.tables import told_p
 
 #: Below this many patients the spread from patient to patient is a guess.
 FEW_CLUSTERS: Final = 20
@@ -105,7 +106,7 @@ def examine(
     if hidden is not None:
         warnings.append(
             f"the real images fall into two groups within their classes ({hidden.share:.0%} and "
-            f"{1 - hidden.share:.0%}, p = {hidden.p:.3f}), as those of two sites do; {mixes}: name "
+            f"{1 - hidden.share:.0%}, {told_p(hidden.p)}), as those of two sites do; {mixes}: name "
             "the site in a column and give --by site"
         )
     if clusters < FEW_CLUSTERS:

@@ -17,11 +17,11 @@ from cas_metric.statistics.uncertainty import Floats, Interval
 
 
 class Agreement(NamedTuple):
-    """How far raters who ranked the same cases agree.
+    """How far raters agree who ranked the same methods of a case.
 
     Attributes:
         n_raters: Raters.
-        n_shared: Cases ranked by at least two of them.
+        n_shared: Cases of which at least two of them ranked the same methods.
         alpha: Krippendorff's alpha of the ranks (ordinal), intervals by leaving cases out: 1 is
             full agreement, 0 what chance gives.
         kendall_w: Mean over shared cases of Kendall's W; 1 is full agreement.
@@ -36,7 +36,7 @@ class Agreement(NamedTuple):
 
 
 def agreement(rankings: Rankings, *, level: float = CONFIDENCE) -> Agreement | None:
-    """Agreement over the cases that several raters ranked; None when there are none.
+    """Agreement where several raters ranked the same methods of a case; None where none did.
 
     Examples:
         >>> import pandas as pd
@@ -47,40 +47,36 @@ def agreement(rankings: Rankings, *, level: float = CONFIDENCE) -> Agreement | N
         >>> found.n_raters, found.kendall_w.estimate
         (2, 1.0)
     """
-    raters = sorted(set(rankings.raters))
-    cases = sorted(set(rankings.cases))
-    cube = np.full((len(cases), len(raters), len(rankings.methods)), np.nan)
-    row = {case: k for k, case in enumerate(cases)}
-    column = {rater: k for k, rater in enumerate(raters)}
-    for case, rater, ranks in zip(rankings.cases, rankings.raters, rankings.ranks, strict=True):
-        cube[row[case], column[rater]] = ranks
-    present = np.isfinite(cube).any(axis=2).sum(axis=1)
-    shared = cube[present > 1]
-    if not len(shared):
+    # Ranks can be compared where they are of the same methods: raters of a case who saw others
+    # form a group of their own.
+    groups: dict[tuple[str, bytes], list[Floats]] = {}
+    for case, ranks in zip(rankings.cases, rankings.ranks, strict=True):
+        groups.setdefault((str(case), np.isfinite(ranks).tobytes()), []).append(ranks)
+    shared = {key: np.stack(found) for key, found in groups.items() if len(found) > 1}
+    if not shared:
         return None
-    by_case = _coincidences_by_case(shared)
+    values = np.unique(rankings.ranks[np.isfinite(rankings.ranks)])
+    codes = np.unique([case for case, _ in shared], return_inverse=True)[1]
+    by_case = np.zeros((codes.max() + 1, len(values), len(values)))
+    np.add.at(by_case, codes, [_coincidences(one, values).sum(axis=0) for one in shared.values()])
     whole = by_case.sum(axis=0)
-    without = [_alpha_of(whole - one) for one in by_case]
-    concordance = [kendall_w(case[np.isfinite(case).any(axis=1)]) for case in shared]
+    concordance = [kendall_w(one) for one in shared.values()]
     return Agreement(
-        n_raters=len(raters),
-        n_shared=len(shared),
-        alpha=_cut(jackknife_interval(_alpha_of(whole), without, level=level), -1.0),
-        kendall_w=_cut(mean_interval(concordance, level=level), 0.0),
-        kendall_w_chance=float(np.mean(1 / present[present > 1])),
+        n_raters=len(set(rankings.raters)),
+        n_shared=len(by_case),
+        alpha=_cut(
+            jackknife_interval(
+                _alpha_of(whole), [_alpha_of(whole - one) for one in by_case], level=level
+            ),
+            -1.0,
+        ),
+        kendall_w=_cut(mean_interval(concordance, clusters=codes, level=level), 0.0),
+        kendall_w_chance=float(np.mean([1 / len(one) for one in shared.values()])),
     )
 
 
 def _cut(interval: Interval, least: float) -> Interval:
     return interval._replace(low=max(interval.low, least), high=min(interval.high, 1.0))
-
-
-def _coincidences_by_case(cube: Floats) -> Floats:
-    """``(cases, V, V)`` coincidences, every method of a case one unit."""
-    cases, raters, methods = cube.shape
-    units = cube.transpose(1, 0, 2).reshape(raters, -1)
-    found = _coincidences(units, np.unique(units[np.isfinite(units)]))
-    return found.reshape(cases, methods, *found.shape[1:]).sum(axis=1)
 
 
 def krippendorff_alpha(ratings: Floats) -> float:

@@ -142,7 +142,8 @@ def check_connected(choices: Choices, methods: list[str]) -> None:
             "the scores are unbounded: between the groups "
             + name_groups(strong, methods)
             + " one side was preferred in every comparison",
-            fix="report win rates, collect more rankings, or give --ridge a small positive value",
+            fix="report win rates, collect more rankings, or give --ridge a small positive value "
+            "such as 0.01, for finite scores and p-values",
         )
 
 

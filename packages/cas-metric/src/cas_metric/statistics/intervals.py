@@ -266,20 +266,6 @@ def student_part(estimate: float, errors: Floats, level: float = CONFIDENCE) -> 
     return Part(estimate, estimate - reach, estimate + reach, errors)
 
 
-def student_p(part: Part, clusters: int) -> float:
-    """Two-sided p-value of zero under :func:`student_part`; NaN where it has no limits."""
-    from scipy.special import stdtr
-
-    spread = (
-        math.sqrt(clusters / (clusters - 1) * float(part.influence @ part.influence))
-        if clusters > 1
-        else 0.0
-    )
-    if not spread > ROUNDING:
-        return math.nan
-    return float(2 * stdtr(clusters - 1, -abs(part.estimate) / spread))
-
-
 def mean_interval(
     values: ArrayLike, *, clusters: Labels = None, level: float = CONFIDENCE
 ) -> Interval:

@@ -179,7 +179,7 @@ def _about_classes(entries: list[dict[str, Any]]) -> list[str]:
 
 def _about_few(entries: list[dict[str, Any]]) -> list[str]:
     """What is said of intervals over fewer clusters than their coverage was found good for."""
-    few = {e["method"]: e["clusters"] for e in entries if e["clusters"] < FEW_CLUSTERS}
+    few = {e["method"]: e["clusters"] for e in entries if 0 < e["clusters"] < FEW_CLUSTERS}
     if not few:
         return []
     units = {"patient": "patients", "reference": "cases"}.get(entries[0]["cluster_unit"], "cases")

@@ -20,7 +20,8 @@ from cas_metric.errors import InputError
 from cas_metric.protocol import CONFIDENCE
 from cas_metric.statistics import choice_model, davidson
 from cas_metric.statistics.comparison import holm
-from cas_metric.statistics.intervals import rate_interval, student_p, student_part
+from cas_metric.statistics.intervals import rate_interval, student_part
+from cas_metric.statistics.pair_tests import pair_p_values
 from cas_metric.statistics.uncertainty import Floats, Interval, cluster_codes
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ class ScoreDifference(NamedTuple):
         left: Name of the method subtracted from.
         right: Name of the method subtracted.
         difference: On the log scale, with its interval; the log odds that left is preferred.
-        p: Two-sided p-value of Student's test over cases; NaN with one case.
+        p: Two-sided p-value of the exact test over cases in ``pair_tests``; it is of the
+            pairs, a tie as half a win, under every model.
         p_adjusted: The same after Holm over all pairs.
     """
 
@@ -244,23 +246,31 @@ def preference_scores(
             method: part.interval(level)
             for method, part in zip(rankings.methods, parts, strict=True)
         },
-        differences=_differences(rankings.methods, estimate, errors, level),
+        differences=_differences(
+            rankings.methods,
+            estimate,
+            errors,
+            pair_p_values(rankings.ranks, codes, estimate, ridge=ridge),
+            level,
+        ),
         cases=count,
         ties=ties,
     )
 
 
 def _differences(
-    methods: Sequence[str], estimate: Floats, errors: Floats, level: float
+    methods: Sequence[str], estimate: Floats, errors: Floats, tests: list[float], level: float
 ) -> tuple[ScoreDifference, ...]:
     """All pairs, with p-values after Holm."""
-    found = []
-    for i, j in combinations(range(len(methods)), 2):
-        part = student_part(float(estimate[i] - estimate[j]), errors[:, i] - errors[:, j], level)
-        p = student_p(part, len(errors))
-        found.append(ScoreDifference(methods[i], methods[j], part.interval(level), p, p))
-    adjusted = holm([one.p for one in found])
-    return tuple(one._replace(p_adjusted=float(p)) for one, p in zip(found, adjusted, strict=True))
+    pairs = list(combinations(range(len(methods)), 2))
+    parts = [
+        student_part(float(estimate[i] - estimate[j]), errors[:, i] - errors[:, j], level)
+        for i, j in pairs
+    ]
+    return tuple(
+        ScoreDifference(methods[i], methods[j], part.interval(level), p, float(adjusted))
+        for (i, j), part, p, adjusted in zip(pairs, parts, tests, holm(tests), strict=True)
+    )
 
 
 def top1_rates(rankings: Rankings, *, level: float = CONFIDENCE) -> dict[str, Interval]:

@@ -143,7 +143,8 @@ def preference_markdown(result: Mapping[str, Any]) -> str:
         *(f"**Warning.** {warning}" for warning in result["warnings"]),
         score_table(result),
         f"## Who was preferred to whom\n\n{win_table(result)}",
-        f"## Differences of scores\n\n{difference_table(result)}",
+        f"## Differences of scores\n\n{difference_table(result)}\n\n"
+        "p: exact test over cases, of pairs with a tie as half a win.",
     ]
     if result["ties"] is not None:
         parts.append(

@@ -64,7 +64,7 @@ def import_redcap(store: Store, path: Path) -> Imported:
             fix="give the table of `cas study export --redcap`, or REDCap's export of its project",
         )
     rows = [
-        {name: cells[place] for name, cells in table.columns.items()}
+        {name: unguarded(cells[place]) for name, cells in table.columns.items()}
         for place in range(len(table.places))
     ]
     methods = store.methods()
@@ -170,11 +170,11 @@ class _Row:
             submission="",
             verdict=verdict,
             ranks=ranks if verdict == RANKED else {},
-            note=unguarded(row.get("note", "")),
+            note=row.get("note", ""),
             seconds=_number(row.get("seconds", "")),
             wording=known["wording"] if known else _wording(db),
             ratings=ratings if verdict == RANKED else {},
-            reason=unguarded(row.get("reason", "")),
+            reason=row.get("reason", ""),
         )
         self._same = known is not None and _said(answer) == known["said"]
         if self._finished and not self._same:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cas_metric.study.cases import REAL_METHOD
 from cas_metric.study.design import REAL_ITEM
-from cas_metric.study.formulas import guarded
 from cas_metric.study.orders import MAIN
 from cas_metric.study.store import CANNOT_JUDGE, RANKED, Store
 
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
 
 #: Columns that ``cas preference`` reads.
 RANKING_COLUMNS: Final = ("case", "rater", "method", "rank", "position")
-#: Columns of what raters write, or what their pages may send.
-_WRITTEN: Final = ("note", "reason")
 
 _DETAILS: Final = """
 SELECT coalesce(c.origin, c.key) AS "case", c.label, r.name AS rater, r.finished_at,
@@ -87,8 +84,7 @@ def details(store: Store) -> pd.DataFrame:
     ``revision`` (answers given), ``wording`` (digest of the texts shown), ``image`` (anonymous
     copy), ``source`` (original file), ``kind`` (``main``, ``practice``, ``repeat``), ``reason``
     (why it cannot be judged). Of a case whose pair is not drawn yet, ``method`` and what follows
-    from it are empty. A note or reason that a spreadsheet would run as a formula gets an
-    apostrophe before it.
+    from it are empty.
     """
     table = _table(store, _DETAILS)
     table["position"] = table["position"].astype("Int64")
@@ -124,8 +120,7 @@ def _table(store: Store, query: str, **values: bool) -> pd.DataFrame:
         table = pd.DataFrame([tuple(row) for row in cursor], columns=names)
     if "rank" in table:
         table["rank"] = table["rank"].astype("Int64")
-        for name in _WRITTEN:
-            table[name] = [guarded(text) for text in table[name].fillna("")]
+        table = table.fillna({"note": "", "reason": ""})
     return table
 
 

@@ -28,7 +28,7 @@ def correlate(
     Args:
         table: One row a method: ``method``, and the quantities.
         x: Column of the score.
-        y: Columns to correlate with; all numeric ones by default.
+        y: Columns to correlate with; by default all numeric ones that vary.
         by: Column whose groups (data sets) are correlated apart.
         seed: Of the permutations beyond 8 methods.
 
@@ -56,17 +56,26 @@ def correlate(
     if not targets:
         raise InputError(f"{source}: no numeric column to correlate {x!r} with")
     groups = {str(k): g for k, g in frame.groupby(by)} if by else {"": frame}
-    results: Any = [
-        correlate_columns(group, name, x, target, seed)
-        for name, group in groups.items()
-        for target in targets
-    ]
+    pairs = [(name, group, target) for name, group in groups.items() for target in targets]
+    # What nobody asked for by name is left out where it has no correlation.
+    kept = pairs if y else [one for one in pairs if _varies(*one[1:], x)] or pairs
+    left_out = sorted({one[2] for one in pairs} - {one[2] for one in kept})
+    results: Any = [correlate_columns(group, name, x, one, seed) for name, group, one in kept]
     text = correlation_markdown(results, x)
     asked = ", ".join(y) if y else None
     origin = Origin.of_verb("correlation", {"table": table}, x=x, y=asked, by=by)
     return Result(
-        "correlation", results, text, writers=(partial(_draw, results, x),), origin=origin
+        *("correlation", results, text),
+        writers=(partial(_draw, results, x),),
+        notes=(f"left out, since they do not vary: {', '.join(left_out)}",) if left_out else (),
+        origin=origin,
     )
+
+
+def _varies(group: pd.DataFrame, target: str, x: str) -> bool:
+    """Whether three methods or more have a value, and not all the same."""
+    values = group[target][group[x].notna()].dropna()
+    return len(values) > 2 and values.min() < values.max()
 
 
 def _is_frame(table: object) -> bool:

@@ -257,7 +257,7 @@ def _maps(
     """File name to overlay: of every image its most lacking attributes."""
     from cas_metric.explanation.attributes import attributes_of
     from cas_metric.explanation.maps import along, occlusion_map, token_map
-    from cas_metric.explanation.overlay import overlay
+    from cas_metric.explanation.overlay import overlay, seen_part
     from cas_metric.explanation.why import attributes_by_image, image_key, map_name
 
     told = counting(progress, "maps")
@@ -270,8 +270,8 @@ def _maps(
         lacking = by_image.get(image_key(row))
         if lacking is None:
             continue
-        pixels = _frame(path, work.window("generated"), model)
-        inputs = model.official_preprocess([pixels])
+        pixels = _picture(path, work.window("generated"))
+        inputs, seen = model.official_preprocess([pixels]), seen_part(pixels, model.preprocessing)
         asked = attributes_of(work.domain, str(row["label"]), vectors)
         for name in lacking["attribute"].head(MAPPED):
             score = along(asked.directions[asked.names.index(name)])
@@ -279,7 +279,7 @@ def _maps(
                 found = occlusion_map(model, inputs, score)
             else:
                 found = token_map(model, inputs, score, starts.get(str(row["label"])))
-            drawn[map_name(row, name)] = overlay(pixels, found)
+            drawn[map_name(row, name)] = overlay(seen, found)
         if told is not None:
             told(done, len(rows))
     return drawn
@@ -294,7 +294,7 @@ def _other_classes(work: _Work, model: Any, labels: set[str]) -> dict[str, Any]:
         frames = []
         for path in work.paths(part.head(OTHERS), "real"):
             try:
-                frames.append(_frame(path, window, model))
+                frames.append(_picture(path, window))
             except CasError:
                 continue
         if frames:
@@ -306,16 +306,11 @@ def _other_classes(work: _Work, model: Any, labels: set[str]) -> dict[str, Any]:
     }
 
 
-def _frame(path: Path, window: Any, model: Any) -> np.ndarray:
-    """The part of a picture that the model sees, as 8 bits."""
+def _picture(path: Path, window: Any) -> np.ndarray:
+    """A picture as 8 bits."""
     from cas_metric.images import load_image, to_uint8
 
-    pixels = to_uint8(load_image(path, window=window).pixels)
-    if str(getattr(model.preprocessing, "geometry", "squash")).startswith("crop"):
-        side = min(pixels.shape[:2])
-        top, left = ((length - side) // 2 for length in pixels.shape[:2])
-        pixels = pixels[top : top + side, left : left + side]
-    return pixels
+    return to_uint8(load_image(path, window=window).pixels)
 
 
 def _write_maps(drawn: dict[str, np.ndarray], folder: Path) -> None:

@@ -16,7 +16,7 @@ from cas_metric.runs.folder import result_folder
 from cas_metric.runs.provenance import provenance
 from cas_metric.statistics.preference_table import analyse, correlate_with, score_table
 from cas_metric.statistics.rounding import fixed
-from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, number, p_value, percent
+from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, number, percent, told_p
 from cas_metric.verbs.audit import PACKAGES
 from cas_metric.verbs.inputs import made_of
 from cas_metric.verbs.preference import mean_cas
@@ -309,7 +309,7 @@ def _places(summary: Mapping[str, Any]) -> str:
     headings = ["Letter", "shown", "ranked first", "share", "points over chance", "mean rank"]
     return (
         f"## Places\n\nA judge that looks at the images alone ranks each letter first in "
-        f"{percent(chance)} of the rankings. Chi-squared test of that: p = {p_value(bias['p'])}."
+        f"{percent(chance)} of the rankings. Chi-squared test of that: {told_p(bias['p'])}."
         "\n\n"
         f"{markdown_table(headings, lines)}"
     )

@@ -84,7 +84,7 @@ def select(
     """
     from cas_metric.runs.folder import Origin
     from cas_metric.selection.files import require_linkable
-    from cas_metric.selection.keep import choose
+    from cas_metric.selection.keep import choose, too_small
     from cas_metric.selection.rule import Keep, parse_keep
 
     if files not in FILES:
@@ -106,6 +106,7 @@ def select(
     if rule.risk is not None and labels is not None:
         threshold = _risk(rows, level, labels, rule.risk)
     copies = _copies(ours, rows, train, offline, progress)
+    warnings = [] if rule.alpha is None else too_small(ours, rule.alpha)
     table = choose(rows, level, rule, copies=copies, threshold=threshold, balance=balance)
     if not table["kept"].any():
         why, count = _common(table["reason"].value_counts().to_dict())[0]
@@ -130,7 +131,7 @@ def select(
     return Result(
         *("selection", summary, _markdown(summary), {"selection": table}),
         (partial(_write_images, ours, rows[table["kept"]], summary, files),),
-        warnings=tuple(ours.summary.get("warnings") or ()),
+        warnings=(*(ours.summary.get("warnings") or ()), *warnings),
         files=guarded,
         origin=origin,
     )

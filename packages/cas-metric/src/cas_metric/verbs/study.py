@@ -294,7 +294,7 @@ def plan(
 
     Examples:
         >>> plan(win_rate=0.65, raters=2).summary["rows"][0]["cases"]
-        82
+        92
     """
     import pandas as pd
 

@@ -146,11 +146,16 @@ def _write(path: Path, ranked: pd.DataFrame, tables: Mapping[str, pd.DataFrame])
 
 
 def _csv(table: pd.DataFrame) -> bytes:
-    return table.to_csv(index=False, lineterminator="\n").encode()
+    """The table with no text that a spreadsheet would run, be it a name, a label or a note."""
+    from cas_metric.study.formulas import guarded
+
+    safe = table.map(lambda value: guarded(value) if isinstance(value, str) else value)
+    return safe.to_csv(index=False, lineterminator="\n").encode()
 
 
 def _earlier(file: Path, revisions: pd.DataFrame) -> bool:
     """Whether a file holds answers of this study only, of which none is ever deleted."""
+    from cas_metric.study.formulas import unguarded
     from cas_metric.tables import read_frame
 
     keys = ["submission", "submitted_at"]
@@ -158,13 +163,16 @@ def _earlier(file: Path, revisions: pd.DataFrame) -> bool:
         told = read_frame(file, *keys)
     except InputError:
         return False
-    known, found = (set(one[keys].astype(str).agg("|".join, axis=1)) for one in (revisions, told))
+    known, found = (
+        set(one[keys].astype(str).map(unguarded).agg("|".join, axis=1)) for one in (revisions, told)
+    )
     return found <= known
 
 
 def _state_text(found: Mapping[str, Any]) -> str:
     """Raters and their agreement, as Markdown."""
-    from cas_metric.statistics.tables import markdown_table
+    from cas_metric.statistics.rounding import fixed
+    from cas_metric.statistics.tables import markdown_table, with_bounds
 
     headings = ["rater", "answered", "cannot judge", "median s", "last", "finished"]
     lines = [
@@ -182,12 +190,12 @@ def _state_text(found: Mapping[str, Any]) -> str:
     agreement = found["agreement"]
     parts += [
         markdown_table(headings, lines),
-        "No case is ranked by two raters yet."
+        "No two raters have ranked the same images of a case yet."
         if agreement is None
         else f"Agreement over {agreement['n_shared']} cases: "
-        f"Krippendorff's alpha {_interval(agreement['alpha'])}, "
-        f"Kendall's W {_interval(agreement['kendall_w'])} "
-        f"(chance {agreement['kendall_w_chance']:.2f})",
+        f"Krippendorff's alpha {with_bounds(agreement['alpha'])}, "
+        f"Kendall's W {with_bounds(agreement['kendall_w'])} "
+        f"(chance {fixed(agreement['kendall_w_chance'], 2)})",
         *_reliability_text(found["reliability"]),
         *_turing_text(found["turing"]),
     ]
@@ -196,6 +204,7 @@ def _state_text(found: Mapping[str, Any]) -> str:
 
 def _reliability_text(found: Sequence[Mapping[str, Any]]) -> list[str]:
     """Agreement of raters with themselves, where cases were repeated."""
+    from cas_metric.statistics.rounding import fixed
     from cas_metric.statistics.tables import markdown_table
 
     if not found:
@@ -203,8 +212,8 @@ def _reliability_text(found: Sequence[Mapping[str, Any]]) -> list[str]:
     headings = ["rater", "item", "cases", "same", "weighted kappa", "ICC(A,1)"]
     lines = [
         [
-            *(one["rater"] or "all", one["item"], str(one["cases"]), f"{one['same']:.2f}"),
-            *(f"{one['weighted_kappa']:.2f}", f"{one['icc']:.2f}"),
+            *(one["rater"] or "all", one["item"], str(one["cases"]), fixed(one["same"], 2)),
+            *(fixed(one["weighted_kappa"], 2), fixed(one["icc"], 2)),
         ]
         for one in found
     ]
@@ -213,20 +222,18 @@ def _reliability_text(found: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _turing_text(found: Sequence[Mapping[str, Any]]) -> list[str]:
     """Whether real images were told from synthetic ones."""
-    from cas_metric.statistics.tables import markdown_table
+    from cas_metric.statistics.rounding import fixed
+    from cas_metric.statistics.tables import markdown_table, p_value, with_bounds
 
     if not found:
         return []
     headings = ["rater", "calls", "real called real", "synthetic called real", "accuracy", "p"]
     lines = [
         [
-            *(one["rater"] or "all", str(one["calls"]), f"{one['real_called_real']:.2f}"),
-            *(f"{one['synthetic_called_real']:.2f}", _interval(one["accuracy"]), f"{one['p']:.3g}"),
+            *(one["rater"] or "all", str(one["calls"]), fixed(one["real_called_real"], 2)),
+            *(fixed(one["synthetic_called_real"], 2), with_bounds(one["accuracy"])),
+            p_value(one["p"]),
         ]
         for one in found
     ]
     return ["Real or synthetic (exact test, one-sided):", markdown_table(headings, lines)]
-
-
-def _interval(found: Mapping[str, float]) -> str:
-    return f"{found['estimate']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"

@@ -364,7 +364,7 @@ def _context(read: _Read, experiment: Experiment) -> dict[str, Any]:
     import numpy as np
 
     from cas_metric.downstream.batches import real_subset
-    from cas_metric.downstream.leaks import made_for_tests, same_files
+    from cas_metric.downstream.leaks import made_for_tests, same_images, same_patients
     from cas_metric.runs.provenance import described, provenance
 
     named = {"train": read.train, "test": read.test, **read.methods}
@@ -383,7 +383,8 @@ def _context(read: _Read, experiment: Experiment) -> dict[str, Any]:
         "recipe": experiment.recipe.identity(),
         "seeds": list(experiment.seeds),
         "warnings": [
-            *same_files(read.held_out, pictures),
+            *same_images(read.held_out, pictures),
+            *same_patients(read.train, read.test),
             *made_for_tests(read.train, read.test, read.methods),
         ],
         "failures": failure_list(read.errors),
