@@ -113,8 +113,9 @@ def attribute_groups(
     found = {}
     for name in names:
         texts = as_text(table[name]).str.strip()
-        named = reference is not None and name in reference
-        base = as_text(reference[name]).str.strip() if named else texts
+        base = texts
+        if reference is not None and name in reference:
+            base = as_text(reference[name]).str.strip()
         known = _numbers(base)
         words = base[known.isna() & (base != "")]
         numeric = known.nunique() > MOST_VALUES and known.notna().sum() > len(words)

@@ -26,8 +26,8 @@ def memorization_markdown(summary: Mapping[str, Any]) -> str:
         ]
         for one in summary["methods"]
     ]
-    limits = f"SSIM > {protocol.SSIM_THRESHOLD}", f"pHash ≤ {protocol.PHASH_THRESHOLD}"
-    limits += ("symmetry",) * varied
+    limits = [f"SSIM > {protocol.SSIM_THRESHOLD}", f"pHash ≤ {protocol.PHASH_THRESHOLD}"]
+    limits += ["symmetry"] * varied
     headings = ["method", "images", *limits, "either", "aligned", "expected", "max SSIM"]
     parts = [*notice, markdown_table(headings, duplicates)]
     if distances := [_distances(one) for one in summary["methods"] if _tested(one)]:
