@@ -62,4 +62,4 @@ def test_records_are_what_was_answered_and_the_codebook_names_every_field(tmp_pa
 def test_a_plan_is_printed(tmp_path: Path) -> None:
     done = RUN.invoke(app, ["plan", "--win-rate", "0.65", "--raters", "2", "--cases", "60"])
     assert done.exit_code == 0, done.output
-    assert "| 2 | 54 |" in done.stdout
+    assert "| 2 | 63 |" in done.stdout
