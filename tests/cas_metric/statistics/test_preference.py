@@ -182,7 +182,7 @@ def test_score_errors_are_those_of_a_clustered_logistic_regression():
 def test_with_one_rater_p_is_that_of_the_binomial_test(won, of, model):
     ranks = np.where(np.arange(of)[:, None] < won, [1.0, 2.0], [2.0, 1.0])
     found = preference_scores(Rankings(("a", "b"), np.arange(of), np.zeros(of), ranks), model=model)
-    assert found.differences[0].p == pytest.approx(stats.binomtest(won, of).pvalue, abs=1e-9)
+    assert found.differences[0].p == pytest.approx(stats.binomtest(won, of).pvalue)
 
 
 def test_p_of_several_raters_is_that_of_all_exchanges_of_the_names():
@@ -199,6 +199,14 @@ def test_p_does_not_depend_on_the_ridge_where_one_method_always_won():
     data = Rankings(("a", "b"), np.arange(7), np.zeros(7), ranks)
     for ridge in (0.01, 1.0):
         assert preference_scores(data, ridge=ridge).differences[0].p == pytest.approx(2 / 2**7)
+
+
+def test_p_of_a_method_that_always_won_is_small_and_not_nothing():
+    ranks = np.tile([1.0, 2.0], (120, 1))
+    found = preference_scores(
+        Rankings(("a", "b"), np.arange(120), np.zeros(120), ranks), ridge=0.01
+    )
+    assert found.differences[0].p == pytest.approx(2.0**-119, rel=1e-9)
 
 
 def test_two_equal_methods_among_others_are_rarely_told_apart():

@@ -98,8 +98,20 @@ def _flipped(parts: Floats) -> float:
         if np.abs(whole).sum() > MOST_WHOLE:
             break
         if np.abs(whole - np.round(whole)).max() < 1e-6:
-            return float(whole_p_values(np.round(whole).astype(np.intp)[None])[0, -1])
+            return _enumerated(np.round(whole).astype(np.intp))
     return sign_flip_test(np.sign(parts) * size).value
+
+
+def _enumerated(whole: NDArray[np.intp]) -> float:
+    """The last of :func:`whole_p_values` of a row, added up: exact however small it is."""
+    size = np.abs(whole)
+    bound = int(size.sum())
+    chance = np.zeros(2 * bound + 1)  # of every sum from -bound on
+    chance[bound] = 1.0
+    for step in size[size > 0]:
+        chance = (np.roll(chance, step) + np.roll(chance, -step)) / 2
+    far = np.abs(np.arange(-bound, bound + 1)) >= abs(int(whole.sum()))
+    return min(float(chance[far].sum()), 1.0)
 
 
 def whole_p_values(net: NDArray[np.intp]) -> Floats:
