@@ -55,8 +55,12 @@ FURTHER: Final = {
     "longer_prefix": "TI + LoRA + CRAFT, cheaper prefix, twice the steps",
     "unguided": "TI + LoRA + CRAFT, without guidance, twice the steps",
     "gentle": "TI + LoRA + CRAFT, with half the guidance",
+    "ten": "TI + LoRA + CRAFT, trajectories of 10 steps",
+    "eight": "TI + LoRA + CRAFT, trajectories of 8 steps",
+    "six": "TI + LoRA + CRAFT, trajectories of 6 steps",
+    "ten_unguided": "TI + LoRA + CRAFT, trajectories of 10 steps without guidance, twice the steps",
 }
-TWICE: Final = ("longer", "longer_prefix", "unguided")
+TWICE: Final = ("longer", "longer_prefix", "unguided", "ten_unguided")
 SAFEGUARDS: Final = {"ccs_contrast": True, "trajectory_kl": 1.0}
 CHEAPER: Final = {
     "repeat_mode": "resample",
@@ -71,11 +75,16 @@ CHANGES: Final[dict[str, dict[str, Any]]] = {
     "replayed": REPLAYED,
     "longer": REPLAYED,
     "longer_prefix": CHEAPER,
+    "ten": {"trajectory": {"steps": 10}},
+    "eight": {"trajectory": {"steps": 8}},
+    "six": {"trajectory": {"steps": 6}},
+    "ten_unguided": {"trajectory": {"steps": 10}},
 }
 #: And of how images are drawn, in training and afterwards.
 OVERRIDES: Final = {
     "unguided": ("sampling.guidance=1",),
     "gentle": ("sampling.guidance=1.5",),
+    "ten_unguided": ("sampling.guidance=1",),
 }
 PROMPT: Final = "{token}. {prompt}"
 SAMPLING: Final = {
@@ -247,7 +256,11 @@ class Experiment:
             words.append("--zero-shot")
         prompts = str(self.folder / "data" / self.prompts)
         command = ("craft-trainer", "generate", str(artefact), prompts, "--out", str(out), *words)
-        return Step(f"generate {name}", command, out / "metadata.csv")
+        return Step(f"generate {name}", (*command, *self.drawn(name)), out / "metadata.csv")
+
+    def drawn(self, name: str) -> tuple[str, ...]:
+        """Settings with which the images of a method are drawn, where not as in its training."""
+        return ()
 
     def scores(self, encoder: str, name: str) -> Step:
         """``cas score`` by one encoder."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -64,12 +63,10 @@ class Guided(Continuation):
         """What the whole path trained."""
         return self.before.continued(name.rpartition("-")[0])
 
-    def images(self, name: str) -> Step:
-        """Every held-out prompt with every seed, guided as the name says."""
-        step = super().images(name)
-        return replace(
-            step, command=(*step.command, f"sampling.guidance={name.rpartition('-')[2]}")
-        )
+    def drawn(self, name: str) -> tuple[str, ...]:
+        """Guided as the name says."""
+        adapter, _, scale = name.rpartition("-")
+        return *super().drawn(adapter), f"sampling.guidance={scale}"
 
 
 def report(experiment: Guided) -> str:

@@ -113,10 +113,9 @@ class Switches(Continuation):
         values["lora"] |= SWITCHES.get(Path(output).name, {}).get("lora", {})
         return yaml.safe_dump(values, sort_keys=False)
 
-    def images(self, name: str) -> Step:
-        """Every held-out prompt with every seed, by as many steps as in the whole path."""
-        step = super().images(name)
-        return replace(step, command=(*step.command, f"sampling.steps={SAMPLING['steps']}"))
+    def drawn(self, name: str) -> tuple[str, ...]:
+        """By as many steps as in the whole path."""
+        return (f"sampling.steps={SAMPLING['steps']}",)
 
     def copies(self, name: str) -> Step:
         """Nearness to the training images."""

@@ -38,6 +38,19 @@ def test_forwards_of_a_prefix_are_those_of_a_real_step(settings: Any, changes: A
     assert counted(ready(config)) == expected
 
 
+def test_a_trajectory_of_its_own_is_that_of_such_a_sampling(settings: Any) -> None:
+    drawn, own = {"steps": 6, "guidance": 1.0}, {"steps": 3, "guidance": 2.0}
+    given = settings({**STAGE, "trajectory": own}, sampling=drawn)
+    plain = settings(STAGE, sampling=own)
+    assert cost_of(given, given.stages[0], 6)[:5] == cost_of(plain, plain.stages[0], 6)[:5]
+    assert counted(ready(given)) == counted(ready(plain))
+    (logs, gradients), (expected, plainly) = step_of(given), step_of(plain)
+    assert logs == expected
+    assert all(map(torch.equal, gradients, plainly))
+    assert given.sampling.steps == 6  # by which images are drawn
+    assert step_of(settings(STAGE, sampling=drawn))[0]["reward/r_cam"] != logs["reward/r_cam"]
+
+
 def test_a_solver_of_more_steps_than_there_are_timesteps_draws_no_nan(settings: Any) -> None:
     run = ready(settings({**STAGE, "prefix": {"solver": "dpmpp_2m", "steps": 1000}}))
     with pytest.raises(InputError, match=r"prefix\.steps 1000 is more than the"):
@@ -196,6 +209,9 @@ def test_settings_that_contradict_each_other_are_refused(settings: Any) -> None:
         {"safeguards": {"critics": ["phantom-siglip", "phantom-siglip"]}},
         {"safeguards": {"differentiate": "random"}, "prefix": {"unguided": 0.5}},
         {"prefix": {"solver": "dpmpp_2m"}, "repeat_mode": "renoise"},
+        {"trajectory": {"steps": 1000}},
+        {"trajectory": {"steps": 1}, "gradient_steps": 2},
+        {"trajectory": {"guidance": 2}, "lambda_cam": 0},
     ):
         with pytest.raises(InputError):
             settings({**STAGE, **changes})

@@ -214,6 +214,8 @@ def test_more_steps_than_the_base_model_has_timesteps(settings: Any, untouched: 
     for method in ({"method": "zero_shot"}, LORA):
         untouched(settings(method, sampling={"steps": 1001}), "steps 1001 is more than the 1000")
     preflight.require_stages(settings(LORA, sampling={"steps": 1000}), offline=True)
+    own = {**CRAFT, "trajectory": {"steps": 2}, "prefix": {"solver": "dpmpp_2m", "steps": 900}}
+    untouched(settings(own, sampling={"steps": 1000}), r"prefix\.steps 900 is more than the")
 
 
 def test_settings_of_a_model_of_another_kind(
@@ -228,6 +230,8 @@ def test_settings_of_a_model_of_another_kind(
     for stage in ({**CRAFT, **free}, {**nft, **free}):
         untouched(settings(stage, base=flux), "prefix.unguided is not offered for FluxPipeline")
     untouched(settings({**nft, "guidance": 3.0}, base=flux), "guidance of an nft stage is not")
+    told = {**CRAFT, "trajectory": {"guidance": 3.0}}
+    untouched(settings(told, base=flux), "trajectory.guidance is not offered for FluxPipeline")
     untouched(settings({**nft, "prefix": {"own_steps": 2}}), "prefix.own_steps is a setting of cr")
     for stage in (CRAFT, nft):
         preflight.require_stages(settings(stage, base=flux), offline=True)

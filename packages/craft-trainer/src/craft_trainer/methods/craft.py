@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
 from cas_metric.errors import InputError
 from craft_trainer.config.stage import DenoisingStage, Kept
 from craft_trainer.methods.base import Loss, Method, Setup
-from craft_trainer.methods.craft_settings import Prefix, RewardWeights, Safeguards
+from craft_trainer.methods.craft_settings import (
+    Prefix,
+    RewardWeights,
+    Safeguards,
+    Trajectory,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,6 +24,7 @@ if TYPE_CHECKING:
     from cas_metric.encoders import Encoder
     from craft_trainer.bases.base import DiffusionModel
     from craft_trainer.config.schema import Config
+    from craft_trainer.config.sections import Sampling
     from craft_trainer.data.dataset import Batch, Examples
     from craft_trainer.diffusion.conditions import Conditions
     from craft_trainer.methods.denoising import Denoising
@@ -48,6 +54,7 @@ class CraftStage(DenoisingStage):
             found first, and then goes through the K steps as a whole: the same gradient but for
             rounding, with the graph of so many images kept. By default all, in one graph.
         kl_to_base: As of a ``lora`` stage; it is added to Eq. 1.
+        trajectory: Steps and guidance in training; by default those of ``sampling``.
         prefix: A cheaper way through the steps without a gradient; by default the paper's.
         safeguards: Switches against reward hacking; by default none.
         reward_gradients_every: Steps between two logs of each reward's gradient; 0 for never.
@@ -70,6 +77,7 @@ class CraftStage(DenoisingStage):
     micro_batch: PositiveInt | None = None
     kl_to_base: NonNegativeFloat = 0.0
     reward_gradients_every: NonNegativeInt = 50
+    trajectory: Trajectory | None = None
     prefix: Prefix | None = None
     safeguards: Safeguards | None = None
 
@@ -85,9 +93,17 @@ class CraftStage(DenoisingStage):
             raise ValueError("lambda_diff, lambda_cam and kl_to_base are all 0: nothing is learned")
         if not any(self.rewards.weights().values()):
             raise ValueError("every reward is switched off: give one a weight above 0")
-        if self.lambda_cam == 0 and (self.guarded != Safeguards() or self.cheaper != Prefix()):
-            raise ValueError("lambda_cam is 0: leave safeguards and prefix, which are its own, out")
+        own = (self.drawn, self.cheaper, self.guarded)
+        if self.lambda_cam == 0 and own != (Trajectory(), Prefix(), Safeguards()):
+            raise ValueError(
+                "lambda_cam is 0: leave trajectory, prefix and safeguards, which are its own, out"
+            )
         return self
+
+    @property
+    def drawn(self) -> Trajectory:
+        """Of the trajectories; as all images where nothing is set."""
+        return self.trajectory or Trajectory()
 
     @property
     def cheaper(self) -> Prefix:
@@ -104,12 +120,22 @@ class CraftStage(DenoisingStage):
         """A prefix is drawn in one step, and used again in others."""
         return 1 + self.cheaper.replay * (self.lambda_cam > 0)
 
+    def sampling(self, config: Config) -> Sampling:
+        """With the steps and the guidance of its trajectories."""
+        return self.drawn.of(config.sampling)
+
     def check(self, config: Config) -> None:
         """K steps are within T, and settings do not contradict each other."""
-        steps, guarded, own = config.sampling.steps, self.guarded, self.cheaper
-        if self.gradient_steps + guarded.base_steps > steps:
+        steps, guarded, own = self.sampling(config).steps, self.guarded, self.cheaper
+        if steps > config.sampling.steps:
             raise ValueError(
-                f"gradient_steps {self.gradient_steps} exceeds sampling.steps {steps}"
+                f"trajectory.steps {steps} exceeds sampling.steps {config.sampling.steps}, by "
+                "which images are drawn"
+            )
+        if self.gradient_steps + guarded.base_steps > steps:
+            name = "sampling" if steps == config.sampling.steps else "trajectory"
+            raise ValueError(
+                f"gradient_steps {self.gradient_steps} exceeds {name}.steps {steps}"
                 + (f" less {guarded.base_steps} base_steps" if guarded.base_steps else "")
             )
         if guarded.whole_trajectory and (
@@ -146,6 +172,7 @@ class CraftStage(DenoisingStage):
                 fix=f"set sampling.{way}, or repeat_mode: resample",
             )
         self.cheaper.require(family)
+        self.drawn.require(family)
 
     def require_times(self, times: Sequence[float]) -> None:
         """A solver takes its steps between noise and the first of the K steps."""
@@ -179,10 +206,11 @@ class CraftStage(DenoisingStage):
     def build(self, setup: Setup) -> Method:
         """Critics, targets and sampler; what the critics see beforehand is embedded once."""
         from craft_trainer.methods.denoising import Denoising
-        from craft_trainer.methods.judging import Judge
+        from craft_trainer.methods.judging import Judge, prepared_critic
         from craft_trainer.methods.trajectories import Replay, Trajectories
 
         config, model, own = setup.config, setup.model, self.cheaper
+        sampling = self.sampling(config)
         prepared = [prepared_critic(setup, self, spec) for spec in self.encoders(config)]
         replay = None
         if own.replay and self.lambda_cam > 0:
@@ -193,8 +221,8 @@ class CraftStage(DenoisingStage):
             real=Denoising.of(self, model, setup.latent, self.kl_to_base),
             trajectories=Trajectories(
                 model=model,
-                sampler=model.sampler(config.sampling, setup.latent),
-                guidance=model.guidance(config.sampling.guidance, self.unconditional_gradient),
+                sampler=model.sampler(sampling, setup.latent),
+                guidance=model.guidance(sampling.guidance, self.unconditional_gradient),
                 stage=self,
                 fast=model.fast_prefix(own.solver, own.steps),
                 replay=replay,
@@ -352,35 +380,3 @@ class Craft(Method):
         """Continue with the buffer of prefixes."""
         if self.trajectories.replay is not None:
             self.trajectories.replay.restore(state, self.model.device)
-
-
-def prepared_critic(
-    setup: Setup, stage: CraftStage, spec: str
-) -> tuple[ClinicalAlignmentModule, Targets]:
-    """A critic as the configuration wants it, and what it judges each training image's samples by.
-
-    Its text tower leaves the device once all texts are embedded.
-    """
-    from craft_trainer.rewards.targets import load_critic, offload_text, prepare_guarded
-
-    config = setup.config
-    critic = load_critic(spec, config, setup.model.device)
-    probe = config.critic.probe if spec == config.critic.encoder else None
-
-    def prepare() -> Any:
-        return prepare_guarded(
-            setup.examples, critic, setup.cache, stage.rewards.weights(), probe, stage.guarded
-        )
-
-    from craft_trainer.rewards.clinical_alignment import ClinicalAlignmentModule
-
-    targets, fitted, rivals = setup.once(prepare)
-    offload_text(critic)
-    where = critic.device
-    cam = ClinicalAlignmentModule(
-        critic,
-        fitted,
-        stage.rewards.weights(),
-        rivals=None if rivals is None else rivals.to(where),
-    )
-    return cam, targets.to(where)

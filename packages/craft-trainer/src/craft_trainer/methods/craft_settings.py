@@ -18,6 +18,7 @@ from craft_trainer.config.stage import Section, Spec
 
 if TYPE_CHECKING:
     from craft_trainer.bases.base import DiffusionModel
+    from craft_trainer.config.sections import Sampling
 
 #: A share of something.
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -45,6 +46,41 @@ class RewardWeights(Section):
     def weights(self) -> dict[str, float]:
         """Primitive to weight."""
         return {name: getattr(self, name) for name in PRIMITIVES}
+
+
+class Trajectory(Section):
+    """How the rewarded trajectories are drawn in training; as all images where nothing is set.
+
+    Of fewer steps each removes more noise, so that the last K change more of the image and the
+    reward pulls harder, for fewer forwards (docs/results/guidance-on-phantoms.md).
+
+    Attributes:
+        steps: T in training, at most ``sampling.steps``.
+        guidance: Scale of classifier-free guidance in training; 1 switches it off. Not for a
+            guidance-distilled model, which is told ``sampling.guidance``.
+
+    Examples:
+        >>> from craft_trainer.config.sections import Sampling
+        >>> drawn = Sampling(steps=20, guidance=2)
+        >>> Trajectory(steps=10, guidance=3).of(drawn).steps, Trajectory().of(drawn) == drawn
+        (10, True)
+    """
+
+    steps: PositiveInt | None = None
+    guidance: Annotated[float, Field(ge=1)] | None = None
+
+    def of(self, sampling: Sampling) -> Sampling:
+        """``sampling`` with what is set here."""
+        return sampling.model_copy(update=self.model_dump(exclude_none=True))
+
+    def require(self, family: type[DiffusionModel]) -> None:
+        """Hold it against the family of the base model. InputError where it cannot be taken."""
+        if self.guidance is not None and not family.unconditional_branch:
+            raise InputError(
+                f"trajectory.guidance is not offered for {family.pipeline_name}, which is told "
+                "sampling.guidance",
+                fix="leave it out",
+            )
 
 
 class Prefix(Section):

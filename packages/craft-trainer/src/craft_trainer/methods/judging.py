@@ -1,10 +1,10 @@
-"""From clean latents to the mean reward with a graph, as a whole or in parts."""
+"""The critics, and from clean latents to their mean reward with a graph, as a whole or in parts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -12,9 +12,12 @@ from torch import Tensor
 from craft_trainer.guards.statistics import gradient_logs, image_gradients, image_statistics
 from craft_trainer.rewards.clinical_alignment import ClinicalAlignmentModule, Rewards, Targets
 from craft_trainer.rewards.safeguards import cropped
+from craft_trainer.rewards.targets import load_critic, offload_text, prepare_guarded
 
 if TYPE_CHECKING:
     from craft_trainer.bases.base import DiffusionModel
+    from craft_trainer.methods.base import Setup
+    from craft_trainer.methods.craft import CraftStage
 
 
 @dataclass(frozen=True)
@@ -137,3 +140,31 @@ def _mean(found: Sequence[Rewards]) -> Rewards:
         name: torch.stack([one.terms[name] for one in found]).mean(dim=0) for name in found[0].terms
     }
     return Rewards(terms, torch.stack([one.r_cam for one in found]).mean(dim=0))
+
+
+def prepared_critic(
+    setup: Setup, stage: CraftStage, spec: str
+) -> tuple[ClinicalAlignmentModule, Targets]:
+    """A critic as the configuration wants it, and what it judges each training image's samples by.
+
+    Its text tower leaves the device once all texts are embedded.
+    """
+    config = setup.config
+    critic = load_critic(spec, config, setup.model.device)
+    probe = config.critic.probe if spec == config.critic.encoder else None
+
+    def prepare() -> Any:
+        return prepare_guarded(
+            setup.examples, critic, setup.cache, stage.rewards.weights(), probe, stage.guarded
+        )
+
+    targets, fitted, rivals = setup.once(prepare)
+    offload_text(critic)
+    where = critic.device
+    cam = ClinicalAlignmentModule(
+        critic,
+        fitted,
+        stage.rewards.weights(),
+        rivals=None if rivals is None else rivals.to(where),
+    )
+    return cam, targets.to(where)

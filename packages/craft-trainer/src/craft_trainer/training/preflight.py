@@ -69,11 +69,15 @@ def require_stages(config: Config, *, offline: bool) -> None:
         ModelUnavailable: The base model cannot be had here.
     """
     family = family_of(pipeline_name(base_directory(config.base, config.revision, offline=offline)))
-    times = require_sampling(config.model_copy(update={"offline": offline}))
+    config = config.model_copy(update={"offline": offline})
+    times = {config.sampling: require_sampling(config)}
     for stage in config.stages:
         stage.require(config, family)
-        if times:
-            stage.require_times(times)
+        own = stage.sampling(config)
+        if own not in times:
+            times[own] = require_sampling(config.model_copy(update={"sampling": own}))
+        if times[own]:
+            stage.require_times(times[own])
     if any(stage.learns == "lora" for stage in config.stages):
         require_adapter(config, offline=offline)
     brought = config.start is not None and (config.start / EMBEDDINGS_FOLDER).is_dir()
