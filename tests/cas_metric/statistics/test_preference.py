@@ -2,7 +2,6 @@ from itertools import combinations, product
 
 import choix
 import evalica
-import krippendorff
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,15 +9,10 @@ import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
+from tests.support.rankings import draw
 
 from cas_metric.errors import InputError
 from cas_metric.statistics import choice_model
-from cas_metric.statistics.agreement import (
-    agreement,
-    kendall_w,
-    krippendorff_alpha,
-)
-from cas_metric.statistics.position_bias import position_bias
 from cas_metric.statistics.preference import (
     Rankings,
     parse_rankings,
@@ -27,17 +21,6 @@ from cas_metric.statistics.preference import (
     top1_rates,
     win_matrix,
 )
-
-
-def draw(n_cases=60, raters=2, m=4, seed=0, spread=1.0):
-    rng = np.random.default_rng(seed)
-    utilities = np.linspace(-spread, spread, m) + rng.gumbel(size=(n_cases * raters, m))
-    return Rankings(
-        methods=tuple("ABCDEF"[:m]),
-        cases=np.repeat(np.arange(n_cases).astype(str), raters),
-        raters=np.tile([f"r{k}" for k in range(raters)], n_cases),
-        ranks=np.argsort(np.argsort(-utilities, axis=1), axis=1) + 1.0,
-    )
 
 
 def orders(rankings):
@@ -270,34 +253,6 @@ def test_davidson_refuses_what_has_no_finite_scores(ranks, finite):
         preference_scores(rankings, model="davidson")
 
 
-def test_raters_of_one_opinion_agree_whichever_methods_they_were_shown():
-    rng = np.random.default_rng(0)
-    ranks = np.full((180, 4), np.nan)
-    for row in ranks:
-        row[np.sort(rng.choice(4, int(rng.integers(2, 5)), replace=False))] = 1.0
-        row[np.isfinite(row)] = np.arange(np.isfinite(row).sum()) + 1.0
-    cases = np.repeat(np.arange(60), 3)
-    found = agreement(Rankings(tuple("ABCD"), cases, np.tile(list("xyz"), 60), ranks))
-    assert (found.alpha.estimate, found.kendall_w.estimate) == (1.0, 1.0)
-    masks = pd.DataFrame({"case": cases, "mask": [str(m) for m in np.isfinite(ranks)]})
-    assert found.n_shared == masks[masks.duplicated(keep=False)]["case"].nunique()
-    alone = Rankings(("A", "B", "C"), np.zeros(2), np.arange(2), ranks[:2, :3] * 0 + 1)
-    alone.ranks[:] = [[1, 2, np.nan], [np.nan, 1, 2]]
-    assert agreement(alone) is None
-
-
-def test_places_known_for_a_few_rankings_are_judged_by_these():
-    rng = np.random.default_rng(5)
-    ranks, places = (np.concatenate([rng.permutation(3) + 1 for _ in range(30)]) for _ in "rp")
-    table = pd.DataFrame({"case": np.repeat(range(30), 3), "method": list("ABC") * 30})
-    table = table.assign(rank=ranks, position=places.astype(str))
-    few = table.assign(position=table["position"].where(table["case"] < 10, " "))
-    found = position_bias(parse_rankings(few), exchanges=99)
-    assert found == position_bias(parse_rankings(table[table["case"] < 10]), exchanges=99)
-    assert found.n == 10
-    assert position_bias(parse_rankings(table.assign(position=""))) is None
-
-
 def test_win_matrix_counts_pairs_and_halves_ties():
     frame = pd.DataFrame({"case": [1, 2, 3, 4], "A": [1, 1, 2, 1], "B": [2, 1, 1, 2]})
     wins = win_matrix(parse_rankings(frame))
@@ -365,93 +320,3 @@ def test_long_and_wide_layouts_are_the_same():
 def test_unusable_rankings_are_refused_with_the_reason(columns, message):
     with pytest.raises(InputError, match=message):
         parse_rankings(pd.DataFrame(columns))
-
-
-def test_an_empty_column_of_positions_is_no_column():
-    table = pd.DataFrame({"case": [1, 1], "method": ["A", "B"], "rank": [1, 2], "position": None})
-    assert parse_rankings(table).positions is None
-
-
-@given(st.integers(0, 10_000), st.integers(2, 4), st.booleans())
-@settings(max_examples=25, deadline=None)
-def test_alpha_is_that_of_the_krippendorff_package(seed, raters, holes):
-    rng = np.random.default_rng(seed)
-    ratings = rng.integers(1, 5, size=(raters, 20)).astype(float)
-    if holes:
-        ratings[rng.random(ratings.shape) < 0.2] = np.nan
-    expected = krippendorff.alpha(reliability_data=ratings, level_of_measurement="ordinal")
-    assert krippendorff_alpha(ratings) == pytest.approx(expected, abs=1e-9)
-
-
-def test_kendalls_w_of_two_raters_is_a_rescaled_spearman():
-    from scipy.stats import spearmanr
-
-    rng = np.random.default_rng(7)
-    ranks = rng.integers(1, 5, size=(2, 8)).astype(float)
-    # Exact also with ties, for average ranks and the tie correction, when both raters tie alike.
-    assert kendall_w(np.array([[1, 2, 3, 4], [1, 2, 3, 4.0]])) == 1
-    strict = np.argsort(rng.random((2, 8)), axis=1) + 1.0
-    rho = spearmanr(*strict).statistic
-    assert kendall_w(strict) == pytest.approx((1 + rho) / 2)
-    assert 0 <= kendall_w(ranks) <= 1
-
-
-def test_kendalls_w_with_ties_of_the_textbook():
-    # Siegel and Castellan (1988), section 9.4: three judges, ten candidates, W = .828 with ties.
-    ranks = np.array(
-        [
-            [1, 4.5, 2, 4.5, 3, 7.5, 6, 9, 7.5, 10],
-            [2.5, 1, 2.5, 4.5, 4.5, 8, 9, 6.5, 10, 6.5],
-            [2, 1, 4.5, 4.5, 4.5, 4.5, 8, 8, 8, 10],
-        ]
-    )
-    assert kendall_w(ranks) == pytest.approx(0.828, abs=5e-4)
-
-
-def test_agreement_of_copies_and_of_strangers():
-    copies = draw(raters=1, seed=8)
-    twice = Rankings(
-        copies.methods,
-        np.tile(copies.cases, 2),
-        np.repeat(["a", "b"], len(copies.cases)),
-        np.tile(copies.ranks, (2, 1)),
-    )
-    found = agreement(twice)
-    assert (found.alpha.estimate, found.kendall_w.estimate) == pytest.approx((1.0, 1.0))
-    strangers = agreement(draw(n_cases=400, spread=0.0, seed=9))
-    assert strangers.alpha.estimate == pytest.approx(0, abs=0.06)
-    assert strangers.kendall_w.estimate == pytest.approx(strangers.kendall_w_chance, abs=0.03)
-    assert agreement(copies) is None
-
-
-def test_position_bias_is_found_and_not_invented():
-    rng = np.random.default_rng(10)
-    rankings = draw(n_cases=300, raters=1, seed=11)
-    shown = rng.permuted(np.tile(np.arange(1.0, 5.0), (300, 1)), axis=1)
-    fair = position_bias(rankings._replace(positions=shown))
-    assert fair.p > 0.01
-    biased = position_bias(rankings._replace(ranks=shown, positions=shown))
-    assert biased.p < 1e-3  # as small as 2,000 exchanges can say
-    assert biased.top1[1] == 1.0
-    assert biased.mean_rank == {1: 1.0, 2: 2.0, 3: 3.0, 4: 4.0}
-    assert position_bias(rankings) is None
-
-
-def test_raters_who_saw_one_order_are_one_witness_of_it():
-    rng = np.random.default_rng(13)
-    alarms = 0
-    for run in range(120):
-        cases = np.repeat(np.arange(12), 6)
-        worth = rng.normal(size=(12, 3))[cases]
-        ranks = np.argsort(np.argsort(-worth - 0.3 * rng.gumbel(size=worth.shape), axis=1), axis=1)
-        orders = rng.permuted(np.tile(np.arange(1.0, 4.0), (12, 1)), axis=1)[cases]
-        data = Rankings(("A", "B", "C"), cases, np.tile(np.arange(6), 12), ranks + 1.0, orders)
-        alarms += position_bias(data, exchanges=99, seed=run).p < 0.05
-    assert alarms / 120 < 0.12
-
-
-def test_a_method_always_in_one_place_is_confounded():
-    rankings = draw(n_cases=50, raters=1, m=3, seed=14)
-    found = position_bias(rankings._replace(positions=np.tile([1.0, 2.0, 3.0], (50, 1))))
-    assert found.confounded == ("A", "B", "C")
-    assert np.isnan(found.p)
