@@ -15,6 +15,7 @@ from cas_metric.statistics.comparison import (
     paired_differences,
     seed_spread,
     sign_flip_test,
+    sign_flip_values,
 )
 from cas_metric.statistics.exceeds_real import exceeds_real, reward_trained
 from cas_metric.statistics.method_table import compare_methods
@@ -42,6 +43,14 @@ def test_exact_sign_flips_are_scipys(n):
     )
     assert ours.exact
     assert ours.value == pytest.approx(theirs.pvalue)
+
+
+@pytest.mark.parametrize("clusters", [9, 40])
+def test_columns_that_share_their_patterns_have_the_p_values_of_each_alone(clusters):
+    sums = np.random.default_rng(3).normal(0.3, 1.0, size=(clusters, 5))
+    alone = [sign_flip_test(column).value for column in sums.T]
+    assert sign_flip_values(sums).tolist() == pytest.approx(alone, abs=0.02)
+    assert (sign_flip_values(sums[:, :1]) == alone[:1]).all()
 
 
 def test_random_sign_flips_come_close_to_scipys():

@@ -196,21 +196,43 @@ def sign_flip_test(
     sums = sums[sums != 0]
     if not len(sums):
         return PValue(1.0, exact=True)
+    (value,) = sign_flip_values(
+        sums[:, None], permutations=permutations, seed=seed, one_sided=one_sided
+    )
+    return PValue(float(value), exact=len(sums) <= EXACT_CLUSTERS)
+
+
+def sign_flip_values(
+    sums: Floats,
+    *,
+    permutations: int = PERMUTATIONS,
+    seed: int = BOOTSTRAP_SEED,
+    one_sided: bool = False,
+) -> Floats:
+    """``(k,)`` p-values of :func:`sign_flip_test` of each column, from the same patterns of signs.
+
+    Args:
+        sums: ``(n, k)`` summed differences of ``n`` clusters.
+        permutations: Number of random patterns, where there are too many to enumerate.
+        seed: Seed of the patterns.
+        one_sided: Test for a positive sum alone.
+    """
+    n, k = sums.shape
     # A hair below the observed value: patterns that tie with it must count in spite of rounding.
     size = (lambda totals: totals) if one_sided else np.abs
-    bound = size(sums.sum()) - 1e-12 * np.abs(sums).sum()
-    if len(sums) <= EXACT_CLUSTERS:
-        patterns = np.arange(2 ** len(sums))[:, None] >> np.arange(len(sums)) & 1
-        totals = size((2 * patterns - 1) @ sums)
-        return PValue(float(np.mean(totals >= bound)), exact=True)
-    rng, extreme, done = np.random.default_rng(seed), 0, 0
-    block = max(1, _BLOCK_SIGNS // len(sums))
-    while done < permutations:
-        rows = min(block, permutations - done)
-        signs = rng.integers(0, 2, size=(rows, len(sums)), dtype=np.int8) * 2.0 - 1.0
-        extreme += int((size(signs @ sums) >= bound).sum())
-        done += rows
-    return PValue((extreme + 1) / (permutations + 1), exact=False)
+    bounds = size(sums.sum(axis=0)) - 1e-12 * np.abs(sums).sum(axis=0)
+    exact = n <= EXACT_CLUSTERS
+    total = 2**n if exact else permutations
+    rng, extreme = np.random.default_rng(seed), np.zeros(k)
+    block = max(1, _BLOCK_SIGNS // max(n, k))
+    for start in range(0, total, block):
+        rows = min(block, total - start)
+        if exact:
+            tossed = np.arange(start, start + rows)[:, None] >> np.arange(n) & 1
+        else:
+            tossed = rng.integers(0, 2, size=(rows, n), dtype=np.int8)
+        extreme += (size((tossed * 2.0 - 1.0) @ sums) >= bounds).sum(axis=0)
+    return extreme / total if exact else (extreme + 1) / (total + 1)
 
 
 def holm(p_values: ArrayLike) -> Floats:

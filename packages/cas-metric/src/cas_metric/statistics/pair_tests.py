@@ -13,13 +13,15 @@ signs of clusters' scores; Hauck and Donner (1977, J. Am. Stat. Assoc. 72:851).
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import combinations
-from typing import Final
+from math import comb
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cas_metric.statistics.comparison import sign_flip_test
+from cas_metric.statistics.comparison import EXACT_CLUSTERS, sign_flip_test, sign_flip_values
 from cas_metric.statistics.uncertainty import Floats
 
 #: Up to this sum of whole numbers their signs are enumerated.
@@ -28,6 +30,22 @@ MOST_WHOLE: Final = 3_000
 _PARTS: Final = 12
 _STEPS: Final = 100
 _TOLERANCE: Final = 1e-11
+
+
+class _Totals(NamedTuple):
+    """What the raters of each case said.
+
+    Attributes:
+        net: ``(cases, m)`` wins of each method less its losses.
+        kinds: ``(kinds, m * m)`` how often a case of each kind compared each two methods.
+        kind: ``(cases,)`` positions in ``kinds``.
+        compared: ``(m, m)`` how often any case compared them.
+    """
+
+    net: Floats
+    kinds: Floats
+    kind: NDArray[np.intp]
+    compared: Floats
 
 
 def pair_p_values(
@@ -41,24 +59,30 @@ def pair_p_values(
         start: ``(m,)`` log-scores from which the fits begin.
         ridge: Weight of a quadratic penalty on the scores; needed where they have no finite fit.
     """
+    m, count = ranks.shape[1], int(cases.max()) + 1
     gaps = ranks[:, None, :] - ranks[:, :, None]
-    shape = (int(cases.max()) + 1, *gaps.shape[1:])
-    net, asked = np.zeros(shape), np.zeros(shape)
-    np.add.at(net, cases, np.nan_to_num(np.sign(gaps)))
-    np.add.at(asked, cases, np.isfinite(gaps))
-    asked *= 1 - np.eye(ranks.shape[1])
-    return [
-        _flipped(_parts(net, asked, pair, start, ridge))
-        for pair in combinations(range(ranks.shape[1]), 2)
-    ]
+    net, asked = np.zeros((count, m)), np.zeros((count, m, m))
+    np.add.at(net, cases, np.nan_to_num(np.sign(gaps)).sum(axis=2))
+    np.add.at(asked, cases, np.isfinite(gaps) & ~np.eye(m, dtype=bool))
+    # Cases are mostly asked about alike.
+    kinds, kind = np.unique(asked.reshape(count, -1), axis=0, return_inverse=True)
+    totals = _Totals(net, kinds, kind.reshape(-1), asked.sum(axis=0))
+    pairs = combinations(range(m), 2)
+    parts = np.stack([_parts(totals, pair, start, ridge) for pair in pairs], axis=1)
+    found = np.array([_enumerated(column) for column in parts.T])
+    drawn = np.isnan(found)
+    if drawn.any():
+        found[drawn] = sign_flip_values(parts[:, drawn])
+    return [float(value) for value in found]
 
 
-def _parts(
-    net: Floats, asked: Floats, pair: tuple[int, int], start: Floats, ridge: float
-) -> Floats:
-    """``(cases,)`` what each adds to the efficient score of the difference, both scores equal."""
-    m, total = len(start), asked.sum(axis=0)
-    won = (net.sum(axis=0) + total).sum(axis=1) / 2
+def _parts(totals: _Totals, pair: tuple[int, int], start: Floats, ridge: float) -> Floats:
+    """``(cases,)`` what each adds to the efficient score of the difference, both scores equal.
+
+    What is nothing but for rounding is nothing.
+    """
+    m, total = len(start), totals.compared
+    won = (totals.net.sum(axis=0) + total.sum(axis=1)) / 2
     tied = np.eye(m)
     tied[pair[1]] = tied[pair[0]]  # one parameter for both
     tied = np.delete(tied, pair[1], axis=1)
@@ -75,8 +99,10 @@ def _parts(
     contrast = np.zeros(m)
     contrast[list(pair)] = 1.0, -1.0
     weights = np.linalg.solve(curvature, contrast)
-    # A win counts one and a tie one half: (net + asked) / 2.
-    return np.einsum("cij,i->c", net / 2 + asked * (0.5 - chance), weights)
+    # A win counts one and a tie one half: (net + compared) / 2.
+    expected = totals.kinds @ ((0.5 - chance) * weights[:, None]).ravel()
+    parts = totals.net @ weights / 2 + expected[totals.kind]
+    return np.where(np.abs(parts) > 1e-9 * np.abs(parts).max(), parts, 0.0)
 
 
 def _model(total: Floats, scores: Floats, ridge: float) -> tuple[Floats, Floats]:
@@ -86,32 +112,41 @@ def _model(total: Floats, scores: Floats, ridge: float) -> tuple[Floats, Floats]
     return chance, np.diag(cross.sum(axis=1) + 2 * ridge) - cross + np.ones_like(cross)
 
 
-def _flipped(parts: Floats) -> float:
-    """Share of the patterns of signs that lead as far from zero."""
-    size = np.abs(parts)
-    size = np.where(size > 1e-9 * size.max(initial=0.0), size, 0.0)
-    if not size.any():
-        return 1.0
-    least = size[size > 0].min()
+def _enumerated(parts: Floats) -> float:
+    """Share of the patterns of signs that lead as far from zero, exact however small it is.
+
+    NaN of too many patterns: they are added up where the parts are few, or whole numbers in some
+    unit.
+    """
+    parts = parts[parts != 0]
+    if len(parts) <= EXACT_CLUSTERS:
+        return sign_flip_test(parts).value
+    least = np.abs(parts).min()
     for part in range(1, _PARTS + 1):
-        whole = np.sign(parts) * size / least * part
+        whole = parts / least * part
         if np.abs(whole).sum() > MOST_WHOLE:
             break
         if np.abs(whole - np.round(whole)).max() < 1e-6:
-            return _enumerated(np.round(whole).astype(np.intp))
-    return sign_flip_test(np.sign(parts) * size).value
+            return _added_up(np.round(whole).astype(np.intp))
+    return np.nan
 
 
-def _enumerated(whole: NDArray[np.intp]) -> float:
-    """The last of :func:`whole_p_values` of a row, added up: exact however small it is."""
-    size = np.abs(whole)
-    bound = int(size.sum())
-    chance = np.zeros(2 * bound + 1)  # of every sum from -bound on
-    chance[bound] = 1.0
-    for step in size[size > 0]:
-        chance = (np.roll(chance, step) + np.roll(chance, -step)) / 2
+def _added_up(whole: NDArray[np.intp]) -> float:
+    """The last of :func:`whole_p_values` of a row, to as many digits where it is tiny."""
+    chance = np.ones(1)  # of every sum, from the lowest on
+    for size, count in zip(*np.unique(np.abs(whole), return_counts=True), strict=True):
+        tosses = np.zeros(2 * size * count + 1)
+        tosses[:: 2 * size] = _heads(int(count))
+        chance = np.convolve(chance, tosses)
+    bound = len(chance) // 2
     far = np.abs(np.arange(-bound, bound + 1)) >= abs(int(whole.sum()))
     return min(float(chance[far].sum()), 1.0)
+
+
+@lru_cache
+def _heads(count: int) -> list[float]:
+    """Chance of 0, 1, ... heads in ``count`` tosses, each correctly rounded."""
+    return [comb(count, heads) / 2**count for heads in range(count + 1)]
 
 
 def whole_p_values(net: NDArray[np.intp]) -> Floats:
