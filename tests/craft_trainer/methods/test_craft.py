@@ -11,6 +11,7 @@ from tests.craft_trainer.training.test_trainer import ready
 
 from craft_trainer.config.schema import Config
 from craft_trainer.cost.memory import memory_of, parts_of
+from craft_trainer.rewards.clinical_alignment import Targets
 
 CRAFT = {
     "method": "craft", "steps": 1, "batch_size": 3, "repeats": 2, "gradient_steps": 2,
@@ -85,3 +86,20 @@ def test_what_is_kept_is_the_graph_of_so_many_images(settings: Any) -> None:
         estimated = memory_of(config, config.stages[0], 2, parts_of(config)).activations * 1e9
         assert estimated == pytest.approx(peaks[size], rel=0.15)
     assert peaks[1] < 0.8 * peaks[None]  # the denoiser of this tiny model keeps most
+
+
+def test_what_all_images_are_judged_against_never_goes_to_the_device(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved: list[int] = []
+    whole = Targets.to
+
+    def to(targets: Targets, device: torch.device) -> Targets:
+        moved.append(len(targets.label))
+        return whole(targets, device)
+
+    monkeypatch.setattr(Targets, "to", to)
+    run = ready(settings({**CRAFT, "batch_size": 2}))
+    run._step(0)
+    assert moved == [2]
+    assert len(run.method.targets[0].label) > 2

@@ -221,7 +221,7 @@ def targets_of(
             fix="take held-out images of the same classes",
         )
     labels = [probe.classes.index(label) for label in examples.labels]
-    return dataclasses.replace(targets, label=torch.tensor(labels, device=evaluator.device))
+    return dataclasses.replace(targets, label=torch.tensor(labels)).to(evaluator.device)
 
 
 @torch.no_grad()

@@ -286,7 +286,8 @@ class Craft(Method):
         real: The diffusion term, of real images.
         trajectories: Draws M of them a prompt.
         judge: Rewards of their images.
-        targets: For each critic, what each training image's samples are judged against.
+        targets: For each critic, what each training image's samples are judged against. On the
+            CPU: a step takes its rows from there.
         stage: λ, K, M and how the repeats are drawn.
     """
 
@@ -365,7 +366,7 @@ class Craft(Method):
         latents, rows, terms = self.trajectories.draw(batch, conditions)
         reward, logs = self.judge(
             latents,
-            [one.at(rows).repeat(repeats) for one in self.targets],
+            [one.at(rows).to(self.model.device).repeat(repeats) for one in self.targets],
             batch.generators("augment", repeats) if self.judge.augment else (),
             look=bool(every) and step % every == 0,
         )

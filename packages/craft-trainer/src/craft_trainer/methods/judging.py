@@ -160,11 +160,6 @@ def prepared_critic(
 
     targets, fitted, rivals = setup.once(prepare)
     offload_text(critic)
-    where = critic.device
-    cam = ClinicalAlignmentModule(
-        critic,
-        fitted,
-        stage.rewards.weights(),
-        rivals=None if rivals is None else rivals.to(where),
-    )
-    return cam, targets.to(where)
+    rivals = None if rivals is None else rivals.to(critic.device)
+    cam = ClinicalAlignmentModule(critic, fitted, stage.rewards.weights(), rivals=rivals)
+    return cam, targets

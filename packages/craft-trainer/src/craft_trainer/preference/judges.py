@@ -81,7 +81,7 @@ class AlignmentJudge:
         preferences: list[float | None] = []
         for start in range(0, len(candidates), _JUDGED_TOGETHER):
             some = candidates[start : start + _JUDGED_TOGETHER]
-            targets = self.targets.at([pair.row for pair in some])
+            targets = self.targets.at([pair.row for pair in some]).to(self.encoder.device)
             first, second = (
                 self._scores([folder / pair.images[side] for pair in some], targets)
                 for side in (0, 1)

@@ -224,7 +224,8 @@ class ClinicalAlignmentModule:
             raise InputError(
                 f"{len(images)} images and {len(rows)} rows", fix="name one row for each image"
             )
-        return self.rewards(images, self.targets.at(self._positions(rows)))
+        targets = self.targets.at(self._positions(rows)).to(self.critic.device)
+        return self.rewards(images, targets)
 
     def _positions(self, rows: Sequence[int] | Sequence[str] | Tensor) -> list[int]:
         """Where rows stand in the manifest."""

@@ -74,19 +74,15 @@ def _of_primitives(names: tuple[str, ...], setup: Setup) -> Score:
     weights = {name: EQUAL_WEIGHTS[name] for name in names}
 
     def prepare() -> tuple[object, object]:
-        targets, probe = prepare_targets(
-            setup.examples, critic, setup.cache, weights, config.critic.probe
-        )
-        return targets.to("cpu"), probe
+        return prepare_targets(setup.examples, critic, setup.cache, weights, config.critic.probe)
 
     targets, probe = setup.once(prepare)
     offload_text(critic)
-    targets = targets.to(critic.device)
     cam = ClinicalAlignmentModule(critic, probe, weights)
 
     @torch.no_grad()
     def score(images: Tensor, rows: Sequence[int]) -> Tensor:
-        own = targets.at(rows)
+        own = targets.at(rows).to(critic.device)
         embedded = critic.embed_images(images)
         terms = cam.terms(embedded, own)
         if probe is not None:
