@@ -63,6 +63,14 @@ def test_a_baseline_of_another_encoder_is_refused(run, tmp_path):
     assert cas_metric.gate(run, rules, baseline=run).verdict == "pass"
 
 
+def test_what_was_said_of_the_baseline_is_said_again(run, tmp_path):
+    rules = Policy(rules=[Rule(metric="cas", against="baseline", margin=0.5)])
+    old = write_score_run(tmp_path / "old", "old")
+    summary = json.loads((old / "summary.json").read_text())
+    (old / "summary.json").write_text(json.dumps({**summary, "warnings": ["12 images failed"]}))
+    assert cas_metric.gate(run, rules, baseline=old).warnings == ("baseline: 12 images failed",)
+
+
 def test_methods_of_the_baseline(run, tmp_path):
     rules = Policy(rules=[Rule(metric="cas", against="baseline", margin=0.5)])
     renamed = write_score_run(tmp_path / "old", "old")

@@ -101,7 +101,7 @@ def gate(
         _markdown(name, summary, decisions),
         {"gate": pd.DataFrame(summary["decisions"])},
         (partial(_write_junit, junit_xml(name, decisions)),),
-        warnings=tuple(ours.summary.get("warnings") or ()),
+        warnings=_warnings(ours, theirs),
         files=(JUNIT,),
         origin=Origin.of_verb(
             "gate", {"run": ours.path, "policy": policy, "baseline": theirs and theirs.path}
@@ -118,6 +118,13 @@ def _with_calibrated(run: Run) -> pd.DataFrame:
         return run.rows
     names = [name for name in calibrated if name.startswith("rank_") or name == "alignment"]
     return run.rows.assign(**{name: calibrated[name].to_numpy() for name in names})
+
+
+def _warnings(ours: Run, theirs: Run | None) -> tuple[str, ...]:
+    """Those of the run, and of its baseline, which are said to be the baseline's."""
+    own = tuple(ours.summary.get("warnings") or ())
+    other = tuple((theirs.summary.get("warnings") if theirs is not None else None) or ())
+    return own + tuple(f"baseline: {text}" for text in other)
 
 
 def _require_same_encoder(ours: Run, theirs: Run) -> None:
