@@ -56,8 +56,8 @@ FURTHER: Final = {
     "unguided": "TI + LoRA + CRAFT, without guidance, twice the steps",
     "gentle": "TI + LoRA + CRAFT, with half the guidance",
     "ten": "TI + LoRA + CRAFT, trajectories of 10 steps",
-    "eight": "TI + LoRA + CRAFT, trajectories of 8 steps",
     "six": "TI + LoRA + CRAFT, trajectories of 6 steps",
+    "ten_longer": "TI + LoRA + CRAFT, trajectories of 10 steps, as many forwards",
     "ten_unguided": "TI + LoRA + CRAFT, trajectories of 10 steps without guidance, twice the steps",
 }
 TWICE: Final = ("longer", "longer_prefix", "unguided", "ten_unguided")
@@ -76,8 +76,8 @@ CHANGES: Final[dict[str, dict[str, Any]]] = {
     "longer": REPLAYED,
     "longer_prefix": CHEAPER,
     "ten": {"trajectory": {"steps": 10}},
-    "eight": {"trajectory": {"steps": 8}},
     "six": {"trajectory": {"steps": 6}},
+    "ten_longer": {"trajectory": {"steps": 10}, "steps": 320},
     "ten_unguided": {"trajectory": {"steps": 10}},
 }
 #: And of how images are drawn, in training and afterwards.
