@@ -57,7 +57,8 @@ FURTHER: Final = {
     "gentle": "TI + LoRA + CRAFT, with half the guidance",
     "ten": "TI + LoRA + CRAFT, trajectories of 10 steps",
     "six": "TI + LoRA + CRAFT, trajectories of 6 steps",
-    "ten_longer": "TI + LoRA + CRAFT, trajectories of 10 steps, as many forwards",
+    "halved": "TI + LoRA + CRAFT, half the steps",
+    "ten_halved": "TI + LoRA + CRAFT, trajectories of 10 steps, half the steps",
     "ten_unguided": "TI + LoRA + CRAFT, trajectories of 10 steps without guidance, twice the steps",
 }
 TWICE: Final = ("longer", "longer_prefix", "unguided", "ten_unguided")
@@ -77,7 +78,8 @@ CHANGES: Final[dict[str, dict[str, Any]]] = {
     "longer_prefix": CHEAPER,
     "ten": {"trajectory": {"steps": 10}},
     "six": {"trajectory": {"steps": 6}},
-    "ten_longer": {"trajectory": {"steps": 10}, "steps": 320},
+    "halved": {"steps": 100},
+    "ten_halved": {"trajectory": {"steps": 10}, "steps": 100},
     "ten_unguided": {"trajectory": {"steps": 10}},
 }
 #: And of how images are drawn, in training and afterwards.
