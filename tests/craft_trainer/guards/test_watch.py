@@ -32,7 +32,7 @@ HACKED = {
     "repeats": 1,
     "batch_size": 6,
 }
-DIVERGENCE = {"divergence": {"reaction": "stop", "patience": 1, "drop": 0.02}}
+DIVERGENCE = {"divergence": {"reaction": "stop", "patience": 2, "drop": 0.02}}
 LORA_FILE = "pytorch_lora_weights.safetensors"
 
 

@@ -67,8 +67,8 @@ class Divergence(Guard):
     """Held-out CAS falls while the critic's reward rises.
 
     Attributes:
-        drop: Fall of the mean held-out CAS from its best value that counts, where the paired 95%
-            interval of the fall excludes 0 as well.
+        drop: Fall of the mean held-out CAS from its best value that counts, where the paired
+            interval of the fall, wider with every look, excludes 0 as well.
 
     Examples:
         >>> Divergence().reaction, Divergence(drop=0.02).drop

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from scipy.stats import binomtest
 
+from cas_metric.protocol import CONFIDENCE
 from cas_metric.statistics.exceeds_real import WATCHED
 from cas_metric.statistics.intervals import mean_interval
 from craft_trainer.config.validation import Drift, Guard, Guards
@@ -26,6 +27,8 @@ DRIFTS: Final = {
     "entropy": "entropy of the grey values",
     "noise": "share of high frequencies",
 }
+#: Two-sided error of an interval, shared by the looks that could have been taken for another.
+_ERROR: Final = 1 - CONFIDENCE
 #: p-value below which a count of copies is not put down to chance.
 _SIGNIFICANT: Final = 0.01
 #: More diversity, or less noise, than at first is no sign of collapse.
@@ -135,7 +138,11 @@ def _divergence(name: str, looks: Sequence[Look], real: Look, guards: Guards) ->
     if now.reward is None or earlier.reward is None or now.reward <= earlier.reward:
         return None
     fall = np.subtract(looks[best].scores["cas"], now.scores["cas"])
-    interval = mean_interval(fall)
+    # The best of many looks is partly luck, of which two looks in a row have as much.
+    chances = len(looks) - 1
+    if guards.divergence.patience == 1:
+        chances *= len(looks)
+    interval = mean_interval(fall, level=1 - _ERROR / max(chances, 1))
     if interval.estimate <= guards.divergence.drop or interval.low <= 0:
         return None
     return Sign(
@@ -195,11 +202,11 @@ def _grid(name: str, looks: Sequence[Look], real: Look, guards: Guards) -> Sign 
 
 
 def _exceeds_real(name: str, looks: Sequence[Look], real: Look, guards: Guards) -> Sign | None:
-    """DD, VDC or CCS lie above those of the real partners, the paired interval included."""
-    now = looks[-1]
+    """DD, VDC or CCS lie above those of the real partners, by more than so many looks explain."""
+    now, level = looks[-1], 1 - _ERROR / (len(WATCHED) * len(looks))
     for primitive in WATCHED:
         gaps = np.subtract(now.scores[primitive], real.scores[primitive])
-        excess = mean_interval(gaps)
+        excess = mean_interval(gaps, level=level)
         # Without any spread there is no interval, and every case says the same.
         if excess.low > 0 or (np.ptp(gaps) < 1e-9 and excess.estimate > 0):
             value, reference = (float(np.mean(x.scores[primitive])) for x in (now, real))

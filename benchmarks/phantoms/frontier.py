@@ -1,0 +1,91 @@
+"""Does any training of CRAFT reach more than another at the same DD?
+
+``python -m benchmarks.phantoms.frontier [--out runs/phantom-craft] [--figure frontier]``
+
+Reads what ``benchmarks.phantoms.guidance`` scored in each domain of the folder, and sets the mean
+of VDC, CCS and SFS against DD: a line joins the guidances of an adapter. Whoever only tells classes
+apart more plainly moves along the common line, whoever makes better images leaves it upwards.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from benchmarks.phantoms.craft import EVALUATORS
+from cas_metric import compare
+from cas_metric.phantoms import DOMAINS
+from cas_metric.report.figures import STYLE, save_figure
+from cas_metric.report.palette import ink
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+TITLES: Final = {
+    "phantom-chexpert": "radiographs",
+    "phantom-origa": "fundus",
+    "phantom-breakhis": "histology",
+    "phantom-fitzpatrick17k": "dermatology",
+}
+
+
+def scored(folder: Path, encoder: str) -> Mapping[str, Any]:
+    """``cas compare`` of all adapters and guidances of a domain."""
+    runs = {one.parent.name: one.parent for one in sorted(folder.glob(f"{encoder}/*/summary.json"))}
+    return compare(runs, method=next(iter(runs))).summary
+
+
+def rest(mean: Mapping[str, float]) -> float:
+    """The mean of the primitives beside DD."""
+    return (mean["vdc"] + mean["ccs"] + mean["sfs"]) / 3
+
+
+def draw(axes: Axes, found: Mapping[str, Any]) -> None:
+    """One domain by one evaluator; Real's DD shaded, the level of real images as a line."""
+    lines: dict[str, list[tuple[float, float, float]]] = {}
+    for one in found["methods"]:
+        adapter, _, scale = one["method"].rpartition("-")
+        place = (float(scale), one["mean"]["dd"], rest(one["mean"]))
+        lines.setdefault(adapter, []).append(place)
+    for index, (adapter, places) in enumerate(sorted(lines.items())):
+        style = ink(index)
+        _, across, up = zip(*sorted(places), strict=True)
+        axes.plot(across, up, marker=style.marker, color=style.light, label=adapter, markersize=4)
+    axes.axvspan(*found["real"]["interval"]["dd"], color="#dddddd", zorder=0)
+    axes.axhline(rest(found["floor"]["mean"]), color="#777777", linewidth=0.8, linestyle="--")
+
+
+def figure(out: Path) -> Figure:
+    """A column a domain, a row an evaluator."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    folders = {name: out / name / "guidance" / "scores" for name in DOMAINS}
+    folders = {name: folder for name, folder in folders.items() if folder.is_dir()}
+    with mpl.rc_context(fname=STYLE):
+        drawn = Figure(figsize=(3 * len(folders), 5.4), layout="constrained")
+        grid = drawn.subplots(len(EVALUATORS), len(folders), squeeze=False)
+        for line, encoder in zip(grid, EVALUATORS, strict=True):
+            for axes, (name, folder) in zip(line, folders.items(), strict=True):
+                draw(axes, scored(folder, encoder))
+                axes.set_title(f"{TITLES[name]}, {encoder}", fontsize=8)
+                axes.set_xlabel("DD")
+            line[0].set_ylabel("mean of VDC, CCS and SFS")
+        grid[0][-1].legend(fontsize=6)
+    return drawn
+
+
+def main() -> None:
+    """Draw it."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--out", type=Path, default=Path("runs/phantom-craft"))
+    parser.add_argument("--figure", type=Path, default=Path("frontier"))
+    options = parser.parse_args()
+    save_figure(figure(options.out), options.figure)
+
+
+if __name__ == "__main__":
+    main()
