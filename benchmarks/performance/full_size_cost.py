@@ -38,6 +38,8 @@ SETTINGS: Final[dict[str, dict[str, Any]]] = {
         "repeat_mode": "renoise",
         "prefix": {"replay": 3, "replay_age": 4},
     },
+    "trajectories of 10 steps": {"trajectory": {"steps": 10}},
+    "the same, repeats share a prefix": {"repeat_mode": "renoise", "trajectory": {"steps": 10}},
     "prefix of 6 steps": {"prefix": {"solver": "dpmpp_2m", "steps": 6}},
     "the same, half of it unguided": {
         "prefix": {"solver": "dpmpp_2m", "steps": 6, "unguided": 0.5}
@@ -167,7 +169,7 @@ def step(config: Config, work: dict[str, Work]) -> tuple[float, dict[str, float]
     """Forwards of the denoiser in a step, backward passes left out, and TFLOP by part."""
     stage: Any = config.stages[0]
     images, prompts, k = stage.batch_size * stage.repeats, stage.batch_size, stage.gradient_steps
-    before = config.sampling.steps - k
+    before = stage.sampling(config).steps - k
     shared = stage.repeat_mode == "renoise"
     prefix = prompts * stage.cheaper.forwards(before, 2, stage.repeats, shared=shared)
     denoiser, decoder, critic = (work[name] for name in ("denoiser", "decoder", "critic"))

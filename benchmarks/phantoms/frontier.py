@@ -14,9 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from benchmarks.phantoms.craft import EVALUATORS
 from cas_metric import compare
-from cas_metric.phantoms import DOMAINS
 from cas_metric.report.figures import STYLE, save_figure
 from cas_metric.report.palette import ink
 
@@ -29,6 +30,18 @@ TITLES: Final = {
     "phantom-origa": "fundus",
     "phantom-breakhis": "histology",
     "phantom-fitzpatrick17k": "dermatology",
+}
+
+
+#: Adapters, in the order of their colours.
+ADAPTERS: Final = {
+    "control": "no reward",
+    "craft": "CRAFT, T = 20",
+    "halved": "half the steps",
+    "ten": "T = 10",
+    "ten_halved": "T = 10, half the steps",
+    "six": "T = 6",
+    "ten_unguided": "T = 10, unguided",
 }
 
 
@@ -50,10 +63,10 @@ def draw(axes: Axes, found: Mapping[str, Any]) -> None:
         adapter, _, scale = one["method"].rpartition("-")
         place = (float(scale), one["mean"]["dd"], rest(one["mean"]))
         lines.setdefault(adapter, []).append(place)
-    for index, (adapter, places) in enumerate(sorted(lines.items())):
+    for index, (adapter, title) in enumerate(ADAPTERS.items()):
         style = ink(index)
-        _, across, up = zip(*sorted(places), strict=True)
-        axes.plot(across, up, marker=style.marker, color=style.light, label=adapter, markersize=4)
+        _, across, up = zip(*sorted(lines.get(adapter, [(0.0, np.nan, np.nan)])), strict=True)
+        axes.plot(across, up, marker=style.marker, color=style.light, label=title, markersize=4)
     axes.axvspan(*found["real"]["interval"]["dd"], color="#dddddd", zorder=0)
     axes.axhline(rest(found["floor"]["mean"]), color="#777777", linewidth=0.8, linestyle="--")
 
@@ -63,10 +76,10 @@ def figure(out: Path) -> Figure:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    folders = {name: out / name / "guidance" / "scores" for name in DOMAINS}
+    folders = {name: out / name / "guidance" / "scores" for name in TITLES}
     folders = {name: folder for name, folder in folders.items() if folder.is_dir()}
     with mpl.rc_context(fname=STYLE):
-        drawn = Figure(figsize=(3 * len(folders), 5.4), layout="constrained")
+        drawn = Figure(figsize=(2.6 * len(folders), 5.6), layout="constrained")
         grid = drawn.subplots(len(EVALUATORS), len(folders), squeeze=False)
         for line, encoder in zip(grid, EVALUATORS, strict=True):
             for axes, (name, folder) in zip(line, folders.items(), strict=True):
@@ -74,7 +87,7 @@ def figure(out: Path) -> Figure:
                 axes.set_title(f"{TITLES[name]}, {encoder}", fontsize=8)
                 axes.set_xlabel("DD")
             line[0].set_ylabel("mean of VDC, CCS and SFS")
-        grid[0][-1].legend(fontsize=6)
+        drawn.legend(*grid[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return drawn
 
 
