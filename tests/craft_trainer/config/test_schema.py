@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from cas_metric.errors import InputError
-from craft_trainer.config.schema import load_config, parse_config, to_yaml
+from craft_trainer.config.schema import load_config, parse_config, parse_overrides, to_yaml
 from craft_trainer.cost.estimate import cost_of
 from craft_trainer.methods.craft import CraftStage
 
@@ -59,6 +59,17 @@ def test_a_resolved_configuration_reads_back_as_itself(tmp_path: Path) -> None:
         ("data.resolutoin=1", r"unknown key 'data.resolutoin'\n  fix: did you mean 'resolution'"),
         ("stages.2.repeat=1", r"unknown key 'stages.2.repeat'\n  fix: did you mean 'repeats'"),
         ("stages.2.rewards.ddd=1", r"'stages.2.rewards.ddd'\n  fix: did you mean 'dd'"),
+        ("stages.2.trajectory.guidence=3", r"'stages.2.trajectory.guidence'\n  fix: .* 'guidance'"),
+        ("stages.2.safeguards.ccs_contrst=1", r"ccs_contrst'\n  fix: did you mean 'ccs_contrast'"),
+        ("stages.2.prefix.solvr=a", r"prefix.solvr'\n  fix: did you mean 'solver'"),
+        # What stands further in.
+        (
+            "trajectory.steps=3",
+            r"'trajectory'\n  fix: 'trajectory' stands within a stage \(stages.N.trajectory\)",
+        ),
+        ("pairs=a", r"fix: 'pairs' stands within a stage \(stages.N.pairs\)"),
+        ("rank=4", r"fix: 'rank' stands within `lora` \(lora.rank\)"),
+        ("steps=4", r"a stage \(stages.N.steps\) or `sampling` \(sampling.steps\)"),
         ("stages.9.repeats=1", "no position in a list of 3"),
         (
             "stages.2.repeats=0",
@@ -120,6 +131,13 @@ def test_a_resolved_configuration_reads_back_as_itself(tmp_path: Path) -> None:
 def test_mistakes_are_named(tmp_path: Path, override: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         load_config(written(tmp_path), [override])
+
+
+def test_options_that_stand_further_in_are_told_where() -> None:
+    with pytest.raises(
+        InputError, match=r"stands within a stage \(stages.N.trajectory\); an option"
+    ):
+        parse_overrides(["trajectory.steps=3"])
 
 
 def test_python_s_truth_values_are_no_numbers() -> None:

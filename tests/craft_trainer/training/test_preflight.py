@@ -285,6 +285,23 @@ def test_a_contrast_with_a_class_that_has_no_checklist(
     preflight.require_ready(settings(LORA, CRAFT, data=data), examples)  # it lacks nothing else
 
 
+def test_what_is_lacking_is_to_be_had_where_it_stands(
+    settings: Any, images: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(images, tmp_path / "own")
+    (folder / "cas.yaml").unlink()
+    rows = read_manifest(folder).rows
+    rows["label"] = "one"
+    write_manifest(rows, folder)
+    data = {"train": str(folder), "resolution": 16}
+    for off, said in (("dd", "checklist of every class in `data.domain`"), ("ccs", "second class")):
+        with pytest.raises(PreflightError) as caught:
+            trainer.train_stages(settings({**CRAFT, "rewards": {off: 0}}, data=data))
+        assert said in caught.value.fix
+        assert "or set the weight of the reward" in caught.value.fix
+        assert "manifest" not in caught.value.fix
+
+
 def test_a_score_that_nobody_offers(settings: Any, untouched: Any) -> None:
     untouched(settings(LORA, {"method": "nft", "steps": 1, "score": "caz"}), "no score 'caz'")
 

@@ -15,11 +15,16 @@ from safetensors import SafetensorError
 from cas_metric.encoders.memory import digest_file, digest_of
 from cas_metric.errors import CasError, InputError
 from cas_metric.files import to_json, write_bytes
-from craft_trainer.artifact.identity import CONFIG_FILE, IDENTITY_FILE, require_base, stage_of
+from craft_trainer.artifact.identity import (
+    CONFIG_FILE,
+    IDENTITY_FILE,
+    base_identity,
+    require_base,
+    stage_of,
+)
 from craft_trainer.bases.base import DiffusionModel
 from craft_trainer.bases.loading import default_device, load_artifact, load_model
 from craft_trainer.bases.lora import LORA_FILE, attach_lora
-from craft_trainer.bases.weights import base_hash
 from craft_trainer.config.schema import Config, require_effect, resolve, to_yaml
 from craft_trainer.data.dataset import Examples
 
@@ -89,8 +94,8 @@ def _names_of(stage: Path) -> tuple[str, ...]:
 def origin_of(artifact: Path, config: Config) -> dict[str, Any]:
     """What images of an artefact come from, for the ``provenance`` of their folder.
 
-    The digests say it, wherever the artefact lies: of the weights of the base model, and of what
-    was trained.
+    It is said wherever the artefact lies: by digests of the weights of the base model and of what
+    was trained, and by the settings of the former.
     """
     trained = {
         path.relative_to(artifact).as_posix(): digest_file(path)
@@ -98,7 +103,7 @@ def origin_of(artifact: Path, config: Config) -> dict[str, Any]:
     }
     return {
         "base": config.base,
-        "base_sha256": base_hash(config.base, config.revision, offline=config.offline),
+        **base_identity(config),
         "stage": stage_of(artifact, config).method,
         "trained_sha256": digest_of(trained),
     }

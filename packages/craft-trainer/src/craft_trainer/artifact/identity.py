@@ -9,12 +9,12 @@ from typing import Any, Final
 
 from cas_metric.encoders.memory import digest_file, digest_of
 from cas_metric.errors import InputError
-from craft_trainer.bases.weights import base_hash
+from craft_trainer.bases.weights import base_hash, base_settings
 from craft_trainer.config.schema import Config
 from craft_trainer.config.stage import Stage
 from craft_trainer.data.dataset import content_digest, read_examples
 from craft_trainer.data.rows import domain_of
-from craft_trainer.runtime.checkpoints import require_same
+from craft_trainer.runtime.checkpoints import BASE_SETTINGS, differences, require_same
 
 IDENTITY_FILE: Final = "stage.json"
 CONFIG_FILE: Final = "config.yaml"
@@ -40,9 +40,18 @@ def identity_of(config: Config, number: int) -> dict[str, Any]:
         for position in range(number)
     }
     own["contents"] = _contents(config, config.stages[:number])
-    own["base_sha256"] = base_hash(config.base, config.revision, offline=config.offline)
+    own |= base_identity(config)
     # What an artefact was made by says what it is, wherever it lies.
     return own if config.start is None else {**own, "start": stored_identity(config.start)}
+
+
+def base_identity(config: Config) -> dict[str, Any]:
+    """What a base model is, wherever it lies: sha256 of its weights, and its settings."""
+    named = config.base, config.revision
+    return {
+        "base_sha256": base_hash(*named, offline=config.offline),
+        BASE_SETTINGS: base_settings(*named, offline=config.offline),
+    }
 
 
 def _contents(config: Config, stages: Sequence[Stage]) -> dict[str, str]:
@@ -107,11 +116,17 @@ def require_base(artifact: Path, config: Config) -> None:
     Raises:
         InputError: The base model is not the one that the artefact was trained on.
     """
-    made_on = stored_identity(artifact).get("base_sha256")
-    found = base_hash(config.base, config.revision, offline=config.offline)
-    if made_on not in (None, found):
-        raise InputError(
-            f"{artifact} was trained on another base model: sha256 {made_on[:12]}, and "
-            f"{config.base} is {found[:12]}",
-            fix="name the base model that it was trained on, e.g. base=DIRECTORY",
-        )
+    stored, found = stored_identity(artifact), base_identity(config)
+    made_on, weights = stored.get("base_sha256"), found["base_sha256"]
+    if made_on not in (None, weights):
+        other = f": sha256 {made_on[:12]}, and {config.base} is {weights[:12]}"
+    elif lines := differences(
+        {BASE_SETTINGS: stored.get(BASE_SETTINGS, {})}, {BASE_SETTINGS: found[BASE_SETTINGS]}
+    ):
+        other = f", of the same weights and other settings: {'; '.join(lines)}"
+    else:
+        return
+    raise InputError(
+        f"{artifact} was trained on another base model{other}",
+        fix="name the base model that it was trained on, e.g. base=DIRECTORY",
+    )

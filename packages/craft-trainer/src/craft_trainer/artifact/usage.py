@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Final
 
@@ -9,19 +10,13 @@ from craft_trainer.bases.base import DiffusionModel, TextTower
 from craft_trainer.bases.weights import EMBEDDED
 from craft_trainer.config.schema import Config
 from craft_trainer.config.sections import Sampling
+from craft_trainer.diffusion.multistep import ALGORITHMS, solver_settings
 
-#: The spacing decides, however the base model spaces its noise levels.
-_OWN: Final = "use_karras_sigmas=False"
-#: A sampler's class in diffusers, and what it is told beside the spacing.
+#: Classes of diffusers whose trajectories training takes step by step, by the sampler.
+_SCHEDULERS: Final = {"ddpm": "DDPMScheduler", "ddim": "DDIMScheduler"}
+_SOLVER: Final = "DPMSolverMultistepScheduler"
 _CLIP: Final = 'clip_sample=pipe.scheduler.config.get("clip_sample", False)'
-_SCHEDULERS: Final = {
-    "ddpm": ("DDPMScheduler", _CLIP),
-    "ddim": ("DDIMScheduler", _CLIP),
-    "dpmpp_2m": ("DPMSolverMultistepScheduler", f'algorithm_type="dpmsolver++", {_OWN}'),
-    "dpmpp_2m_sde": ("DPMSolverMultistepScheduler", f'algorithm_type="sde-dpmsolver++", {_OWN}'),
-}
-
-
+#: Said where training steps in a way of its own.
 _ANCESTRAL: Final = [
     "# Training took ancestral steps, which diffusers does not have: these are its own, and the",
     "# images are others. `craft-trainer generate` draws as in training.",
@@ -81,11 +76,15 @@ def usage_of(
 
 def _scheduler(sampling: Sampling) -> tuple[str, list[str]]:
     """What is imported for the steps of training, which are not the pipeline's own, and its use."""
-    name, told = _SCHEDULERS[sampling.sampler or "ddpm"]
+    kind = sampling.sampler or "ddpm"
+    name, told = _SCHEDULERS.get(kind, _SOLVER), [f"    {_CLIP},"]
+    if kind in ALGORITHMS:
+        values = ", ".join(f"{key}={value!r}" for key, value in solver_settings(kind).items())
+        told = textwrap.wrap(f"{values},", 88, initial_indent="    ", subsequent_indent="    ")
     return f"{name}, ", [
         f"pipe.scheduler = {name}.from_config(",
         f'    pipe.scheduler.config, timestep_spacing="{sampling.timestep_spacing}",',
-        f"    {told},",
+        *told,
         ")",
     ]
 

@@ -1,13 +1,15 @@
-"""Which base model a run was made from: sha256 of the weights, file by file.
+"""Which base model a run was made from: sha256 of the weights, file by file, and settings.
 
-A hub id says little: a repository can be replaced, a local folder edited. The digests go into the
-identity of every stage, so that no run mixes two bases, and into the model card.
+A hub id says little: a repository can be replaced, a local folder edited. Both go into the
+identity of every stage, so that no run mixes two bases; the digests also into the model card.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +26,8 @@ _ENCODING: Final = ("text_encoder", "tokenizer", "vae")
 _RUNNING: Final = ("torch", "transformers", "diffusers", "cas-metric", "pillow")
 #: Files of weights: those that are loaded have digests, the others do not count.
 _WEIGHTS: Final = (".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".h5", ".msgpack", ".onnx")
+#: Settings of a pipeline that decide what is trained and drawn.
+_OF_PIPELINE: Final = ("force_zeros_for_empty_prompt",)
 _INDEX: Final = "model_index.json"
 #: Parts of a pipeline that have weights, and those that have settings alone.
 _MODELS: Final = ("unet", "transformer", "vae", "text_encoder")
@@ -90,6 +94,59 @@ def base_digests(directory: Path) -> dict[str, str]:
 def base_hash(spec: str, revision: str | None, *, offline: bool) -> str:
     """One sha256, as hex, of :func:`base_digests`."""
     return digest_of(base_digests(base_directory(spec, revision, offline=offline)))
+
+
+def base_settings(spec: str, revision: str | None, *, offline: bool) -> dict[str, Any]:
+    """What the parts of a pipeline are told beside their weights, by the name of the part.
+
+    Equal weights are another model with other betas, or with velocity for noise. A file that a
+    library wrote anew, with its defaults spelt out, says the same: only what the class of a part
+    takes is looked at. Text encoders and tokenizers are left out: their files vary with the version
+    that wrote them.
+
+    Returns:
+        Of the scheduler its settings, so that one that differs can be named; of each model the
+        sha256 of those that are no defaults.
+
+    Raises:
+        ModelUnavailable: As of :func:`base_digests`.
+    """
+    directory = base_directory(spec, revision, offline=offline)
+    index = _index(directory)
+    found: dict[str, Any] = {key: index[key] for key in _OF_PIPELINE if key in index}
+    for part in ("scheduler", "transformer", "unet", "vae"):
+        file = directory / part / f"{'scheduler_' * (part == 'scheduler')}config.json"
+        if not file.is_file():
+            continue
+        told = _plain(_read(file))
+        defaults = _defaults(told)
+        values = {key: value for key, value in told.items() if key in defaults}
+        if part == "scheduler":
+            found[part] = {**defaults, **values, "_class_name": told.get("_class_name")}
+        else:
+            own = {key: value for key, value in values.items() if value != defaults[key]}
+            found[part] = digest_of(own)
+    return found
+
+
+def _defaults(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What the class of a part takes, and takes it for where nothing is said, as JSON values.
+
+    Of a class that is not known here all that is told counts.
+    """
+    import diffusers
+
+    made = getattr(diffusers, str(told.get("_class_name")), None)
+    if made is None:
+        return dict.fromkeys(key for key in told if not key.startswith("_"))
+    taken = inspect.signature(made.__init__).parameters
+    return _plain({name: one.default for name, one in taken.items() if name != "self"})
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """As a file of JSON gives them back, which has no infinities."""
+    read = json.loads(json.dumps(values, default=str), parse_constant=str)
+    return dict(read)
 
 
 def encoding_hash(spec: str, revision: str | None, *, offline: bool) -> str:

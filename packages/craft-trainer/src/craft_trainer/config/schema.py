@@ -9,7 +9,7 @@ import copy
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 import yaml
 from pydantic import (
@@ -26,7 +26,15 @@ from cas_metric.domains.reading import nearest, parse_yaml
 from cas_metric.errors import InputError
 from cas_metric.files import read_text
 from craft_trainer.config.sections import Critic, Data, Lora, Sampling, Tracking
-from craft_trainer.config.stage import Place, Section, Seed, Spec, Stage, stage_class
+from craft_trainer.config.stage import (
+    Place,
+    Section,
+    Seed,
+    Spec,
+    Stage,
+    method_names,
+    stage_class,
+)
 from craft_trainer.config.validation import Guards, Validation
 
 _FIX: Final = "`craft-trainer new FILE` writes every key with its meaning and default"
@@ -289,9 +297,11 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
     """
     found = dict(map(_parsed, overrides))
     for key in found:
-        if key.partition(".")[0] not in Config.model_fields:
+        head = key.partition(".")[0]
+        if head not in Config.model_fields:
             near = difflib.get_close_matches(key, Config.model_fields, n=1)
             hint = f"did you mean {near[0]!r}? an" if near else "an"
+            hint = f"{further}; an" if (further := _further_in(head)) else hint
             raise InputError(
                 f"override {key!r}: a configuration has no such key",
                 fix=f"{hint} option is written --{key.replace('_', '-')} VALUE",
@@ -352,6 +362,8 @@ def _explain(
         hint = nearest(key, known) or f"known keys: {', '.join(known)}"
         if key in Config.model_fields and key not in known:
             hint = f"{key!r} stands at the left margin, for all stages"
+        elif section is Config and len(detail["loc"]) == 1:
+            hint = _further_in(key) or hint
         return InputError(f"{source}: unknown key {where!r}", fix=hint.strip())
     message = _MESSAGES.get(detail["type"], detail["msg"].removeprefix("Value error, "))
     return InputError(": ".join(part for part in (source, where, message) if part), fix=_FIX)
@@ -360,9 +372,26 @@ def _explain(
 def _known_keys(section: type[BaseModel], place: Sequence[int | str]) -> Iterable[str]:
     """Keys of what stands at ``place`` of pydantic's error location within a section."""
     for part in place:
-        if isinstance(part, int):
-            continue
-        annotation = section.model_fields[part].annotation if part in section.model_fields else None
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            section = annotation
+        if not isinstance(part, int) and part in section.model_fields:
+            section = _section_of(section.model_fields[part].annotation) or section
     return section.model_fields
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    """The section that a key takes, also where it may be left out; None of a plain value."""
+    for one in (annotation, *get_args(annotation)):
+        if isinstance(one, type) and issubclass(one, BaseModel):
+            return one
+    return None
+
+
+def _further_in(key: str) -> str:
+    """Where a key stands that is none of the left margin; empty where nowhere."""
+    within = []
+    if any(key in stage_class(name).model_fields for name in method_names()):
+        within.append(f"a stage (stages.N.{key})")
+    for name, field in Config.model_fields.items():
+        section = _section_of(field.annotation)
+        if section is not None and key in section.model_fields:
+            within.append(f"`{name}` ({name}.{key})")
+    return f"{key!r} stands within {' or '.join(within)}" if within else ""

@@ -181,13 +181,15 @@ def _training(config: Config) -> Iterator[Check]:
 
     examples = read_examples(config.data.train, config.data.domain)
     labels = set(examples.labels)
-    problems = [*unreadable(examples), *unprepared(examples, config, _probes_here(config))]
+    broken = [*unreadable(examples)]
+    problems = [*broken, *unprepared(examples, config, _probes_here(config))]
     for stage in config.stages:
         stage.require_examples(config, examples)
     detail = f"{len(examples)} images of {len(labels)} classes in {config.data.train}"
     detail += f", {looked_at(examples)}"
     if problems:
-        fix = f"replace such images, {completing(config, problems)}"
+        fixes = ["replace such images"] if broken else []
+        fix = "; ".join(filter(None, (*fixes, completing(config, problems))))
         yield Check("training data", FAIL, f"{detail}; {_listed(problems)}", fix)
     else:
         yield Check("training data", OK, detail)

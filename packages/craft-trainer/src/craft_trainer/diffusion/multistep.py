@@ -24,12 +24,26 @@ ALGORITHMS: Final[dict[str, str]] = {
     "dpmpp_2m_sde": "sde-dpmsolver++",
 }
 #: The timesteps are those that are asked for, whatever spaces the noise levels of the base model.
-OWN_LEVELS: Final[dict[str, bool]] = {
-    f"use_{kind}": False
-    for kind in ("karras_sigmas", "exponential_sigmas", "beta_sigmas", "lu_lambdas")
-}
+_LEVELS: Final = ("karras_sigmas", "exponential_sigmas", "beta_sigmas", "lu_lambdas", "flow_sigmas")
 #: diffusers declares no types of what it inherits.
 _dpm: Any = DPMSolverMultistepScheduler
+
+
+def solver_settings(kind: str) -> dict[str, Any]:
+    """What a sampler is in diffusers' terms, whatever the base model's own scheduler is told.
+
+    Examples:
+        >>> solver_settings("dpmpp_2m")["solver_order"]
+        2
+    """
+    return {
+        "algorithm_type": ALGORITHMS[kind],
+        "solver_order": 2,
+        "solver_type": "midpoint",
+        "final_sigmas_type": "zero",
+        "thresholding": False,
+        **{f"use_{one}": False for one in _LEVELS},
+    }
 
 
 class SolverStep(NamedTuple):
@@ -59,16 +73,7 @@ class MultistepSampler:
     """
 
     def __init__(self, config: dict[str, Any], steps: int, spacing: str, kind: str) -> None:
-        scheduler = _dpm.from_config(
-            config,
-            algorithm_type=ALGORITHMS[kind],
-            solver_order=2,
-            solver_type="midpoint",
-            timestep_spacing=spacing,
-            final_sigmas_type="zero",
-            **OWN_LEVELS,
-            thresholding=False,
-        )
+        scheduler = _dpm.from_config(config, timestep_spacing=spacing, **solver_settings(kind))
         self.config = scheduler.config
         self.noisy = kind == "dpmpp_2m_sde"
         scheduler.set_timesteps(steps, device=torch.device("cpu"))

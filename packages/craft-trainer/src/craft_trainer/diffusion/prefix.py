@@ -23,7 +23,7 @@ from torch import Tensor
 
 from cas_metric.errors import InputError
 from craft_trainer.diffusion.conditions import Conditions
-from craft_trainer.diffusion.multistep import ALGORITHMS, OWN_LEVELS
+from craft_trainer.diffusion.multistep import solver_settings
 from craft_trainer.diffusion.sampling import (
     Denoiser,
     Generators,
@@ -94,14 +94,8 @@ class FastPrefix:
 
     def _solver(self, timesteps: Tensor, after: int) -> Any:
         """Its last timestep is where it ends: no step is taken from there."""
-        solver = _dpm.from_config(
-            self.config,
-            algorithm_type=ALGORITHMS[self.kind],
-            solver_order=2,
-            lower_order_final=False,
-            **OWN_LEVELS,
-            thresholding=False,
-        )
+        own = solver_settings(self.kind)
+        solver = _dpm.from_config(self.config, lower_order_final=False, **own)
         visited = solver_times(timesteps, after, self.steps)
         solver.set_timesteps(timesteps=visited, device="cpu")
         return solver

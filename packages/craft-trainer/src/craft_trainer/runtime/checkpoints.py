@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from cas_metric.errors import InputError
 from cas_metric.files import write_bytes
 
+#: Where an identity keeps the settings of the base model; earlier versions kept none.
+BASE_SETTINGS: Final = "base_settings"
 _PATTERN: Final = re.compile(r"step-(\d+)\.safetensors")
 _METADATA: Final = "craft_trainer"
 _PARAMETER: Final = "parameter/"
@@ -165,21 +167,25 @@ def require_same(
     Raises:
         InputError: Names every setting that differs.
     """
-    before, after = _flat(stored), _flat(json.loads(json.dumps(now)))
-    # A setting that an earlier version did not know was off.
-    unknown = before.keys() ^ after.keys()
-    changed = [
-        key
-        for key in sorted(before | after)
-        if before.get(key) != after.get(key)
-        and not (key in unknown and not before.get(key) and not after.get(key))
-    ]
-    if changed:
-        lines = [f"{key}: {before.get(key)} then, {after.get(key)} now" for key in changed]
+    if lines := differences(stored, now):
         raise InputError(
             f"{path} was made with other settings: " + "; ".join(lines),
             fix=f"use those settings, or another {option}",
         )
+
+
+def differences(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Every setting that differs, with both values."""
+    before, after = _flat(stored), _flat(json.loads(json.dumps(now)))
+    # A setting that an earlier version did not know was off, and one of the base model unknown.
+    unknown = before.keys() ^ after.keys()
+    return [
+        f"{key}: {before.get(key)} then, {after.get(key)} now"
+        for key in sorted(before | after)
+        if before.get(key) != after.get(key)
+        and not (key in unknown and not before.get(key) and not after.get(key))
+        and not (key in unknown and BASE_SETTINGS in key.split("."))
+    ]
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

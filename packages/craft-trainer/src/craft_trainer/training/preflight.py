@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from cas_metric.encoders.hub import fetch
 from cas_metric.encoders.loading import has_text_tower, open_encoder
@@ -27,6 +28,18 @@ from craft_trainer.config.stage import DenoisingStage, TrainedStage
 from craft_trainer.data.dataset import Examples
 from craft_trainer.guards.heldout import held_out_examples
 from craft_trainer.training.optimizers import no_matrix, require_optimizer
+
+#: What :func:`unprepared` finds, by the end of its words, and what helps.
+_NO_PROMPT: Final = "has no prompt"
+_NO_CHECKLIST: Final = "has no checklist, which ccs needs"
+_NOT_IN_PROBE: Final = "is none of critic.probe"
+_ONE_CLASS: Final = "needs images of two classes"
+_FIXES: Final = {
+    _NO_PROMPT: "complete the manifest, whose texts stand in the column `prompt`",
+    _NO_CHECKLIST: "name a domain pack with a checklist of every class in `data.domain`",
+    _NOT_IN_PROBE: "correct the labels, or leave critic.probe out",
+    _ONE_CLASS: "add images of a second class, or name a probe that knows several in critic.probe",
+}
 
 
 def require_ready(config: Config, examples: Examples) -> None:
@@ -125,28 +138,26 @@ def unprepared(examples: Examples, config: Config, probes: Mapping[str, Probe]) 
     if "vdc" in rewards or any("{prompt}" in template for template in templates):
         for path, prompt in zip(examples.paths, examples.prompts, strict=True):
             if not prompt:
-                yield f"{path.name} has no prompt"
+                yield f"{path.name} {_NO_PROMPT}"
     if "ccs" in rewards:
         for label in sorted(set(examples.labels)):
             if not examples.checklist(label):
-                yield f"class {label!r} has no checklist, which ccs needs"
+                yield f"class {label!r} {_NO_CHECKLIST}"
     if probe := probes.get("critic.probe"):
         for label in sorted(set(examples.labels) - set(probe.classes)):
-            yield f"class {label!r} is none of critic.probe"
+            yield f"class {label!r} {_NOT_IN_PROBE}"
     elif config.critic.probe is None and "dd" in rewards and len(set(examples.labels)) < 2:
-        yield "the probe of dd needs images of two classes"
+        yield f"the probe of dd {_ONE_CLASS}"
 
 
 def completing(config: Config, problems: Sequence[str]) -> str:
-    """What to do about those of :func:`unprepared`."""
-    fix = "complete the manifest"
-    if any(problem.endswith("has no prompt") for problem in problems):
-        fix += ", whose texts stand in the column `prompt`"
-        if any("{prompt}" in stage.prompt for stage in config.stages):
-            fix += "; or leave {prompt} out of the stages' `prompt`"
-    if any(stage.rewarded() for stage in config.stages):
-        fix += "; or set the weight of the reward that needs it to 0"
-    return fix
+    """What to do about those of :func:`unprepared`; empty where there is none of them."""
+    fixes = [fix for end, fix in _FIXES.items() if any(one.endswith(end) for one in problems)]
+    if _FIXES[_NO_PROMPT] in fixes and any("{prompt}" in stage.prompt for stage in config.stages):
+        fixes.append("or leave {prompt} out of the stages' `prompt`")
+    if fixes and any(stage.rewarded() for stage in config.stages):
+        fixes.append("or set the weight of the reward that needs it to 0")
+    return "; ".join(fixes)
 
 
 def saved_probes(config: Config) -> dict[str, Probe]:
