@@ -31,7 +31,6 @@ from cas_metric.scoring.diagnosis import aligned
 from cas_metric.scoring.inputs import Inputs, prepare, select, unlabelled
 from cas_metric.scoring.pipeline import Options, Scores, score_inputs
 from cas_metric.scoring.probe import Probe
-from cas_metric.verbs.text import listed
 
 if TYPE_CHECKING:
     from cas_metric.encoders import Encoder
@@ -183,10 +182,11 @@ def score(
             f"{protocol!r} is no protocol", fix=f"choose {VERSION} or {CALIBRATED_VERSION}"
         )
     in_parts = _engine(engine, shard, rows_only, protocol, ranks)
-    track = listed(track)
+    # A text alone is one name, not its letters.
+    by, track = ([one] if isinstance(one, str) else one for one in (by, track))
     _require(track, crate, out or below, whole=shard is None and not rows_only)
     read = _Reader(
-        *(domain, train, probe, method, seed, listed(by)),
+        *(domain, train, probe, method, seed, by),
         *(unpaired, partial_train, allowed_roots, offline),
     )
     inputs, taught_by = ranks.main_first(lambda: read(generated, real))
