@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 import cas_metric
 from cas_metric.cli import check, compare, correlate, preference
 from cas_metric.errors import InputError
+from cas_metric.verbs.correlate import correlate as cas_correlate
 
 FIGURES = (".svg", ".pdf", ".png")
 
@@ -298,3 +299,29 @@ def test_check_refuses_an_unknown_verdict():
 def test_check_prints_its_schema():
     schema = json.loads(invoke(check.app, "paper", "--schema").stdout)
     assert "Reductions" in schema["$defs"]
+
+
+def test_correlate_says_which_columns_and_groups_it_left_out_and_why(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text(
+        "set,method,cas,auc,acc\n,,,,\nF,A,1,2,3\nF,B,2,n/a,4\nF,C,3,4,1\nC,A,1,2,1\n,,,,\nC,B,2,5,3\n"
+    )
+    found = CliRunner().invoke(correlate.app, [str(path), "--by", "set"], catch_exceptions=False)
+    assert found.exit_code == 0
+    assert "left out: auc is no number in line 4: 'n/a'" in found.stderr
+    assert "left out: cas with acc in C: fewer than 3 methods have both" in found.stderr
+    assert "leave one out" in found.stdout
+    assert "Most influential" not in found.stdout  # of three methods, without one it is 1 or -1
+    path.write_text('method,cas,auc\nA,1,"0,72"\nB,2,"0,8"\nC,3,"0,7"\n')
+    with pytest.raises(InputError, match=r"auc is no number in line 2: '0,72'"):
+        invoke(correlate.app, path)
+
+
+def test_correlate_takes_frames_of_polars_and_names_that_are_no_text():
+    polars = pytest.importorskip("polars")
+    rows = {"method": ["a", "b", "c", "d"], "cas": [1.0, 2, 3, 4], "auc": [1.0, 3, 2, 4]}
+    found = [
+        cas_correlate(frame, y="auc").summary[0]["coefficients"][1]["value"]["estimate"]
+        for frame in (pd.DataFrame(rows), polars.DataFrame(rows), pd.DataFrame({**rows, 7: 1}))
+    ]
+    assert found == pytest.approx([0.8] * 3)

@@ -237,7 +237,7 @@ def test_csv_gives_scores_spreads_and_tails(tmp_path):
         ("t.txt", "", "neither .json nor .csv"),
         ("t.csv", "method\n", "no rows"),
         ("t.csv", "method,dd\nA,71.0\n", "71.0 is not between 0 and 1: write a share"),
-        ("t.csv", "method,dd\nA,.7\n,.6\n", "row 2 names no method"),
+        ("t.csv", "method,dd\nA,.7\n,.6\n", "line 3: no method is named"),
         ("t.csv", "method,n,dd\nA,0,.7\n", "greater than or equal to 1"),
         ("t.csv", "method,n,dd\nA,10,.7\nB,20,.6\n", "disagree on n: 10, 20"),
         ("t.csv", "method,low_rate\nA,120\n", "write a percentage"),

@@ -130,3 +130,14 @@ def test_real_photographs_are_left_alone_and_changed_ones_found(tmp_path):
     methods = compare(tmp_path, folder, manifest, "phantom-siglip").summary["methods"]
     flagged = {name: one["all"]["test"]["flagged"] for name, one in methods.items()}
     assert flagged == {"unchanged": False, "blurred": True, "recoloured": True, "swapped": True}
+
+
+def test_classes_without_a_row_are_named(tmp_path, encoder):
+    real = draw(tmp_path / "real", 30, seed=8, label=["Mass"] * 26 + ["Normal"] * 4)
+    generated = draw(tmp_path / "gen", 20, seed=9, label=["Mass", "Normal"] * 10)
+    warnings = compare(tmp_path, generated, real, encoder).summary["warnings"]
+    assert any("Normal of gen (10 generated, 4 real)" in one for one in warnings)
+    other = draw(tmp_path / "other", 20, seed=9, label=["x", "y"] * 10)
+    warnings = compare(tmp_path, other, real, encoder).summary["warnings"]
+    assert any("share no class (x, y; and Mass, Normal)" in one for one in warnings)
+    assert not any("rows of the classes" in one for one in warnings)

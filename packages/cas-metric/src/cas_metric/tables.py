@@ -221,9 +221,9 @@ def parse_csv(path: Path, text: str, separator: str = ",") -> Table:
     rows: list[tuple[str, ...]] = []
     places: list[str] = []
     try:
-        header = _header(path, next((row for row in reader if row), []), separator)
+        header = _header(path, next((row for row in reader if any(row)), []), separator)
         for row in reader:
-            if not row:
+            if not any(map(str.strip, row)):  # a spreadsheet leaves rows of separators
                 continue
             place = f"line {reader.line_num}"
             if len(row) != len(header):

@@ -76,7 +76,8 @@ def new_pack(name: str, directory: Path) -> Path:
     """Write a commented template.
 
     Args:
-        name: Name of the new domain: lower case, digits, dots, hyphens.
+        name: Name of the new domain: lower case, digits, dots, hyphens; an ending ``.yaml`` is
+            none of it.
         directory: Folder to write ``<name>.yaml`` into; made if it does not exist.
 
     Returns:
@@ -89,6 +90,7 @@ def new_pack(name: str, directory: Path) -> Path:
         >>> new_pack("my-ultrasound", Path("packs")).name
         'my-ultrasound.yaml'
     """
+    name = name.removesuffix(".yaml").removesuffix(".yml")
     if not name or name.strip("abcdefghijklmnopqrstuvwxyz0123456789.-") or not name[0].isalnum():
         raise InputError(
             f"{name!r} cannot be the name of a domain",

@@ -125,7 +125,7 @@ def _headline(summary: Mapping[str, Any]) -> str:
         return "No image got a verdict that could be counted; the reasons are below."
     best = max(judged, key=lambda one: one["pass_rate"]["estimate"])
     rate = best["pass_rate"]
-    total = sum(one["images"] for one in summary["methods"])
+    total = sum(one["images"] - one["unanswered"] for one in summary["methods"])
     among = f" has the highest pass rate of {len(judged)} methods" if len(judged) > 1 else " passes"
     return (
         f"{best['method']}{among}: on average {share(rate['estimate'])} of the assessable items of "
@@ -223,10 +223,11 @@ def _classes(summary: Mapping[str, Any]) -> Table:
     for label in labels:
         entries = [one["per_class"].get(label) for one in methods]
         cells = [_rate(e["pass_rate"], heat=True) if e else Cell(MISSING) for e in entries]
-        images = sum(e["images"] for e in entries if e)
+        images = sum(e["rated"] for e in entries if e)
         rows.append(TableRow((Cell(label, label), Cell(count(images), images), *cells)))
     named = (Column(one["method"]) for one in methods)
-    columns = (Column("Class", numeric=False), Column("images"), *named)
+    rated = Column("images", "With an item that could be assessed, over all methods.")
+    columns = (Column("Class", numeric=False), rated, *named)
     return Table("classes", "Mean pass rate of the images of each class", columns, tuple(rows))
 
 

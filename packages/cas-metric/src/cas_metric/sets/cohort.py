@@ -103,7 +103,7 @@ def splits_for(tests: int, level: float = FLAG_LEVEL) -> int:
 
 def bandwidth(real: Floats, *, seed: int = BOOTSTRAP_SEED) -> float:
     """Median squared distance between two of the ``(M, D)`` real images, above 0."""
-    rows, _ = _thinned(real, None, np.random.default_rng(seed))
+    rows, _ = thinned(real, None, np.random.default_rng(seed))
     return _median_distance(_squared_distances(rows, rows))
 
 
@@ -141,8 +141,8 @@ def kernel_test(
         0.001
     """
     rng = np.random.default_rng(seed)
-    ours, our_codes = _thinned(generated, generated_clusters, rng)
-    theirs, codes = _thinned(real, real_clusters, rng)
+    ours, our_codes = thinned(generated, generated_clusters, rng)
+    theirs, codes = thinned(real, real_clusters, rng)
     clusters = int(codes.max(initial=-1)) + 1
     if clusters < 2 * FEWEST_CLUSTERS or len(np.unique(our_codes)) < FEWEST_CLUSTERS:
         return None
@@ -304,7 +304,7 @@ def _between_blocks(
     return np.concatenate(values), np.concatenate(inverse)
 
 
-def _thinned(rows: Floats, clusters: Labels, rng: np.random.Generator) -> tuple[Floats, Codes]:
+def thinned(rows: Floats, clusters: Labels, rng: np.random.Generator) -> tuple[Floats, Codes]:
     """At most :data:`MOST_IMAGES` rows, whole clusters where that is possible, and their codes."""
     codes, count = cluster_codes(clusters, len(rows))
     if len(rows) <= MOST_IMAGES:

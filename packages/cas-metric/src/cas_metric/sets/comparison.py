@@ -30,6 +30,7 @@ from cas_metric.sets.fidelity import (
     manifolds,
 )
 from cas_metric.sets.kernels import cmmd, kernel_distance
+from cas_metric.sets.nearest import NEARER_LEVEL, Nearest, nearest_class
 from cas_metric.statistics.comparison import holm
 
 #: Measures that are taken block by block, in the order of a table.
@@ -83,26 +84,41 @@ def compare_sets(
     Returns:
         Method to scope (``all``, a class, or ``attribute = group``) to :func:`compare_pair`. Scopes
         with too few images are left out. The p-values of all tests together are corrected by Holm,
-        and are of so many splits that a set far away passes the correction.
+        and are of so many splits that a set far away passes the correction. A class also has what
+        :func:`nearest_classes` says.
     """
     pairs = [
         (name, scope, ours, theirs)
         for name, images in methods.items()
         for scope, ours, theirs in _scopes(images, real)
-        if min(len(ours.features), len(theirs.features)) > k or scope == ALL
+        if scope == ALL or not _too_few(ours, theirs, k)
     ]
     found: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in methods}
-    splits, width = splits_for(len(pairs)), bandwidth(real.features, seed=seed)
+    splits = splits_for(len(pairs))
     for done, (name, scope, ours, theirs) in enumerate(pairs, start=1):
         found[name][scope] = compare_pair(ours, theirs, k=k, splits=splits, seed=seed)
-        if scope in real.labels and (nearest := nearest_class(ours, real, width)):
-            found[name][scope]["nearest_class"] = nearest
         if progress is not None:
             progress(done, len(pairs))
     tests = [one["test"] for entry in found.values() for one in entry.values() if one["test"]]
     for test, p in zip(tests, holm([test["p"] for test in tests]), strict=True):
         test |= {"p_holm": float(p), "flagged": bool(p <= FLAG_LEVEL)}
+    for name, scopes in nearest_classes(methods, real, seed=seed).items():
+        for scope, nearest in scopes.items():
+            if scope in found[name]:
+                found[name][scope] |= nearest
     return found
+
+
+def left_out(
+    methods: dict[str, ImageSet], real: ImageSet, *, k: int = NEIGHBOURS
+) -> list[tuple[str, str, int, int]]:
+    """Method and scope of what :func:`compare_sets` leaves out, with both numbers of images."""
+    return [
+        (name, scope, len(ours.features), len(theirs.features))
+        for name, images in methods.items()
+        for scope, ours, theirs in _scopes(images, real)
+        if scope != ALL and _too_few(ours, theirs, k)
+    ]
 
 
 def compare_pair(
@@ -155,27 +171,48 @@ def compare_pair(
     }
 
 
-def nearest_class(generated: ImageSet, real: ImageSet, width: float | None = None) -> str:
-    """The real class that a set lies nearest to by its kernel distance; empty if none can be told.
+def nearest_classes(
+    methods: dict[str, ImageSet], real: ImageSet, *, seed: int = BOOTSTRAP_SEED
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """The real class that each class of each method lies nearest to.
 
-    A set that lies nearer to another class than to its own shows the wrong thing, or has the wrong
-    label. Distances by different kernels do not compare, so all classes have one ``width``, by
-    default that of all real images.
+    A class that lies nearer to another one shows the wrong thing, or has the wrong label. Distances
+    by different kernels do not compare, so all have one width.
+
+    Args:
+        methods: Name to its images.
+        real: The reference.
+        seed: Of the thinning of sets that are too large.
+
+    Returns:
+        Method to class to ``nearest_class``, another one only where that lies nearer beyond the
+        error of both distances, and ``nearest_p``, the p-value of that by Holm over methods and
+        classes. Classes with too few patients to say are left out.
     """
-    width = bandwidth(real.features) if width is None else width
-    distances = {}
-    for label in np.unique(real.labels):
-        theirs = real.take(real.labels == label)
-        test = kernel_test(
-            *(generated.features, theirs.features),
-            generated_clusters=generated.clusters,
-            real_clusters=theirs.clusters,
-            splits=2,
-            width=width,
-        )
-        if label and test is not None:
-            distances[str(label)] = test.discrepancy
-    return min(distances, key=distances.__getitem__) if len(distances) > 1 else ""
+    width = bandwidth(real.features, seed=seed)
+    found: dict[tuple[str, str], Nearest] = {}
+    for name, images in methods.items():
+        for scope in sorted(set(images.labels.tolist()) & set(real.labels.tolist()) - {""}):
+            ours = images.take(images.labels == scope)
+            nearest = nearest_class(
+                *(ours.features, scope, real.features, real.labels),
+                width=width,
+                generated_clusters=ours.clusters,
+                real_clusters=real.clusters,
+                seed=seed,
+            )
+            if nearest is not None:
+                found[name, scope] = nearest
+    entries: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in methods}
+    adjusted = holm([one.p for one in found.values()]).tolist()
+    for ((name, scope), one), p in zip(found.items(), adjusted, strict=True):
+        told = one.name if p <= NEARER_LEVEL else scope
+        entries[name][scope] = {"nearest_class": told, "nearest_p": p}
+    return entries
+
+
+def _too_few(ours: ImageSet, theirs: ImageSet, k: int) -> bool:
+    return min(len(ours.features), len(theirs.features)) <= k
 
 
 def _scopes(images: ImageSet, real: ImageSet) -> list[tuple[str, ImageSet, ImageSet]]:

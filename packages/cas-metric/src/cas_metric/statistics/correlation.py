@@ -40,7 +40,8 @@ class Correlation(NamedTuple):
         p_permutation: Two-sided permutation p-value.
         exact: Whether all orders were enumerated for it.
         ties: Whether either quantity holds equal values.
-        leave_one_out: ``(n,)`` the coefficient without each pair in turn; NaN where undefined.
+        leave_one_out: ``(n,)`` the coefficient without each pair in turn; NaN where
+            undefined, and below four pairs: that of two pairs is always 1 or -1.
     """
 
     statistic: str
@@ -213,4 +214,6 @@ def coefficient_interval(
 
 
 def _leave_one_out(x: Floats, y: Floats, statistic: str) -> tuple[float, ...]:
+    if len(x) < 4:
+        return (math.nan,) * len(x)
     return tuple(coefficient(np.delete(x, k), np.delete(y, k), statistic) for k in range(len(x)))

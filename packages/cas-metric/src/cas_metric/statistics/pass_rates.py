@@ -86,8 +86,9 @@ def summarise_audit(
         ``methods``, each with ``images``, ``unanswered``, counts of verdicts, ``pass_rate`` (mean
         over images), ``item_rate`` (all items alike), ``complete`` (images that lack nothing),
         ``class_balanced`` (NaN where no image of some class could be assessed:
-        ``class_balanced_lacks`` names them), ``per_class`` and ``items``; and ``pairs``, the paired
-        differences between methods on their common cases.
+        ``class_balanced_lacks`` names them), ``per_class`` (with ``rated``, the images behind a
+        mean) and ``items``; and ``pairs``, the paired differences between methods on their common
+        cases.
     """
     images = image_table(rows)
     names = list(dict.fromkeys(images["method"]))
@@ -104,6 +105,7 @@ def _method(name: str, rows: pd.DataFrame, images: pd.DataFrame, level: float) -
         str(label): {
             "images": len(group),
             "unanswered": int((~group["answered"]).sum()),
+            "rated": int(group["pass_rate"].notna().sum()),
             "pass_rate": _pass_rate(group, case_clusters(group), level),
         }
         for label, group in images.groupby("label", sort=False)

@@ -155,6 +155,7 @@ def audit_summary(
     domain = images.domain
     rows = rows.iloc[_order(rows, images)]
     own = image_table(rows)
+    other = None if control is None else image_table(control)
     return {
         "kind": "audit",
         "domain": domain.name,
@@ -163,7 +164,9 @@ def audit_summary(
         "evaluator": asked.model,
         "settings": {"resamples": RESAMPLES, "level": CONFIDENCE, "seed": BOOTSTRAP_SEED},
         **summarise_audit(rows),
-        "control": None if control is None else compare_with_control(own, image_table(control)),
+        "control": None if other is None else compare_with_control(own, other),
+        "incomplete": len(_failures([rows])) - int((~own["answered"]).sum()),
+        "control_unanswered": 0 if other is None else int((~other["answered"]).sum()),
         "agreement": _agreement(images, own),
         "failures": _failures([rows] if control is None else [rows, control]),
         "notes": [*images.notes, *asked.notes],
@@ -238,12 +241,17 @@ def audit_markdown(summary: Mapping[str, Any]) -> str:
 
 def _opening(summary: Mapping[str, Any]) -> str:
     total = sum(one["images"] for one in summary["methods"])
-    missing = len(summary["failures"])
-    without = f"; {missing} got no verdict, see audit.csv" if missing else ""
+    missing = sum(one["unanswered"] for one in summary["methods"])
+    others = summary["control_unanswered"]
+    without = f"; of {total} images {missing} got no verdict, see audit.csv" if missing else ""
+    if summary["incomplete"]:
+        without += f"; {summary['incomplete']} lack the verdict on some item"
+    if others:
+        without += f"; {others} got none on the checklist of the other class"
     return (
-        f"{total} images judged by {summary['evaluator']['spec']}{without}. The pass rate of an "
-        "image is the share of its assessable items that are present; 95% intervals. A language "
-        "model is no clinician."
+        f"{total - missing} images judged by {summary['evaluator']['spec']}{without}. The pass "
+        "rate of an image is the share of its assessable items that are present; 95% intervals. "
+        "A language model is no clinician."
     )
 
 
@@ -280,7 +288,7 @@ def _classes(summary: Mapping[str, Any]) -> str:
     lines = []
     for label in labels:
         entries = [one["per_class"].get(label) for one in summary["methods"]]
-        cells = [f"{_interval(e['pass_rate'])} of {e['images']}" if e else "–" for e in entries]
+        cells = [f"{_interval(e['pass_rate'])} of {e['rated']}" if e else "–" for e in entries]
         lines.append([label, *cells])
     table = markdown_table(["Class", *(one["method"] for one in summary["methods"])], lines)
     return f"## Classes\n\n{table}"

@@ -132,11 +132,11 @@ def _summary(images: Images, rows: pd.DataFrame, asked: Asked) -> dict[str, Any]
         "evaluator": asked.model,
         "settings": {"level": CONFIDENCE},
         "methods": {
-            name: {"images": int((scored["method"] == name).sum()), "support": found}
+            name: {**_counted(scored[scored["method"] == name]), "support": found}
             for name, found in method_scores(scored).items()
         },
         "classes": {
-            str(name): {"images": len(group), "support": float(group["score"].mean())}
+            str(name): {**_counted(group), "support": float(group["score"].mean())}
             for name, group in scored.groupby("label", sort=True)
         },
         "agreement": {
@@ -157,23 +157,30 @@ def _summary(images: Images, rows: pd.DataFrame, asked: Asked) -> dict[str, Any]
     }  # fmt: skip
 
 
+def _counted(scored: pd.DataFrame) -> dict[str, int]:
+    """All images, and those behind the mean support."""
+    return {"images": len(scored), "rated": int(scored["score"].notna().sum())}
+
+
 def _markdown(summary: Mapping[str, Any]) -> str:
     total = sum(one["images"] for one in summary["methods"].values())
+    missing = len(summary["failures"])
     lines = [
-        [name, str(one["images"]), _interval(one["support"])]
+        [name, str(one["rated"]), _interval(one["support"])]
         for name, one in summary["methods"].items()
     ]
     parts = [PHANTOM_NOTICE] if summary["embedded_world"] else []
     parts += [
         f"# Reports on images of {summary['domain']}",
-        f"{total} images reported on by {summary['evaluator']['spec']}, which was told neither "
+        f"{total - missing} images reported on by {summary['evaluator']['spec']}"
+        f"{f' ({missing} of {total} got no report)' if missing else ''}, which was told neither "
         "label nor classes. Support of an image: what its report says of its label (present 1, "
         "uncertain 0.5, else 0), shared with other classes that it names; 95% intervals. Words "
         "are read by rules; a language model is no clinician.",
         markdown_table(["Method", "images", "support"], lines),
     ]
     classes = [
-        [name, str(one["images"]), number(one["support"])]
+        [name, str(one["rated"]), number(one["support"])]
         for name, one in summary["classes"].items()
     ]
     parts.append(f"## Classes\n\n{markdown_table(['Class', 'images', 'support'], classes)}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cas_metric.errors import InputError
 from cas_metric.verbs.result import Result
+from cas_metric.verbs.text import listed
 
 if TYPE_CHECKING:
     from cas_metric.statistics.claims import Document, Finding
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 PAPER: Final = "paper"
 
 
-def check(table: str | Path | Mapping[str, Any], *, show: Sequence[str] = ()) -> Result:
+def check(table: str | Path | Mapping[str, Any], *, show: str | Sequence[str] = ()) -> Result:
     """Recompute everything that a results table lets one derive, and judge what comes out.
 
     Args:
@@ -51,6 +52,7 @@ def check(table: str | Path | Mapping[str, Any], *, show: Sequence[str] = ()) ->
         read_document,
     )
 
+    show = listed(show)
     if unknown := sorted(set(show) - set(VERDICTS)):
         raise InputError(
             f"no verdict is called {', '.join(unknown)}", fix=f"take of {', '.join(VERDICTS)}"

@@ -12,6 +12,7 @@ from cas_metric.errors import InputError
 from cas_metric.statistics.comparison import PERMUTATIONS
 from cas_metric.verbs.inputs import load_run, run_name, run_warnings
 from cas_metric.verbs.result import Result, require_free
+from cas_metric.verbs.text import listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +28,7 @@ def compare(
     *,
     real: str | Path | Run | None = None,
     method: str | None = None,
-    by: Sequence[str] = (),
+    by: str | Sequence[str] = (),
     quantile: float = protocol.TAIL_QUANTILE,
     resamples: int = PERMUTATIONS,
     seed: int = protocol.BOOTSTRAP_SEED,
@@ -68,7 +69,7 @@ def compare(
     from cas_metric.statistics.subgroups import by_method, markdown
     from cas_metric.statistics.tables import csv_rows, markdown_report
 
-    loaded = _load(runs)
+    by, loaded = listed(by), _load(runs)
     reference = _reference(real, loaded)
     origin = Origin.of_verb(
         "comparison", {"runs": [run.path for _, run in loaded], "real": reference.path}

@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from cas_metric import protocol
 from cas_metric.errors import InputError
 from cas_metric.verbs.result import Result
+from cas_metric.verbs.text import first_few, listed
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from cas_metric.tables import Table
+
+#: What was meant to be a number, be it with a decimal comma or a unit.
+_LIKE_A_NUMBER: Final = re.compile(r"[+\-−]?[.,]?[0-9]")
 
 
 def correlate(
     table: str | Path | pd.DataFrame,
     *,
     x: str = "cas",
-    y: Sequence[str] | None = None,
+    y: str | Sequence[str] | None = None,
     by: str | None = None,
     seed: int = protocol.BOOTSTRAP_SEED,
 ) -> Result:
     """Correlate method-level CAS with another quantity, such as downstream accuracy.
 
     Args:
-        table: One row a method: ``method``, and the quantities.
+        table: One row a method: ``method``, and the quantities; a path, or a frame of pandas or
+            polars.
         x: Column of the score.
-        y: Columns to correlate with; by default all numeric ones that vary.
+        y: Columns to correlate with; by default all numeric ones that vary. Notes tell of what
+            else looks like one.
         by: Column whose groups (data sets) are correlated apart.
         seed: Of the permutations beyond 8 methods.
 
@@ -49,33 +58,52 @@ def correlate(
     from cas_metric.statistics.correlation_table import correlate_columns, correlation_markdown
 
     source = "the table" if _is_frame(table) else str(table)
-    frame, targets = _read(table, x, y, by)
+    asked = listed(y or ())
+    frame, targets, unread = _read(table, x, asked, by)
     _check_rows(source, frame, by)
     if x in targets:
         raise InputError(f"{x!r} cannot be correlated with itself", fix="choose another --y")
     if not targets:
-        raise InputError(f"{source}: no numeric column to correlate {x!r} with")
+        why = f" ({first_few(unread, '; ')})" if unread else ""
+        raise InputError(
+            f"{source}: no numeric column to correlate {x!r} with{why}",
+            fix="write numbers with a decimal point; leave the cell empty where there is none",
+        )
     groups = {str(k): g for k, g in frame.groupby(by)} if by else {"": frame}
     pairs = [(name, group, target) for name, group in groups.items() for target in targets]
     # What nobody asked for by name is left out where it has no correlation.
-    kept = pairs if y else [one for one in pairs if _varies(*one[1:], x)] or pairs
-    left_out = sorted({one[2] for one in pairs} - {one[2] for one in kept})
+    kept = pairs if asked else [one for one in pairs if not _lack(*one[1:], x)] or pairs
     results: Any = [correlate_columns(group, name, x, one, seed) for name, group, one in kept]
     text = correlation_markdown(results, x)
-    asked = ", ".join(y) if y else None
-    origin = Origin.of_verb("correlation", {"table": table}, x=x, y=asked, by=by)
+    done = {(name, target) for name, _, target in kept}
+    dropped = [one for one in pairs if (one[0], one[2]) not in done]
+    origin = Origin.of_verb("correlation", {"table": table}, x=x, y=", ".join(asked) or None, by=by)
     return Result(
         *("correlation", results, text),
         writers=(partial(_draw, results, x),),
-        notes=(f"left out, since they do not vary: {', '.join(left_out)}",) if left_out else (),
+        notes=(*(f"left out: {one}" for one in unread), *_left_out(dropped, x, len(groups))),
         origin=origin,
     )
 
 
-def _varies(group: pd.DataFrame, target: str, x: str) -> bool:
-    """Whether three methods or more have a value, and not all the same."""
-    values = group[target][group[x].notna()].dropna()
-    return len(values) > 2 and values.min() < values.max()
+def _lack(group: pd.DataFrame, target: str, x: str) -> str:
+    """Why two columns have no correlation in these rows; empty where they have one."""
+    values = group[[x, target]].dropna()
+    if len(values) < 3:
+        return "fewer than 3 methods have both"
+    return "" if (values.min() < values.max()).all() else "one of the two does not vary"
+
+
+def _left_out(dropped: list[tuple[str, pd.DataFrame, str]], x: str, groups: int) -> list[str]:
+    """Notes of the columns without a correlation anywhere, then of those without it in a group."""
+    names = [target for _, _, target in dropped]
+    nowhere = sorted({target for target in names if names.count(target) == groups})
+    notes = [f"left out, since they do not vary: {', '.join(nowhere)}"] if nowhere else []
+    return notes + [
+        f"left out: {x} with {target} in {name}: {_lack(group, target, x)}"
+        for name, group, target in dropped
+        if target not in nowhere
+    ]
 
 
 def _is_frame(table: object) -> bool:
@@ -83,24 +111,54 @@ def _is_frame(table: object) -> bool:
 
 
 def _read(
-    table: str | Path | pd.DataFrame, x: str, y: Sequence[str] | None, by: str | None
-) -> tuple[pd.DataFrame, list[str]]:
-    """The table, and the columns that ``x`` is correlated with."""
-    from cas_metric.tables import numeric_columns, read_frame
+    table: str | Path | pd.DataFrame, x: str, y: Sequence[str], by: str | None
+) -> tuple[pd.DataFrame, list[str], list[str]]:
+    """The table, the columns that ``x`` is correlated with, and why others are none of them."""
+    from cas_metric.tables import numeric_columns, python_values, read_frame, read_table, table_of
 
-    needed = ["method", x, *(y or []), *([by] if by else [])]
+    needed = ["method", x, *y, *([by] if by else [])]
     if _is_frame(table):
-        frame: Any = table
+        frame = _of_pandas(table)
         missing = [column for column in needed if column not in frame]
         if missing:
             raise InputError(f"the table has no column {', '.join(missing)}")
-        numeric = [str(column) for column in frame.select_dtypes("number").columns]
+        numeric = list(frame.select_dtypes("number").columns)
+        cells = table_of({name: python_values(frame[name]) for name in frame}, "the table")
     else:
-        numeric = numeric_columns(read_frame(Path(str(table)), *needed))
-    targets = list(y) if y else [c for c in numeric if c not in ("method", x, by)]
+        path = Path(str(table))
+        numeric = numeric_columns(read_frame(path, *needed))
+        cells = read_table(path)
+    targets = list(y) or [c for c in numeric if c not in ("method", x, by)]
+    unread = [] if y else _unread(cells, {"method", x, by, *targets})
     if not _is_frame(table):
-        frame = read_frame(Path(str(table)), *needed, numeric=[x, *targets])
-    return frame, targets
+        frame = read_frame(path, *needed, numeric=[x, *targets])
+    return frame, targets, unread
+
+
+def _of_pandas(table: Any) -> pd.DataFrame:
+    """A pandas or polars frame as one of pandas whose columns have names of text."""
+    import pandas as pd
+
+    if not isinstance(table, pd.DataFrame):
+        table = pd.DataFrame(table.to_dict(as_series=False))
+    names = [str(name) for name in table.columns]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"the table: two columns are named {name!r}", fix="keep one of them")
+    return table.set_axis(names, axis=1)
+
+
+def _unread(table: Table, known: set[str | None]) -> list[str]:
+    """Of each column that holds a number and is none of numbers, the first cell that is none."""
+    from cas_metric.tables import NUMBER
+
+    found = []
+    for name, column in table.columns.items():
+        cells = list(map(str.strip, column))
+        bad = next((k for k, one in enumerate(cells) if one and not NUMBER.fullmatch(one)), None)
+        if name not in known and bad is not None and any(map(_LIKE_A_NUMBER.match, cells)):
+            found.append(f"{name} is no number in {table.places[bad]}: {cells[bad]!r}")
+    return found
 
 
 def _check_rows(source: str, frame: pd.DataFrame, by: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +10,11 @@ from cas_metric.errors import ImageError, InputError
 from cas_metric.verbs.features import Running, choose_encoder, embed, is_phantom
 from cas_metric.verbs.progress import Progress, counting
 from cas_metric.verbs.result import Result, require_free
+from cas_metric.verbs.text import failures_line
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import Tensor
 
     from cas_metric.encoders import Encoder
     from cas_metric.manifest import Manifest
@@ -135,15 +138,16 @@ def _lpips(
     values: dict[str, dict[str, float]] = {}
     told = counting(progress, "prompts")
     for done, ((method, key), members) in enumerate(sorted(groups.items()), start=1):
-        samples = []
+        samples = {}
         for row in members:
             path = manifest.path(row)
             try:
-                samples.append(to_tensor(load_image(path, window=manifest.window).pixels))
+                samples[path] = to_tensor(load_image(path, window=manifest.window).pixels)
             except ImageError as error:
                 failures[str(path)] = error.problem
         if len(samples) > 1:
-            values.setdefault(method, {})[key] = lpips_of_samples(samples, network)
+            _require_one_size(samples, method, key)
+            values.setdefault(method, {})[key] = lpips_of_samples([*samples.values()], network)
         if told is not None:
             told(done, len(groups))
     return {
@@ -154,6 +158,23 @@ def _lpips(
         }
         for method, prompts in values.items()
     }
+
+
+def _require_one_size(samples: Mapping[Any, Tensor], method: str, key: str) -> None:
+    """Refuse samples of one prompt that are of several sizes, and name two of them.
+
+    Raises:
+        InputError: They are.
+    """
+    sizes = {str(path): f"{one.shape[2]} × {one.shape[1]}" for path, one in samples.items()}
+    first, *others = sizes
+    for other in others:
+        if sizes[other] != sizes[first]:
+            raise InputError(
+                f"the samples of the prompt or reference {key!r} of {method} differ in size: "
+                f"{first} has {sizes[first]} pixels, {other} {sizes[other]}",
+                fix="generate them at one size, or leave LPIPS out with --no-lpips",
+            )
 
 
 def _embeddings(
@@ -205,10 +226,18 @@ def _spread(
             )
             found[method][label] |= {
                 "real_pairwise_distance": references[label].pairwise_distance,
+                "n_matched": min(entries[label].n, references[label].n),
                 "vendi_matched": ours,
                 "real_vendi_matched": theirs,
             }
     return found
+
+
+def _vendi_ratio(entry: dict[str, Any]) -> float:
+    """Vendi score over that of as many real images; NaN for one image, whose score is always 1."""
+    if entry.get("n_matched", 0) < 2:
+        return float("nan")
+    return float(entry["vendi_matched"] / entry["real_vendi_matched"])
 
 
 def diversity_markdown(result: dict[str, Any]) -> str:
@@ -235,12 +264,7 @@ def diversity_markdown(result: dict[str, Any]) -> str:
                 number(entry["pairwise_distance"]),
                 number(entry.get("real_pairwise_distance", float("nan"))),
                 number(entry["vendi_score"], 2),
-                number(
-                    entry["vendi_matched"] / entry["real_vendi_matched"]
-                    if "vendi_matched" in entry
-                    else float("nan"),
-                    2,
-                ),
+                number(_vendi_ratio(entry), 2),
             ]
             for method, entries in result["embeddings"].items()
             for label, entry in entries.items()
@@ -249,5 +273,5 @@ def diversity_markdown(result: dict[str, Any]) -> str:
         name = result["encoder"]["name"]
         parts.append(f"## Images of a class, in the space of {name}\n\n{table}")
     if result["failures"]:
-        parts.append(f"{len(result['failures'])} images could not be read and were left out.")
+        parts.append(failures_line(result["failures"]))
     return "\n\n".join(parts) + "\n"

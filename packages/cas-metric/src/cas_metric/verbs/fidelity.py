@@ -14,6 +14,7 @@ from cas_metric.protocol import BOOTSTRAP_SEED
 from cas_metric.verbs.features import Features, Running, choose_encoder, embed, is_phantom
 from cas_metric.verbs.progress import Progress, counting
 from cas_metric.verbs.result import Result, require_free
+from cas_metric.verbs.text import first_few, listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +35,7 @@ def fidelity(
     *,
     train: Source | None = None,
     method: str | None = None,
-    by: Sequence[str] = (),
+    by: str | Sequence[str] = (),
     encoder: str | None = None,
     neighbours: int = 5,
     frd: bool = False,
@@ -73,7 +74,8 @@ def fidelity(
         ``reference``; ``tables["fidelity"]`` with one row a method and scope.
 
     Raises:
-        InputError: No images, unknown columns, or fewer than ``neighbours`` images.
+        InputError: No images, or unknown columns. Classes and groups with no more than
+            ``neighbours`` images on one side are left out with a warning.
         ModelUnavailable: The encoder cannot be had.
 
     Examples:
@@ -101,7 +103,7 @@ def fidelity(
     manifests = same_labels(manifests, offline=offline)
     model = choose_encoder(encoder, manifests[1], device=device, offline=offline, raw=True)
     found = [embed(one, model, running, progress) for one in manifests]
-    groups = _groups(manifests[0], manifests[1], by)
+    groups = _groups(manifests[0], manifests[1], listed(by))
     ours = _image_set(manifests[0], found[0], groups[0], ("patient", "reference"))
     theirs = _image_set(manifests[1], found[1], groups[1], ("patient",))
     names = _finite(manifests[0].rows["method"].to_numpy(dtype=str), found[0])
@@ -112,6 +114,7 @@ def fidelity(
     summary = _summary(entries, manifests, found, model, neighbours)
     warnings = [
         *_examined(summary, ours, theirs, _sites(manifests[1], found[1]), neighbours, seed),
+        *_not_compared(methods, theirs, neighbours),
         *without_patient(manifests[0].rows, "generated images"),
         *without_patient(manifests[1].rows, "real images"),
     ]
@@ -205,13 +208,44 @@ def _examined(
         for scope, entry in scopes["by_class"].items()
         if entry.get("nearest_class", scope) != scope
     ]
-    if (p := _mix_p(ours.labels, theirs.labels)) < _MIX_LEVEL:
+    shared = {*ours.labels} & {*theirs.labels}
+    if shared and (p := _mix_p(ours.labels, theirs.labels)) < _MIX_LEVEL:
+        scopes = (scope for one in summary["methods"].values() for scope in one["by_class"])
         warnings.append(
             f"the classes are mixed differently in the two sets (p = {p:.2g}): the row of all "
-            "images measures that too, so read the rows of the classes"
+            "images measures that too"
+            + (", so read the rows of the classes" if not shared.isdisjoint(scopes) else "")
         )
     dim = summary["dimensions"]
     return small_sample_warnings(len(ours.features), len(theirs.features), dim) + warnings
+
+
+def _not_compared(methods: dict[str, ImageSet], real: ImageSet, k: int) -> list[str]:
+    """Classes and groups that have no row of their own, and why."""
+    from cas_metric.sets.comparison import left_out
+
+    theirs = sorted({*real.labels.tolist()} - {""})
+    ours = sorted({label for one in methods.values() for label in one.labels.tolist()} - {""})
+    apart = ours and theirs and not {*ours} & {*theirs}
+    warnings = []
+    if apart:
+        warnings.append(
+            f"generated and real images share no class ({first_few(ours)}; and "
+            f"{first_few(theirs)}), so that none is compared for itself"
+        )
+    small = [
+        f"{scope} of {name} ({n} generated, {m} real)"
+        for name, scope, n, m in left_out(methods, real, k=k)
+        if not (apart and scope in ours)
+    ]
+    if theirs == [] and ours:
+        return [*warnings, "the real images have no classes, so that none is compared for itself"]
+    if small:
+        warnings.append(
+            f"left out, for {k} neighbours take more than {k} images of both: "
+            f"{first_few(small, '; ')}"
+        )
+    return warnings
 
 
 def _mix_p(ours: NDArray[np.str_], theirs: NDArray[np.str_]) -> float:

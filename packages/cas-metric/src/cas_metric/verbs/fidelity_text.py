@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cas_metric.sets.cohort import FLAG_LEVEL
 from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, number
+from cas_metric.verbs.text import failures_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +59,7 @@ def fidelity_markdown(summary: dict[str, Any]) -> str:
         lines = [[name, number(value)] for name, value in summary["radiomics"].items()]
         parts.append(markdown_table(["method", "FRD (log) ↓"], lines))
     if summary["failures"]:
-        parts.append(f"{len(summary['failures'])} images could not be read and were left out.")
+        parts.append(failures_line(summary["failures"]))
     return "\n\n".join(parts) + "\n"
 
 

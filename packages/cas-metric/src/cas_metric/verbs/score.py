@@ -78,7 +78,7 @@ def score(
     probe: str | Path | Probe | None = None,
     method: str | None = None,
     seed: int | None = None,
-    by: Sequence[str] = (),
+    by: str | Sequence[str] = (),
     unpaired: bool = False,
     partial_train: bool = False,
     allowed_roots: Sequence[str | Path] = (),
@@ -98,7 +98,7 @@ def score(
     engine: str = "local",
     shard: str | None = None,
     rows_only: bool = False,
-    track: Sequence[str] = (),
+    track: str | Sequence[str] = (),
     crate: bool = False,
     progress: Callable[[int, int], None] | None = None,
     notify: Callable[[str], None] | None = None,
@@ -182,9 +182,12 @@ def score(
             f"{protocol!r} is no protocol", fix=f"choose {VERSION} or {CALIBRATED_VERSION}"
         )
     in_parts = _engine(engine, shard, rows_only, protocol, ranks)
+    # A text alone is one name, not its letters.
+    by, track = ([one] if isinstance(one, str) else one for one in (by, track))
     _require(track, crate, out or below, whole=shard is None and not rows_only)
     read = _Reader(
-        domain, train, probe, method, seed, by, unpaired, partial_train, allowed_roots, offline
+        *(domain, train, probe, method, seed, by),
+        *(unpaired, partial_train, allowed_roots, offline),
     )
     inputs, taught_by = ranks.main_first(lambda: read(generated, real))
     if protocol == CALIBRATED_VERSION and not inputs.occurring:

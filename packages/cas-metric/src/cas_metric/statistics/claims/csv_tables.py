@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cas_metric.errors import InputError
-from cas_metric.tables import read_frame
+from cas_metric.tables import read_frame, read_table
 
 #: Columns of a CSV: two of names, sizes, and numbers as printed (``low_rate`` in percent).
 CSV_COLUMNS: Final = (
@@ -40,7 +40,8 @@ def read_csv_tables(path: Path) -> dict[str, Any]:
         )
     blank = frame["method"].str.strip() == ""
     if blank.any():
-        raise InputError(f"{path}: row {int(blank.argmax()) + 1} names no method")
+        place = read_table(path).places[int(blank.argmax())]
+        raise InputError(f"{path}, {place}: no method is named")
     tables: list[dict[str, Any]] = []
     datasets = frame["dataset"] if "dataset" in frame else pd.Series(path.stem, frame.index)
     for dataset, group in frame.groupby(datasets, sort=False):
