@@ -52,7 +52,7 @@ class Trajectory(Section):
     """How the rewarded trajectories are drawn in training; as all images where nothing is set.
 
     Of fewer steps each removes more noise, so that the last K change more of the image and the
-    reward pulls harder, for fewer forwards (docs/results/guidance-on-phantoms.md).
+    reward pulls harder, for fewer forwards (docs/results/shorter-trajectories.md).
 
     Attributes:
         steps: T in training, at most ``sampling.steps``.
