@@ -68,7 +68,8 @@ def test_fidelity_leaves_an_unreadable_image_out_and_says_so(tmp_path, encoder):
     )
     assert result.exit_code == 3
     assert "1 image could not be read and was left out: " in result.stdout
-    assert "3_0.png (the content is no readable image" in result.stdout
+    assert "3_0.png: the content is no readable image" in result.stdout
+    assert result.stdout.count("3_0.png") == 1
     written = json.loads((tmp_path / "out" / "fidelity.json").read_text())
     assert written["n_generated"] == 19
     assert next(iter(written["failures"])).endswith("3_0.png")

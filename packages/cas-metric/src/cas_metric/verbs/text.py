@@ -35,9 +35,13 @@ def failures_line(failures: Mapping[str, str]) -> str:
 
     Examples:
         >>> failures_line({"a.png": "damaged"})
-        '1 image could not be read and was left out: a.png (damaged).'
+        '1 image could not be read and was left out: a.png: damaged.'
     """
-    told = first_few([f"{image} ({why})" for image, why in failures.items()], "; ")
+    # Most reasons begin with the file.
+    reasons = [
+        why if why.startswith(image) else f"{image}: {why}" for image, why in failures.items()
+    ]
+    told = first_few(reasons, "; ")
     one = len(failures) == 1
     count = "1 image" if one else f"{len(failures)} images"
     return f"{count} could not be read and {'was' if one else 'were'} left out: {told}."
