@@ -18,6 +18,7 @@ from cas_metric.domains import load_domain
 from cas_metric.errors import InputError
 from cas_metric.phantoms.dataset import read_specs, write_generated_set, write_phantom_dataset
 from cas_metric.runs.folder import write_run
+from cas_metric.verbs.audit import audit_markdown
 from cas_metric.verbs.judge import _places, known_cas
 
 KINDS = ("wrong", "degraded", "faithful")
@@ -138,6 +139,12 @@ def test_images_without_a_verdict_are_listed_and_the_exit_code_says_so(world, in
     assert failure["error"].startswith("refused: ")
     assert (summary["methods"][0]["images"], summary["methods"][0]["unanswered"]) == (12, 1)
     assert summary["methods"][0]["pass_rate"]["estimate"] == 1.0
+    classes = summary["methods"][0]["per_class"].values()
+    assert sum(one["images"] - one["rated"] for one in classes) == 1
+    text = audit_markdown(summary)
+    assert "11 images judged by" in text
+    assert "of 12 images 1 got no verdict" in text
+    assert f"] of {min(one['rated'] for one in classes)}" in text
     report = (out / "report.html").read_text()
     assert "Images without a verdict" in report
     assert "<img src=x" not in report

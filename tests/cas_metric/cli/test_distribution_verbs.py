@@ -96,6 +96,28 @@ def test_diversity_by_prompt_and_by_class(tmp_path, encoder):
     assert "LPIPS ↑" in (tmp_path / "out" / "diversity.md").read_text()
 
 
+def test_samples_of_several_sizes_are_named(tmp_path):
+    torch.manual_seed(0)
+    state = {k: v for k, v in alexnet(weights=None).state_dict().items() if "features" in k}
+    save_file(state, tmp_path / "alexnet.safetensors")
+    generated = image_folder(tmp_path / "gen", shade=100, n=2, samples=2)
+    Image.new("RGB", (48, 64)).save(generated / "1_1.png")
+    words = ("--no-embeddings", "--backbone", tmp_path / "alexnet.safetensors")
+    with pytest.raises(InputError, match=r"'prompt 1' of gan.*1_0\.png has 64 × 64.*1_1\.png 48"):
+        run(diversity.app, generated, *words)
+
+
+def test_one_image_has_no_ratio_of_vendi_scores(tmp_path, encoder):
+    generated = image_folder(tmp_path / "gen", shade=100, n=3)  # two of a, one of b
+    real = image_folder(tmp_path / "real", shade=100, n=10, seed=1)
+    words = ("--no-lpips", "--encoder", encoder, "--cache", tmp_path / "cache")
+    printed = run(diversity.app, generated, "--real", real, *words).stdout
+    (one,) = [line for line in printed.split("\n") if line.startswith("| gan | b |")]
+    (two,) = [line for line in printed.split("\n") if line.startswith("| gan | a |")]
+    assert one.rstrip(" |").endswith("–")
+    assert not two.rstrip(" |").endswith("–")
+
+
 def test_images_of_no_named_method_are_called_after_their_folder(tmp_path, encoder):
     generated = image_folder(tmp_path / "gen", shade=100, n=4)
     table = pd.read_csv(generated / "metadata.csv").drop(columns="method")

@@ -98,6 +98,11 @@ def test_new_never_overwrites(tmp_path):
     assert "exists already" in str(result.exception)
 
 
+def test_a_file_name_names_the_pack_before_its_ending(tmp_path):
+    assert runner.invoke(app, ["new", "textile.yaml", "--out", str(tmp_path)]).exit_code == 0
+    assert "\nname: textile\n" in (tmp_path / "textile.yaml").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("name", ["", "Textile", "../x", "-x", "a b"])
 def test_new_refuses_names_that_no_command_could_use(tmp_path, name):
     result = runner.invoke(app, ["new", "--out", str(tmp_path), "--", name])
