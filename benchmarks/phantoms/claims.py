@@ -28,7 +28,8 @@ from typing import Any, Final
 import pandas as pd
 
 from benchmarks.paper.steps import Step, as_command, run
-from benchmarks.phantoms.craft import EVALUATORS, FURTHER, METHODS, Experiment
+from benchmarks.phantoms.craft import Experiment
+from benchmarks.phantoms.recipes import EVALUATORS, FURTHER, METHODS
 from benchmarks.real.craft import gather
 from benchmarks.real.craft_tables import table14
 from cas_metric.files import write_bytes

@@ -4,7 +4,8 @@
 
 Reads what ``benchmarks.phantoms.guidance`` scored in each domain of the folder, and sets the mean
 of VDC, CCS and SFS against DD: a line joins the guidances of an adapter. Whoever only tells classes
-apart more plainly moves along the common line, whoever makes better images leaves it upwards.
+apart more plainly moves along the common line, whoever makes better images leaves it upwards. The
+table says what that mean had to be for a CAS above CRAFT's at a DD that real images have.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from benchmarks.phantoms.craft import EVALUATORS
+from benchmarks.phantoms.recipes import EVALUATORS
 from cas_metric import compare
 from cas_metric.report.figures import STYLE, save_figure
 from cas_metric.report.palette import ink
+from cas_metric.statistics.tables import markdown_table, number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,6 +35,8 @@ TITLES: Final = {
 }
 
 
+#: CRAFT, drawn with the guidance of training.
+REFERENCE: Final = "craft-3"
 #: Adapters, in the order of their colours.
 ADAPTERS: Final = {
     "control": "no reward",
@@ -91,13 +95,30 @@ def figure(out: Path) -> Figure:
     return drawn
 
 
+def needed(out: Path) -> str:
+    """What beats CRAFT with the guidance of training, beside what another real image has."""
+    lines = []
+    for name, title in TITLES.items():
+        for encoder in EVALUATORS:
+            found = scored(out / name / "guidance" / "scores", encoder)
+            (craft,) = (one for one in found["methods"] if one["method"] == REFERENCE)
+            floor, limit = found["floor"]["mean"], found["real"]["interval"]["dd"][1]
+            least = (4 * craft["mean"]["cas"] - limit) / 3  # CAS is the mean of four
+            values = (rest(craft["mean"]), least, rest(floor))
+            values += (craft["mean"]["cas"], found["real"]["mean"]["cas"], floor["cas"])
+            lines.append((title, encoder, *map(number, values)))
+    heads = ("", "evaluator", "CRAFT", "needed", "another real image")
+    return markdown_table((*heads, "CAS of CRAFT", "of Real", "of another real image"), lines)
+
+
 def main() -> None:
-    """Draw it."""
+    """Draw it, and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--out", type=Path, default=Path("runs/phantom-craft"))
     parser.add_argument("--figure", type=Path, default=Path("frontier"))
     options = parser.parse_args()
     save_figure(figure(options.out), options.figure)
+    print(needed(options.out))
 
 
 if __name__ == "__main__":

@@ -3,10 +3,10 @@
 ``python -m benchmarks.phantoms.guidance phantom-chexpert [--out runs/phantom-craft]``
 
 Draws the held-out prompts again from the adapters of ``benchmarks.phantoms.craft`` in the same
-folder, with weaker classifier-free guidance than the :data:`~benchmarks.phantoms.craft.SAMPLING` of
-training, and scores them by encoders that gave no reward. ``--also cheaper`` adds what
-``benchmarks.phantoms.craft --also cheaper`` trained. An interrupted run continues; a finished one
-prints its table again.
+folder, with weaker classifier-free guidance than that of training
+(:data:`~benchmarks.phantoms.recipes.SAMPLING`), and scores them by encoders that gave no reward.
+``--also cheaper`` adds what ``benchmarks.phantoms.craft --also cheaper`` trained. An interrupted run
+continues; a finished one prints its table again.
 """
 
 from __future__ import annotations
@@ -17,14 +17,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.paper.steps import Step, as_command, run
-from benchmarks.phantoms.craft import (
-    EVALUATORS,
-    FURTHER,
-    Continuation,
-    interval,
-    publish,
-)
+from benchmarks.phantoms.craft import Continuation, interval, publish
 from benchmarks.phantoms.judging import ratio, to_unseen, unseen
+from benchmarks.phantoms.recipes import EVALUATORS, FURTHER
 from cas_metric import compare
 from cas_metric.phantoms import DOMAINS
 from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, number
@@ -42,12 +37,15 @@ class Guided(Continuation):
         domain: A phantom domain.
         folder: Of ``benchmarks.phantoms.craft``.
         adapters: That were trained there.
+        seeds: Images of each prompt; each number has a folder of its own.
     """
 
-    seeds = SEEDS
-
-    def __init__(self, domain: str, folder: Path, adapters: Sequence[str]) -> None:
-        super().__init__(domain, folder, "guidance")
+    def __init__(
+        self, domain: str, folder: Path, adapters: Sequence[str], seeds: int = SEEDS
+    ) -> None:
+        name = "guidance" if seeds == SEEDS else f"guidance-{seeds}"
+        super().__init__(domain, folder, name)
+        self.seeds = seeds
         self.methods = tuple(f"{name}-{scale:g}" for name in adapters for scale in GUIDANCE)
         self.focus = self.methods[-1]
 
@@ -102,8 +100,10 @@ def main() -> None:
     parser.add_argument("domain", choices=DOMAINS)
     parser.add_argument("--out", type=Path, default=Path("runs/phantom-craft"))
     parser.add_argument("--also", nargs="+", choices=FURTHER, default=(), help="further adapters")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="images of each prompt")
     options = parser.parse_args()
-    experiment = Guided(options.domain, options.out / options.domain, (*ADAPTED, *options.also))
+    adapters, folder = (*ADAPTED, *options.also), options.out / options.domain
+    experiment = Guided(options.domain, folder, adapters, options.seeds)
     experiment.link()
     with as_command():
         run(experiment.steps(), experiment.folder / "steps.log")

@@ -20,8 +20,9 @@ from typing import Any, Final
 import pandas as pd
 
 from benchmarks.paper.steps import Step, as_command, run, times
-from benchmarks.phantoms.craft import EVALUATORS, PROMPT, Continuation, publish
+from benchmarks.phantoms.craft import Continuation, publish
 from benchmarks.phantoms.judging import gain
+from benchmarks.phantoms.recipes import EVALUATORS, PROMPT
 from cas_metric.phantoms import DOMAINS
 from cas_metric.statistics.comparison import case_table, paired_differences
 from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, number

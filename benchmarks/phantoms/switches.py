@@ -23,16 +23,9 @@ from typing import Any, Final
 import yaml
 
 from benchmarks.paper.steps import Step, as_command, run
-from benchmarks.phantoms.craft import (
-    EVALUATORS,
-    SAFEGUARDS,
-    SAMPLING,
-    SETTINGS,
-    Continuation,
-    interval,
-    publish,
-)
+from benchmarks.phantoms.craft import Continuation, interval, publish
 from benchmarks.phantoms.judging import gain, ratio, to_unseen, unseen
+from benchmarks.phantoms.recipes import EVALUATORS, SAFEGUARDS, SAMPLING, SETTINGS
 from cas_metric import compare
 from cas_metric.phantoms import DOMAINS
 from cas_metric.statistics.tables import PHANTOM_NOTICE, markdown_table, number

@@ -21,14 +21,9 @@ import pandas as pd
 import yaml
 
 from benchmarks.paper.steps import Step, as_command, run
-from benchmarks.phantoms.craft import (
-    EVALUATORS,
-    FURTHER,
-    METHODS,
-    Continuation,
-    Experiment,
-)
+from benchmarks.phantoms.craft import Continuation, Experiment
 from benchmarks.phantoms.judging import distance, gain, ratio, unseen
+from benchmarks.phantoms.recipes import EVALUATORS, FURTHER, METHODS
 from cas_metric.files import write_bytes
 from cas_metric.manifest import read_manifest, write_manifest
 from cas_metric.phantoms import DOMAINS

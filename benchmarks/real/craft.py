@@ -26,15 +26,8 @@ import pandas as pd
 from PIL import Image
 
 from benchmarks.paper.steps import Step, as_command, run
-from benchmarks.phantoms.craft import (
-    FURTHER,
-    METHODS,
-    PROMPT,
-    SAMPLING,
-    Domain,
-    Experiment,
-    publish,
-)
+from benchmarks.phantoms.craft import Experiment, publish
+from benchmarks.phantoms.recipes import FURTHER, METHODS, PROMPT, SAMPLING, Domain
 from benchmarks.real.captions import caption, phrases
 from benchmarks.real.pictures import WORLDS, Pictures, World, read_pictures
 from cas_metric.manifest import FolderConfig, read_manifest, write_folder_config

@@ -34,7 +34,7 @@ _STATISTICS: Final = {
     "diversity": 0.3,
     "copies": 0.0,
 }
-Path = Callable[[float], float]
+Course = Callable[[float], float]
 
 
 def flat(_: float) -> float:
@@ -47,17 +47,17 @@ def risen(share: float) -> float:
     return 0.05 * min(1.0, 2 * share)
 
 
-def fallen(by: float) -> Path:
+def fallen(by: float) -> Course:
     """As :func:`risen`, and falls by as much in the second half."""
     return lambda share: risen(share) - by * max(0.0, 2 * share - 1)
 
 
 def alarmed(
-    guard: str, looks: int, prompts: int, path: Path, rng: np.random.Generator, patience: int
+    guard: str, looks: int, prompts: int, course: Course, rng: np.random.Generator, patience: int
 ) -> bool:
     """Whether a guard found something in a run of so many looks.
 
-    For ``exceeds_real`` the samples are as good as the real images, and ``path`` lifts them.
+    For ``exceeds_real`` the samples are as good as the real images, and ``course`` lifts them.
     """
     others = [name for name in Guards.model_fields if name != "baseline"]
     settings = {name: {"reaction": "off"} for name in others}
@@ -66,7 +66,7 @@ def alarmed(
     real = Look(0, {name: tuple(base) for name in _NAMES}, _STATISTICS)
     seen: list[Look] = []
     for number in range(looks):
-        level = base + path(number / (looks - 1))
+        level = base + course(number / (looks - 1))
         scores = {name: tuple(level + rng.normal(0.0, SCATTER, prompts)) for name in _NAMES}
         seen.append(Look(number, scores, _STATISTICS, float(number) if number else None))
         if examine(seen, real, guards):
@@ -74,10 +74,10 @@ def alarmed(
     return False
 
 
-def share(guard: str, looks: int, prompts: int, path: Path, patience: int, runs: int) -> str:
+def share(guard: str, looks: int, prompts: int, course: Course, patience: int, runs: int) -> str:
     """Of so many runs that the guard found something in."""
     rng = np.random.default_rng(looks * prompts)
-    found = [alarmed(guard, looks, prompts, path, rng, patience) for _ in range(runs)]
+    found = [alarmed(guard, looks, prompts, course, rng, patience) for _ in range(runs)]
     return percent(float(np.mean(found)))
 
 
@@ -87,7 +87,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=400)
     runs = parser.parse_args().runs
     cells = [(looks, prompts) for prompts in PROMPTS for looks in LOOKS]
-    columns: dict[str, tuple[str, Path, int]] = {
+    columns: dict[str, tuple[str, Course, int]] = {
         "divergence, CAS flat": ("divergence", flat, 2),
         "rises": ("divergence", risen, 2),
         "flat, patience 1": ("divergence", flat, 1),
@@ -100,7 +100,7 @@ def main() -> None:
         (
             str(prompts),
             str(looks),
-            *(share(g, looks, prompts, path, wait, runs) for g, path, wait in columns.values()),
+            *(share(g, looks, prompts, course, wait, runs) for g, course, wait in columns.values()),
         )
         for looks, prompts in cells
     ]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from benchmarks.statistics.guards import Path, alarmed, fallen, flat, risen
+from benchmarks.statistics.guards import Course, alarmed, fallen, flat, risen
 
 RUNS = 80
 
 
-def share(guard: str, path: Path, patience: int) -> float:
+def share(guard: str, course: Course, patience: int) -> float:
     rng = np.random.default_rng(7)
-    return float(np.mean([alarmed(guard, 11, 32, path, rng, patience) for _ in range(RUNS)]))
+    return float(np.mean([alarmed(guard, 11, 32, course, rng, patience) for _ in range(RUNS)]))
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ def test_a_healthy_run_seldom_alarms(guard: str, patience: int, most: float) -> 
 
 
 @pytest.mark.parametrize(
-    ("guard", "patience", "path"), [("divergence", 2, fallen(0.1)), ("exceeds_real", 1, risen)]
+    ("guard", "patience", "course"), [("divergence", 2, fallen(0.1)), ("exceeds_real", 1, risen)]
 )
-def test_what_is_there_is_found(guard: str, patience: int, path: Path) -> None:
-    assert share(guard, path, patience) > 0.6
+def test_what_is_there_is_found(guard: str, patience: int, course: Course) -> None:
+    assert share(guard, course, patience) > 0.6

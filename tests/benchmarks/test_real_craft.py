@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from benchmarks.phantoms.craft import CHEAPER, FURTHER, REPLAYED, SAFEGUARDS, Domain
+from benchmarks.phantoms.recipes import CHEAPER, FURTHER, REPLAYED, SAFEGUARDS, Domain
 from benchmarks.real.craft import (
     SIDE,
     Models,

@@ -264,12 +264,14 @@ def test_correlate_says_what_is_wrong_with_a_table(tmp_path, content, message):
 
 
 def test_correlate_leaves_out_what_does_not_vary_unless_it_is_named(tmp_path):
-    (tmp_path / "t.csv").write_text("method,cas,n,auc\na,.1,5,.5\nb,.2,5,.7\nc,.4,5,.6\n")
+    rows = "a,.1,5,.5,.3\nb,.2,5,.7,.4\nc,.4,5,.6,\n"
+    (tmp_path / "t.csv").write_text(f"method,cas,n,auc,two\n{rows}")
     found = CliRunner().invoke(correlate.app, [str(tmp_path / "t.csv")], catch_exceptions=False)
     assert found.exit_code == 0
     assert "cas with auc" in found.stdout
     assert "cas with n" not in found.stdout
-    assert "left out, since they do not vary: n" in found.stderr
+    assert "left out, since they do not vary: n\n" in found.stderr
+    assert "left out: cas with two: fewer than 3 methods have both" in found.stderr
     with pytest.raises(InputError, match="cas with n: one of the two"):
         invoke(correlate.app, tmp_path / "t.csv", "--y", "n")
 

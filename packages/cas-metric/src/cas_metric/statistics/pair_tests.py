@@ -144,9 +144,9 @@ def _added_up(whole: NDArray[np.intp]) -> float:
 
 
 @lru_cache
-def _heads(count: int) -> list[float]:
+def _heads(count: int) -> tuple[float, ...]:
     """Chance of 0, 1, ... heads in ``count`` tosses, each correctly rounded."""
-    return [comb(count, heads) / 2**count for heads in range(count + 1)]
+    return tuple(comb(count, heads) / 2**count for heads in range(count + 1))
 
 
 def whole_p_values(net: NDArray[np.intp]) -> Floats:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from cas_metric.tables import Table
 
+_CONSTANT: Final = "one of the two does not vary"
 #: What was meant to be a number, be it with a decimal comma or a unit.
 _LIKE_A_NUMBER: Final = re.compile(r"[+\-−]?[.,]?[0-9]")
 
@@ -91,19 +92,24 @@ def _lack(group: pd.DataFrame, target: str, x: str) -> str:
     values = group[[x, target]].dropna()
     if len(values) < 3:
         return "fewer than 3 methods have both"
-    return "" if (values.min() < values.max()).all() else "one of the two does not vary"
+    return "" if (values.min() < values.max()).all() else _CONSTANT
 
 
 def _left_out(dropped: list[tuple[str, pd.DataFrame, str]], x: str, groups: int) -> list[str]:
     """Notes of the columns without a correlation anywhere, then of those without it in a group."""
-    names = [target for _, _, target in dropped]
-    nowhere = sorted({target for target in names if names.count(target) == groups})
-    notes = [f"left out, since they do not vary: {', '.join(nowhere)}"] if nowhere else []
-    return notes + [
-        f"left out: {x} with {target} in {name}: {_lack(group, target, x)}"
-        for name, group, target in dropped
-        if target not in nowhere
-    ]
+    why: dict[str, dict[str, str]] = {}
+    for name, group, target in dropped:
+        why.setdefault(target, {})[name] = _lack(group, target, x)
+    nowhere = {target: {*found.values()} for target, found in why.items() if len(found) == groups}
+    constant = sorted(target for target, reasons in nowhere.items() if reasons == {_CONSTANT})
+    notes = [f"left out, since they do not vary: {', '.join(constant)}"] if constant else []
+    for target, found in why.items():
+        if target in nowhere and target not in constant:
+            notes.append(f"left out: {x} with {target}: {' or '.join(sorted(nowhere[target]))}")
+        elif target not in nowhere:
+            places = found.items()
+            notes += [f"left out: {x} with {target} in {name}: {one}" for name, one in places]
+    return notes
 
 
 def _is_frame(table: object) -> bool:

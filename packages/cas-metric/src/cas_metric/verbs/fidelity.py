@@ -238,7 +238,7 @@ def _not_compared(methods: dict[str, ImageSet], real: ImageSet, k: int) -> list[
         for name, scope, n, m in left_out(methods, real, k=k)
         if not (apart and scope in ours)
     ]
-    if theirs == [] and ours:
+    if ours and not theirs:
         return [*warnings, "the real images have no classes, so that none is compared for itself"]
     if small:
         warnings.append(
