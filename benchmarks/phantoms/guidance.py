@@ -5,8 +5,8 @@
 Draws the held-out prompts again from the adapters of ``benchmarks.phantoms.craft`` in the same
 folder, with weaker classifier-free guidance than that of training
 (:data:`~benchmarks.phantoms.recipes.SAMPLING`), and scores them by encoders that gave no reward.
-``--also cheaper`` adds what ``benchmarks.phantoms.craft --also cheaper`` trained. An interrupted run
-continues; a finished one prints its table again.
+``--also cheaper`` adds what ``benchmarks.phantoms.craft --also cheaper`` trained. An interrupted
+run continues; a finished one prints its table again.
 """
 
 from __future__ import annotations
